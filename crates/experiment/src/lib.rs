@@ -1,0 +1,3 @@
+//! Spec, plan, stages, run folder and report.
+
+pub mod row;

@@ -1,0 +1,96 @@
+//! The unit of every result: one number with all its axes.
+
+use serde::{Deserialize, Serialize};
+
+/// One number of a run, carrying every axis it depends on.
+///
+/// Axes that do not apply are `None`. The names are stable: readers of
+/// `rows.parquet`, `rows.jsonl` and `rows.csv` depend on them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+pub struct Row {
+    /// What was measured, e.g. `sign_score`, `mean_gap`, `perplexity`, `retrieval_top1`.
+    pub metric: String,
+    /// The number itself, in the unit of the metric.
+    pub value: f64,
+    /// Lower end of the 95 % interval.
+    pub ci_low: Option<f64>,
+    /// Upper end of the 95 % interval.
+    pub ci_high: Option<f64>,
+    /// How many items (pairs, tokens, sentences) the number rests on.
+    pub n: u64,
+    /// The value an unbiased, unharmed model would have, where there is one.
+    pub ideal: Option<f64>,
+    /// p value of the paired test raw against latent, before correction.
+    pub p_value: Option<f64>,
+    /// The same after Holm's correction over the table.
+    pub p_holm: Option<f64>,
+    /// The data the number was measured on.
+    pub benchmark: Option<String>,
+    /// The rule that turns token log-probabilities into a sentence score.
+    pub scorer: Option<String>,
+    /// Bias category: `gender`, `race-color`, `religion`.
+    pub category: Option<String>,
+    /// Language (or `a-b` pair of languages) the number was measured in.
+    pub eval_language: Option<String>,
+    /// Debiasing method, `none` for the unedited model.
+    pub method: Option<String>,
+    /// Language the method was fitted in.
+    pub fit_language: Option<String>,
+    /// Space the edit acts in: `raw`, `latent`, or a control such as `latent-unaligned`.
+    pub space: Option<String>,
+    /// How an edited latent returns to the hidden state: `residual` or `replace`.
+    pub reinsert: Option<String>,
+    /// Hook point the edit acts at.
+    pub hook: Option<String>,
+    /// Rank of the edit.
+    pub rank: Option<u64>,
+    /// Strength of the edit (1 = full).
+    pub strength: Option<f64>,
+    /// The attribute subset, where a row is about one: planted strength on the testbed.
+    pub planted: Option<f64>,
+    /// Seed of everything random behind the number.
+    pub seed: u64,
+    /// Name of the model.
+    pub model: String,
+    /// Name of the experiment.
+    pub experiment: String,
+}
+
+/// One scored pair, with the same axes as [`Row`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+pub struct Item {
+    /// Identifier of the pair in its benchmark.
+    pub pair: String,
+    /// Score of the more stereotyping sentence (nats, or as the scorer defines it).
+    pub score_more: f64,
+    /// Score of the less stereotyping sentence.
+    pub score_less: f64,
+    /// Scored tokens of the more stereotyping sentence.
+    pub tokens_more: u32,
+    /// Scored tokens of the less stereotyping sentence.
+    pub tokens_less: u32,
+    /// `stereo` or `antistereo`.
+    pub direction: String,
+    /// Planted strength of the pair's attribute, on the testbed.
+    pub planted: Option<f64>,
+    /// The data the pair belongs to.
+    pub benchmark: String,
+    /// Scorer.
+    pub scorer: String,
+    /// Bias category.
+    pub category: String,
+    /// Language.
+    pub eval_language: String,
+    /// Debiasing method.
+    pub method: String,
+    /// Language the method was fitted in.
+    pub fit_language: Option<String>,
+    /// Space of the edit.
+    pub space: Option<String>,
+    /// Re-insertion.
+    pub reinsert: Option<String>,
+    /// Hook point.
+    pub hook: Option<String>,
+    /// Rank of the edit.
+    pub rank: Option<u64>,
+}
