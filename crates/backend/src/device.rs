@@ -1,0 +1,188 @@
+//! `--device auto|cpu|wgpu|cuda[:N]` → a device, or an error that says what would work.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The device a tensor lives on.
+pub type Device = burn::DispatchDevice;
+
+/// What a user writes after `--device`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceName {
+    /// CUDA if this build has it and a driver answers, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU (burn-flex).
+    Cpu,
+    /// The default wgpu adapter.
+    Wgpu,
+    /// The CUDA device of that index.
+    Cuda(usize),
+}
+
+/// Why a device cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceError {
+    /// The text names no device.
+    #[error("unknown device `{0}`: use `auto`, `cpu`, `wgpu`, `cuda` or `cuda:N`")]
+    Unknown(String),
+    /// The build lacks the backend.
+    #[error(
+        "this build has no {backend} backend: build with `--features {feature}`, or use `--device cpu`"
+    )]
+    NotBuilt {
+        /// The backend asked for.
+        backend: &'static str,
+        /// The cargo feature that adds it.
+        feature: &'static str,
+    },
+    /// The backend is built in but the machine has no driver for it.
+    #[error("no usable {backend} device: {reason}; use `--device cpu`, or install the driver")]
+    NoDriver {
+        /// The backend asked for.
+        backend: &'static str,
+        /// What was found when looking for it.
+        reason: String,
+    },
+}
+
+impl FromStr for DeviceName {
+    type Err = DeviceError;
+
+    fn from_str(text: &str) -> Result<Self, DeviceError> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "wgpu" => Ok(Self::Wgpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|n| n.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| DeviceError::Unknown(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Wgpu => f.write_str("wgpu"),
+            Self::Cuda(n) => write!(f, "cuda:{n}"),
+        }
+    }
+}
+
+impl DeviceName {
+    /// The device itself.
+    ///
+    /// # Errors
+    /// When the build lacks the backend, or the machine its driver.
+    pub fn open(self) -> Result<Device, DeviceError> {
+        match self {
+            Self::Auto => Ok(open_cuda(0).unwrap_or_else(|_| cpu())),
+            Self::Cpu => Ok(cpu()),
+            Self::Wgpu => open_wgpu(),
+            Self::Cuda(index) => open_cuda(index),
+        }
+    }
+}
+
+/// The CPU device.
+pub fn cpu() -> Device {
+    Device::Flex(Default::default())
+}
+
+/// Whether the fused CPU kernels may run on tensors of this device.
+///
+/// False under autodiff, where every operation must be recorded.
+pub fn is_plain_cpu(device: &Device) -> bool {
+    matches!(device, Device::Flex(_))
+}
+
+/// A short name for logs and manifests.
+pub fn describe(device: &Device) -> String {
+    format!("{device:?}")
+}
+
+#[cfg(feature = "wgpu")]
+fn open_wgpu() -> Result<Device, DeviceError> {
+    let device = Device::Wgpu(Default::default());
+    probe("wgpu", device)
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn open_wgpu() -> Result<Device, DeviceError> {
+    Err(DeviceError::NotBuilt { backend: "wgpu", feature: "wgpu" })
+}
+
+#[cfg(feature = "cuda")]
+fn open_cuda(index: usize) -> Result<Device, DeviceError> {
+    // burn's CUDA runtime panics without a driver, so the driver's own device
+    // node is looked for before the runtime is touched.
+    if !std::path::Path::new("/proc/driver/nvidia/version").exists()
+        && !std::path::Path::new("/dev/nvidiactl").exists()
+        && cfg!(target_os = "linux")
+    {
+        return Err(DeviceError::NoDriver {
+            backend: "CUDA",
+            reason: "the NVIDIA kernel driver is not loaded".into(),
+        });
+    }
+    probe("CUDA", Device::Cuda(burn::backend::cuda::CudaDevice::new(index)))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_cuda(_index: usize) -> Result<Device, DeviceError> {
+    Err(DeviceError::NotBuilt { backend: "CUDA", feature: "cuda" })
+}
+
+/// Adds two numbers on the device; a runtime that panics becomes an error.
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+fn probe(backend: &'static str, device: Device) -> Result<Device, DeviceError> {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let trial = device.clone();
+    let outcome = std::panic::catch_unwind(move || {
+        let one = crate::Tensor::<1>::ones([2], &trial);
+        crate::to_host(one.clone() + one)
+    });
+    std::panic::set_hook(hook);
+    match outcome {
+        Ok(values) if values == [2.0, 2.0] => Ok(device),
+        Ok(values) => Err(DeviceError::NoDriver { backend, reason: format!("1 + 1 came out as {values:?}") }),
+        Err(panic) => {
+            let reason = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()))
+                .unwrap_or_else(|| "its runtime panicked".into());
+            Err(DeviceError::NoDriver { backend, reason: reason.lines().next().unwrap_or("").to_owned() })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_parse_and_print() {
+        for text in ["auto", "cpu", "wgpu", "cuda:0", "cuda:3"] {
+            assert_eq!(text.parse::<DeviceName>().unwrap().to_string(), text);
+        }
+        assert_eq!("cuda".parse::<DeviceName>().unwrap(), DeviceName::Cuda(0));
+        for text in ["", "gpu", "cuda:", "cuda:x", "CPU"] {
+            assert_eq!(text.parse::<DeviceName>(), Err(DeviceError::Unknown(text.into())));
+        }
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn cuda_without_the_feature_says_how_to_get_it() {
+        let message = DeviceName::Cuda(0).open().unwrap_err().to_string();
+        assert!(message.contains("--features cuda") && message.contains("--device cpu"), "{message}");
+    }
+}
