@@ -13,8 +13,10 @@ pub struct Node {
     pub start: usize,
     /// Number of rows.
     pub len: usize,
-    /// The node whose rows precede these in the sequence.
+    /// The node on whose sequence this one branches off.
     pub parent: Option<usize>,
+    /// How many tokens of the parent's sequence precede these; 0 without a parent.
+    pub prefix: usize,
 }
 
 const LANES: usize = 16;
@@ -185,16 +187,24 @@ pub fn attention(
     out
 }
 
-/// The rows of a node's sequence, in order: its ancestors' first, its own last.
+/// The rows of a node's sequence, in order: those it shares first, its own last.
 pub fn path_rows(nodes: &[Node], index: usize, rows: &mut Vec<u32>) {
-    let mut chain = vec![index];
-    while let Some(parent) = nodes[*chain.last().expect("never empty")].parent {
-        chain.push(parent);
+    let mut parts = Vec::new();
+    let mut at = index;
+    let mut take = nodes[at].prefix + nodes[at].len;
+    loop {
+        let node = nodes[at];
+        if take > node.prefix {
+            parts.push(node.start as u32..(node.start + take - node.prefix) as u32);
+            take = node.prefix;
+        }
+        match node.parent {
+            Some(parent) if take > 0 => at = parent,
+            _ => break,
+        }
     }
     rows.clear();
-    for &at in chain.iter().rev() {
-        rows.extend(nodes[at].start as u32..(nodes[at].start + nodes[at].len) as u32);
-    }
+    rows.extend(parts.into_iter().rev().flatten());
 }
 
 #[multiversion(targets = "simd")]

@@ -11,8 +11,9 @@ use crate::{Device, IntTensor, Tensor, TensorData, from_rows, kernels, to_host};
 
 /// Packed sequences that share their prefixes.
 ///
-/// Rows of a packed `[rows, d]` tensor belong to nodes; a sequence is a path
-/// from a root to a node. Nodes lie in order, without gaps, parents first.
+/// Rows of a packed `[rows, d]` tensor belong to nodes; the sequence of a node is
+/// some beginning of its parent's sequence and then the node's own rows. Nodes
+/// lie in order, without gaps, parents first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tree {
     /// The nodes.
@@ -31,7 +32,7 @@ impl Tree {
     pub fn sequences(lengths: &[usize]) -> Tree {
         let mut tree = Tree::default();
         for &len in lengths {
-            tree.nodes.push(Node { start: tree.positions.len(), len, parent: None });
+            tree.nodes.push(Node { start: tree.positions.len(), len, parent: None, prefix: 0 });
             tree.positions.extend(0..len as u32);
         }
         tree
@@ -387,12 +388,12 @@ mod tests {
             let mut tree = Tree::default();
             for (len, pick, root) in parts {
                 let parent = (!root && !tree.nodes.is_empty()).then(|| pick.index(tree.nodes.len()));
-                let from = parent.map_or(0, |p| {
+                let prefix = parent.map_or(0, |p| {
                     let node: Node = tree.nodes[p];
-                    tree.positions[node.start + node.len - 1] + 1
+                    1 + pick.index(node.prefix + node.len)
                 });
-                tree.nodes.push(Node { start: tree.positions.len(), len, parent });
-                tree.positions.extend(from..from + len as u32);
+                tree.nodes.push(Node { start: tree.positions.len(), len, parent, prefix });
+                tree.positions.extend(prefix as u32..(prefix + len) as u32);
             }
             tree
         })

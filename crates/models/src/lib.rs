@@ -1,1 +1,25 @@
-//! Placeholder while the workspace is laid out.
+//! Hugging Face checkpoints with named hook points, and the layer-major engine that runs them.
+//!
+//! A [`Model`] is a folder of weights opened but not read; [`engine`] pushes
+//! packed sentences through it block by block, so that each weight is read once
+//! whatever the number of sentences. [`train`] makes small models of the same
+//! architecture.
+
+pub mod cohere;
+pub mod config;
+pub mod engine;
+pub mod error;
+pub mod hooks;
+pub mod model;
+pub mod pack;
+pub mod store;
+pub mod tokenizer;
+pub mod train;
+pub mod weights;
+
+pub use engine::{Branch, Capture, Pooling, StateEdit};
+pub use error::ModelError;
+pub use hooks::HookPoint;
+pub use model::{Model, Residency};
+pub use pack::Sequence;
+pub use tokenizer::Tokenizer;

@@ -1,0 +1,228 @@
+//! Captured states on disk: one safetensors file, written in any order, read by sequence.
+//!
+//! The lengths of all sequences are known before the first state, so the file
+//! has its final size from the start and each sequence is written at its place.
+//! A file appears under its name only when it is complete.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::ModelError;
+
+/// Writes a store; [`Writer::finish`] makes it visible.
+pub struct Writer {
+    path: PathBuf,
+    partial: PathBuf,
+    file: File,
+    layout: Layout,
+    written: u64,
+}
+
+/// An open store.
+pub struct Store {
+    path: PathBuf,
+    file: File,
+    layout: Layout,
+}
+
+#[derive(Debug, Clone)]
+struct Layout {
+    width: usize,
+    /// Row at which each sequence starts, and the number of rows at the end.
+    offsets: Vec<u64>,
+    /// Byte at which row 0 starts.
+    data: u64,
+}
+
+const MAX_HEADER: u64 = 1 << 20;
+
+impl Layout {
+    fn at(&self, sequence: usize) -> (u64, usize) {
+        let from = self.offsets[sequence];
+        let rows = self.offsets[sequence + 1] - from;
+        (self.data + from * self.width as u64 * 4, rows as usize)
+    }
+}
+
+impl Writer {
+    /// Creates a store for sequences of these lengths and states of this width.
+    ///
+    /// # Errors
+    /// When the file cannot be created or the disk is full.
+    pub fn create(path: &Path, width: usize, lengths: impl IntoIterator<Item = usize>) -> Result<Writer, ModelError> {
+        let mut offsets = vec![0u64];
+        for length in lengths {
+            offsets.push(offsets[offsets.len() - 1] + length as u64);
+        }
+        let rows = offsets[offsets.len() - 1];
+        let offset_bytes = offsets.len() * 8;
+        let state_bytes = rows * width as u64 * 4;
+        let header = format!(
+            "{{\"offsets\":{{\"dtype\":\"I64\",\"shape\":[{}],\"data_offsets\":[0,{offset_bytes}]}},\
+             \"states\":{{\"dtype\":\"F32\",\"shape\":[{rows},{width}],\"data_offsets\":[{offset_bytes},{}]}}}}",
+            offsets.len(),
+            offset_bytes as u64 + state_bytes
+        );
+        let header = format!("{header:<width$}", width = header.len().next_multiple_of(8));
+        let partial = path.with_extension("tmp");
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(ModelError::io(folder))?;
+        }
+        let mut file = File::create(&partial).map_err(ModelError::io(&partial))?;
+        let mut start = Vec::with_capacity(8 + header.len() + offset_bytes);
+        start.extend((header.len() as u64).to_le_bytes());
+        start.extend(header.as_bytes());
+        offsets.iter().for_each(|o| start.extend(o.to_le_bytes()));
+        let data = start.len() as u64;
+        file.write_all(&start).map_err(ModelError::io(&partial))?;
+        file.set_len(data + state_bytes).map_err(ModelError::io(&partial))?;
+        Ok(Writer { path: path.to_owned(), partial, file, layout: Layout { width, offsets, data }, written: 0 })
+    }
+
+    /// Writes the states of one sequence.
+    ///
+    /// # Errors
+    /// When the disk is full. Another number of values than announced is a bug of the caller.
+    pub fn write(&mut self, sequence: usize, states: &[f32]) -> Result<(), ModelError> {
+        let (at, rows) = self.layout.at(sequence);
+        assert_eq!(states.len(), rows * self.layout.width, "states of sequence {sequence}");
+        let bytes: Vec<u8> = states.iter().flat_map(|x| x.to_le_bytes()).collect();
+        self.file.write_all_at(&bytes, at).map_err(ModelError::io(&self.partial))?;
+        self.written += rows as u64;
+        Ok(())
+    }
+
+    /// Makes the store visible under its name.
+    ///
+    /// # Errors
+    /// When it cannot be renamed. A sequence that was not written is a bug of the caller.
+    pub fn finish(self) -> Result<Store, ModelError> {
+        let rows = self.layout.offsets[self.layout.offsets.len() - 1];
+        assert_eq!(self.written, rows, "every sequence is written once");
+        self.file.sync_all().map_err(ModelError::io(&self.partial))?;
+        std::fs::rename(&self.partial, &self.path).map_err(ModelError::io(&self.path))?;
+        Store::open(&self.path)
+    }
+}
+
+impl Store {
+    /// Opens a finished store.
+    ///
+    /// # Errors
+    /// When the file is not a store or not complete.
+    pub fn open(path: &Path) -> Result<Store, ModelError> {
+        let mut file = File::open(path).map_err(ModelError::io(path))?;
+        let length = file.metadata().map_err(ModelError::io(path))?.len();
+        let bad = |problem: &str| ModelError::BadWeights { path: path.to_owned(), problem: format!("not a state store: {problem}") };
+        let mut prefix = [0; 8];
+        file.read_exact(&mut prefix).map_err(|_| bad("too short"))?;
+        let header = u64::from_le_bytes(prefix);
+        if header > MAX_HEADER || header > length - 8 {
+            return Err(bad("its header length is wrong"));
+        }
+        let mut text = vec![0; header as usize];
+        file.read_exact(&mut text).map_err(ModelError::io(path))?;
+        let json: serde_json::Value = serde_json::from_slice(&text).map_err(|_| bad("its header is not JSON"))?;
+        let size = |tensor: &str, axis: usize| json[tensor]["shape"][axis].as_u64();
+        let (Some(count), Some(rows), Some(width)) = (size("offsets", 0), size("states", 0), size("states", 1)) else {
+            return Err(bad("tensors `offsets` and `states` are missing"));
+        };
+        let data = count.checked_mul(8).and_then(|o| o.checked_add(8 + header));
+        let states = rows.checked_mul(width).and_then(|n| n.checked_mul(4));
+        let (Some(data), Some(states)) = (data, states) else { return Err(bad("its shapes are absurd")) };
+        if data.checked_add(states) != Some(length) || count == 0 {
+            return Err(bad("its size does not fit its header"));
+        }
+        let mut bytes = vec![0; (count * 8) as usize];
+        file.read_exact(&mut bytes).map_err(ModelError::io(path))?;
+        let offsets: Vec<u64> = bytes.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
+        if offsets[0] != 0 || offsets[offsets.len() - 1] != rows || !offsets.is_sorted() {
+            return Err(bad("its offsets are not in order"));
+        }
+        Ok(Store { path: path.to_owned(), file, layout: Layout { width: width as usize, offsets, data } })
+    }
+
+    /// Number of sequences.
+    pub fn len(&self) -> usize {
+        self.layout.offsets.len() - 1
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Width of a state.
+    pub fn width(&self) -> usize {
+        self.layout.width
+    }
+
+    /// Rows of one sequence.
+    pub fn rows(&self, sequence: usize) -> usize {
+        self.layout.at(sequence).1
+    }
+
+    /// Appends the states of one sequence to `out`; returns its rows.
+    ///
+    /// # Errors
+    /// When the file cannot be read. A sequence beyond [`Store::len`] is a bug of the caller.
+    pub fn read(&self, sequence: usize, out: &mut Vec<f32>) -> Result<usize, ModelError> {
+        let (at, rows) = self.layout.at(sequence);
+        let mut bytes = vec![0; rows * self.layout.width * 4];
+        self.file.read_exact_at(&mut bytes, at).map_err(ModelError::io(&self.path))?;
+        out.extend(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)));
+        Ok(rows)
+    }
+
+    /// All states, row-major.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read_all(&self) -> Result<Vec<f32>, ModelError> {
+        let mut out = Vec::new();
+        for sequence in 0..self.len() {
+            self.read(sequence, &mut out)?;
+        }
+        Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_written_out_of_order_is_read_in_order_and_is_safetensors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("states.safetensors");
+        let mut writer = Writer::create(&path, 2, [1, 3, 0, 2]).unwrap();
+        writer.write(3, &[7.0, 8.0, 9.0, 10.0]).unwrap();
+        writer.write(0, &[1.0, 2.0]).unwrap();
+        assert!(!path.exists(), "an unfinished store has no name");
+        writer.write(1, &[0.0; 6]).unwrap();
+        let store = writer.finish().unwrap();
+        assert_eq!((store.len(), store.width(), store.rows(1)), (4, 2, 3));
+        let mut out = Vec::new();
+        store.read(3, &mut out).unwrap();
+        assert_eq!(out, [7.0, 8.0, 9.0, 10.0]);
+        let bytes = std::fs::read(&path).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(tensors.tensor("states").unwrap().shape(), [6, 2]);
+    }
+
+    #[test]
+    fn damaged_stores_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.safetensors");
+        let mut writer = Writer::create(&path, 2, [1]).unwrap();
+        writer.write(0, &[1.0, 2.0]).unwrap();
+        writer.finish().unwrap();
+        let good = std::fs::read(&path).unwrap();
+        for cut in [0, 7, 9, good.len() - 1] {
+            std::fs::write(&path, &good[..cut]).unwrap();
+            assert!(Store::open(&path).is_err(), "cut to {cut} bytes");
+        }
+    }
+}

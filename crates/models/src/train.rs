@@ -1,0 +1,384 @@
+//! Training a small causal language model of the Cohere architecture.
+//!
+//! The loss and the gradients of the LM head are formed chunk by chunk; the
+//! blocks are differentiated by burn's autodiff. The whole state (weights,
+//! moments, step) can be saved and taken up again, and the order of the text
+//! depends on the seed and the step alone, so a resumed run equals a straight one.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use interlingua_backend::ops::{self, Rotary, Tree};
+use interlingua_backend::optim::{AdamW, AdamWConfig, Parameter, gradient_or_zeros};
+use interlingua_backend::{Device, Tensor, TensorData, from_rows, to_host};
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+use crate::ModelError;
+use crate::cohere::{self, BLOCK_TENSORS, Block, block_shapes, block_tensor};
+use crate::config::Config;
+
+/// Settings of a training run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TrainConfig {
+    /// Sentences per step.
+    pub batch: usize,
+    /// Seed of the weights and of the order of the text.
+    pub seed: u64,
+    /// Optimiser.
+    pub optimiser: AdamWConfig,
+}
+
+/// A training run between two steps.
+pub struct Trainer {
+    /// Geometry of the model.
+    pub config: Config,
+    train: TrainConfig,
+    optimiser: AdamW,
+    device: Device,
+    rotary: Rotary,
+    order: Option<(u64, Vec<u32>)>,
+}
+
+impl Trainer {
+    /// A model with fresh random weights.
+    ///
+    /// Matrices are normal with deviation 0.02, those that write to the
+    /// residual stream smaller by `√(2 · layers)`, gains are 1.
+    pub fn new(config: Config, train: TrainConfig, device: &Device) -> Trainer {
+        let mut rng = ChaCha8Rng::seed_from_u64(train.seed);
+        let residual = 0.02 / (2.0 * config.layers as f32).sqrt();
+        let parameters = cohere::tensors(&config)
+            .into_iter()
+            .map(|(name, shape)| {
+                let len = shape.iter().product();
+                let values = if shape.len() == 1 {
+                    vec![1.0; len]
+                } else {
+                    let deviation = if name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight") { residual } else { 0.02 };
+                    normal(&mut rng, len, deviation)
+                };
+                Parameter::new(name, &shape, values)
+            })
+            .collect();
+        Trainer {
+            rotary: Rotary::new(config.max_positions, config.head_dim, config.rope_theta),
+            config,
+            train,
+            optimiser: AdamW::new(train.optimiser, parameters),
+            device: device.clone(),
+            order: None,
+        }
+    }
+
+    /// Steps taken so far.
+    pub fn steps_done(&self) -> usize {
+        self.optimiser.step
+    }
+
+    /// One step on the next sentences of `corpus`; returns the mean loss in nats per token.
+    ///
+    /// Sentences are token ids with the start token in front.
+    ///
+    /// # Errors
+    /// When the loss is not finite: the learning rate is too high or the text is damaged.
+    pub fn step(&mut self, corpus: &[Vec<u32>]) -> Result<f64, ModelError> {
+        let batch = self.next_batch(corpus);
+        let (loss, gradients) = self.gradients(&batch);
+        if !loss.is_finite() {
+            return Err(ModelError::NotFiniteOutput { index: self.optimiser.step });
+        }
+        self.optimiser.step(&gradients);
+        Ok(loss)
+    }
+
+    fn next_batch<'a>(&mut self, corpus: &'a [Vec<u32>]) -> Vec<&'a [u32]> {
+        let first = self.optimiser.step as u64 * self.train.batch as u64;
+        let size = corpus.len() as u64;
+        (first..first + self.train.batch as u64)
+            .map(|at| {
+                let epoch = at / size;
+                if self.order.as_ref().is_none_or(|(e, _)| *e != epoch) {
+                    let mut order: Vec<u32> = (0..corpus.len() as u32).collect();
+                    let mut rng = ChaCha8Rng::seed_from_u64(self.train.seed ^ 0x5EED);
+                    rng.set_stream(epoch);
+                    order.shuffle(&mut rng);
+                    self.order = Some((epoch, order));
+                }
+                let (_, order) = self.order.as_ref().expect("set just above");
+                corpus[order[(at % size) as usize] as usize].as_slice()
+            })
+            .collect()
+    }
+
+    /// Loss and gradients of some sentences, gradients in the order of the parameters.
+    fn gradients(&self, batch: &[&[u32]]) -> (f64, Vec<Vec<f32>>) {
+        let c = &self.config;
+        let d = c.hidden_size;
+        let by_name: HashMap<&str, usize> =
+            self.optimiser.parameters.iter().enumerate().map(|(i, p)| (p.name.as_str(), i)).collect();
+        let value = |name: &str| &self.optimiser.parameters[by_name[name]].values;
+        let device = Device::autodiff(self.device.clone());
+
+        // The last token of a sentence is only a target, so its row is never computed.
+        let lengths: Vec<usize> = batch.iter().map(|s| s.len() - 1).collect();
+        let tree = Tree::sequences(&lengths);
+        let tokens: Vec<u32> = batch.iter().flat_map(|s| &s[..s.len() - 1]).copied().collect();
+        let targets: Vec<u32> = batch.iter().flat_map(|s| &s[1..]).copied().collect();
+        let table = value("model.embed_tokens.weight");
+        let rows: Vec<f32> = tokens.iter().flat_map(|&t| &table[t as usize * d..][..d]).copied().collect();
+
+        let leaf = |name: &str, shape: &[usize]| -> Tensor<2> {
+            let dims = if shape.len() == 2 { [shape[0], shape[1]] } else { [1, shape[0]] };
+            Tensor::<2>::from_data(TensorData::new(value(name).clone(), dims), &device).require_grad()
+        };
+        let embedded = Tensor::<2>::from_data(TensorData::new(rows, [tokens.len(), d]), &device).require_grad();
+        let mut h = embedded.clone();
+        let mut leaves = Vec::new();
+        for layer in 0..c.layers {
+            let shapes = block_shapes(c);
+            let at: Vec<Tensor<2>> =
+                BLOCK_TENSORS.iter().zip(&shapes).map(|(name, shape)| leaf(&block_tensor(layer, name), shape)).collect();
+            let block = Block {
+                norm: at[0].clone().reshape([d]),
+                q: at[1].clone(),
+                k: at[2].clone(),
+                v: at[3].clone(),
+                o: at[4].clone(),
+                gate: at[5].clone(),
+                up: at[6].clone(),
+                down: at[7].clone(),
+            };
+            h = block.forward(c, layer, h, &tree, &self.rotary, &mut |_, h| h);
+            leaves.extend(BLOCK_TENSORS.iter().zip(at).map(|(name, tensor)| (block_tensor(layer, name), tensor)));
+        }
+        let norm = leaf("model.norm.weight", &[d]);
+        let h = ops::layer_norm(h, &norm.clone().reshape([d]), c.norm_eps);
+        leaves.push(("model.norm.weight".into(), norm));
+
+        let head_name = if c.tied { "model.embed_tokens.weight" } else { "lm_head.weight" };
+        let head = from_rows(value(head_name).clone(), c.vocab_size, d, &self.device);
+        let (loss, grad_h, grad_head) = ops::cross_entropy(h.clone().inner(), &head, &targets, c.logit_scale);
+        // The inner product with a constant gradient has exactly that gradient.
+        let mut grads = (h * Tensor::from_inner(grad_h)).sum().backward();
+
+        let mut out: Vec<Vec<f32>> = vec![Vec::new(); self.optimiser.parameters.len()];
+        out[by_name[head_name]] = to_host(grad_head);
+        for (name, tensor) in leaves {
+            let at = by_name[name.as_str()];
+            out[at] = gradient_or_zeros(tensor.grad_remove(&mut grads), self.optimiser.parameters[at].values.len());
+        }
+        let grad_rows = gradient_or_zeros(embedded.grad_remove(&mut grads), tokens.len() * d);
+        let at = by_name["model.embed_tokens.weight"];
+        if out[at].is_empty() {
+            out[at] = vec![0.0; table.len()];
+        }
+        for (&token, grad) in tokens.iter().zip(grad_rows.chunks_exact(d)) {
+            for (sum, g) in out[at][token as usize * d..][..d].iter_mut().zip(grad) {
+                *sum += g;
+            }
+        }
+        (loss, out)
+    }
+
+    /// Writes the whole state, so that [`Trainer::resume`] continues exactly.
+    ///
+    /// # Errors
+    /// When the file cannot be written; an earlier checkpoint is then still there.
+    pub fn save_checkpoint(&self, path: &Path) -> Result<(), ModelError> {
+        let mut tensors = Vec::new();
+        for p in &self.optimiser.parameters {
+            for (kind, values) in [("value", &p.values), ("first", &p.first), ("second", &p.second)] {
+                tensors.push((format!("{kind}.{}", p.name), p.shape.clone(), values.as_slice()));
+            }
+        }
+        let metadata = HashMap::from([("step".to_owned(), self.optimiser.step.to_string())]);
+        write_safetensors(path, &tensors, Some(metadata))
+    }
+
+    /// Continues from a checkpoint of the same geometry.
+    ///
+    /// # Errors
+    /// When the file is not a checkpoint of this model.
+    pub fn resume(&mut self, path: &Path) -> Result<(), ModelError> {
+        let bytes = std::fs::read(path).map_err(ModelError::io(path))?;
+        let bad = |problem: String| ModelError::BadWeights { path: path.to_owned(), problem };
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| bad(e.to_string()))?;
+        let step = metadata.metadata().as_ref().and_then(|m| m.get("step")).and_then(|s| s.parse().ok());
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| bad(e.to_string()))?;
+        let step = step.ok_or_else(|| bad("is not a training checkpoint: no step".into()))?;
+        for p in &mut self.optimiser.parameters {
+            for (kind, values) in [("value", &mut p.values), ("first", &mut p.first), ("second", &mut p.second)] {
+                let name = format!("{kind}.{}", p.name);
+                let view = tensors.tensor(&name).map_err(|e| bad(format!("`{name}`: {e}")))?;
+                if view.shape() != p.shape || view.dtype() != Dtype::F32 {
+                    return Err(bad(format!("`{name}` has shape {:?}, this model needs {:?}", view.shape(), p.shape)));
+                }
+                *values = view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+            }
+        }
+        self.optimiser.step = step;
+        Ok(())
+    }
+
+    /// Writes a Hugging Face checkpoint folder that transformers loads.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn export(&self, folder: &Path, tokenizer_json: &str) -> Result<(), ModelError> {
+        std::fs::create_dir_all(folder).map_err(ModelError::io(folder))?;
+        let write = |name: &str, text: String| {
+            let path = folder.join(name);
+            std::fs::write(&path, text).map_err(ModelError::io(&path))
+        };
+        write("config.json", pretty(&self.config.to_json()))?;
+        write("tokenizer.json", tokenizer_json.to_owned())?;
+        let special = crate::tokenizer::SPECIAL;
+        write(
+            "tokenizer_config.json",
+            pretty(&serde_json::json!({
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "pad_token": special[0], "unk_token": special[1], "bos_token": special[2], "eos_token": special[3],
+                "clean_up_tokenization_spaces": false,
+            })),
+        )?;
+        write(
+            "generation_config.json",
+            pretty(&serde_json::json!({"bos_token_id": self.config.bos, "eos_token_id": self.config.eos, "pad_token_id": 0})),
+        )?;
+        let tensors: Vec<_> =
+            self.optimiser.parameters.iter().map(|p| (p.name.clone(), p.shape.clone(), p.values.as_slice())).collect();
+        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        write_safetensors(&folder.join("model.safetensors"), &tensors, Some(metadata))
+    }
+}
+
+fn pretty(json: &serde_json::Value) -> String {
+    format!("{json:#}\n")
+}
+
+/// Writes f32 tensors to a safetensors file, under a temporary name first.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_safetensors(
+    path: &Path,
+    tensors: &[(String, Vec<usize>, &[f32])],
+    metadata: Option<HashMap<String, String>>,
+) -> Result<(), ModelError> {
+    let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, _, v)| v.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
+    let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).expect("shape and values agree by construction");
+        (name.clone(), view)
+    });
+    let bad = |problem: String| ModelError::BadWeights { path: path.to_owned(), problem };
+    let out = safetensors::serialize(views, metadata).map_err(|e| bad(e.to_string()))?;
+    let partial = path.with_extension("tmp");
+    std::fs::write(&partial, out).map_err(ModelError::io(&partial))?;
+    std::fs::rename(&partial, path).map_err(ModelError::io(path))
+}
+
+fn normal(rng: &mut ChaCha8Rng, len: usize, deviation: f32) -> Vec<f32> {
+    // Box and Muller, so that no further crate is needed for one distribution.
+    let mut out = Vec::with_capacity(len + 1);
+    while out.len() < len {
+        let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
+        let (sin, cos) = (std::f64::consts::TAU * rng.random::<f64>()).sin_cos();
+        out.push((radius * cos) as f32 * deviation);
+        out.push((radius * sin) as f32 * deviation);
+    }
+    out.truncate(len);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use interlingua_backend::device::cpu;
+
+    use super::*;
+
+    fn tiny() -> Config {
+        Config {
+            hidden_size: 16,
+            intermediate_size: 24,
+            layers: 2,
+            heads: 2,
+            kv_heads: 1,
+            head_dim: 8,
+            vocab_size: 24,
+            max_positions: 32,
+            norm_eps: 1e-5,
+            rope_theta: 10_000.0,
+            logit_scale: 0.5,
+            tied: true,
+            bos: Some(2),
+            eos: Some(3),
+        }
+    }
+
+    fn corpus() -> Vec<Vec<u32>> {
+        (0..40u32).map(|i| (0..5 + i % 4).map(|j| if j == 0 { 2 } else { 4 + (i * 3 + j * j) % 20 }).collect()).collect()
+    }
+
+    fn trainer() -> Trainer {
+        let optimiser = AdamWConfig { learning_rate: 3e-2, warmup: 5, steps: 60, ..Default::default() };
+        Trainer::new(tiny(), TrainConfig { batch: 8, seed: 7, optimiser }, &cpu())
+    }
+
+    #[test]
+    fn gradients_agree_with_finite_differences() {
+        let mut trainer = trainer();
+        let corpus = corpus();
+        // Larger weights than at the start, so that every path carries gradient.
+        for p in &mut trainer.optimiser.parameters {
+            p.values.iter_mut().for_each(|v| *v *= 8.0);
+        }
+        let batch: Vec<&[u32]> = corpus[..6].iter().map(Vec::as_slice).collect();
+        let (_, gradients) = trainer.gradients(&batch);
+        for (at, gradient) in gradients.iter().enumerate() {
+            let norm: f32 = gradient.iter().map(|g| g * g).sum::<f32>().sqrt();
+            let step = 2e-3f32;
+            let direction: Vec<f32> = gradient.iter().map(|g| g / norm.max(1e-12)).collect();
+            let mut loss = [0.0; 2];
+            for (side, sign) in [(0, 1.0f32), (1, -1.0)] {
+                let backup = trainer.optimiser.parameters[at].values.clone();
+                for (v, d) in trainer.optimiser.parameters[at].values.iter_mut().zip(&direction) {
+                    *v += sign * step * d;
+                }
+                loss[side] = trainer.gradients(&batch).0;
+                trainer.optimiser.parameters[at].values = backup;
+            }
+            let slope = (loss[0] - loss[1]) / (2.0 * f64::from(step));
+            let expected = f64::from(norm);
+            assert!(
+                (slope - expected).abs() < 0.03 * expected + 2e-4,
+                "{}: {slope} against {expected}",
+                trainer.optimiser.parameters[at].name
+            );
+        }
+    }
+
+    #[test]
+    fn training_lowers_the_loss_and_resuming_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoint.safetensors");
+        let corpus = corpus();
+        let mut straight = trainer();
+        let mut losses = Vec::new();
+        for step in 0..60 {
+            losses.push(straight.step(&corpus).unwrap());
+            if step == 29 {
+                straight.save_checkpoint(&path).unwrap();
+            }
+        }
+        assert!(losses[59] < 0.7 * losses[0], "{losses:?}");
+        let mut resumed = trainer();
+        resumed.resume(&path).unwrap();
+        for loss in &losses[30..] {
+            assert_eq!(resumed.step(&corpus).unwrap(), *loss);
+        }
+        assert_eq!(straight.optimiser, resumed.optimiser);
+    }
+}
