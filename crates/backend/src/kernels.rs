@@ -140,8 +140,9 @@ fn silu_gate_slice(gate: &mut [f32], up: &[f32]) {
 
 /// Rotates interleaved pairs `(2i, 2i+1)` of every head by its position's angle.
 ///
-/// `table` holds `[cos, sin]` per position and pair: `positions × head_dim`.
-pub fn rotary_interleaved(x: &mut [f32], width: usize, head_dim: usize, positions: &[u32], table: &[f32]) {
+/// `table` holds `[cos, sin]` per position and pair: `positions × head_dim`;
+/// `turn` is 1, or −1 to rotate back (the transpose, and so the backward pass).
+pub fn rotary_interleaved(x: &mut [f32], width: usize, head_dim: usize, positions: &[u32], table: &[f32], turn: f32) {
     let rows = positions.len();
     let task = rows_per_task(rows);
     x.par_chunks_mut(task * width).zip(positions.par_chunks(task)).for_each(|(x, positions)| {
@@ -149,7 +150,7 @@ pub fn rotary_interleaved(x: &mut [f32], width: usize, head_dim: usize, position
             let angles = &table[position as usize * head_dim..][..head_dim];
             for head in row.chunks_exact_mut(head_dim) {
                 for (pair, angle) in head.chunks_exact_mut(2).zip(angles.chunks_exact(2)) {
-                    let (a, b, cos, sin) = (pair[0], pair[1], angle[0], angle[1]);
+                    let (a, b, cos, sin) = (pair[0], pair[1], angle[0], angle[1] * turn);
                     pair[0] = a * cos - b * sin;
                     pair[1] = b * cos + a * sin;
                 }
@@ -244,6 +245,165 @@ fn attention_node(
                 let value = &v[row as usize * kv_width + kv_at..][..head_dim];
                 for (t, x) in target.iter_mut().zip(value) {
                     *t += w * x;
+                }
+            }
+        }
+    }
+}
+
+/// Backward of [`layer_norm`]: `grad` (with respect to the output) becomes the
+/// gradient with respect to the input `x`; returns the gradient of the gain.
+pub fn layer_norm_backward(grad: &mut [f32], x: &[f32], gamma: &[f32], eps: f32) -> Vec<f32> {
+    let d = gamma.len();
+    // Parts of fixed size, summed in order: the result does not depend on the threads.
+    let part = 64 * d;
+    let gains: Vec<Vec<f32>> = grad
+        .par_chunks_mut(part)
+        .zip(x.par_chunks(part))
+        .map(|(grad, x)| {
+            let mut gain = vec![0.0; d];
+            layer_norm_backward_rows(grad, x, gamma, eps, &mut gain);
+            gain
+        })
+        .collect();
+    let mut sum = vec![0.0; d];
+    for gain in gains {
+        sum.iter_mut().zip(gain).for_each(|(s, g)| *s += g);
+    }
+    sum
+}
+
+#[multiversion(targets = "simd")]
+fn layer_norm_backward_rows(grad: &mut [f32], x: &[f32], gamma: &[f32], eps: f32, gain: &mut [f32]) {
+    let d = gamma.len();
+    let mut unit = vec![0.0; d];
+    for (grad, x) in grad.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
+        let mean = sum_by(x, |v| v) / d as f32;
+        let variance = sum_by(x, |v| (v - mean) * (v - mean)) / d as f32;
+        let scale = 1.0 / (variance + eps).sqrt();
+        for i in 0..d {
+            unit[i] = (x[i] - mean) * scale;
+            gain[i] += grad[i] * unit[i];
+            grad[i] *= gamma[i];
+        }
+        let along_ones = sum_by(grad, |v| v) / d as f32;
+        let along_unit = dot(grad, &unit) / d as f32;
+        for i in 0..d {
+            grad[i] = scale * (grad[i] - along_ones - unit[i] * along_unit);
+        }
+    }
+}
+
+/// Backward of [`silu_gate`]: `gate` and `up` become their own gradients.
+pub fn silu_gate_backward(gate: &mut [f32], up: &mut [f32], grad: &[f32]) {
+    let task = rows_per_task(gate.len() / 256 + 1) * 256;
+    gate.par_chunks_mut(task)
+        .zip(up.par_chunks_mut(task))
+        .zip(grad.par_chunks(task))
+        .for_each(|((g, u), d)| silu_gate_backward_slice(g, u, d));
+}
+
+#[multiversion(targets = "simd")]
+fn silu_gate_backward_slice(gate: &mut [f32], up: &mut [f32], grad: &[f32]) {
+    for ((g, u), d) in gate.iter_mut().zip(up.iter_mut()).zip(grad) {
+        let sigmoid = 1.0 / (1.0 + exp(-*g));
+        let silu = *g * sigmoid;
+        let slope = sigmoid * (1.0 + *g * (1.0 - sigmoid));
+        *g = d * *u * slope;
+        *u = d * silu;
+    }
+}
+
+/// Backward of [`attention`] for independent sequences (nodes without parents).
+///
+/// Returns the gradients of `q`, `k` and `v`.
+#[allow(clippy::too_many_arguments)]
+pub fn attention_backward(
+    grad: &[f32],
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    nodes: &[Node],
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    let (width, kv_width) = (heads * head_dim, kv_heads * head_dim);
+    let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
+    let mut parts = Vec::with_capacity(nodes.len());
+    let (mut q_rest, mut k_rest, mut v_rest) = (&mut dq[..], &mut dk[..], &mut dv[..]);
+    for node in nodes {
+        assert!(node.parent.is_none(), "gradients are defined for independent sequences");
+        let (q_part, q_tail) = q_rest.split_at_mut(node.len * width);
+        let (k_part, k_tail) = k_rest.split_at_mut(node.len * kv_width);
+        let (v_part, v_tail) = v_rest.split_at_mut(node.len * kv_width);
+        parts.push((*node, q_part, k_part, v_part));
+        (q_rest, k_rest, v_rest) = (q_tail, k_tail, v_tail);
+    }
+    parts.into_par_iter().with_min_len(4).for_each(|(node, dq, dk, dv)| {
+        let rows = node.start..node.start + node.len;
+        let q_rows = rows.start * width..rows.end * width;
+        let kv_rows = rows.start * kv_width..rows.end * kv_width;
+        attention_backward_node(
+            (dq, dk, dv),
+            &grad[q_rows.clone()],
+            &q[q_rows],
+            &k[kv_rows.clone()],
+            &v[kv_rows],
+            heads,
+            kv_heads,
+            head_dim,
+        );
+    });
+    (dq, dk, dv)
+}
+
+#[multiversion(targets = "simd")]
+#[allow(clippy::too_many_arguments)]
+fn attention_backward_node(
+    (dq, dk, dv): (&mut [f32], &mut [f32], &mut [f32]),
+    grad: &[f32],
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+) {
+    let (width, kv_width) = (heads * head_dim, kv_heads * head_dim);
+    let len = q.len() / width;
+    let scale = 1.0 / (head_dim as f32).sqrt();
+    let (mut weights, mut slopes) = (vec![0.0f32; len], vec![0.0f32; len]);
+    for head in 0..heads {
+        let (at, kv_at) = (head * head_dim, head / (heads / kv_heads) * head_dim);
+        for i in 0..len {
+            let query = &q[i * width + at..][..head_dim];
+            let out = &grad[i * width + at..][..head_dim];
+            let (weights, slopes) = (&mut weights[..=i], &mut slopes[..=i]);
+            for (j, w) in weights.iter_mut().enumerate() {
+                *w = dot(query, &k[j * kv_width + kv_at..][..head_dim]) * scale;
+            }
+            let max = max_of(weights);
+            for w in weights.iter_mut() {
+                *w = exp(*w - max);
+            }
+            let norm = 1.0 / sum_by(weights, |w| w);
+            let mut mean = 0.0;
+            for (j, (w, s)) in weights.iter_mut().zip(slopes.iter_mut()).enumerate() {
+                *w *= norm;
+                *s = dot(out, &v[j * kv_width + kv_at..][..head_dim]);
+                mean += *w * *s;
+            }
+            let target = &mut dq[i * width + at..][..head_dim];
+            for (j, (w, s)) in weights.iter().zip(slopes.iter()).enumerate() {
+                let slope = w * (s - mean) * scale;
+                let key = &k[j * kv_width + kv_at..][..head_dim];
+                let dk = &mut dk[j * kv_width + kv_at..][..head_dim];
+                let dv = &mut dv[j * kv_width + kv_at..][..head_dim];
+                for l in 0..head_dim {
+                    target[l] += slope * key[l];
+                    dk[l] += slope * query[l];
+                    dv[l] += w * out[l];
                 }
             }
         }

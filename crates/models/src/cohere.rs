@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 
 use interlingua_backend::ops::{self, Rotary, RotaryStyle, Tree};
-use interlingua_backend::{Device, Tensor, from_rows};
+use interlingua_backend::{Device, Tensor, from_rows, to_host};
 
 use crate::config::Config;
 use crate::hooks::HookPoint;
@@ -123,6 +123,20 @@ impl Block {
         })
     }
 
+    /// The same block with every tensor recorded by autodiff.
+    pub fn require_grad(self) -> Block {
+        Block {
+            norm: self.norm.require_grad(),
+            q: self.q.require_grad(),
+            k: self.k.require_grad(),
+            v: self.v.require_grad(),
+            o: self.o.require_grad(),
+            gate: self.gate.require_grad(),
+            up: self.up.require_grad(),
+            down: self.down.require_grad(),
+        }
+    }
+
     /// Pushes packed states through the block.
     ///
     /// # Shapes
@@ -138,5 +152,67 @@ impl Block {
         let gated = ops::silu_gate(ops::linear(n.clone(), &self.gate), ops::linear(n, &self.up));
         let mlp = tap(HookPoint::Mlp(layer), ops::linear(gated, &self.down));
         h + attention + mlp
+    }
+}
+
+/// What a block keeps of its forward pass for the backward pass on the CPU.
+pub struct Saved {
+    input: Tensor<2>,
+    normed: Tensor<2>,
+    qkv: [Tensor<2>; 3],
+    mixed: Tensor<2>,
+    gate: Tensor<2>,
+    up: Tensor<2>,
+    gated: Tensor<2>,
+}
+
+impl Block {
+    /// [`Block::forward`] that keeps what [`Block::backward`] needs.
+    ///
+    /// # Shapes
+    /// `h`: `[rows, hidden]`.
+    pub fn forward_saved(&self, c: &Config, h: Tensor<2>, tree: &Tree, rotary: &Rotary) -> (Tensor<2>, Saved) {
+        let normed = ops::layer_norm(h.clone(), &self.norm, c.norm_eps);
+        let rotate = |x| ops::rotary(x, &tree.positions, rotary, RotaryStyle::Interleaved);
+        let q = rotate(ops::linear(normed.clone(), &self.q));
+        let k = rotate(ops::linear(normed.clone(), &self.k));
+        let v = ops::linear(normed.clone(), &self.v);
+        let mixed = ops::attention(q.clone(), k.clone(), v.clone(), tree, c.heads, c.kv_heads);
+        let (gate, up) = (ops::linear(normed.clone(), &self.gate), ops::linear(normed.clone(), &self.up));
+        let gated = ops::silu_gate(gate.clone(), up.clone());
+        let out = h.clone() + ops::linear(mixed.clone(), &self.o) + ops::linear(gated.clone(), &self.down);
+        (out, Saved { input: h, normed, qkv: [q, k, v], mixed, gate, up, gated })
+    }
+
+    /// Gradient with respect to the block's input, and of its tensors in the order of [`BLOCK_TENSORS`].
+    ///
+    /// # Shapes
+    /// `grad`: `[rows, hidden]`, with respect to the block's output.
+    pub fn backward(&self, c: &Config, grad: Tensor<2>, saved: Saved, tree: &Tree, rotary: &Rotary) -> (Tensor<2>, Vec<Vec<f32>>) {
+        let Saved { input, normed, qkv, mixed, gate, up, gated } = saved;
+        let transposed = grad.clone().transpose();
+        let d_down = transposed.clone().matmul(gated);
+        let d_o = transposed.matmul(mixed);
+        let (d_gate, d_up) = ops::backward::silu_gate(grad.clone().matmul(self.down.clone()), gate, up);
+        let d_mixed = grad.clone().matmul(self.o.clone());
+        let [d_q, d_k, d_v] = ops::backward::attention(d_mixed, qkv, tree, c.heads, c.kv_heads);
+        let d_q = ops::backward::rotary(d_q, &tree.positions, rotary);
+        let d_k = ops::backward::rotary(d_k, &tree.positions, rotary);
+        let mut d_normed = d_gate.clone().matmul(self.gate.clone());
+        let mut weights = Vec::with_capacity(BLOCK_TENSORS.len());
+        for (d, w) in [(&d_up, &self.up), (&d_q, &self.q), (&d_k, &self.k), (&d_v, &self.v)] {
+            d_normed = d_normed + d.clone().matmul(w.clone());
+        }
+        let (d_input, d_norm) = ops::backward::layer_norm(d_normed, input, &self.norm, c.norm_eps);
+        weights.push(d_norm);
+        for d in [d_q, d_k, d_v] {
+            weights.push(to_host(d.transpose().matmul(normed.clone())));
+        }
+        weights.push(to_host(d_o));
+        for d in [d_gate, d_up] {
+            weights.push(to_host(d.transpose().matmul(normed.clone())));
+        }
+        weights.push(to_host(d_down));
+        (grad + d_input, weights)
     }
 }

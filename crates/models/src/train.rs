@@ -10,7 +10,7 @@ use std::path::Path;
 
 use interlingua_backend::ops::{self, Rotary, Tree};
 use interlingua_backend::optim::{AdamW, AdamWConfig, Parameter, gradient_or_zeros};
-use interlingua_backend::{Device, Tensor, TensorData, from_rows, to_host};
+use interlingua_backend::{Device, Tensor, from_rows, to_host};
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -30,6 +30,13 @@ pub struct TrainConfig {
     /// Optimiser.
     pub optimiser: AdamWConfig,
 }
+
+/// Gradients by the name of their parameter.
+type Named = HashMap<String, Vec<f32>>;
+/// From the normalised last state to the gradient with respect to it.
+type Top<'a> = &'a mut dyn FnMut(Tensor<2>) -> Tensor<2>;
+/// A forward and backward pass: the gradient of the embedded rows, and those of the parameters.
+type Pass = fn(&Trainer, Tensor<2>, &Device, &Tree, Top<'_>) -> (Tensor<2>, Named);
 
 /// A training run between two steps.
 pub struct Trainer {
@@ -115,72 +122,116 @@ impl Trainer {
 
     /// Loss and gradients of some sentences, gradients in the order of the parameters.
     fn gradients(&self, batch: &[&[u32]]) -> (f64, Vec<Vec<f32>>) {
+        if interlingua_backend::device::is_plain_cpu(&self.device) {
+            self.gradients_with(batch, &self.device, Trainer::fused)
+        } else {
+            self.gradients_with(batch, &Device::autodiff(self.device.clone()), Trainer::recorded)
+        }
+    }
+
+    fn gradients_with(&self, batch: &[&[u32]], device: &Device, pass: Pass) -> (f64, Vec<Vec<f32>>) {
         let c = &self.config;
         let d = c.hidden_size;
-        let by_name: HashMap<&str, usize> =
-            self.optimiser.parameters.iter().enumerate().map(|(i, p)| (p.name.as_str(), i)).collect();
-        let value = |name: &str| &self.optimiser.parameters[by_name[name]].values;
-        let device = Device::autodiff(self.device.clone());
-
         // The last token of a sentence is only a target, so its row is never computed.
         let lengths: Vec<usize> = batch.iter().map(|s| s.len() - 1).collect();
         let tree = Tree::sequences(&lengths);
         let tokens: Vec<u32> = batch.iter().flat_map(|s| &s[..s.len() - 1]).copied().collect();
         let targets: Vec<u32> = batch.iter().flat_map(|s| &s[1..]).copied().collect();
-        let table = value("model.embed_tokens.weight");
+        let table = self.value("model.embed_tokens.weight");
         let rows: Vec<f32> = tokens.iter().flat_map(|&t| &table[t as usize * d..][..d]).copied().collect();
-
-        let leaf = |name: &str, shape: &[usize]| -> Tensor<2> {
-            let dims = if shape.len() == 2 { [shape[0], shape[1]] } else { [1, shape[0]] };
-            Tensor::<2>::from_data(TensorData::new(value(name).clone(), dims), &device).require_grad()
-        };
-        let embedded = Tensor::<2>::from_data(TensorData::new(rows, [tokens.len(), d]), &device).require_grad();
-        let mut h = embedded.clone();
-        let mut leaves = Vec::new();
-        for layer in 0..c.layers {
-            let shapes = block_shapes(c);
-            let at: Vec<Tensor<2>> =
-                BLOCK_TENSORS.iter().zip(&shapes).map(|(name, shape)| leaf(&block_tensor(layer, name), shape)).collect();
-            let block = Block {
-                norm: at[0].clone().reshape([d]),
-                q: at[1].clone(),
-                k: at[2].clone(),
-                v: at[3].clone(),
-                o: at[4].clone(),
-                gate: at[5].clone(),
-                up: at[6].clone(),
-                down: at[7].clone(),
-            };
-            h = block.forward(c, layer, h, &tree, &self.rotary, &mut |_, h| h);
-            leaves.extend(BLOCK_TENSORS.iter().zip(at).map(|(name, tensor)| (block_tensor(layer, name), tensor)));
-        }
-        let norm = leaf("model.norm.weight", &[d]);
-        let h = ops::layer_norm(h, &norm.clone().reshape([d]), c.norm_eps);
-        leaves.push(("model.norm.weight".into(), norm));
-
+        let embedded = from_rows(rows, tokens.len(), d, device);
         let head_name = if c.tied { "model.embed_tokens.weight" } else { "lm_head.weight" };
-        let head = from_rows(value(head_name).clone(), c.vocab_size, d, &self.device);
-        let (loss, grad_h, grad_head) = ops::cross_entropy(h.clone().inner(), &head, &targets, c.logit_scale);
-        // The inner product with a constant gradient has exactly that gradient.
-        let mut grads = (h * Tensor::from_inner(grad_h)).sum().backward();
-
-        let mut out: Vec<Vec<f32>> = vec![Vec::new(); self.optimiser.parameters.len()];
-        out[by_name[head_name]] = to_host(grad_head);
-        for (name, tensor) in leaves {
-            let at = by_name[name.as_str()];
-            out[at] = gradient_or_zeros(tensor.grad_remove(&mut grads), self.optimiser.parameters[at].values.len());
-        }
-        let grad_rows = gradient_or_zeros(embedded.grad_remove(&mut grads), tokens.len() * d);
-        let at = by_name["model.embed_tokens.weight"];
-        if out[at].is_empty() {
-            out[at] = vec![0.0; table.len()];
-        }
-        for (&token, grad) in tokens.iter().zip(grad_rows.chunks_exact(d)) {
-            for (sum, g) in out[at][token as usize * d..][..d].iter_mut().zip(grad) {
+        let head = from_rows(self.value(head_name).to_vec(), c.vocab_size, d, &self.device);
+        let mut head_gradient = Vec::new();
+        let mut loss = 0.0;
+        let mut top = |h: Tensor<2>| {
+            let (value, grad_h, grad_head) = ops::cross_entropy(h, &head, &targets, c.logit_scale);
+            loss = value;
+            head_gradient = to_host(grad_head);
+            grad_h
+        };
+        let (grad_rows, mut named) = pass(self, embedded, device, &tree, &mut top);
+        let mut embedding_gradient = if c.tied {
+            head_gradient
+        } else {
+            named.insert(head_name.to_owned(), head_gradient);
+            vec![0.0; table.len()]
+        };
+        for (&token, grad) in tokens.iter().zip(to_host(grad_rows).chunks_exact(d)) {
+            for (sum, g) in embedding_gradient[token as usize * d..][..d].iter_mut().zip(grad) {
                 *sum += g;
             }
         }
-        (loss, out)
+        named.insert("model.embed_tokens.weight".into(), embedding_gradient);
+        let gradients = self.optimiser.parameters.iter().map(|p| named.remove(&p.name).expect("every parameter has a gradient"));
+        (loss, gradients.collect())
+    }
+
+    fn value(&self, name: &str) -> &[f32] {
+        &self.optimiser.parameters.iter().find(|p| p.name == name).expect("names come from the architecture").values
+    }
+
+    fn block(&self, layer: usize, device: &Device) -> Block {
+        let read = |name: &str| Ok::<_, std::convert::Infallible>(self.value(name).to_vec());
+        let Ok(block) = Block::load(&self.config, layer, device, read);
+        block
+    }
+
+    /// Forward and backward by the fused CPU kernels.
+    fn fused(&self, embedded: Tensor<2>, device: &Device, tree: &Tree, top: Top<'_>) -> (Tensor<2>, Named) {
+        let c = &self.config;
+        let mut h = embedded;
+        let mut blocks = Vec::with_capacity(c.layers);
+        for layer in 0..c.layers {
+            let block = self.block(layer, device);
+            let (out, saved) = block.forward_saved(c, h, tree, &self.rotary);
+            blocks.push((block, saved));
+            h = out;
+        }
+        let gain = self.value("model.norm.weight");
+        let gain = from_rows(gain.to_vec(), 1, gain.len(), device).reshape([gain.len()]);
+        let grad = top(ops::layer_norm(h.clone(), &gain, c.norm_eps));
+        let (mut grad, d_gain) = ops::backward::layer_norm(grad, h, &gain, c.norm_eps);
+        let mut named = Named::from([("model.norm.weight".to_owned(), d_gain)]);
+        for (layer, (block, saved)) in blocks.into_iter().enumerate().rev() {
+            let (d_input, gradients) = block.backward(c, grad, saved, tree, &self.rotary);
+            named.extend(BLOCK_TENSORS.iter().zip(gradients).map(|(name, g)| (block_tensor(layer, name), g)));
+            grad = d_input;
+        }
+        (grad, named)
+    }
+
+    /// Forward and backward recorded by burn's autodiff, for any device.
+    fn recorded(&self, embedded: Tensor<2>, device: &Device, tree: &Tree, top: Top<'_>) -> (Tensor<2>, Named) {
+        let c = &self.config;
+        let embedded = embedded.require_grad();
+        let mut h = embedded.clone();
+        let mut blocks = Vec::with_capacity(c.layers);
+        for layer in 0..c.layers {
+            let block = self.block(layer, device).require_grad();
+            h = block.forward(c, layer, h, tree, &self.rotary, &mut |_, h| h);
+            blocks.push(block);
+        }
+        let gain = self.value("model.norm.weight");
+        let gain = from_rows(gain.to_vec(), 1, gain.len(), device).reshape([gain.len()]).require_grad();
+        let h = ops::layer_norm(h, &gain, c.norm_eps);
+        // The inner product with a constant gradient has exactly that gradient.
+        let grad = top(h.clone().inner());
+        let mut grads = (h * Tensor::from_inner(grad)).sum().backward();
+        let mut named = Named::from([("model.norm.weight".to_owned(), gradient_or_zeros(gain.grad_remove(&mut grads), c.hidden_size))]);
+        for (layer, block) in blocks.into_iter().enumerate() {
+            let mut add = |at: usize, gradient: Option<Vec<f32>>| {
+                let len = block_shapes(c)[at].iter().product();
+                named.insert(block_tensor(layer, BLOCK_TENSORS[at]), gradient.unwrap_or_else(|| vec![0.0; len]));
+            };
+            add(0, block.norm.grad_remove(&mut grads).map(to_host));
+            for (at, matrix) in [block.q, block.k, block.v, block.o, block.gate, block.up, block.down].into_iter().enumerate() {
+                add(at + 1, matrix.grad_remove(&mut grads).map(to_host));
+            }
+        }
+        let [rows, d] = embedded.dims();
+        let gradient = gradient_or_zeros(embedded.grad_remove(&mut grads), rows * d);
+        (from_rows(gradient, rows, d, &self.device), named)
     }
 
     /// Writes the whole state, so that [`Trainer::resume`] continues exactly.
@@ -357,6 +408,26 @@ mod tests {
                 "{}: {slope} against {expected}",
                 trainer.optimiser.parameters[at].name
             );
+        }
+    }
+
+    #[test]
+    fn the_fused_backward_equals_autodiff() {
+        let mut trainer = trainer();
+        for p in &mut trainer.optimiser.parameters {
+            p.values.iter_mut().for_each(|v| *v *= 8.0);
+        }
+        let corpus = corpus();
+        let batch: Vec<&[u32]> = corpus[..7].iter().map(Vec::as_slice).collect();
+        let (loss, fused) = trainer.gradients_with(&batch, &cpu(), Trainer::fused);
+        let (expected, recorded) = trainer.gradients_with(&batch, &Device::autodiff(cpu()), Trainer::recorded);
+        assert!((loss - expected).abs() < 1e-5);
+        for ((p, a), b) in trainer.optimiser.parameters.iter().zip(&fused).zip(&recorded) {
+            let scale = b.iter().fold(1e-6f32, |m, x| m.max(x.abs()));
+            assert_eq!(a.len(), b.len(), "{}", p.name);
+            for (x, y) in a.iter().zip(b) {
+                assert!((x - y).abs() < 1e-4 * scale, "{}: {x} against {y}", p.name);
+            }
         }
     }
 
