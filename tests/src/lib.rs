@@ -1,1 +1,22 @@
-//! Tests only.
+//! What the tests of the whole workspace share.
+
+use std::path::PathBuf;
+
+/// The committed fixtures.
+pub fn fixtures() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+}
+
+/// The folder of real data and checkpoints, if this machine has it.
+///
+/// Looked for in `INTERLINGUA_SHARED`, then beside the checkout. Says so when a
+/// test has to be skipped.
+pub fn shared(test: &str) -> Option<PathBuf> {
+    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let folder = std::env::var_os("INTERLINGUA_SHARED").map_or(beside, PathBuf::from);
+    if folder.join("models").is_dir() {
+        return Some(folder);
+    }
+    eprintln!("skipped: {test} needs the shared data folder, {} is not there", folder.display());
+    None
+}

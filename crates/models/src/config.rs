@@ -149,7 +149,11 @@ impl Reader<'_> {
         }
         let theta = match rope.and_then(|r| r.get("rope_theta")) {
             Some(theta) => theta.as_f64().ok_or_else(|| self.bad("rope_parameters.rope_theta", "not a number".into()))?,
-            None => self.number("rope_theta", 10_000.0)?,
+            // transformers changed its default between major versions, so none is assumed.
+            None if self.json.get("rope_theta").is_none() => {
+                return Err(self.bad("rope_theta", "missing; expected here or in rope_parameters".into()));
+            }
+            None => self.number("rope_theta", f64::NAN)?,
         };
         if !(theta.is_finite() && theta >= 1.0) {
             return Err(self.bad("rope_theta", format!("{theta} is not a usable base; models use 10000 and above")));

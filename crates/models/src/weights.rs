@@ -11,7 +11,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
 
 use crate::ModelError;
 
@@ -83,9 +84,10 @@ impl Weights {
                 length - 8
             )));
         }
-        let mut buffer = vec![0; 8 + header as usize];
-        file.read_exact_at(&mut buffer, 0).map_err(ModelError::io(&path))?;
-        let (_, metadata) = SafeTensors::read_metadata(&buffer).map_err(|e| bad(format!("safetensors header: {e}")))?;
+        let mut buffer = vec![0; header as usize];
+        file.read_exact_at(&mut buffer, 8).map_err(ModelError::io(&path))?;
+        // Reading the metadata checks that offsets follow each other and fit the shapes.
+        let metadata: Metadata = serde_json::from_slice(&buffer).map_err(|e| bad(format!("safetensors header: {e}")))?;
         let data = 8 + header;
         if metadata.data_len() as u64 != length - data {
             return Err(bad(format!(
