@@ -1,0 +1,138 @@
+//! Settings of an autoencoder and of its training.
+
+use serde::{Deserialize, Serialize};
+
+use crate::AutoencoderError;
+
+/// The activation between the two layers of encoder and decoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    /// `max(0, x)`.
+    Relu,
+    /// `x · Φ(x)`.
+    Gelu,
+    /// `tanh x`.
+    Tanh,
+}
+
+/// Distance between the latents of a sentence in two languages.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Alignment {
+    /// Mean squared difference per dimension.
+    Mse,
+    /// One minus the cosine.
+    Cosine,
+    /// Cross-entropy of finding the translation among the batch, both directions (arXiv 1807.03748).
+    InfoNce {
+        /// Cosines are divided by this.
+        temperature: f64,
+    },
+}
+
+/// What reconstruction is learned on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sees {
+    /// Token states; a sentence's latent is the mean of its token latents.
+    Tokens,
+    /// Mean states of sentences.
+    Means,
+}
+
+/// Everything that decides how an autoencoder comes out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Width of the latent space.
+    pub latent: usize,
+    /// Width of the hidden layer; none for a linear autoencoder.
+    pub hidden: Option<usize>,
+    /// Activation of the hidden layer.
+    pub activation: Activation,
+    /// What reconstruction is learned on.
+    pub sees: Sees,
+    /// Weight of reconstruction.
+    pub reconstruction_weight: f64,
+    /// Distance that aligns languages.
+    pub alignment: Alignment,
+    /// Weight of alignment; 0 is the control without it.
+    pub alignment_weight: f64,
+    /// Weight of reconstructing one language from another.
+    pub cross_reconstruction_weight: f64,
+    /// Parallel rows per step.
+    pub batch: usize,
+    /// Largest number of steps.
+    pub steps: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Steps between evaluations on held-out rows.
+    pub eval_every: usize,
+    /// Evaluations without improvement before training stops.
+    pub patience: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            latent: 64,
+            hidden: Some(512),
+            activation: Activation::Gelu,
+            sees: Sees::Tokens,
+            reconstruction_weight: 1.0,
+            alignment: Alignment::InfoNce { temperature: 0.07 },
+            alignment_weight: 0.2,
+            cross_reconstruction_weight: 0.0,
+            batch: 64,
+            steps: 2500,
+            learning_rate: 1e-3,
+            weight_decay: 1e-4,
+            eval_every: 250,
+            patience: 4,
+        }
+    }
+}
+
+impl Config {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// The first field that cannot work.
+    pub fn check(&self, width: usize) -> Result<(), AutoencoderError> {
+        let bad = |key, problem: String| Err(AutoencoderError::Config { key, problem });
+        if self.latent == 0 || self.latent > width {
+            return bad("latent", format!("{} is not from 1 to the width of the states, {width}", self.latent));
+        }
+        if self.hidden == Some(0) {
+            return bad("hidden", "0 is not a width; leave it out for a linear autoencoder".into());
+        }
+        if self.batch < 2 {
+            return bad("batch", "at least 2 rows are needed to tell translations apart".into());
+        }
+        if self.steps == 0 || self.eval_every == 0 || self.patience == 0 {
+            return bad("steps", "steps, eval_every and patience must be at least 1".into());
+        }
+        for (key, value) in [
+            ("reconstruction_weight", self.reconstruction_weight),
+            ("alignment_weight", self.alignment_weight),
+            ("cross_reconstruction_weight", self.cross_reconstruction_weight),
+            ("weight_decay", self.weight_decay),
+        ] {
+            if !(value.is_finite() && value >= 0.0) {
+                return bad(key, format!("{value} is not a weight from 0 up"));
+            }
+        }
+        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
+            return bad("learning_rate", format!("{} is not positive", self.learning_rate));
+        }
+        if let Alignment::InfoNce { temperature } = self.alignment {
+            if !(temperature.is_finite() && temperature > 0.0) {
+                return bad("alignment.temperature", format!("{temperature} is not positive"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,49 @@
+//! The terms of the loss, each a function of its own.
+
+use burn::tensor::activation;
+use interlingua_backend::{IntTensor, Tensor};
+
+use crate::{Activation, Alignment};
+
+impl Activation {
+    pub(crate) fn apply(self, x: Tensor<2>) -> Tensor<2> {
+        match self {
+            Activation::Relu => activation::relu(x),
+            Activation::Gelu => activation::gelu(x),
+            Activation::Tanh => x.tanh(),
+        }
+    }
+}
+
+/// Mean squared difference per element.
+pub(crate) fn squared(a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
+    let difference = a - b;
+    (difference.clone() * difference).mean()
+}
+
+impl Alignment {
+    /// Distance between row i of `a` and row i of `b`, averaged over rows.
+    ///
+    /// # Shapes
+    /// Both `[rows, latent]`, result `[1]`.
+    pub(crate) fn distance(self, a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
+        match self {
+            Alignment::Mse => squared(a, b),
+            Alignment::Cosine => (unit(a) * unit(b)).sum_dim(1).mean().neg() + 1.0,
+            Alignment::InfoNce { temperature } => {
+                let [rows, _] = a.dims();
+                let diagonal: IntTensor<2> = IntTensor::<1>::arange(0..rows as i64, &a.device()).unsqueeze_dim(1);
+                let cosines = unit(a).matmul(unit(b).transpose()) / temperature as f32;
+                let forth = activation::log_softmax(cosines.clone(), 1).gather(1, diagonal.clone());
+                let back = activation::log_softmax(cosines.transpose(), 1).gather(1, diagonal);
+                (forth + back).mean().neg() / 2.0
+            }
+        }
+    }
+}
+
+/// Rows scaled to length 1; a zero row stays near zero.
+fn unit(x: Tensor<2>) -> Tensor<2> {
+    let length = (x.clone() * x.clone()).sum_dim(1).sqrt() + 1e-6;
+    x / length
+}
