@@ -364,7 +364,7 @@ impl Tables {
                 }
             }
             let needs_group = category != 0 && !file.neutral;
-            if file.neutral != !slots.contains(&Slot::Attribute)
+            if file.neutral == slots.contains(&Slot::Attribute)
                 || needs_group != slots.contains(&Slot::Group)
                 || person.is_some() != slots.contains(&Slot::Person)
             {

@@ -459,7 +459,7 @@ fn snapshot() -> String {
                 attribute.unwrap_or(7 * turn) % attributes
             } as u8,
             group: if p.neutral { 0 } else { group as u8 },
-            person: (turn % grammar.persons(p.person)) as u8,
+            person: ((turn + turn / 2) % grammar.persons(p.person)) as u8,
             fillers: p
                 .fillers
                 .iter()
