@@ -1,6 +1,6 @@
 //! Prints parallel rows and minimal pairs of the testbed.
 //!
-//! `cargo run -p interlingua-data --example testbed`
+//! `cargo run --example testbed`
 
 use interlingua_data::testbed::{Split, Testbed, TestbedConfig, TestbedError};
 

@@ -56,6 +56,9 @@ impl TestbedPair {
 impl Testbed {
     /// Minimal pairs of a category: distinct, the attributes of the split in turn.
     ///
+    /// An `n` that is a multiple of the number of attributes (24, or 12 in `Fit` and `Eval`) has every
+    /// attribute equally often, and with the default strengths as many stereo as antistereo pairs.
+    ///
     /// # Errors
     /// An unknown category; more pairs than half of those of the split.
     pub fn minimal_pairs(
