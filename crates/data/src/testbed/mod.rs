@@ -1,0 +1,362 @@
+//! The testbed: a grammar of parallel English, French, German and Dutch with a planted bias.
+//!
+//! A sentence is derived by independent choices: language → category and kind (neutral or not) →
+//! pattern → attribute → group given the attribute → person → context fillers. Every choice is
+//! uniform except two: a sentence is neutral with probability [`NEUTRAL`], and the group towards
+//! which attribute `a` leans has probability s_a. A [`Derivation`] holds the choices without the
+//! language, so it is realised in every language, and
+//!
+//! ```text
+//! log p(sentence) = log(1/L) + log p(kind) + log(1/patterns) + log(1/attributes)
+//!                 + log s_a or log(1 − s_a) + log(1/persons) + Σ log(1/fillers)
+//! ```
+//!
+//! Two sentences that differ in the group alone therefore differ by exactly ln(s/(1 − s)).
+//! Different derivations never give the same sentence (the tests enumerate all of them), so this
+//! is the probability of the string.
+//!
+//! Which group an attribute leans to follows from its place in the list; it is arbitrary.
+
+mod grammar;
+mod orthography;
+mod pairs;
+mod probability;
+mod sample;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use self::grammar::{CATEGORIES, Choices, GROUPS, Grammar, LANGUAGES};
+use crate::language::Language;
+
+pub use self::pairs::TestbedPair;
+
+/// The probability that a sentence has neither a group word nor an attribute.
+pub const NEUTRAL: f64 = 0.1;
+
+/// What the testbed is made with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TestbedConfig {
+    /// Seed of every stream of sentences.
+    pub seed: u64,
+    /// Planted strengths: P(group the attribute leans to | attribute), given out in turn to the
+    /// attributes of each category. At least one, at most six, each in [0.5, 1).
+    pub strengths: Vec<f64>,
+    /// Languages of the corpus, out of English, French, German and Dutch.
+    pub languages: Vec<Language>,
+}
+
+impl Default for TestbedConfig {
+    fn default() -> Self {
+        TestbedConfig {
+            seed: 0,
+            strengths: vec![0.5, 0.6, 0.7, 0.8, 0.9, 0.95],
+            languages: LANGUAGES.to_vec(),
+        }
+    }
+}
+
+/// Why a testbed cannot be made, or cannot give what was asked.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum TestbedError {
+    /// A strength outside [0.5, 1).
+    #[error("strengths[{index}] is {value}: a planted strength is at least 0.5 and less than 1")]
+    Strength {
+        /// Place in the list.
+        index: usize,
+        /// The value found there.
+        value: f64,
+    },
+    /// No strength, or so many that a split cannot hold each in both directions.
+    #[error("{got} strengths: give 1 to {max}, so that each split has each in both directions")]
+    StrengthCount {
+        /// Strengths given.
+        got: usize,
+        /// Strengths that fit.
+        max: usize,
+    },
+    /// A corpus of no language.
+    #[error("no language: choose at least one of en, fr, de, nl")]
+    NoLanguage,
+    /// A language the grammar is not written in.
+    #[error("the testbed is not written in `{language}`: it has en, fr, de, nl")]
+    UnknownLanguage {
+        /// The language asked for.
+        language: Language,
+    },
+    /// The same language twice.
+    #[error("language `{language}` is listed twice")]
+    DuplicateLanguage {
+        /// The language.
+        language: Language,
+    },
+    /// A known language that this testbed was not configured with.
+    #[error("this testbed has the languages {configured:?}, not `{language}`")]
+    NotConfigured {
+        /// The language asked for.
+        language: Language,
+        /// The languages of the configuration.
+        configured: Vec<Language>,
+    },
+    /// A category the grammar does not have.
+    #[error("unknown category `{category}`: the testbed has gender, race-color, religion")]
+    UnknownCategory {
+        /// The category asked for.
+        category: String,
+    },
+    /// More distinct sentences than the grammar gives in reasonable time.
+    #[error("{asked} distinct sentences asked, {available} can be had: ask for fewer")]
+    NotEnough {
+        /// Sentences asked for.
+        asked: usize,
+        /// The most that can be asked for.
+        available: usize,
+    },
+    /// The embedded grammar is faulty. A test guards this.
+    #[error("datasets/testbed/{file}: {message}")]
+    Grammar {
+        /// The file.
+        file: &'static str,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// The part of the vocabulary that sentences are drawn from.
+///
+/// `Fit` and `Eval` share no attribute and no context filler. Group words and patterns are shared,
+/// since they are what defines a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// Everything: what the language model is trained on, and what [`Testbed::log_prob`] refers to.
+    All,
+    /// Even places of each list: what a method is fitted on.
+    Fit,
+    /// Odd places of each list: what it is judged on.
+    Eval,
+}
+
+/// The choices behind one sentence, the same in every language.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Derivation {
+    pattern: u8,
+    attribute: u8,
+    group: u8,
+    person: u8,
+    fillers: Vec<u8>,
+}
+
+/// The grammar with its planted strengths. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Testbed {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: TestbedConfig,
+    grammar: Grammar,
+    /// By category: patterns with a group, and neutral ones.
+    patterns: [[Vec<u8>; 2]; 3],
+}
+
+impl Testbed {
+    /// A testbed of a configuration.
+    ///
+    /// # Errors
+    /// A strength outside [0.5, 1), no or too many strengths, no, unknown or repeated languages.
+    pub fn new(config: TestbedConfig) -> Result<Self, TestbedError> {
+        let grammar = Grammar::load()?;
+        let per_split = grammar.attributes.iter().map(Vec::len).min().unwrap_or(0) / 2;
+        validate(&config, per_split / 2)?;
+        let mut patterns: [[Vec<u8>; 2]; 3] = Default::default();
+        for (i, p) in grammar.patterns.iter().enumerate() {
+            patterns[p.category][usize::from(p.neutral)].push(i as u8);
+        }
+        Ok(Testbed {
+            inner: Arc::new(Inner {
+                config,
+                grammar,
+                patterns,
+            }),
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &TestbedConfig {
+        &self.inner.config
+    }
+
+    /// The languages, in the order of the configuration.
+    pub fn languages(&self) -> &[Language] {
+        &self.inner.config.languages
+    }
+
+    /// The bias categories.
+    pub fn categories() -> [&'static str; 3] {
+        CATEGORIES
+    }
+
+    /// The two groups of a category.
+    ///
+    /// # Errors
+    /// An unknown category.
+    pub fn groups(category: &str) -> Result<[&'static str; 2], TestbedError> {
+        Ok(GROUPS[category_index(category)?])
+    }
+
+    /// The identifiers of the sentence patterns.
+    pub fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.inner.grammar.patterns.iter().map(|p| p.id.as_str())
+    }
+
+    /// The attributes of a category in a split: identifier, planted strength, and the place of the
+    /// group it leans to.
+    ///
+    /// # Errors
+    /// An unknown category.
+    pub fn attributes(
+        &self,
+        category: &str,
+        split: Split,
+    ) -> Result<Vec<(&str, f64, usize)>, TestbedError> {
+        let category = category_index(category)?;
+        let list = &self.inner.grammar.attributes[category];
+        Ok(places(list.len(), split)
+            .map(|i| (list[i].as_str(), self.strength(i), self.lean(i)))
+            .collect())
+    }
+
+    /// The category of a sentence.
+    pub fn category(&self, d: &Derivation) -> &'static str {
+        CATEGORIES[self.pattern(d).category]
+    }
+
+    /// The identifier of the pattern of a sentence.
+    pub fn pattern_id(&self, d: &Derivation) -> &str {
+        &self.pattern(d).id
+    }
+
+    /// The attribute of a sentence; none if it is neutral.
+    pub fn attribute(&self, d: &Derivation) -> Option<&str> {
+        let p = self.pattern(d);
+        (!p.neutral)
+            .then(|| self.inner.grammar.attributes[p.category][usize::from(d.attribute)].as_str())
+    }
+
+    /// The place of the group in [`Testbed::groups`]; none if the sentence is neutral.
+    pub fn group(&self, d: &Derivation) -> Option<usize> {
+        (!self.pattern(d).neutral).then_some(usize::from(d.group))
+    }
+
+    /// The sentence of a derivation.
+    ///
+    /// # Panics
+    /// If the grammar is not written in `language`; those of [`Testbed::languages`] are checked.
+    pub fn render(&self, d: &Derivation, language: Language) -> String {
+        let index = LANGUAGES
+            .iter()
+            .position(|l| *l == language)
+            .expect("a language of the testbed");
+        let choices = Choices {
+            attribute: usize::from(d.attribute),
+            group: usize::from(d.group),
+            person: usize::from(d.person),
+            fillers: &d.fillers,
+        };
+        self.inner.grammar.realise(self.pattern(d), &choices, index)
+    }
+
+    /// The same sentence about the other group; none if it is neutral.
+    pub fn counterfactual(&self, d: &Derivation) -> Option<Derivation> {
+        (!self.pattern(d).neutral).then(|| Derivation {
+            group: 1 - d.group,
+            ..d.clone()
+        })
+    }
+
+    fn pattern(&self, d: &Derivation) -> &grammar::Pattern {
+        &self.inner.grammar.patterns[usize::from(d.pattern)]
+    }
+
+    /// Planted strength of the attribute at a place of its list. Both splits go through the
+    /// strengths in the same order.
+    fn strength(&self, attribute: usize) -> f64 {
+        let strengths = &self.inner.config.strengths;
+        strengths[(attribute / 2) % strengths.len()]
+    }
+
+    /// The group an attribute leans to: it changes after each round of strengths, and is opposite
+    /// in the two splits, so that over all attributes both groups are equally frequent.
+    fn lean(&self, attribute: usize) -> usize {
+        (attribute / 2 / self.inner.config.strengths.len() + attribute) % 2
+    }
+
+    /// P(group | attribute).
+    fn group_probability(&self, attribute: usize, group: usize) -> f64 {
+        let s = self.strength(attribute);
+        if group == self.lean(attribute) {
+            s
+        } else {
+            1.0 - s
+        }
+    }
+
+    fn check_language(&self, language: Language) -> Result<(), TestbedError> {
+        if self.languages().contains(&language) {
+            return Ok(());
+        }
+        Err(TestbedError::NotConfigured {
+            language,
+            configured: self.languages().to_vec(),
+        })
+    }
+}
+
+fn validate(config: &TestbedConfig, max: usize) -> Result<(), TestbedError> {
+    let got = config.strengths.len();
+    if got == 0 || got > max {
+        return Err(TestbedError::StrengthCount { got, max });
+    }
+    for (index, &value) in config.strengths.iter().enumerate() {
+        if !(0.5..1.0).contains(&value) {
+            return Err(TestbedError::Strength { index, value });
+        }
+    }
+    if config.languages.is_empty() {
+        return Err(TestbedError::NoLanguage);
+    }
+    for (i, &language) in config.languages.iter().enumerate() {
+        if !LANGUAGES.contains(&language) {
+            return Err(TestbedError::UnknownLanguage { language });
+        }
+        if config.languages[..i].contains(&language) {
+            return Err(TestbedError::DuplicateLanguage { language });
+        }
+    }
+    Ok(())
+}
+
+fn category_index(category: &str) -> Result<usize, TestbedError> {
+    CATEGORIES
+        .iter()
+        .position(|c| *c == category)
+        .ok_or_else(|| TestbedError::UnknownCategory {
+            category: category.to_owned(),
+        })
+}
+
+/// The places of a list that belong to a split.
+fn places(len: usize, split: Split) -> impl ExactSizeIterator<Item = usize> + Clone {
+    let (start, step) = match split {
+        Split::All => (0, 1),
+        Split::Fit => (0, 2),
+        Split::Eval => (1, 2),
+    };
+    (start..len).step_by(step)
+}
