@@ -17,6 +17,9 @@ pub fn shared(test: &str) -> Option<PathBuf> {
     if folder.join("models").is_dir() {
         return Some(folder);
     }
-    eprintln!("skipped: {test} needs the shared data folder, {} is not there", folder.display());
+    eprintln!(
+        "skipped: {test} needs the shared data folder, {} is not there",
+        folder.display()
+    );
     None
 }

@@ -25,21 +25,38 @@ fn check(name: &str, residency: Residency) {
     let golden = SafeTensors::deserialize(&bytes).unwrap();
     let floats = |key: &str| -> Vec<f32> {
         let view = golden.tensor(key).unwrap_or_else(|e| panic!("{key}: {e}"));
-        view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+        view.data()
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+            .collect()
     };
     let lines = 4;
     let sequences: Vec<Sequence> = (0..lines)
         .map(|i| {
             let view = golden.tensor(&format!("{i}.ids")).unwrap();
-            let tokens = view.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32).collect();
+            let tokens = view
+                .data()
+                .chunks_exact(8)
+                .map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32)
+                .collect();
             Sequence { tokens, context: 0 }
         })
         .collect();
     let text = "the baker said that she was tired";
-    assert_eq!(model.sequence(text).unwrap().tokens, sequences[0].tokens, "the tokenizer agrees");
+    assert_eq!(
+        model.sequence(text).unwrap().tokens,
+        sequences[0].tokens,
+        "the tokenizer agrees"
+    );
 
     let hooks = HookPoint::all(model.config.layers);
-    let captures: Vec<Capture> = hooks.iter().map(|&hook| Capture { hook, pooling: Pooling::Tokens }).collect();
+    let captures: Vec<Capture> = hooks
+        .iter()
+        .map(|&hook| Capture {
+            hook,
+            pooling: Pooling::Tokens,
+        })
+        .collect();
     let mut states = HashMap::new();
     capture(
         &model,
@@ -55,12 +72,23 @@ fn check(name: &str, residency: Residency) {
     for (c, hook) in hooks.iter().enumerate() {
         for s in 0..lines {
             let expected = floats(&format!("{s}.{hook}"));
-            compare(&states[&(c, s)], &expected, 1e-4, &format!("{name} {hook} sentence {s}"));
+            compare(
+                &states[&(c, s)],
+                &expected,
+                1e-4,
+                &format!("{name} {hook} sentence {s}"),
+            );
         }
     }
-    let scores = token_log_probs(&model, &sequences, &[Branch::unedited()], &mut |_, _| {}).unwrap();
+    let scores =
+        token_log_probs(&model, &sequences, &[Branch::unedited()], &mut |_, _| {}).unwrap();
     for s in 0..lines {
-        compare(&scores[0][s], &floats(&format!("{s}.log_probs")), 1e-4, &format!("{name} log-probabilities of {s}"));
+        compare(
+            &scores[0][s],
+            &floats(&format!("{s}.log_probs")),
+            1e-4,
+            &format!("{name} log-probabilities of {s}"),
+        );
     }
 }
 
@@ -68,33 +96,62 @@ fn check(name: &str, residency: Residency) {
 fn compare(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let scale = expected.iter().fold(1e-6f32, |m, x| m.max(x.abs()));
-    let worst = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    assert!(worst <= tolerance * scale, "{what}: off by {worst}, scale {scale}");
+    let worst = found
+        .iter()
+        .zip(expected)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max);
+    assert!(
+        worst <= tolerance * scale,
+        "{what}: off by {worst}, scale {scale}"
+    );
 }
 
 /// 200 real sentences in four languages, token by token.
 #[test]
 fn the_reference_lm_agrees_on_real_sentences() {
-    let Some(shared) = shared("the_reference_lm_agrees_on_real_sentences") else { return };
-    let model = Model::open(&shared.join("models/reference-lm-4l"), &cpu(), Residency::Auto).unwrap();
-    let text = std::fs::read_to_string(shared.join("data/derived/tatoeba4_en_fr_de_nl.tsv")).unwrap();
+    let Some(shared) = shared("the_reference_lm_agrees_on_real_sentences") else {
+        return;
+    };
+    let model = Model::open(
+        &shared.join("models/reference-lm-4l"),
+        &cpu(),
+        Residency::Auto,
+    )
+    .unwrap();
+    let text =
+        std::fs::read_to_string(shared.join("data/derived/tatoeba4_en_fr_de_nl.tsv")).unwrap();
     let rows: Vec<Vec<&str>> = text.lines().map(|l| l.split('\t').collect()).collect();
     let golden = std::fs::read(fixtures().join("models/reference-lm-4l.golden.json")).unwrap();
     let golden: Vec<serde_json::Value> = serde_json::from_slice(&golden).unwrap();
     assert_eq!(golden.len(), 200);
     let mut sequences = Vec::new();
     for item in &golden {
-        let column = rows[0].iter().position(|c| *c == item["language"].as_str().unwrap()).unwrap();
+        let column = rows[0]
+            .iter()
+            .position(|c| *c == item["language"].as_str().unwrap())
+            .unwrap();
         let sentence = rows[item["row"].as_u64().unwrap() as usize + 1][column];
         let sequence = model.sequence(sentence).unwrap();
-        let ids: Vec<u32> = item["ids"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u32).collect();
+        let ids: Vec<u32> = item["ids"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|v| v.as_u64().unwrap() as u32)
+            .collect();
         assert_eq!(sequence.tokens, ids, "token ids of row {}", item["row"]);
         sequences.push(sequence);
     }
-    let scores = token_log_probs(&model, &sequences, &[Branch::unedited()], &mut |_, _| {}).unwrap();
+    let scores =
+        token_log_probs(&model, &sequences, &[Branch::unedited()], &mut |_, _| {}).unwrap();
     let (mut worst, mut tokens) = (0.0f64, 0);
     for (found, item) in scores[0].iter().zip(&golden) {
-        let expected: Vec<f64> = item["log_probs"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+        let expected: Vec<f64> = item["log_probs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|v| v.as_f64().unwrap())
+            .collect();
         assert_eq!(found.len(), expected.len());
         tokens += found.len();
         for (a, b) in found.iter().zip(&expected) {

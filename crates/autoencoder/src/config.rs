@@ -104,21 +104,39 @@ impl Config {
     pub fn check(&self, width: usize) -> Result<(), AutoencoderError> {
         let bad = |key, problem: String| Err(AutoencoderError::Config { key, problem });
         if self.latent == 0 || self.latent > width {
-            return bad("latent", format!("{} is not from 1 to the width of the states, {width}", self.latent));
+            return bad(
+                "latent",
+                format!(
+                    "{} is not from 1 to the width of the states, {width}",
+                    self.latent
+                ),
+            );
         }
         if self.hidden == Some(0) {
-            return bad("hidden", "0 is not a width; leave it out for a linear autoencoder".into());
+            return bad(
+                "hidden",
+                "0 is not a width; leave it out for a linear autoencoder".into(),
+            );
         }
         if self.batch < 2 {
-            return bad("batch", "at least 2 rows are needed to tell translations apart".into());
+            return bad(
+                "batch",
+                "at least 2 rows are needed to tell translations apart".into(),
+            );
         }
         if self.steps == 0 || self.eval_every == 0 || self.patience == 0 {
-            return bad("steps", "steps, eval_every and patience must be at least 1".into());
+            return bad(
+                "steps",
+                "steps, eval_every and patience must be at least 1".into(),
+            );
         }
         for (key, value) in [
             ("reconstruction_weight", self.reconstruction_weight),
             ("alignment_weight", self.alignment_weight),
-            ("cross_reconstruction_weight", self.cross_reconstruction_weight),
+            (
+                "cross_reconstruction_weight",
+                self.cross_reconstruction_weight,
+            ),
             ("weight_decay", self.weight_decay),
         ] {
             if !(value.is_finite() && value >= 0.0) {
@@ -126,11 +144,17 @@ impl Config {
             }
         }
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
-            return bad("learning_rate", format!("{} is not positive", self.learning_rate));
+            return bad(
+                "learning_rate",
+                format!("{} is not positive", self.learning_rate),
+            );
         }
         if let Alignment::InfoNce { temperature } = self.alignment {
             if !(temperature.is_finite() && temperature > 0.0) {
-                return bad("alignment.temperature", format!("{temperature} is not positive"));
+                return bad(
+                    "alignment.temperature",
+                    format!("{temperature} is not positive"),
+                );
             }
         }
         Ok(())

@@ -68,7 +68,9 @@ pub enum AutoencoderError {
         found: String,
     },
     /// The loss became NaN or infinite.
-    #[error("the loss is {loss} at step {step}: states are not finite, or learning_rate {learning_rate} is too high")]
+    #[error(
+        "the loss is {loss} at step {step}: states are not finite, or learning_rate {learning_rate} is too high"
+    )]
     Diverged {
         /// The loss.
         loss: f64,
@@ -116,20 +118,37 @@ impl Layers {
     }
 
     /// Layers from parameters in the order of [`shapes`].
-    pub fn from_parameters(config: &Config, parameters: &[Parameter], device: &Device, record: bool) -> Layers {
+    pub fn from_parameters(
+        config: &Config,
+        parameters: &[Parameter],
+        device: &Device,
+        record: bool,
+    ) -> Layers {
         let tensors: Vec<(Tensor<2>, Tensor<1>)> = parameters
             .chunks_exact(2)
             .map(|pair| {
                 let (w, b) = (pair[0].tensor::<2>(device), pair[1].tensor::<1>(device));
-                if record { (w.require_grad(), b.require_grad()) } else { (w, b) }
+                if record {
+                    (w.require_grad(), b.require_grad())
+                } else {
+                    (w, b)
+                }
             })
             .collect();
         let (encoder, decoder) = tensors.split_at(tensors.len() / 2);
-        Layers { encoder: encoder.to_vec(), decoder: decoder.to_vec(), activation: config.activation }
+        Layers {
+            encoder: encoder.to_vec(),
+            decoder: decoder.to_vec(),
+            activation: config.activation,
+        }
     }
 }
 
-fn through(layers: &[(Tensor<2>, Tensor<1>)], activation: Activation, mut x: Tensor<2>) -> Tensor<2> {
+fn through(
+    layers: &[(Tensor<2>, Tensor<1>)],
+    activation: Activation,
+    mut x: Tensor<2>,
+) -> Tensor<2> {
     for (at, (w, b)) in layers.iter().enumerate() {
         x = x.matmul(w.clone().transpose()) + b.clone().unsqueeze();
         if at + 1 < layers.len() {
@@ -178,12 +197,27 @@ impl Autoencoder {
     }
 
     fn parameters(&self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
-        let tensors = self.layers.encoder.iter().chain(&self.layers.decoder).flat_map(|(w, b)| {
-            [interlingua_backend::to_host(w.clone()), interlingua_backend::to_host(b.clone())]
-        });
-        let mut all: Vec<_> =
-            shapes(&self.config, self.width).into_iter().zip(tensors).map(|((name, shape), values)| (name, shape, values)).collect();
-        all.push(("mean".into(), vec![self.width], interlingua_backend::to_host(self.mean.clone())));
+        let tensors = self
+            .layers
+            .encoder
+            .iter()
+            .chain(&self.layers.decoder)
+            .flat_map(|(w, b)| {
+                [
+                    interlingua_backend::to_host(w.clone()),
+                    interlingua_backend::to_host(b.clone()),
+                ]
+            });
+        let mut all: Vec<_> = shapes(&self.config, self.width)
+            .into_iter()
+            .zip(tensors)
+            .map(|((name, shape), values)| (name, shape, values))
+            .collect();
+        all.push((
+            "mean".into(),
+            vec![self.width],
+            interlingua_backend::to_host(self.mean.clone()),
+        ));
         all.push(("deviation".into(), vec![1], vec![self.deviation]));
         all
     }
@@ -194,16 +228,33 @@ impl Autoencoder {
     /// When the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), AutoencoderError> {
         let parameters = self.parameters();
-        let bytes: Vec<Vec<u8>> = parameters.iter().map(|(_, _, v)| v.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
-        let views = parameters.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
-            (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).expect("shape and values agree by construction"))
-        });
+        let bytes: Vec<Vec<u8>> = parameters
+            .iter()
+            .map(|(_, _, v)| v.iter().flat_map(|x| x.to_le_bytes()).collect())
+            .collect();
+        let views = parameters
+            .iter()
+            .zip(&bytes)
+            .map(|((name, shape, _), bytes)| {
+                (
+                    name.as_str(),
+                    TensorView::new(Dtype::F32, shape.clone(), bytes)
+                        .expect("shape and values agree by construction"),
+                )
+            });
         let config = serde_json::to_string(&self.config).expect("a config is plain data");
         let metadata = HashMap::from([("config".to_owned(), config)]);
-        let malformed = |problem: String| AutoencoderError::Malformed { path: path.to_owned(), problem };
-        let out = safetensors::serialize(views, Some(metadata)).map_err(|e| malformed(e.to_string()))?;
+        let malformed = |problem: String| AutoencoderError::Malformed {
+            path: path.to_owned(),
+            problem,
+        };
+        let out =
+            safetensors::serialize(views, Some(metadata)).map_err(|e| malformed(e.to_string()))?;
         let partial = path.with_extension("tmp");
-        let io = |source| AutoencoderError::Io { path: path.to_owned(), source };
+        let io = |source| AutoencoderError::Io {
+            path: path.to_owned(),
+            source,
+        };
         std::fs::write(&partial, out).map_err(io)?;
         std::fs::rename(&partial, path).map_err(io)
     }
@@ -213,18 +264,42 @@ impl Autoencoder {
     /// # Errors
     /// When the file is missing or something else.
     pub fn load(path: &Path, device: &Device) -> Result<Autoencoder, AutoencoderError> {
-        let bytes = std::fs::read(path).map_err(|source| AutoencoderError::Io { path: path.to_owned(), source })?;
-        let malformed = |problem: String| AutoencoderError::Malformed { path: path.to_owned(), problem };
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| malformed(e.to_string()))?;
-        let config = metadata.metadata().as_ref().and_then(|m| m.get("config")).ok_or_else(|| malformed("no config in its header".into()))?;
-        let config: Config = serde_json::from_str(config).map_err(|e| malformed(format!("config: {e}")))?;
+        let bytes = std::fs::read(path).map_err(|source| AutoencoderError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        let malformed = |problem: String| AutoencoderError::Malformed {
+            path: path.to_owned(),
+            problem,
+        };
+        let (_, metadata) =
+            SafeTensors::read_metadata(&bytes).map_err(|e| malformed(e.to_string()))?;
+        let config = metadata
+            .metadata()
+            .as_ref()
+            .and_then(|m| m.get("config"))
+            .ok_or_else(|| malformed("no config in its header".into()))?;
+        let config: Config =
+            serde_json::from_str(config).map_err(|e| malformed(format!("config: {e}")))?;
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| malformed(e.to_string()))?;
         let read = |name: &str, shape: Option<&[usize]>| -> Result<Vec<f32>, AutoencoderError> {
-            let view = tensors.tensor(name).map_err(|e| malformed(format!("`{name}`: {e}")))?;
+            let view = tensors
+                .tensor(name)
+                .map_err(|e| malformed(format!("`{name}`: {e}")))?;
             if view.dtype() != Dtype::F32 || shape.is_some_and(|s| s != view.shape()) {
-                return Err(malformed(format!("`{name}` is {:?} {:?}, expected F32 {shape:?}", view.dtype(), view.shape())));
+                return Err(malformed(format!(
+                    "`{name}` is {:?} {:?}, expected F32 {shape:?}",
+                    view.dtype(),
+                    view.shape()
+                )));
             }
-            Ok(view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
+            Ok(view
+                .data()
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|b| f32::from_le_bytes(*b))
+                .collect())
         };
         let mean = read("mean", None)?;
         let width = mean.len();

@@ -32,7 +32,8 @@ impl Alignment {
             Alignment::Cosine => (unit(a) * unit(b)).sum_dim(1).mean().neg() + 1.0,
             Alignment::InfoNce { temperature } => {
                 let [rows, _] = a.dims();
-                let diagonal: IntTensor<2> = IntTensor::<1>::arange(0..rows as i64, &a.device()).unsqueeze_dim(1);
+                let diagonal: IntTensor<2> =
+                    IntTensor::<1>::arange(0..rows as i64, &a.device()).unsqueeze_dim(1);
                 let cosines = unit(a).matmul(unit(b).transpose()) / temperature as f32;
                 let forth = activation::log_softmax(cosines.clone(), 1).gather(1, diagonal.clone());
                 let back = activation::log_softmax(cosines.transpose(), 1).gather(1, diagonal);

@@ -22,7 +22,12 @@ pub trait States {
     ///
     /// # Errors
     /// When they cannot be read.
-    fn read(&self, language: usize, row: usize, out: &mut Vec<f32>) -> Result<usize, Box<dyn std::error::Error + Send + Sync>>;
+    fn read(
+        &self,
+        language: usize,
+        row: usize,
+        out: &mut Vec<f32>,
+    ) -> Result<usize, Box<dyn std::error::Error + Send + Sync>>;
 }
 
 /// What happened at an evaluation.
@@ -66,7 +71,10 @@ pub fn train(
     config.check(width)?;
     if states.rows() < config.batch || states.languages() < 2 {
         return Err(AutoencoderError::TooFew {
-            needed: format!("at least {} parallel rows (autoencoder.batch) in 2 languages", config.batch),
+            needed: format!(
+                "at least {} parallel rows (autoencoder.batch) in 2 languages",
+                config.batch
+            ),
             found: format!("{} rows in {} languages", states.rows(), states.languages()),
         });
     }
@@ -75,8 +83,13 @@ pub fn train(
     let parameters = shapes(config, width)
         .into_iter()
         .map(|(name, shape)| {
-            let bound = if shape.len() == 2 { (1.0 / shape[1] as f64).sqrt() } else { 0.0 };
-            let values = (0..shape.iter().product::<usize>()).map(|_| (rng.random::<f64>() * 2.0 - 1.0) as f32 * bound as f32);
+            let bound = if shape.len() == 2 {
+                (1.0 / shape[1] as f64).sqrt()
+            } else {
+                0.0
+            };
+            let values = (0..shape.iter().product::<usize>())
+                .map(|_| (rng.random::<f64>() * 2.0 - 1.0) as f32 * bound as f32);
             let values = values.collect();
             Parameter::new(name, &shape, values)
         })
@@ -112,16 +125,33 @@ pub fn train(
         }
         let rows = &order[next..next + config.batch];
         next += config.batch;
-        let (loss, gradients) = gradients(config, &optimiser.parameters, states, rows, &mean, deviation, device)?;
+        let (loss, gradients) = gradients(
+            config,
+            &optimiser.parameters,
+            states,
+            rows,
+            &mean,
+            deviation,
+            device,
+        )?;
         if !loss.is_finite() {
-            return Err(AutoencoderError::Diverged { loss, step, learning_rate: config.learning_rate });
+            return Err(AutoencoderError::Diverged {
+                loss,
+                step,
+                learning_rate: config.learning_rate,
+            });
         }
         optimiser.step(&gradients);
         sum += loss;
         count += 1;
         if (step + 1) % config.eval_every == 0 || step + 1 == config.steps {
             let candidate = assemble(&optimiser);
-            let now = Progress { step: step + 1, steps: config.steps, loss: sum / f64::from(count), score: score(&candidate)? };
+            let now = Progress {
+                step: step + 1,
+                steps: config.steps,
+                loss: sum / f64::from(count),
+                score: score(&candidate)?,
+            };
             (sum, count) = (0.0, 0);
             progress(now);
             history.push(now);
@@ -137,7 +167,11 @@ pub fn train(
         }
     }
     let (_, best_step, autoencoder) = best.expect("the last step is always evaluated");
-    Ok(Trained { autoencoder, history, best_step })
+    Ok(Trained {
+        autoencoder,
+        history,
+        best_step,
+    })
 }
 
 /// Mean and one common standard deviation of token states, from a sample of rows.
@@ -151,7 +185,9 @@ fn moments(states: &dyn States, rng: &mut ChaCha8Rng) -> Result<(Vec<f32>, f32),
     for &row in &rows {
         for language in 0..states.languages() {
             buffer.clear();
-            count += states.read(language, row, &mut buffer).map_err(AutoencoderError::States)?;
+            count += states
+                .read(language, row, &mut buffer)
+                .map_err(AutoencoderError::States)?;
             for state in buffer.chunks_exact(width) {
                 for (s, &x) in sum.iter_mut().zip(state) {
                     *s += f64::from(x);
@@ -162,7 +198,8 @@ fn moments(states: &dyn States, rng: &mut ChaCha8Rng) -> Result<(Vec<f32>, f32),
     }
     let n = count.max(1) as f64;
     let mean: Vec<f64> = sum.iter().map(|s| s / n).collect();
-    let variance = squares / (n * width as f64) - mean.iter().map(|m| m * m).sum::<f64>() / width as f64;
+    let variance =
+        squares / (n * width as f64) - mean.iter().map(|m| m * m).sum::<f64>() / width as f64;
     let deviation = variance.max(1e-12).sqrt() as f32;
     Ok((mean.into_iter().map(|m| m as f32).collect(), deviation))
 }
@@ -184,9 +221,14 @@ fn gradients(
     for language in 0..languages {
         for &row in rows {
             let from = values.len();
-            let tokens = states.read(language, row, &mut values).map_err(AutoencoderError::States)?;
+            let tokens = states
+                .read(language, row, &mut values)
+                .map_err(AutoencoderError::States)?;
             for state in values[from..].chunks_exact_mut(width) {
-                state.iter_mut().zip(mean).for_each(|(x, m)| *x = (*x - m) / deviation);
+                state
+                    .iter_mut()
+                    .zip(mean)
+                    .for_each(|(x, m)| *x = (*x - m) / deviation);
             }
             match config.sees {
                 Sees::Tokens => lengths.push(tokens),
@@ -207,16 +249,23 @@ fn gradients(
     let x = from_rows(values, total, width, &autodiff);
     let z = layers.encode(x.clone());
     let mut loss = squared(layers.decode(z.clone()), x.clone()) * config.reconstruction_weight;
-    let pairs: Vec<(usize, usize)> = (0..languages).flat_map(|a| (a + 1..languages).map(move |b| (a, b))).collect();
+    let pairs: Vec<(usize, usize)> = (0..languages)
+        .flat_map(|a| (a + 1..languages).map(move |b| (a, b)))
+        .collect();
     let sentence_latents = pooling.clone().matmul(z);
     let of = |all: &Tensor<2>, language: usize| {
         let [_, d] = all.dims();
-        all.clone().slice([language * rows.len()..(language + 1) * rows.len(), 0..d])
+        all.clone()
+            .slice([language * rows.len()..(language + 1) * rows.len(), 0..d])
     };
     if config.alignment_weight > 0.0 {
         let weight = config.alignment_weight / pairs.len() as f64;
         for &(a, b) in &pairs {
-            loss = loss + config.alignment.distance(of(&sentence_latents, a), of(&sentence_latents, b)) * weight;
+            loss = loss
+                + config
+                    .alignment
+                    .distance(of(&sentence_latents, a), of(&sentence_latents, b))
+                    * weight;
         }
     }
     if config.cross_reconstruction_weight > 0.0 {
@@ -233,7 +282,10 @@ fn gradients(
     let mut grads: <Backend as AutodiffBackend>::Gradients = loss.backward();
     let mut out = Vec::with_capacity(parameters.len());
     for (w, b) in layers.encoder.iter().chain(&layers.decoder) {
-        for (gradient, at) in [(w.grad_remove(&mut grads).map(to_host), 0), (b.grad_remove(&mut grads).map(to_host), 1)] {
+        for (gradient, at) in [
+            (w.grad_remove(&mut grads).map(to_host), 0),
+            (b.grad_remove(&mut grads).map(to_host), 1),
+        ] {
             let len = parameters[out.len()].values.len();
             debug_assert_eq!(out.len() % 2, at);
             out.push(gradient.unwrap_or_else(|| vec![0.0; len]));
@@ -284,7 +336,12 @@ mod tests {
         fn width(&self) -> usize {
             8
         }
-        fn read(&self, language: usize, row: usize, out: &mut Vec<f32>) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
+        fn read(
+            &self,
+            language: usize,
+            row: usize,
+            out: &mut Vec<f32>,
+        ) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
             let mut rng = ChaCha8Rng::seed_from_u64(row as u64);
             let factors: Vec<f32> = (0..4).map(|_| rng.random::<f32>() - 0.5).collect();
             let tokens = 2 + row % 3;
@@ -319,7 +376,13 @@ mod tests {
         let right = (0..states.rows)
             .filter(|&i| {
                 let a = unit(&latents[0][i * d..][..d]);
-                let cosine = |j: usize| unit(&latents[1][j * d..][..d]).iter().zip(&a).map(|(x, y)| x * y).sum::<f32>();
+                let cosine = |j: usize| {
+                    unit(&latents[1][j * d..][..d])
+                        .iter()
+                        .zip(&a)
+                        .map(|(x, y)| x * y)
+                        .sum::<f32>()
+                };
                 (0..states.rows).all(|j| j == i || cosine(j) < cosine(i))
             })
             .count();
@@ -327,7 +390,16 @@ mod tests {
     }
 
     fn config() -> Config {
-        Config { latent: 4, hidden: Some(24), batch: 32, steps: 400, eval_every: 100, learning_rate: 5e-3, alignment_weight: 1.0, ..Config::default() }
+        Config {
+            latent: 4,
+            hidden: Some(24),
+            batch: 32,
+            steps: 400,
+            eval_every: 100,
+            learning_rate: 5e-3,
+            alignment_weight: 1.0,
+            ..Config::default()
+        }
     }
 
     fn run(config: &Config) -> (Trained, f64) {
@@ -341,7 +413,10 @@ mod tests {
     #[test]
     fn alignment_makes_translations_meet_and_its_absence_does_not() {
         let (_, aligned) = run(&config());
-        let (_, unaligned) = run(&Config { alignment_weight: 0.0, ..config() });
+        let (_, unaligned) = run(&Config {
+            alignment_weight: 0.0,
+            ..config()
+        });
         assert!(aligned > 0.9, "{aligned}");
         assert!(unaligned < 0.5, "{unaligned}");
     }
@@ -349,12 +424,31 @@ mod tests {
     #[test]
     fn every_loss_term_trains_and_saves_and_loads() {
         let folder = tempfile::tempdir().unwrap();
-        let base = Config { steps: 20, eval_every: 10, ..config() };
+        let base = Config {
+            steps: 20,
+            eval_every: 10,
+            ..config()
+        };
         let variants = [
-            Config { alignment: Alignment::Mse, ..base.clone() },
-            Config { alignment: Alignment::Cosine, activation: Activation::Tanh, ..base.clone() },
-            Config { hidden: None, cross_reconstruction_weight: 0.5, ..base.clone() },
-            Config { sees: Sees::Means, activation: Activation::Relu, ..base },
+            Config {
+                alignment: Alignment::Mse,
+                ..base.clone()
+            },
+            Config {
+                alignment: Alignment::Cosine,
+                activation: Activation::Tanh,
+                ..base.clone()
+            },
+            Config {
+                hidden: None,
+                cross_reconstruction_weight: 0.5,
+                ..base.clone()
+            },
+            Config {
+                sees: Sees::Means,
+                activation: Activation::Relu,
+                ..base
+            },
         ];
         for config in variants {
             let (trained, _) = run(&config);
@@ -375,12 +469,39 @@ mod tests {
         let states = Twisted { rows: 10 };
         let mut score = |_: &Autoencoder| Ok(0.0);
         for (config, key) in [
-            (Config { latent: 9, ..config() }, "latent"),
-            (Config { batch: 11, latent: 4, ..config() }, "autoencoder.batch"),
-            (Config { learning_rate: f64::NAN, ..config() }, "learning_rate"),
-            (Config { alignment: Alignment::InfoNce { temperature: 0.0 }, ..config() }, "temperature"),
+            (
+                Config {
+                    latent: 9,
+                    ..config()
+                },
+                "latent",
+            ),
+            (
+                Config {
+                    batch: 11,
+                    latent: 4,
+                    ..config()
+                },
+                "autoencoder.batch",
+            ),
+            (
+                Config {
+                    learning_rate: f64::NAN,
+                    ..config()
+                },
+                "learning_rate",
+            ),
+            (
+                Config {
+                    alignment: Alignment::InfoNce { temperature: 0.0 },
+                    ..config()
+                },
+                "temperature",
+            ),
         ] {
-            let message = train(&config, 1, &states, &cpu(), &mut score, &mut |_| {}).unwrap_err().to_string();
+            let message = train(&config, 1, &states, &cpu(), &mut score, &mut |_| {})
+                .unwrap_err()
+                .to_string();
             assert!(message.contains(key), "{message}");
         }
     }

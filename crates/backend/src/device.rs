@@ -115,7 +115,10 @@ fn open_wgpu() -> Result<Device, DeviceError> {
 
 #[cfg(not(feature = "wgpu"))]
 fn open_wgpu() -> Result<Device, DeviceError> {
-    Err(DeviceError::NotBuilt { backend: "wgpu", feature: "wgpu" })
+    Err(DeviceError::NotBuilt {
+        backend: "wgpu",
+        feature: "wgpu",
+    })
 }
 
 #[cfg(feature = "cuda")]
@@ -131,12 +134,18 @@ fn open_cuda(index: usize) -> Result<Device, DeviceError> {
             reason: "the NVIDIA kernel driver is not loaded".into(),
         });
     }
-    probe("CUDA", Device::Cuda(burn::backend::cuda::CudaDevice::new(index)))
+    probe(
+        "CUDA",
+        Device::Cuda(burn::backend::cuda::CudaDevice::new(index)),
+    )
 }
 
 #[cfg(not(feature = "cuda"))]
 fn open_cuda(_index: usize) -> Result<Device, DeviceError> {
-    Err(DeviceError::NotBuilt { backend: "CUDA", feature: "cuda" })
+    Err(DeviceError::NotBuilt {
+        backend: "CUDA",
+        feature: "cuda",
+    })
 }
 
 /// Adds two numbers on the device; a runtime that panics becomes an error.
@@ -152,14 +161,20 @@ fn probe(backend: &'static str, device: Device) -> Result<Device, DeviceError> {
     std::panic::set_hook(hook);
     match outcome {
         Ok(values) if values == [2.0, 2.0] => Ok(device),
-        Ok(values) => Err(DeviceError::NoDriver { backend, reason: format!("1 + 1 came out as {values:?}") }),
+        Ok(values) => Err(DeviceError::NoDriver {
+            backend,
+            reason: format!("1 + 1 came out as {values:?}"),
+        }),
         Err(panic) => {
             let reason = panic
                 .downcast_ref::<String>()
                 .cloned()
                 .or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()))
                 .unwrap_or_else(|| "its runtime panicked".into());
-            Err(DeviceError::NoDriver { backend, reason: reason.lines().next().unwrap_or("").to_owned() })
+            Err(DeviceError::NoDriver {
+                backend,
+                reason: reason.lines().next().unwrap_or("").to_owned(),
+            })
         }
     }
 }
@@ -175,7 +190,10 @@ mod tests {
         }
         assert_eq!("cuda".parse::<DeviceName>().unwrap(), DeviceName::Cuda(0));
         for text in ["", "gpu", "cuda:", "cuda:x", "CPU"] {
-            assert_eq!(text.parse::<DeviceName>(), Err(DeviceError::Unknown(text.into())));
+            assert_eq!(
+                text.parse::<DeviceName>(),
+                Err(DeviceError::Unknown(text.into()))
+            );
         }
     }
 
@@ -183,6 +201,9 @@ mod tests {
     #[test]
     fn cuda_without_the_feature_says_how_to_get_it() {
         let message = DeviceName::Cuda(0).open().unwrap_err().to_string();
-        assert!(message.contains("--features cuda") && message.contains("--device cpu"), "{message}");
+        assert!(
+            message.contains("--features cuda") && message.contains("--device cpu"),
+            "{message}"
+        );
     }
 }

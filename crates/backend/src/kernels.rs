@@ -93,7 +93,11 @@ fn max_of(row: &[f32]) -> f32 {
     let (chunks, rest) = row.as_chunks::<LANES>();
     for chunk in chunks {
         for l in 0..LANES {
-            lanes[l] = if chunk[l] > lanes[l] { chunk[l] } else { lanes[l] };
+            lanes[l] = if chunk[l] > lanes[l] {
+                chunk[l]
+            } else {
+                lanes[l]
+            };
         }
     }
     let mut max = f32::NEG_INFINITY;
@@ -109,7 +113,8 @@ fn max_of(row: &[f32]) -> f32 {
 pub fn layer_norm(x: &mut [f32], gamma: &[f32], eps: f32) {
     let d = gamma.len();
     let task = rows_per_task(x.len() / d) * d;
-    x.par_chunks_mut(task).for_each(|rows| layer_norm_rows(rows, gamma, eps));
+    x.par_chunks_mut(task)
+        .for_each(|rows| layer_norm_rows(rows, gamma, eps));
 }
 
 #[multiversion(targets = "simd")]
@@ -128,7 +133,9 @@ fn layer_norm_rows(rows: &mut [f32], gamma: &[f32], eps: f32) {
 /// `gate ← silu(gate) · up`.
 pub fn silu_gate(gate: &mut [f32], up: &[f32]) {
     let task = rows_per_task(gate.len() / 256 + 1) * 256;
-    gate.par_chunks_mut(task).zip(up.par_chunks(task)).for_each(|(g, u)| silu_gate_slice(g, u));
+    gate.par_chunks_mut(task)
+        .zip(up.par_chunks(task))
+        .for_each(|(g, u)| silu_gate_slice(g, u));
 }
 
 #[multiversion(targets = "simd")]
@@ -142,21 +149,30 @@ fn silu_gate_slice(gate: &mut [f32], up: &[f32]) {
 ///
 /// `table` holds `[cos, sin]` per position and pair: `positions × head_dim`;
 /// `turn` is 1, or −1 to rotate back (the transpose, and so the backward pass).
-pub fn rotary_interleaved(x: &mut [f32], width: usize, head_dim: usize, positions: &[u32], table: &[f32], turn: f32) {
+pub fn rotary_interleaved(
+    x: &mut [f32],
+    width: usize,
+    head_dim: usize,
+    positions: &[u32],
+    table: &[f32],
+    turn: f32,
+) {
     let rows = positions.len();
     let task = rows_per_task(rows);
-    x.par_chunks_mut(task * width).zip(positions.par_chunks(task)).for_each(|(x, positions)| {
-        for (row, &position) in x.chunks_exact_mut(width).zip(positions) {
-            let angles = &table[position as usize * head_dim..][..head_dim];
-            for head in row.chunks_exact_mut(head_dim) {
-                for (pair, angle) in head.chunks_exact_mut(2).zip(angles.chunks_exact(2)) {
-                    let (a, b, cos, sin) = (pair[0], pair[1], angle[0], angle[1] * turn);
-                    pair[0] = a * cos - b * sin;
-                    pair[1] = b * cos + a * sin;
+    x.par_chunks_mut(task * width)
+        .zip(positions.par_chunks(task))
+        .for_each(|(x, positions)| {
+            for (row, &position) in x.chunks_exact_mut(width).zip(positions) {
+                let angles = &table[position as usize * head_dim..][..head_dim];
+                for head in row.chunks_exact_mut(head_dim) {
+                    for (pair, angle) in head.chunks_exact_mut(2).zip(angles.chunks_exact(2)) {
+                        let (a, b, cos, sin) = (pair[0], pair[1], angle[0], angle[1] * turn);
+                        pair[0] = a * cos - b * sin;
+                        pair[1] = b * cos + a * sin;
+                    }
                 }
             }
-        }
-    });
+        });
 }
 
 /// Causal attention over a packed prefix tree.
@@ -180,11 +196,24 @@ pub fn attention(
         parts.push((index, part));
         rest = tail;
     }
-    parts.into_par_iter().with_min_len(4).for_each(|(index, part)| {
-        let mut keys = Vec::new();
-        path_rows(nodes, index, &mut keys);
-        attention_node(part, q, k, v, &keys, nodes[index], heads, kv_heads, head_dim);
-    });
+    parts
+        .into_par_iter()
+        .with_min_len(4)
+        .for_each(|(index, part)| {
+            let mut keys = Vec::new();
+            path_rows(nodes, index, &mut keys);
+            attention_node(
+                part,
+                q,
+                k,
+                v,
+                &keys,
+                nodes[index],
+                heads,
+                kv_heads,
+                head_dim,
+            );
+        });
     out
 }
 
@@ -274,7 +303,13 @@ pub fn layer_norm_backward(grad: &mut [f32], x: &[f32], gamma: &[f32], eps: f32)
 }
 
 #[multiversion(targets = "simd")]
-fn layer_norm_backward_rows(grad: &mut [f32], x: &[f32], gamma: &[f32], eps: f32, gain: &mut [f32]) {
+fn layer_norm_backward_rows(
+    grad: &mut [f32],
+    x: &[f32],
+    gamma: &[f32],
+    eps: f32,
+    gain: &mut [f32],
+) {
     let d = gamma.len();
     let mut unit = vec![0.0; d];
     for (grad, x) in grad.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
@@ -333,28 +368,34 @@ pub fn attention_backward(
     let mut parts = Vec::with_capacity(nodes.len());
     let (mut q_rest, mut k_rest, mut v_rest) = (&mut dq[..], &mut dk[..], &mut dv[..]);
     for node in nodes {
-        assert!(node.parent.is_none(), "gradients are defined for independent sequences");
+        assert!(
+            node.parent.is_none(),
+            "gradients are defined for independent sequences"
+        );
         let (q_part, q_tail) = q_rest.split_at_mut(node.len * width);
         let (k_part, k_tail) = k_rest.split_at_mut(node.len * kv_width);
         let (v_part, v_tail) = v_rest.split_at_mut(node.len * kv_width);
         parts.push((*node, q_part, k_part, v_part));
         (q_rest, k_rest, v_rest) = (q_tail, k_tail, v_tail);
     }
-    parts.into_par_iter().with_min_len(4).for_each(|(node, dq, dk, dv)| {
-        let rows = node.start..node.start + node.len;
-        let q_rows = rows.start * width..rows.end * width;
-        let kv_rows = rows.start * kv_width..rows.end * kv_width;
-        attention_backward_node(
-            (dq, dk, dv),
-            &grad[q_rows.clone()],
-            &q[q_rows],
-            &k[kv_rows.clone()],
-            &v[kv_rows],
-            heads,
-            kv_heads,
-            head_dim,
-        );
-    });
+    parts
+        .into_par_iter()
+        .with_min_len(4)
+        .for_each(|(node, dq, dk, dv)| {
+            let rows = node.start..node.start + node.len;
+            let q_rows = rows.start * width..rows.end * width;
+            let kv_rows = rows.start * kv_width..rows.end * kv_width;
+            attention_backward_node(
+                (dq, dk, dv),
+                &grad[q_rows.clone()],
+                &q[q_rows],
+                &k[kv_rows.clone()],
+                &v[kv_rows],
+                heads,
+                kv_heads,
+                head_dim,
+            );
+        });
     (dq, dk, dv)
 }
 
@@ -431,7 +472,13 @@ fn log_sum_exp(row: &[f32], scale: f32) -> f32 {
 ///
 /// Returns the sum of the negative log-likelihoods. Each row becomes
 /// `weight · scale · (softmax(scale · row) − onehot(target))`.
-pub fn cross_entropy_grad(logits: &mut [f32], vocabulary: usize, targets: &[u32], scale: f32, weight: f32) -> f64 {
+pub fn cross_entropy_grad(
+    logits: &mut [f32],
+    vocabulary: usize,
+    targets: &[u32],
+    scale: f32,
+    weight: f32,
+) -> f64 {
     let losses: Vec<f32> = logits
         .par_chunks_exact_mut(vocabulary)
         .zip(targets.par_iter())
@@ -472,7 +519,12 @@ pub fn adamw(
     epsilon: f32,
     decay: f32,
 ) {
-    for (((p, &g), m), v) in parameter.iter_mut().zip(gradient).zip(first.iter_mut()).zip(second.iter_mut()) {
+    for (((p, &g), m), v) in parameter
+        .iter_mut()
+        .zip(gradient)
+        .zip(first.iter_mut())
+        .zip(second.iter_mut())
+    {
         *m = beta_1 * *m + (1.0 - beta_1) * g;
         *v = beta_2 * *v + (1.0 - beta_2) * g * g;
         *p = *p * (1.0 - decay) - step_size * *m / ((*v * correction_2).sqrt() + epsilon);

@@ -6,7 +6,8 @@
 //! the tensors' own memory, on every other device (and under autodiff) they are
 //! plain burn operations. The two are tested against each other.
 
-#[allow(unsafe_code)] // Only for the run-time choice of instruction set that `multiversion` generates.
+#[allow(unsafe_code)]
+// Only for the run-time choice of instruction set that `multiversion` generates.
 mod kernels;
 
 pub mod device;
@@ -29,7 +30,12 @@ pub use burn::tensor::TensorData;
 /// # Shapes
 /// `values`: `rows × cols` elements, result `[rows, cols]`.
 pub fn from_rows(values: Vec<f32>, rows: usize, cols: usize, device: &Device) -> Tensor<2> {
-    assert_eq!(values.len(), rows * cols, "from_rows: {} values for [{rows}, {cols}]", values.len());
+    assert_eq!(
+        values.len(),
+        rows * cols,
+        "from_rows: {} values for [{rows}, {cols}]",
+        values.len()
+    );
     Tensor::from_data(TensorData::new(values, [rows, cols]), device)
 }
 
@@ -38,6 +44,10 @@ pub fn from_rows(values: Vec<f32>, rows: usize, cols: usize, device: &Device) ->
 /// Costs no copy on the CPU when the tensor is contiguous and not shared.
 pub fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     let data = tensor.into_data();
-    let data = if data.dtype == burn::tensor::DType::F32 { data } else { data.convert::<f32>() };
+    let data = if data.dtype == burn::tensor::DType::F32 {
+        data
+    } else {
+        data.convert::<f32>()
+    };
     data.into_vec::<f32>().expect("converted to f32 above")
 }

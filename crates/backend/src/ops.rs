@@ -32,7 +32,12 @@ impl Tree {
     pub fn sequences(lengths: &[usize]) -> Tree {
         let mut tree = Tree::default();
         for &len in lengths {
-            tree.nodes.push(Node { start: tree.positions.len(), len, parent: None, prefix: 0 });
+            tree.nodes.push(Node {
+                start: tree.positions.len(),
+                len,
+                parent: None,
+                prefix: 0,
+            });
             tree.positions.extend(0..len as u32);
         }
         tree
@@ -60,8 +65,9 @@ impl Rotary {
     /// RoFormer (arXiv 2104.09864); angles in f32, as transformers computes them.
     pub fn new(positions: usize, head_dim: usize, theta: f32) -> Rotary {
         let mut table = Vec::with_capacity(positions * head_dim);
-        let frequencies: Vec<f32> =
-            (0..head_dim / 2).map(|i| 1.0 / theta.powf(2.0 * i as f32 / head_dim as f32)).collect();
+        let frequencies: Vec<f32> = (0..head_dim / 2)
+            .map(|i| 1.0 / theta.powf(2.0 * i as f32 / head_dim as f32))
+            .collect();
         for position in 0..positions {
             for frequency in &frequencies {
                 let angle = position as f32 * frequency;
@@ -127,7 +133,14 @@ pub fn rotary(x: Tensor<2>, positions: &[u32], rotary: &Rotary, style: RotarySty
     }
     let [rows, width] = x.dims();
     let mut values = to_host(x);
-    kernels::rotary_interleaved(&mut values, width, rotary.head_dim, positions, &rotary.table, 1.0);
+    kernels::rotary_interleaved(
+        &mut values,
+        width,
+        rotary.head_dim,
+        positions,
+        &rotary.table,
+        1.0,
+    );
     from_rows(values, rows, width, &device)
 }
 
@@ -149,8 +162,15 @@ pub fn attention(
         return plain::attention(q, k, v, tree, heads, kv_heads);
     }
     let [rows, width] = q.dims();
-    let out =
-        kernels::attention(&to_host(q), &to_host(k), &to_host(v), &tree.nodes, heads, kv_heads, width / heads);
+    let out = kernels::attention(
+        &to_host(q),
+        &to_host(k),
+        &to_host(v),
+        &tree.nodes,
+        heads,
+        kv_heads,
+        width / heads,
+    );
     from_rows(out, rows, width, &device)
 }
 
@@ -164,11 +184,17 @@ pub mod backward {
     ///
     /// # Shapes
     /// `grad`, `x`: `[rows, d]`, `gamma`: `[d]`.
-    pub fn layer_norm(grad: Tensor<2>, x: Tensor<2>, gamma: &Tensor<1>, eps: f32) -> (Tensor<2>, Vec<f32>) {
+    pub fn layer_norm(
+        grad: Tensor<2>,
+        x: Tensor<2>,
+        gamma: &Tensor<1>,
+        eps: f32,
+    ) -> (Tensor<2>, Vec<f32>) {
         let device = x.device();
         let [rows, d] = x.dims();
         let mut values = to_host(grad);
-        let gain = kernels::layer_norm_backward(&mut values, &to_host(x), &to_host(gamma.clone()), eps);
+        let gain =
+            kernels::layer_norm_backward(&mut values, &to_host(x), &to_host(gamma.clone()), eps);
         (from_rows(values, rows, d, &device), gain)
     }
 
@@ -181,7 +207,10 @@ pub mod backward {
         let [rows, d] = gate.dims();
         let (mut gate, mut up) = (to_host(gate), to_host(up));
         kernels::silu_gate_backward(&mut gate, &mut up, &to_host(grad));
-        (from_rows(gate, rows, d, &device), from_rows(up, rows, d, &device))
+        (
+            from_rows(gate, rows, d, &device),
+            from_rows(up, rows, d, &device),
+        )
     }
 
     /// Gradient of [`super::rotary`].
@@ -192,7 +221,14 @@ pub mod backward {
         let device = grad.device();
         let [rows, width] = grad.dims();
         let mut values = to_host(grad);
-        kernels::rotary_interleaved(&mut values, width, rotary.head_dim, positions, &rotary.table, -1.0);
+        kernels::rotary_interleaved(
+            &mut values,
+            width,
+            rotary.head_dim,
+            positions,
+            &rotary.table,
+            -1.0,
+        );
         from_rows(values, rows, width, &device)
     }
 
@@ -210,8 +246,21 @@ pub mod backward {
         let device = q.device();
         let ([rows, width], [_, kv_width]) = (q.dims(), k.dims());
         let (grad, q, k, v) = (to_host(grad), to_host(q), to_host(k), to_host(v));
-        let (dq, dk, dv) = kernels::attention_backward(&grad, &q, &k, &v, &tree.nodes, heads, kv_heads, width / heads);
-        [from_rows(dq, rows, width, &device), from_rows(dk, rows, kv_width, &device), from_rows(dv, rows, kv_width, &device)]
+        let (dq, dk, dv) = kernels::attention_backward(
+            &grad,
+            &q,
+            &k,
+            &v,
+            &tree.nodes,
+            heads,
+            kv_heads,
+            width / heads,
+        );
+        [
+            from_rows(dq, rows, width, &device),
+            from_rows(dk, rows, kv_width, &device),
+            from_rows(dv, rows, kv_width, &device),
+        ]
     }
 }
 
@@ -241,10 +290,16 @@ pub fn target_log_probs(h: Tensor<2>, head: &Tensor<2>, targets: &[u32], scale: 
         let logits = linear(h.clone().slice([start..end]), head);
         let targets = &targets[start..end];
         if is_plain_cpu(&device) {
-            out.extend(kernels::log_softmax_at(&to_host(logits), vocabulary, targets, scale));
+            out.extend(kernels::log_softmax_at(
+                &to_host(logits),
+                vocabulary,
+                targets,
+                scale,
+            ));
         } else {
             let log_probs = activation::log_softmax(logits * scale, 1);
-            let at: IntTensor<2> = index(targets.iter().map(|&t| t as i32).collect(), &device).unsqueeze_dim(1);
+            let at: IntTensor<2> =
+                index(targets.iter().map(|&t| t as i32).collect(), &device).unsqueeze_dim(1);
             out.extend(to_host(log_probs.gather(1, at)));
         }
     }
@@ -259,7 +314,12 @@ pub fn target_log_probs(h: Tensor<2>, head: &Tensor<2>, targets: &[u32], scale: 
 /// # Shapes
 /// `h`: `[rows, d]`, `head`: `[vocabulary, d]`; the gradients have the shapes of
 /// what they belong to. Inputs must not be autodiff tensors.
-pub fn cross_entropy(h: Tensor<2>, head: &Tensor<2>, targets: &[u32], scale: f32) -> (f64, Tensor<2>, Tensor<2>) {
+pub fn cross_entropy(
+    h: Tensor<2>,
+    head: &Tensor<2>,
+    targets: &[u32],
+    scale: f32,
+) -> (f64, Tensor<2>, Tensor<2>) {
     let device = h.device();
     let [rows, _] = h.dims();
     let [vocabulary, _] = head.dims();
@@ -277,11 +337,18 @@ pub fn cross_entropy(h: Tensor<2>, head: &Tensor<2>, targets: &[u32], scale: f32
             from_rows(values, end - start, vocabulary, &device)
         } else {
             let log_probs = activation::log_softmax(logits * scale, 1);
-            let at: IntTensor<2> = index(targets.iter().map(|&t| t as i32).collect(), &device).unsqueeze_dim(1);
+            let at: IntTensor<2> =
+                index(targets.iter().map(|&t| t as i32).collect(), &device).unsqueeze_dim(1);
             let picked = log_probs.clone().gather(1, at.clone());
-            loss -= to_host(picked.clone()).into_iter().map(f64::from).sum::<f64>();
+            loss -= to_host(picked.clone())
+                .into_iter()
+                .map(f64::from)
+                .sum::<f64>();
             let minus_one = picked.ones_like().neg();
-            log_probs.exp().scatter(1, at, minus_one, burn::tensor::IndexingUpdateOp::Add) * (scale * weight)
+            log_probs
+                .exp()
+                .scatter(1, at, minus_one, burn::tensor::IndexingUpdateOp::Add)
+                * (scale * weight)
         };
         grad_h.push(grad_logits.clone().matmul(head.clone()));
         let grad = grad_logits.transpose().matmul(part);
@@ -290,7 +357,11 @@ pub fn cross_entropy(h: Tensor<2>, head: &Tensor<2>, targets: &[u32], scale: f32
             None => grad,
         });
     }
-    (loss / rows as f64, Tensor::cat(grad_h, 0), grad_head.expect("at least one row"))
+    (
+        loss / rows as f64,
+        Tensor::cat(grad_h, 0),
+        grad_head.expect("at least one row"),
+    )
 }
 
 /// An index tensor.
@@ -315,7 +386,10 @@ pub mod plain {
         let device = x.device();
         let [rows, width] = x.dims();
         let (head_dim, half) = (rotary.head_dim, rotary.head_dim / 2);
-        let (mut cos, mut sin) = (Vec::with_capacity(rows * half), Vec::with_capacity(rows * half));
+        let (mut cos, mut sin) = (
+            Vec::with_capacity(rows * half),
+            Vec::with_capacity(rows * half),
+        );
         for &position in positions {
             for pair in rotary.table[position as usize * head_dim..][..head_dim].chunks_exact(2) {
                 cos.push(pair[0]);
@@ -325,7 +399,9 @@ pub mod plain {
         let cos = from_rows(cos, rows, half, &device).reshape([rows, 1, half, 1]);
         let sin = from_rows(sin, rows, half, &device).reshape([rows, 1, half, 1]);
         let pairs = x.reshape([rows, width / head_dim, half, 2]);
-        let a = pairs.clone().slice([0..rows, 0..width / head_dim, 0..half, 0..1]);
+        let a = pairs
+            .clone()
+            .slice([0..rows, 0..width / head_dim, 0..half, 0..1]);
         let b = pairs.slice([0..rows, 0..width / head_dim, 0..half, 1..2]);
         let first = a.clone() * cos.clone() - b.clone() * sin.clone();
         let second = b * cos + a * sin;
@@ -355,7 +431,10 @@ pub mod plain {
         let queries = tree.nodes.iter().map(|n| n.len).max().unwrap_or(0);
         let keys = paths.iter().map(Vec::len).max().unwrap_or(0);
         // Nodes of equal depth and length, one after the other, need no gather and no padding.
-        let dense = tree.nodes.iter().all(|n| n.parent.is_none() && n.len == queries);
+        let dense = tree
+            .nodes
+            .iter()
+            .all(|n| n.parent.is_none() && n.len == queries);
         let (q, k, v) = if dense {
             (q, k, v)
         } else {
@@ -369,12 +448,32 @@ pub mod plain {
                 }
             }
             let k_at = index(k_at, &device);
-            (q.select(0, index(q_at, &device)), k.select(0, k_at.clone()), v.select(0, k_at))
+            (
+                q.select(0, index(q_at, &device)),
+                k.select(0, k_at.clone()),
+                v.select(0, k_at),
+            )
         };
         let q = q.reshape([count, queries, heads, head_dim]).swap_dims(1, 2);
-        let (k, v) = (repeat_heads(k, count, keys, heads, kv_heads), repeat_heads(v, count, keys, heads, kv_heads));
-        let mut hidden = vec![false; if dense { queries * keys } else { count * queries * keys }];
-        for (at, (node, path)) in tree.nodes.iter().zip(&paths).take(if dense { 1 } else { count }).enumerate() {
+        let (k, v) = (
+            repeat_heads(k, count, keys, heads, kv_heads),
+            repeat_heads(v, count, keys, heads, kv_heads),
+        );
+        let mut hidden = vec![
+            false;
+            if dense {
+                queries * keys
+            } else {
+                count * queries * keys
+            }
+        ];
+        for (at, (node, path)) in tree
+            .nodes
+            .iter()
+            .zip(&paths)
+            .take(if dense { 1 } else { count })
+            .enumerate()
+        {
             let before = path.len() - node.len;
             for i in 0..queries {
                 for j in 0..keys {
@@ -383,12 +482,17 @@ pub mod plain {
             }
         }
         let batch = if dense { 1 } else { count };
-        let hidden =
-            burn::tensor::Tensor::<crate::Backend, 4, Bool>::from_data(TensorData::new(hidden, [batch, 1, queries, keys]), &device)
-                .expand([count, heads, queries, keys]);
+        let hidden = burn::tensor::Tensor::<crate::Backend, 4, Bool>::from_data(
+            TensorData::new(hidden, [batch, 1, queries, keys]),
+            &device,
+        )
+        .expand([count, heads, queries, keys]);
         let scores = q.matmul(k.swap_dims(2, 3)) / (head_dim as f32).sqrt();
         let weights = activation::softmax(scores.mask_fill(hidden, -1e30), 3);
-        let out = weights.matmul(v).swap_dims(1, 2).reshape([count * queries, width]);
+        let out = weights
+            .matmul(v)
+            .swap_dims(1, 2)
+            .reshape([count * queries, width]);
         if dense {
             return out;
         }
@@ -401,7 +505,13 @@ pub mod plain {
         out.select(0, index(back, &device))
     }
 
-    fn repeat_heads(x: Tensor<2>, count: usize, keys: usize, heads: usize, kv_heads: usize) -> Tensor<4> {
+    fn repeat_heads(
+        x: Tensor<2>,
+        count: usize,
+        keys: usize,
+        heads: usize,
+        kv_heads: usize,
+    ) -> Tensor<4> {
         let [_, width] = x.dims();
         let head_dim = width / kv_heads;
         let group = heads / kv_heads;
@@ -410,7 +520,8 @@ pub mod plain {
             return x;
         }
         let x: Tensor<5> = x.unsqueeze_dim(2);
-        x.expand([count, kv_heads, group, keys, head_dim]).reshape([count, heads, keys, head_dim])
+        x.expand([count, kv_heads, group, keys, head_dim])
+            .reshape([count, heads, keys, head_dim])
     }
 }
 
@@ -439,21 +550,34 @@ mod tests {
         let (a, b) = (to_host(a), to_host(b));
         let scale = a.iter().fold(1e-3f32, |m, x| m.max(x.abs()));
         for (x, y) in a.iter().zip(&b) {
-            assert!((x - y).abs() <= 2e-5 * scale, "{x} against {y} at scale {scale}");
+            assert!(
+                (x - y).abs() <= 2e-5 * scale,
+                "{x} against {y} at scale {scale}"
+            );
         }
     }
 
     /// A random forest of nodes.
     fn tree() -> impl Strategy<Value = Tree> {
-        prop::collection::vec((1usize..7, any::<prop::sample::Index>(), any::<bool>()), 1..9).prop_map(|parts| {
+        prop::collection::vec(
+            (1usize..7, any::<prop::sample::Index>(), any::<bool>()),
+            1..9,
+        )
+        .prop_map(|parts| {
             let mut tree = Tree::default();
             for (len, pick, root) in parts {
-                let parent = (!root && !tree.nodes.is_empty()).then(|| pick.index(tree.nodes.len()));
+                let parent =
+                    (!root && !tree.nodes.is_empty()).then(|| pick.index(tree.nodes.len()));
                 let prefix = parent.map_or(0, |p| {
                     let node: Node = tree.nodes[p];
                     1 + pick.index(node.prefix + node.len)
                 });
-                tree.nodes.push(Node { start: tree.positions.len(), len, parent, prefix });
+                tree.nodes.push(Node {
+                    start: tree.positions.len(),
+                    len,
+                    parent,
+                    prefix,
+                });
                 tree.positions.extend(prefix as u32..(prefix + len) as u32);
             }
             tree

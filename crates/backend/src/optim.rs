@@ -49,7 +49,8 @@ impl AdamWConfig {
         if step < self.warmup {
             return self.learning_rate * (step + 1) as f64 / self.warmup as f64;
         }
-        let done = (step - self.warmup) as f64 / (self.steps.saturating_sub(self.warmup)).max(1) as f64;
+        let done =
+            (step - self.warmup) as f64 / (self.steps.saturating_sub(self.warmup)).max(1) as f64;
         let cosine = 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos());
         self.learning_rate * (0.1 + 0.9 * cosine)
     }
@@ -73,9 +74,19 @@ pub struct Parameter {
 impl Parameter {
     /// A parameter with empty moments.
     pub fn new(name: impl Into<String>, shape: &[usize], values: Vec<f32>) -> Parameter {
-        assert_eq!(values.len(), shape.iter().product::<usize>(), "values of a parameter fill its shape");
+        assert_eq!(
+            values.len(),
+            shape.iter().product::<usize>(),
+            "values of a parameter fill its shape"
+        );
         let zeros = vec![0.0; values.len()];
-        Parameter { name: name.into(), shape: shape.to_vec(), values, first: zeros.clone(), second: zeros }
+        Parameter {
+            name: name.into(),
+            shape: shape.to_vec(),
+            values,
+            first: zeros.clone(),
+            second: zeros,
+        }
     }
 
     /// The values as a tensor.
@@ -103,14 +114,22 @@ pub struct AdamW {
 impl AdamW {
     /// An optimiser at step 0.
     pub fn new(config: AdamWConfig, parameters: Vec<Parameter>) -> AdamW {
-        AdamW { config, step: 0, parameters }
+        AdamW {
+            config,
+            step: 0,
+            parameters,
+        }
     }
 
     /// Takes one step from one gradient per parameter; returns the gradients' global norm.
     ///
     /// A gradient of another length than its parameter is a bug of the caller.
     pub fn step(&mut self, gradients: &[Vec<f32>]) -> f64 {
-        assert_eq!(gradients.len(), self.parameters.len(), "one gradient per parameter");
+        assert_eq!(
+            gradients.len(),
+            self.parameters.len(),
+            "one gradient per parameter"
+        );
         let norm = gradients
             .iter()
             .flat_map(|g| g.chunks(4096))
@@ -124,8 +143,17 @@ impl AdamW {
         let correction_1 = 1.0 / (1.0 - b1.powi(self.step as i32));
         let correction_2 = 1.0 / (1.0 - b2.powi(self.step as i32));
         for (parameter, gradient) in self.parameters.iter_mut().zip(gradients) {
-            assert_eq!(parameter.values.len(), gradient.len(), "gradient of `{}`", parameter.name);
-            let decay = if parameter.shape.len() >= 2 { self.config.weight_decay * rate } else { 0.0 };
+            assert_eq!(
+                parameter.values.len(),
+                gradient.len(),
+                "gradient of `{}`",
+                parameter.name
+            );
+            let decay = if parameter.shape.len() >= 2 {
+                self.config.weight_decay * rate
+            } else {
+                0.0
+            };
             let clipped;
             let gradient = if clip < 1.0 {
                 clipped = gradient.iter().map(|g| g * clip).collect::<Vec<_>>();
@@ -161,7 +189,12 @@ mod tests {
 
     #[test]
     fn the_rate_warms_up_and_decays() {
-        let config = AdamWConfig { learning_rate: 1.0, warmup: 10, steps: 110, ..Default::default() };
+        let config = AdamWConfig {
+            learning_rate: 1.0,
+            warmup: 10,
+            steps: 110,
+            ..Default::default()
+        };
         assert!((config.rate(0) - 0.1).abs() < 1e-12);
         assert!((config.rate(9) - 1.0).abs() < 1e-12);
         assert!((config.rate(60) - 0.55).abs() < 1e-12);
@@ -170,9 +203,18 @@ mod tests {
 
     #[test]
     fn a_quadratic_is_minimised_and_decay_spares_vectors() {
-        let config =
-            AdamWConfig { learning_rate: 0.1, warmup: 1, steps: 400, weight_decay: 0.5, clip_norm: 1e9, ..Default::default() };
-        let parameters = vec![Parameter::new("v", &[2], vec![3.0, -4.0]), Parameter::new("m", &[1, 2], vec![1.0, 1.0])];
+        let config = AdamWConfig {
+            learning_rate: 0.1,
+            warmup: 1,
+            steps: 400,
+            weight_decay: 0.5,
+            clip_norm: 1e9,
+            ..Default::default()
+        };
+        let parameters = vec![
+            Parameter::new("v", &[2], vec![3.0, -4.0]),
+            Parameter::new("m", &[1, 2], vec![1.0, 1.0]),
+        ];
         let mut optimiser = AdamW::new(config, parameters);
         for _ in 0..400 {
             let v = &optimiser.parameters[0].values;
@@ -180,7 +222,13 @@ mod tests {
             optimiser.step(&[gradient, vec![0.0, 0.0]]);
         }
         let v = &optimiser.parameters[0].values;
-        assert!((v[0] - 1.0).abs() < 1e-2 && (v[1] - 2.0).abs() < 1e-2, "{v:?}");
-        assert!(optimiser.parameters[1].values[0] < 1e-3, "decay alone shrinks a matrix");
+        assert!(
+            (v[0] - 1.0).abs() < 1e-2 && (v[1] - 2.0).abs() < 1e-2,
+            "{v:?}"
+        );
+        assert!(
+            optimiser.parameters[1].values[0] < 1e-3,
+            "decay alone shrinks a matrix"
+        );
     }
 }

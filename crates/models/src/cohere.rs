@@ -80,10 +80,16 @@ pub fn block_shapes(c: &Config) -> [Vec<usize>; 8] {
 /// Every tensor of a checkpoint with its shape.
 pub fn tensors(c: &Config) -> BTreeMap<String, Vec<usize>> {
     let mut all = BTreeMap::new();
-    all.insert("model.embed_tokens.weight".to_owned(), vec![c.vocab_size, c.hidden_size]);
+    all.insert(
+        "model.embed_tokens.weight".to_owned(),
+        vec![c.vocab_size, c.hidden_size],
+    );
     all.insert("model.norm.weight".to_owned(), vec![c.hidden_size]);
     if !c.tied {
-        all.insert("lm_head.weight".to_owned(), vec![c.vocab_size, c.hidden_size]);
+        all.insert(
+            "lm_head.weight".to_owned(),
+            vec![c.vocab_size, c.hidden_size],
+        );
     }
     for layer in 0..c.layers {
         for (name, shape) in BLOCK_TENSORS.iter().zip(block_shapes(c)) {
@@ -108,7 +114,11 @@ impl Block {
         let mut matrix = |at: usize| -> Result<Tensor<2>, E> {
             let values = read(&block_tensor(layer, BLOCK_TENSORS[at]))?;
             let shape = &shapes[at];
-            let (rows, cols) = if shape.len() == 2 { (shape[0], shape[1]) } else { (1, shape[0]) };
+            let (rows, cols) = if shape.len() == 2 {
+                (shape[0], shape[1])
+            } else {
+                (1, shape[0])
+            };
             Ok(from_rows(values, rows, cols, device))
         };
         Ok(Block {
@@ -141,7 +151,15 @@ impl Block {
     ///
     /// # Shapes
     /// `h`: `[rows, hidden]`, result the same.
-    pub fn forward(&self, c: &Config, layer: usize, h: Tensor<2>, tree: &Tree, rotary: &Rotary, tap: Tap<'_>) -> Tensor<2> {
+    pub fn forward(
+        &self,
+        c: &Config,
+        layer: usize,
+        h: Tensor<2>,
+        tree: &Tree,
+        rotary: &Rotary,
+        tap: Tap<'_>,
+    ) -> Tensor<2> {
         let n = ops::layer_norm(h.clone(), &self.norm, c.norm_eps);
         let rotate = |x| ops::rotary(x, &tree.positions, rotary, RotaryStyle::Interleaved);
         let q = rotate(ops::linear(n.clone(), &self.q));
@@ -171,36 +189,79 @@ impl Block {
     ///
     /// # Shapes
     /// `h`: `[rows, hidden]`.
-    pub fn forward_saved(&self, c: &Config, h: Tensor<2>, tree: &Tree, rotary: &Rotary) -> (Tensor<2>, Saved) {
+    pub fn forward_saved(
+        &self,
+        c: &Config,
+        h: Tensor<2>,
+        tree: &Tree,
+        rotary: &Rotary,
+    ) -> (Tensor<2>, Saved) {
         let normed = ops::layer_norm(h.clone(), &self.norm, c.norm_eps);
         let rotate = |x| ops::rotary(x, &tree.positions, rotary, RotaryStyle::Interleaved);
         let q = rotate(ops::linear(normed.clone(), &self.q));
         let k = rotate(ops::linear(normed.clone(), &self.k));
         let v = ops::linear(normed.clone(), &self.v);
         let mixed = ops::attention(q.clone(), k.clone(), v.clone(), tree, c.heads, c.kv_heads);
-        let (gate, up) = (ops::linear(normed.clone(), &self.gate), ops::linear(normed.clone(), &self.up));
+        let (gate, up) = (
+            ops::linear(normed.clone(), &self.gate),
+            ops::linear(normed.clone(), &self.up),
+        );
         let gated = ops::silu_gate(gate.clone(), up.clone());
-        let out = h.clone() + ops::linear(mixed.clone(), &self.o) + ops::linear(gated.clone(), &self.down);
-        (out, Saved { input: h, normed, qkv: [q, k, v], mixed, gate, up, gated })
+        let out = h.clone()
+            + ops::linear(mixed.clone(), &self.o)
+            + ops::linear(gated.clone(), &self.down);
+        (
+            out,
+            Saved {
+                input: h,
+                normed,
+                qkv: [q, k, v],
+                mixed,
+                gate,
+                up,
+                gated,
+            },
+        )
     }
 
     /// Gradient with respect to the block's input, and of its tensors in the order of [`BLOCK_TENSORS`].
     ///
     /// # Shapes
     /// `grad`: `[rows, hidden]`, with respect to the block's output.
-    pub fn backward(&self, c: &Config, grad: Tensor<2>, saved: Saved, tree: &Tree, rotary: &Rotary) -> (Tensor<2>, Vec<Vec<f32>>) {
-        let Saved { input, normed, qkv, mixed, gate, up, gated } = saved;
+    pub fn backward(
+        &self,
+        c: &Config,
+        grad: Tensor<2>,
+        saved: Saved,
+        tree: &Tree,
+        rotary: &Rotary,
+    ) -> (Tensor<2>, Vec<Vec<f32>>) {
+        let Saved {
+            input,
+            normed,
+            qkv,
+            mixed,
+            gate,
+            up,
+            gated,
+        } = saved;
         let transposed = grad.clone().transpose();
         let d_down = transposed.clone().matmul(gated);
         let d_o = transposed.matmul(mixed);
-        let (d_gate, d_up) = ops::backward::silu_gate(grad.clone().matmul(self.down.clone()), gate, up);
+        let (d_gate, d_up) =
+            ops::backward::silu_gate(grad.clone().matmul(self.down.clone()), gate, up);
         let d_mixed = grad.clone().matmul(self.o.clone());
         let [d_q, d_k, d_v] = ops::backward::attention(d_mixed, qkv, tree, c.heads, c.kv_heads);
         let d_q = ops::backward::rotary(d_q, &tree.positions, rotary);
         let d_k = ops::backward::rotary(d_k, &tree.positions, rotary);
         let mut d_normed = d_gate.clone().matmul(self.gate.clone());
         let mut weights = Vec::with_capacity(BLOCK_TENSORS.len());
-        for (d, w) in [(&d_up, &self.up), (&d_q, &self.q), (&d_k, &self.k), (&d_v, &self.v)] {
+        for (d, w) in [
+            (&d_up, &self.up),
+            (&d_q, &self.q),
+            (&d_k, &self.k),
+            (&d_v, &self.v),
+        ] {
             d_normed = d_normed + d.clone().matmul(w.clone());
         }
         let (d_input, d_norm) = ops::backward::layer_norm(d_normed, input, &self.norm, c.norm_eps);

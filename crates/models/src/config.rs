@@ -93,7 +93,10 @@ impl Config {
 
 /// The shortest decimal that reads back as the same f32, so that 1e-5 is written as such.
 fn decimal(value: f32) -> f64 {
-    value.to_string().parse().expect("a float prints as a float")
+    value
+        .to_string()
+        .parse()
+        .expect("a float prints as a float")
 }
 
 struct Reader<'a> {
@@ -103,7 +106,11 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn cohere(&self) -> Result<Config, ModelError> {
-        let found = self.json.get("architectures").and_then(|a| a.get(0)).and_then(Value::as_str);
+        let found = self
+            .json
+            .get("architectures")
+            .and_then(|a| a.get(0))
+            .and_then(Value::as_str);
         match found {
             Some("CohereForCausalLM") => {}
             Some(other) => {
@@ -113,50 +120,90 @@ impl Reader<'_> {
                     known: ARCHITECTURES.join(", "),
                 });
             }
-            None => return Err(self.bad("architectures", format!("missing; expected one of {}", ARCHITECTURES.join(", ")))),
+            None => {
+                return Err(self.bad(
+                    "architectures",
+                    format!("missing; expected one of {}", ARCHITECTURES.join(", ")),
+                ));
+            }
         }
         for (key, works) in [("attention_bias", false), ("use_qk_norm", false)] {
             if let Some(value) = self.json.get(key).filter(|v| !v.is_null()) {
                 if value.as_bool() != Some(works) {
-                    return Err(self.bad(key, format!("{value} is not implemented for Cohere; {works} is")));
+                    return Err(self.bad(
+                        key,
+                        format!("{value} is not implemented for Cohere; {works} is"),
+                    ));
                 }
             }
         }
         if let Some(act) = self.json.get("hidden_act").and_then(Value::as_str) {
             if act != "silu" {
-                return Err(self.bad("hidden_act", format!("`{act}` is not implemented for Cohere; `silu` is")));
+                return Err(self.bad(
+                    "hidden_act",
+                    format!("`{act}` is not implemented for Cohere; `silu` is"),
+                ));
             }
         }
         let hidden_size = self.size("hidden_size", None)?;
         let heads = self.size("num_attention_heads", None)?;
         let kv_heads = self.size("num_key_value_heads", Some(heads))?;
         if !heads.is_multiple_of(kv_heads) {
-            return Err(self.bad("num_key_value_heads", format!("{kv_heads} does not divide the {heads} attention heads")));
+            return Err(self.bad(
+                "num_key_value_heads",
+                format!("{kv_heads} does not divide the {heads} attention heads"),
+            ));
         }
         let head_dim = match self.json.get("head_dim").filter(|v| !v.is_null()) {
             Some(_) => self.size("head_dim", None)?,
             None if hidden_size.is_multiple_of(heads) => hidden_size / heads,
-            None => return Err(self.bad("num_attention_heads", format!("{heads} does not divide hidden_size {hidden_size}"))),
+            None => {
+                return Err(self.bad(
+                    "num_attention_heads",
+                    format!("{heads} does not divide hidden_size {hidden_size}"),
+                ));
+            }
         };
         if !head_dim.is_multiple_of(2) {
-            return Err(self.bad("head_dim", format!("{head_dim} is odd; rotary embedding needs pairs")));
+            return Err(self.bad(
+                "head_dim",
+                format!("{head_dim} is odd; rotary embedding needs pairs"),
+            ));
         }
-        let rope = self.json.get("rope_parameters").or_else(|| self.json.get("rope_scaling")).filter(|v| !v.is_null());
-        if let Some(kind) = rope.and_then(|r| r.get("rope_type").or_else(|| r.get("type"))).and_then(Value::as_str) {
+        let rope = self
+            .json
+            .get("rope_parameters")
+            .or_else(|| self.json.get("rope_scaling"))
+            .filter(|v| !v.is_null());
+        if let Some(kind) = rope
+            .and_then(|r| r.get("rope_type").or_else(|| r.get("type")))
+            .and_then(Value::as_str)
+        {
             if kind != "default" {
-                return Err(self.bad("rope_parameters.rope_type", format!("`{kind}` is not implemented for Cohere; `default` is")));
+                return Err(self.bad(
+                    "rope_parameters.rope_type",
+                    format!("`{kind}` is not implemented for Cohere; `default` is"),
+                ));
             }
         }
         let theta = match rope.and_then(|r| r.get("rope_theta")) {
-            Some(theta) => theta.as_f64().ok_or_else(|| self.bad("rope_parameters.rope_theta", "not a number".into()))?,
+            Some(theta) => theta
+                .as_f64()
+                .ok_or_else(|| self.bad("rope_parameters.rope_theta", "not a number".into()))?,
             // transformers changed its default between major versions, so none is assumed.
             None if self.json.get("rope_theta").is_none() => {
-                return Err(self.bad("rope_theta", "missing; expected here or in rope_parameters".into()));
+                return Err(self.bad(
+                    "rope_theta",
+                    "missing; expected here or in rope_parameters".into(),
+                ));
             }
             None => self.number("rope_theta", f64::NAN)?,
         };
         if !(theta.is_finite() && theta >= 1.0) {
-            return Err(self.bad("rope_theta", format!("{theta} is not a usable base; models use 10000 and above")));
+            return Err(self.bad(
+                "rope_theta",
+                format!("{theta} is not a usable base; models use 10000 and above"),
+            ));
         }
         let logit_scale = self.number("logit_scale", 0.0625)?;
         if !(logit_scale.is_finite() && logit_scale > 0.0) {
@@ -164,7 +211,10 @@ impl Reader<'_> {
         }
         let norm_eps = self.number("layer_norm_eps", 1e-5)?;
         if !(norm_eps.is_finite() && norm_eps >= 0.0) {
-            return Err(self.bad("layer_norm_eps", format!("{norm_eps} is not a usable epsilon")));
+            return Err(self.bad(
+                "layer_norm_eps",
+                format!("{norm_eps} is not a usable epsilon"),
+            ));
         }
         let vocab_size = self.size("vocab_size", None)?;
         Ok(Config {
@@ -182,7 +232,12 @@ impl Reader<'_> {
             tied: match self.json.get("tie_word_embeddings") {
                 None | Some(Value::Null) => true,
                 Some(Value::Bool(tied)) => *tied,
-                Some(other) => return Err(self.bad("tie_word_embeddings", format!("{other} is not true or false"))),
+                Some(other) => {
+                    return Err(self.bad(
+                        "tie_word_embeddings",
+                        format!("{other} is not true or false"),
+                    ));
+                }
             },
             bos: self.token("bos_token_id", vocab_size)?,
             eos: self.token("eos_token_id", vocab_size)?,
@@ -190,7 +245,11 @@ impl Reader<'_> {
     }
 
     fn bad(&self, key: &str, problem: String) -> ModelError {
-        ModelError::Config { path: self.path.to_owned(), key: key.to_owned(), problem }
+        ModelError::Config {
+            path: self.path.to_owned(),
+            key: key.to_owned(),
+            problem,
+        }
     }
 
     fn size(&self, key: &str, default: Option<usize>) -> Result<usize, ModelError> {
@@ -199,7 +258,10 @@ impl Reader<'_> {
             (None, None) => Err(self.bad(key, "missing; expected a positive whole number".into())),
             (Some(value), _) => match value.as_u64() {
                 Some(n) if (1..=MAX_SIZE).contains(&n) => Ok(n as usize),
-                _ => Err(self.bad(key, format!("{value} is not a whole number from 1 to {MAX_SIZE}"))),
+                _ => Err(self.bad(
+                    key,
+                    format!("{value} is not a whole number from 1 to {MAX_SIZE}"),
+                )),
             },
         }
     }
@@ -207,7 +269,9 @@ impl Reader<'_> {
     fn number(&self, key: &str, default: f64) -> Result<f64, ModelError> {
         match self.json.get(key).filter(|v| !v.is_null()) {
             None => Ok(default),
-            Some(value) => value.as_f64().ok_or_else(|| self.bad(key, format!("{value} is not a number"))),
+            Some(value) => value
+                .as_f64()
+                .ok_or_else(|| self.bad(key, format!("{value} is not a number"))),
         }
     }
 
@@ -219,7 +283,10 @@ impl Reader<'_> {
         };
         match value.as_u64() {
             Some(id) if (id as usize) < vocab_size => Ok(Some(id as u32)),
-            _ => Err(self.bad(key, format!("{value} is not a token id below vocab_size {vocab_size}"))),
+            _ => Err(self.bad(
+                key,
+                format!("{value} is not a token id below vocab_size {vocab_size}"),
+            )),
         }
     }
 }
@@ -249,7 +316,11 @@ mod tests {
     }
 
     fn read(json: &Value) -> Result<Config, ModelError> {
-        Reader { path: Path::new("config.json"), json }.cohere()
+        Reader {
+            path: Path::new("config.json"),
+            json,
+        }
+        .cohere()
     }
 
     #[test]
@@ -278,8 +349,13 @@ mod tests {
         for (key, value) in cases {
             let mut json = good();
             json[*key] = value.clone();
-            let message = read(&json).expect_err(&format!("{key} = {value}")).to_string();
-            assert!(message.contains(key) && message.contains("config.json"), "{message}");
+            let message = read(&json)
+                .expect_err(&format!("{key} = {value}"))
+                .to_string();
+            assert!(
+                message.contains(key) && message.contains("config.json"),
+                "{message}"
+            );
         }
     }
 
@@ -288,6 +364,9 @@ mod tests {
         let mut json = good();
         json["architectures"] = serde_json::json!(["MambaForCausalLM"]);
         let message = read(&json).unwrap_err().to_string();
-        assert!(message.contains("MambaForCausalLM") && message.contains("CohereForCausalLM"), "{message}");
+        assert!(
+            message.contains("MambaForCausalLM") && message.contains("CohereForCausalLM"),
+            "{message}"
+        );
     }
 }

@@ -8,10 +8,10 @@
 use interlingua_backend::ops::{self, index};
 use interlingua_backend::{Tensor, to_host};
 
+use crate::ModelError;
 use crate::hooks::HookPoint;
 use crate::model::Model;
 use crate::pack::{Member, Pack, Sequence, pack};
-use crate::ModelError;
 
 /// Something that maps states to states, row by row.
 pub trait StateEdit: Sync {
@@ -35,7 +35,9 @@ impl<'a> Branch<'a> {
 
     /// One edit at one hook point.
     pub fn edited(hook: HookPoint, edit: &'a dyn StateEdit) -> Self {
-        Branch { edits: vec![(hook, edit)] }
+        Branch {
+            edits: vec![(hook, edit)],
+        }
     }
 
     fn apply(&self, at: HookPoint, mut h: Tensor<2>) -> Tensor<2> {
@@ -90,26 +92,49 @@ pub fn token_log_probs(
     check(model, sequences)?;
     let packs = pack(sequences, pack_rows(model));
     let layers = model.config.layers;
-    let finals = forward(model, &packs, branches, &mut |_, _, _| Ok(()), &mut |done| progress(done, layers + 1))?;
+    let finals = forward(
+        model,
+        &packs,
+        branches,
+        &mut |_, _, _| Ok(()),
+        &mut |done| progress(done, layers + 1),
+    )?;
     let head = model.head()?;
     let mut out = vec![vec![Vec::new(); sequences.len()]; branches.len()];
     for (at, (pack, states)) in packs.iter().zip(finals).enumerate() {
-        let rows = index(pack.predictions.iter().map(|p| p.0 as i32).collect(), &model.device);
+        let rows = index(
+            pack.predictions.iter().map(|p| p.0 as i32).collect(),
+            &model.device,
+        );
         let targets: Vec<u32> = pack.predictions.iter().map(|p| p.1).collect();
         if targets.is_empty() {
             continue;
         }
         // Branches that never forked share one normalised state.
-        let base = states.base.map(|h| ops::layer_norm(h.select(0, rows.clone()), model.final_norm(), model.config.norm_eps));
+        let base = states.base.map(|h| {
+            ops::layer_norm(
+                h.select(0, rows.clone()),
+                model.final_norm(),
+                model.config.norm_eps,
+            )
+        });
         for (b, (branch, forked)) in branches.iter().zip(states.forked).enumerate() {
             let h = match forked {
-                Some(h) => ops::layer_norm(h.select(0, rows.clone()), model.final_norm(), model.config.norm_eps),
+                Some(h) => ops::layer_norm(
+                    h.select(0, rows.clone()),
+                    model.final_norm(),
+                    model.config.norm_eps,
+                ),
                 None => base.clone().expect("kept for branches that did not fork"),
             };
             let h = branch.apply(HookPoint::FinalNorm, h);
             let log_probs = ops::target_log_probs(h, head, &targets, model.config.logit_scale);
             for member in &pack.members {
-                out[b][member.sequence] = member.scored.iter().map(|&p| log_probs[p as usize]).collect();
+                out[b][member.sequence] = member
+                    .scored
+                    .iter()
+                    .map(|&p| log_probs[p as usize])
+                    .collect();
             }
         }
         progress(layers * packs.len() + at + 1, (layers + 1) * packs.len());
@@ -139,7 +164,10 @@ pub fn capture(
 ) -> Result<(), ModelError> {
     check(model, sequences)?;
     if let Some(index) = sequences.iter().position(|s| s.tokens.len() <= s.context) {
-        return Err(ModelError::Sequence { index, problem: "has no tokens beside its context, so there is no state to capture".into() });
+        return Err(ModelError::Sequence {
+            index,
+            problem: "has no tokens beside its context, so there is no state to capture".into(),
+        });
     }
     let packs = pack(sequences, pack_rows(model));
     let layers = model.config.layers;
@@ -152,13 +180,26 @@ pub fn capture(
         let mut rows = Vec::new();
         for (c, request) in captures.iter().enumerate().filter(|(_, c)| c.hook == at) {
             for member in &pack.members {
-                gather(&host, width, member, sequences[member.sequence].context, request.pooling, &mut rows);
+                gather(
+                    &host,
+                    width,
+                    member,
+                    sequences[member.sequence].context,
+                    request.pooling,
+                    &mut rows,
+                );
                 sink(c, member.sequence, &rows)?;
             }
         }
         Ok(())
     };
-    let finals = forward(model, &packs, &[Branch::unedited()], &mut deliver, &mut |done| progress(done, layers + 1))?;
+    let finals = forward(
+        model,
+        &packs,
+        &[Branch::unedited()],
+        &mut deliver,
+        &mut |done| progress(done, layers + 1),
+    )?;
     if captures.iter().any(|c| c.hook == HookPoint::FinalNorm) {
         for (pack, states) in packs.iter().zip(finals) {
             let h = states.base.expect("the unedited branch never forks");
@@ -170,7 +211,14 @@ pub fn capture(
     Ok(())
 }
 
-fn gather(host: &[f32], width: usize, member: &Member, context: usize, pooling: Pooling, out: &mut Vec<f32>) {
+fn gather(
+    host: &[f32],
+    width: usize,
+    member: &Member,
+    context: usize,
+    pooling: Pooling,
+    out: &mut Vec<f32>,
+) {
     out.clear();
     let rows = &member.rows[context..];
     match pooling {
@@ -211,43 +259,69 @@ fn forward(
     let embedding = model.embedding()?;
     let mut states = Vec::with_capacity(packs.len());
     for pack in packs {
-        let ids = index(pack.tokens.iter().map(|&t| t as i32).collect(), &model.device);
+        let ids = index(
+            pack.tokens.iter().map(|&t| t as i32).collect(),
+            &model.device,
+        );
         let base = embedding.clone().select(0, ids);
         deliver(HookPoint::Embedding, pack, &base)?;
         let forked = branches
             .iter()
             .map(|b| {
-                let here = b.edits.iter().any(|(hook, _)| *hook == HookPoint::Embedding);
+                let here = b
+                    .edits
+                    .iter()
+                    .any(|(hook, _)| *hook == HookPoint::Embedding);
                 here.then(|| b.apply(HookPoint::Embedding, base.clone()))
             })
             .collect();
-        states.push(Final { base: Some(base), forked });
+        states.push(Final {
+            base: Some(base),
+            forked,
+        });
     }
     for layer in 0..config.layers {
         let block = model.block(layer)?;
         // The unedited states are computed as long as anybody still reads them.
-        let base_needed = branches.iter().any(|b| !b.forks_by(config.layers - 1)) || branches.iter().any(|b| !b.forks_by(layer));
+        let base_needed = branches.iter().any(|b| !b.forks_by(config.layers - 1))
+            || branches.iter().any(|b| !b.forks_by(layer));
         for (pack, state) in packs.iter().zip(&mut states) {
             let base = state.base.take();
             for (branch, forked) in branches.iter().zip(&mut state.forked) {
                 if !branch.forks_by(layer) {
                     continue;
                 }
-                let h = forked.take().unwrap_or_else(|| base.clone().expect("kept until the last branch forked"));
+                let h = forked
+                    .take()
+                    .unwrap_or_else(|| base.clone().expect("kept until the last branch forked"));
                 let h = branch.apply(HookPoint::BlockInput(layer), h);
-                let h = block.forward(config, layer, h, &pack.tree, model.rotary(), &mut |hook, h| branch.apply(hook, h));
+                let h = block.forward(
+                    config,
+                    layer,
+                    h,
+                    &pack.tree,
+                    model.rotary(),
+                    &mut |hook, h| branch.apply(hook, h),
+                );
                 *forked = Some(branch.apply(HookPoint::BlockOutput(layer), h));
             }
             if base_needed {
                 let base = base.expect("kept while needed");
                 deliver(HookPoint::BlockInput(layer), pack, &base)?;
                 let mut failure = None;
-                let h = block.forward(config, layer, base, &pack.tree, model.rotary(), &mut |hook, h| {
-                    if let Err(e) = deliver(hook, pack, &h) {
-                        failure.get_or_insert(e);
-                    }
-                    h
-                });
+                let h = block.forward(
+                    config,
+                    layer,
+                    base,
+                    &pack.tree,
+                    model.rotary(),
+                    &mut |hook, h| {
+                        if let Err(e) = deliver(hook, pack, &h) {
+                            failure.get_or_insert(e);
+                        }
+                        h
+                    },
+                );
                 if let Some(e) = failure {
                     return Err(e);
                 }
@@ -273,10 +347,27 @@ fn check(model: &Model, sequences: &[Sequence]) -> Result<(), ModelError> {
             return bad(index, "is empty".into());
         }
         if sequence.tokens.len() > model.max_tokens() {
-            return bad(index, format!("has {} tokens, the model takes {}", sequence.tokens.len(), model.max_tokens()));
+            return bad(
+                index,
+                format!(
+                    "has {} tokens, the model takes {}",
+                    sequence.tokens.len(),
+                    model.max_tokens()
+                ),
+            );
         }
-        if let Some(&id) = sequence.tokens.iter().find(|&&t| t as usize >= model.config.vocab_size) {
-            return bad(index, format!("has token id {id}, the embedding has {} rows", model.config.vocab_size));
+        if let Some(&id) = sequence
+            .tokens
+            .iter()
+            .find(|&&t| t as usize >= model.config.vocab_size)
+        {
+            return bad(
+                index,
+                format!(
+                    "has token id {id}, the embedding has {} rows",
+                    model.config.vocab_size
+                ),
+            );
         }
     }
     Ok(())

@@ -16,7 +16,9 @@ pub enum ModelError {
         source: std::io::Error,
     },
     /// The folder lacks a file that every checkpoint has.
-    #[error("{folder}: no `{file}` here; a Hugging Face checkpoint folder has config.json, tokenizer.json and model.safetensors (or model.safetensors.index.json with its shards)")]
+    #[error(
+        "{folder}: no `{file}` here; a Hugging Face checkpoint folder has config.json, tokenizer.json and model.safetensors (or model.safetensors.index.json with its shards)"
+    )]
     MissingFile {
         /// The checkpoint folder.
         folder: PathBuf,
@@ -116,7 +118,9 @@ pub enum ModelError {
         problem: String,
     },
     /// A hidden state came out NaN or infinite.
-    #[error("the log-likelihoods of sequence {index} are not finite; the weights or an intervention produce NaN")]
+    #[error(
+        "the log-likelihoods of sequence {index} are not finite; the weights or an intervention produce NaN"
+    )]
     NotFiniteOutput {
         /// Index of the first such sequence.
         index: usize,

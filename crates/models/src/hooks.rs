@@ -38,7 +38,10 @@ impl HookPoint {
     /// # Errors
     /// When no such hook point exists there; the error lists those that do.
     pub fn parse(name: &str, layers: usize) -> Result<HookPoint, ModelError> {
-        let unknown = || ModelError::UnknownHook { name: name.to_owned(), layers };
+        let unknown = || ModelError::UnknownHook {
+            name: name.to_owned(),
+            layers,
+        };
         match name {
             "embedding" => return Ok(HookPoint::Embedding),
             "final_norm" => return Ok(HookPoint::FinalNorm),
@@ -46,7 +49,11 @@ impl HookPoint {
         }
         let rest = name.strip_prefix("block.").ok_or_else(unknown)?;
         let (layer, place) = rest.split_once('.').ok_or_else(unknown)?;
-        let layer = layer.parse::<usize>().ok().filter(|&l| l < layers).ok_or_else(unknown)?;
+        let layer = layer
+            .parse::<usize>()
+            .ok()
+            .filter(|&l| l < layers)
+            .ok_or_else(unknown)?;
         match place {
             "input" => Ok(HookPoint::BlockInput(layer)),
             "attention" => Ok(HookPoint::Attention(layer)),
@@ -85,7 +92,10 @@ impl HookPoint {
     /// The block this point lies in; `None` for the embedding and the final norm.
     pub fn block(&self) -> Option<usize> {
         match *self {
-            HookPoint::BlockInput(l) | HookPoint::Attention(l) | HookPoint::Mlp(l) | HookPoint::BlockOutput(l) => Some(l),
+            HookPoint::BlockInput(l)
+            | HookPoint::Attention(l)
+            | HookPoint::Mlp(l)
+            | HookPoint::BlockOutput(l) => Some(l),
             HookPoint::Embedding | HookPoint::FinalNorm => None,
         }
     }
@@ -117,9 +127,19 @@ mod tests {
 
     #[test]
     fn a_hook_that_does_not_exist_is_told_which_do() {
-        for name in ["", "block.3.input", "block.-1.mlp", "block.0.foo", "final", "block.0"] {
+        for name in [
+            "",
+            "block.3.input",
+            "block.-1.mlp",
+            "block.0.foo",
+            "final",
+            "block.0",
+        ] {
             let message = HookPoint::parse(name, 3).unwrap_err().to_string();
-            assert!(message.contains("L from 0 to 2") && message.contains("final_norm"), "{message}");
+            assert!(
+                message.contains("L from 0 to 2") && message.contains("final_norm"),
+                "{message}"
+            );
         }
     }
 }

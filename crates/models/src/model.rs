@@ -56,21 +56,35 @@ impl Model {
     pub fn open(folder: &Path, device: &Device, residency: Residency) -> Result<Model, ModelError> {
         let config_path = folder.join("config.json");
         if !config_path.is_file() {
-            return Err(ModelError::MissingFile { folder: folder.to_owned(), file: "config.json".into() });
+            return Err(ModelError::MissingFile {
+                folder: folder.to_owned(),
+                file: "config.json".into(),
+            });
         }
         let config = Config::read(&config_path)?;
         let weights = Weights::open(folder)?;
         let mut expected = cohere::tensors(&config);
         // A tied checkpoint may still carry its head; it is then a copy of the embedding.
         if config.tied && weights.names().any(|n| n == "lm_head.weight") {
-            expected.insert("lm_head.weight".into(), vec![config.vocab_size, config.hidden_size]);
+            expected.insert(
+                "lm_head.weight".into(),
+                vec![config.vocab_size, config.hidden_size],
+            );
         }
         weights.expect(&expected)?;
         let tokenizer = Tokenizer::open(folder, config.vocab_size)?;
-        let norm = from_rows(weights.read("model.norm.weight")?, 1, config.hidden_size, device).reshape([config.hidden_size]);
+        let norm = from_rows(
+            weights.read("model.norm.weight")?,
+            1,
+            config.hidden_size,
+            device,
+        )
+        .reshape([config.hidden_size]);
         let needed = weights.parameters() * 4;
         let residency = match residency {
-            Residency::Auto if available_memory().is_some_and(|free| needed > free / 2) => Residency::Stream,
+            Residency::Auto if available_memory().is_some_and(|free| needed > free / 2) => {
+                Residency::Stream
+            }
             Residency::Auto => Residency::Resident,
             chosen => chosen,
         };
@@ -80,7 +94,11 @@ impl Model {
             device: device.clone(),
             residency,
             weights,
-            rotary: Rotary::new(config.max_positions.min(MAX_TABULATED), config.head_dim, config.rope_theta),
+            rotary: Rotary::new(
+                config.max_positions.min(MAX_TABULATED),
+                config.head_dim,
+                config.rope_theta,
+            ),
             resident: (0..config.layers).map(|_| OnceLock::new()).collect(),
             embedding: OnceLock::new(),
             head: OnceLock::new(),
@@ -96,7 +114,11 @@ impl Model {
     pub fn digest(&self) -> Result<blake3::Hash, ModelError> {
         let mut hasher = blake3::Hasher::new();
         let small = ["config.json", "tokenizer.json"].map(|f| self.folder.join(f));
-        for path in small.iter().map(PathBuf::as_path).chain(self.weights.files()) {
+        for path in small
+            .iter()
+            .map(PathBuf::as_path)
+            .chain(self.weights.files())
+        {
             let file = std::fs::File::open(path).map_err(ModelError::io(path))?;
             hasher.update_reader(file).map_err(ModelError::io(path))?;
         }
@@ -116,7 +138,9 @@ impl Model {
         if let Some(block) = self.resident[layer].get() {
             return Ok(Cow::Borrowed(block));
         }
-        let block = Block::load(&self.config, layer, &self.device, |name| self.weights.read(name))?;
+        let block = Block::load(&self.config, layer, &self.device, |name| {
+            self.weights.read(name)
+        })?;
         if self.residency == Residency::Resident {
             return Ok(Cow::Borrowed(self.resident[layer].get_or_init(|| block)));
         }
@@ -136,13 +160,26 @@ impl Model {
     /// # Errors
     /// When it cannot be read.
     pub fn head(&self) -> Result<&Tensor<2>, ModelError> {
-        if self.config.tied { self.embedding() } else { self.table(&self.head, "lm_head.weight") }
+        if self.config.tied {
+            self.embedding()
+        } else {
+            self.table(&self.head, "lm_head.weight")
+        }
     }
 
-    fn table<'a>(&'a self, cell: &'a OnceLock<Tensor<2>>, name: &str) -> Result<&'a Tensor<2>, ModelError> {
+    fn table<'a>(
+        &'a self,
+        cell: &'a OnceLock<Tensor<2>>,
+        name: &str,
+    ) -> Result<&'a Tensor<2>, ModelError> {
         if cell.get().is_none() {
             let values = self.weights.read(name)?;
-            let table = from_rows(values, self.config.vocab_size, self.config.hidden_size, &self.device);
+            let table = from_rows(
+                values,
+                self.config.vocab_size,
+                self.config.hidden_size,
+                &self.device,
+            );
             return Ok(cell.get_or_init(|| table));
         }
         Ok(cell.get().expect("filled just above"))
@@ -180,5 +217,9 @@ impl Model {
 pub fn available_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
-    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+    line.split_whitespace()
+        .nth(1)?
+        .parse::<u64>()
+        .ok()
+        .map(|kib| kib * 1024)
 }

@@ -41,7 +41,12 @@ pub struct Member {
 /// beginning becomes rows only once in a pack.
 pub fn pack(sequences: &[Sequence], max_rows: usize) -> Vec<Pack> {
     let mut order: Vec<usize> = (0..sequences.len()).collect();
-    order.sort_by(|&a, &b| sequences[a].tokens.cmp(&sequences[b].tokens).then(a.cmp(&b)));
+    order.sort_by(|&a, &b| {
+        sequences[a]
+            .tokens
+            .cmp(&sequences[b].tokens)
+            .then(a.cmp(&b))
+    });
     let mut packs = Vec::new();
     let mut builder = Builder::default();
     for at in order {
@@ -71,7 +76,11 @@ struct Builder {
 
 impl Builder {
     fn shared_with_last(&self, tokens: &[u32]) -> usize {
-        self.last.iter().zip(tokens).take_while(|(a, b)| a == b).count()
+        self.last
+            .iter()
+            .zip(tokens)
+            .take_while(|(a, b)| a == b)
+            .count()
     }
 
     fn add(&mut self, sequence: usize, item: &Sequence) {
@@ -79,8 +88,14 @@ impl Builder {
         let fresh = item.tokens.len() - shared;
         if fresh > 0 {
             let parent = (shared > 0).then_some(self.last_node);
-            self.nodes.push(Node { start: self.tokens.len(), len: fresh, parent, prefix: shared });
-            self.positions.extend(shared as u32..item.tokens.len() as u32);
+            self.nodes.push(Node {
+                start: self.tokens.len(),
+                len: fresh,
+                parent,
+                prefix: shared,
+            });
+            self.positions
+                .extend(shared as u32..item.tokens.len() as u32);
             self.tokens.extend(&item.tokens[shared..]);
             self.last_node = self.nodes.len() - 1;
             self.last.clone_from(&item.tokens);
@@ -95,7 +110,9 @@ impl Builder {
                 let wanted = (rows[j - 1], item.tokens[j]);
                 // Sorted neighbours repeat predictions; those of the last sequence are the only candidates.
                 let known = self.members.last().and_then(|m| {
-                    m.scored.iter().copied().find(|&p| (p as usize) < first_fresh && self.predictions[p as usize] == wanted)
+                    m.scored.iter().copied().find(|&p| {
+                        (p as usize) < first_fresh && self.predictions[p as usize] == wanted
+                    })
                 });
                 known.unwrap_or_else(|| {
                     self.predictions.push(wanted);
@@ -103,12 +120,19 @@ impl Builder {
                 })
             })
             .collect();
-        self.members.push(Member { sequence, rows, scored });
+        self.members.push(Member {
+            sequence,
+            rows,
+            scored,
+        });
     }
 
     fn finish(self) -> Pack {
         Pack {
-            tree: Tree { nodes: self.nodes, positions: self.positions },
+            tree: Tree {
+                nodes: self.nodes,
+                positions: self.positions,
+            },
             tokens: self.tokens,
             members: self.members,
             predictions: self.predictions,
@@ -124,7 +148,8 @@ mod tests {
 
     fn sequences() -> impl Strategy<Value = Vec<Sequence>> {
         prop::collection::vec(
-            (prop::collection::vec(0u32..3, 1..9), 0usize..2).prop_map(|(tokens, context)| Sequence { tokens, context }),
+            (prop::collection::vec(0u32..3, 1..9), 0usize..2)
+                .prop_map(|(tokens, context)| Sequence { tokens, context }),
             0..20,
         )
     }
@@ -157,8 +182,19 @@ mod tests {
 
     #[test]
     fn a_common_beginning_is_stored_once() {
-        let s = |tokens: &[u32]| Sequence { tokens: tokens.to_vec(), context: 1 };
-        let packs = pack(&[s(&[2, 5, 6, 7]), s(&[2, 5, 6, 8]), s(&[2, 5, 9]), s(&[2, 5, 6, 7])], 100);
+        let s = |tokens: &[u32]| Sequence {
+            tokens: tokens.to_vec(),
+            context: 1,
+        };
+        let packs = pack(
+            &[
+                s(&[2, 5, 6, 7]),
+                s(&[2, 5, 6, 8]),
+                s(&[2, 5, 9]),
+                s(&[2, 5, 6, 7]),
+            ],
+            100,
+        );
         assert_eq!(packs.len(), 1);
         assert_eq!(packs[0].tokens.len(), 6);
         assert_eq!(packs[0].predictions.len(), 5);

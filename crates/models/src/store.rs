@@ -51,7 +51,11 @@ impl Writer {
     ///
     /// # Errors
     /// When the file cannot be created or the disk is full.
-    pub fn create(path: &Path, width: usize, lengths: impl IntoIterator<Item = usize>) -> Result<Writer, ModelError> {
+    pub fn create(
+        path: &Path,
+        width: usize,
+        lengths: impl IntoIterator<Item = usize>,
+    ) -> Result<Writer, ModelError> {
         let mut offsets = vec![0u64];
         for length in lengths {
             offsets.push(offsets[offsets.len() - 1] + length as u64);
@@ -77,8 +81,19 @@ impl Writer {
         offsets.iter().for_each(|o| start.extend(o.to_le_bytes()));
         let data = start.len() as u64;
         file.write_all(&start).map_err(ModelError::io(&partial))?;
-        file.set_len(data + state_bytes).map_err(ModelError::io(&partial))?;
-        Ok(Writer { path: path.to_owned(), partial, file, layout: Layout { width, offsets, data }, written: 0 })
+        file.set_len(data + state_bytes)
+            .map_err(ModelError::io(&partial))?;
+        Ok(Writer {
+            path: path.to_owned(),
+            partial,
+            file,
+            layout: Layout {
+                width,
+                offsets,
+                data,
+            },
+            written: 0,
+        })
     }
 
     /// Writes the states of one sequence.
@@ -87,9 +102,15 @@ impl Writer {
     /// When the disk is full. Another number of values than announced is a bug of the caller.
     pub fn write(&mut self, sequence: usize, states: &[f32]) -> Result<(), ModelError> {
         let (at, rows) = self.layout.at(sequence);
-        assert_eq!(states.len(), rows * self.layout.width, "states of sequence {sequence}");
+        assert_eq!(
+            states.len(),
+            rows * self.layout.width,
+            "states of sequence {sequence}"
+        );
         let bytes: Vec<u8> = states.iter().flat_map(|x| x.to_le_bytes()).collect();
-        self.file.write_all_at(&bytes, at).map_err(ModelError::io(&self.partial))?;
+        self.file
+            .write_all_at(&bytes, at)
+            .map_err(ModelError::io(&self.partial))?;
         self.written += rows as u64;
         Ok(())
     }
@@ -101,7 +122,9 @@ impl Writer {
     pub fn finish(self) -> Result<Store, ModelError> {
         let rows = self.layout.offsets[self.layout.offsets.len() - 1];
         assert_eq!(self.written, rows, "every sequence is written once");
-        self.file.sync_all().map_err(ModelError::io(&self.partial))?;
+        self.file
+            .sync_all()
+            .map_err(ModelError::io(&self.partial))?;
         std::fs::rename(&self.partial, &self.path).map_err(ModelError::io(&self.path))?;
         Store::open(&self.path)
     }
@@ -115,7 +138,10 @@ impl Store {
     pub fn open(path: &Path) -> Result<Store, ModelError> {
         let mut file = File::open(path).map_err(ModelError::io(path))?;
         let length = file.metadata().map_err(ModelError::io(path))?.len();
-        let bad = |problem: &str| ModelError::BadWeights { path: path.to_owned(), problem: format!("not a state store: {problem}") };
+        let bad = |problem: &str| ModelError::BadWeights {
+            path: path.to_owned(),
+            problem: format!("not a state store: {problem}"),
+        };
         let mut prefix = [0; 8];
         file.read_exact(&mut prefix).map_err(|_| bad("too short"))?;
         let header = u64::from_le_bytes(prefix);
@@ -124,24 +150,42 @@ impl Store {
         }
         let mut text = vec![0; header as usize];
         file.read_exact(&mut text).map_err(ModelError::io(path))?;
-        let json: serde_json::Value = serde_json::from_slice(&text).map_err(|_| bad("its header is not JSON"))?;
+        let json: serde_json::Value =
+            serde_json::from_slice(&text).map_err(|_| bad("its header is not JSON"))?;
         let size = |tensor: &str, axis: usize| json[tensor]["shape"][axis].as_u64();
-        let (Some(count), Some(rows), Some(width)) = (size("offsets", 0), size("states", 0), size("states", 1)) else {
+        let (Some(count), Some(rows), Some(width)) =
+            (size("offsets", 0), size("states", 0), size("states", 1))
+        else {
             return Err(bad("tensors `offsets` and `states` are missing"));
         };
         let data = count.checked_mul(8).and_then(|o| o.checked_add(8 + header));
         let states = rows.checked_mul(width).and_then(|n| n.checked_mul(4));
-        let (Some(data), Some(states)) = (data, states) else { return Err(bad("its shapes are absurd")) };
+        let (Some(data), Some(states)) = (data, states) else {
+            return Err(bad("its shapes are absurd"));
+        };
         if data.checked_add(states) != Some(length) || count == 0 {
             return Err(bad("its size does not fit its header"));
         }
         let mut bytes = vec![0; (count * 8) as usize];
         file.read_exact(&mut bytes).map_err(ModelError::io(path))?;
-        let offsets: Vec<u64> = bytes.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
+        let offsets: Vec<u64> = bytes
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .map(|b| u64::from_le_bytes(*b))
+            .collect();
         if offsets[0] != 0 || offsets[offsets.len() - 1] != rows || !offsets.is_sorted() {
             return Err(bad("its offsets are not in order"));
         }
-        Ok(Store { path: path.to_owned(), file, layout: Layout { width: width as usize, offsets, data } })
+        Ok(Store {
+            path: path.to_owned(),
+            file,
+            layout: Layout {
+                width: width as usize,
+                offsets,
+                data,
+            },
+        })
     }
 
     /// Number of sequences.
@@ -171,8 +215,16 @@ impl Store {
     pub fn read(&self, sequence: usize, out: &mut Vec<f32>) -> Result<usize, ModelError> {
         let (at, rows) = self.layout.at(sequence);
         let mut bytes = vec![0; rows * self.layout.width * 4];
-        self.file.read_exact_at(&mut bytes, at).map_err(ModelError::io(&self.path))?;
-        out.extend(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)));
+        self.file
+            .read_exact_at(&mut bytes, at)
+            .map_err(ModelError::io(&self.path))?;
+        out.extend(
+            bytes
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|b| f32::from_le_bytes(*b)),
+        );
         Ok(rows)
     }
 

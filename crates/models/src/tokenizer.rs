@@ -30,10 +30,15 @@ impl Tokenizer {
                         .into(),
                 });
             }
-            return Err(ModelError::MissingFile { folder: folder.to_owned(), file: "tokenizer.json".into() });
+            return Err(ModelError::MissingFile {
+                folder: folder.to_owned(),
+                file: "tokenizer.json".into(),
+            });
         }
-        let inner = tokenizers::Tokenizer::from_file(&path)
-            .map_err(|e| ModelError::Tokenizer { path: path.clone(), problem: format!("cannot be read: {e}") })?;
+        let inner = tokenizers::Tokenizer::from_file(&path).map_err(|e| ModelError::Tokenizer {
+            path: path.clone(),
+            problem: format!("cannot be read: {e}"),
+        })?;
         let largest = inner.get_vocab(true).into_values().max().unwrap_or(0) as usize;
         if largest >= vocab_size {
             return Err(ModelError::Tokenizer {
@@ -55,7 +60,10 @@ impl Tokenizer {
         self.inner
             .encode(text, false)
             .map(|e| e.get_ids().to_vec())
-            .map_err(|e| ModelError::Tokenizer { path: self.path.clone(), problem: format!("cannot encode a text: {e}") })
+            .map_err(|e| ModelError::Tokenizer {
+                path: self.path.clone(),
+                problem: format!("cannot encode a text: {e}"),
+            })
     }
 
     /// The text of ids.
@@ -84,10 +92,16 @@ pub const SPECIAL: [&str; 4] = ["<PAD>", "<UNK>", "<BOS_TOKEN>", "<EOS_TOKEN>"];
 ///
 /// # Errors
 /// When the trainer fails; the text is the trainer's.
-pub fn train_bpe<'a>(lines: impl Iterator<Item = &'a str> + Send, vocab_size: usize) -> Result<String, String> {
+pub fn train_bpe<'a>(
+    lines: impl Iterator<Item = &'a str> + Send,
+    vocab_size: usize,
+) -> Result<String, String> {
     use tokenizers::models::bpe::{BPE, BpeTrainer};
     use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-    use tokenizers::{AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerBuilder};
+    use tokenizers::{
+        AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
+        TokenizerBuilder,
+    };
 
     let special: Vec<AddedToken> = SPECIAL.iter().map(|s| AddedToken::from(*s, true)).collect();
     let mut trainer = BpeTrainer::builder()
@@ -98,14 +112,22 @@ pub fn train_bpe<'a>(lines: impl Iterator<Item = &'a str> + Send, vocab_size: us
         .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
         .build();
     let byte_level = ByteLevel::new(true, true, true);
-    let mut tokenizer = TokenizerBuilder::<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>::new()
-        .with_model(BPE::default())
-        .with_normalizer(None)
-        .with_pre_tokenizer(Some(byte_level.into()))
-        .with_post_processor(None)
-        .with_decoder(Some(byte_level.into()))
-        .build()
+    let mut tokenizer = TokenizerBuilder::<
+        BPE,
+        NormalizerWrapper,
+        PreTokenizerWrapper,
+        PostProcessorWrapper,
+        DecoderWrapper,
+    >::new()
+    .with_model(BPE::default())
+    .with_normalizer(None)
+    .with_pre_tokenizer(Some(byte_level.into()))
+    .with_post_processor(None)
+    .with_decoder(Some(byte_level.into()))
+    .build()
+    .map_err(|e| e.to_string())?;
+    tokenizer
+        .train(&mut trainer, lines)
         .map_err(|e| e.to_string())?;
-    tokenizer.train(&mut trainer, lines).map_err(|e| e.to_string())?;
     tokenizer.to_string(true).map_err(|e| e.to_string())
 }

@@ -64,7 +64,12 @@ impl Trainer {
                 let values = if shape.len() == 1 {
                     vec![1.0; len]
                 } else {
-                    let deviation = if name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight") { residual } else { 0.02 };
+                    let deviation =
+                        if name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight") {
+                            residual
+                        } else {
+                            0.02
+                        };
                     normal(&mut rng, len, deviation)
                 };
                 Parameter::new(name, &shape, values)
@@ -95,7 +100,9 @@ impl Trainer {
         let batch = self.next_batch(corpus);
         let (loss, gradients) = self.gradients(&batch);
         if !loss.is_finite() {
-            return Err(ModelError::NotFiniteOutput { index: self.optimiser.step });
+            return Err(ModelError::NotFiniteOutput {
+                index: self.optimiser.step,
+            });
         }
         self.optimiser.step(&gradients);
         Ok(loss)
@@ -125,23 +132,49 @@ impl Trainer {
         if interlingua_backend::device::is_plain_cpu(&self.device) {
             self.gradients_with(batch, &self.device, Trainer::fused)
         } else {
-            self.gradients_with(batch, &Device::autodiff(self.device.clone()), Trainer::recorded)
+            self.gradients_with(
+                batch,
+                &Device::autodiff(self.device.clone()),
+                Trainer::recorded,
+            )
         }
     }
 
-    fn gradients_with(&self, batch: &[&[u32]], device: &Device, pass: Pass) -> (f64, Vec<Vec<f32>>) {
+    fn gradients_with(
+        &self,
+        batch: &[&[u32]],
+        device: &Device,
+        pass: Pass,
+    ) -> (f64, Vec<Vec<f32>>) {
         let c = &self.config;
         let d = c.hidden_size;
         // The last token of a sentence is only a target, so its row is never computed.
         let lengths: Vec<usize> = batch.iter().map(|s| s.len() - 1).collect();
         let tree = Tree::sequences(&lengths);
-        let tokens: Vec<u32> = batch.iter().flat_map(|s| &s[..s.len() - 1]).copied().collect();
+        let tokens: Vec<u32> = batch
+            .iter()
+            .flat_map(|s| &s[..s.len() - 1])
+            .copied()
+            .collect();
         let targets: Vec<u32> = batch.iter().flat_map(|s| &s[1..]).copied().collect();
         let table = self.value("model.embed_tokens.weight");
-        let rows: Vec<f32> = tokens.iter().flat_map(|&t| &table[t as usize * d..][..d]).copied().collect();
+        let rows: Vec<f32> = tokens
+            .iter()
+            .flat_map(|&t| &table[t as usize * d..][..d])
+            .copied()
+            .collect();
         let embedded = from_rows(rows, tokens.len(), d, device);
-        let head_name = if c.tied { "model.embed_tokens.weight" } else { "lm_head.weight" };
-        let head = from_rows(self.value(head_name).to_vec(), c.vocab_size, d, &self.device);
+        let head_name = if c.tied {
+            "model.embed_tokens.weight"
+        } else {
+            "lm_head.weight"
+        };
+        let head = from_rows(
+            self.value(head_name).to_vec(),
+            c.vocab_size,
+            d,
+            &self.device,
+        );
         let mut head_gradient = Vec::new();
         let mut loss = 0.0;
         let mut top = |h: Tensor<2>| {
@@ -158,17 +191,30 @@ impl Trainer {
             vec![0.0; table.len()]
         };
         for (&token, grad) in tokens.iter().zip(to_host(grad_rows).chunks_exact(d)) {
-            for (sum, g) in embedding_gradient[token as usize * d..][..d].iter_mut().zip(grad) {
+            for (sum, g) in embedding_gradient[token as usize * d..][..d]
+                .iter_mut()
+                .zip(grad)
+            {
                 *sum += g;
             }
         }
         named.insert("model.embed_tokens.weight".into(), embedding_gradient);
-        let gradients = self.optimiser.parameters.iter().map(|p| named.remove(&p.name).expect("every parameter has a gradient"));
+        let gradients = self.optimiser.parameters.iter().map(|p| {
+            named
+                .remove(&p.name)
+                .expect("every parameter has a gradient")
+        });
         (loss, gradients.collect())
     }
 
     fn value(&self, name: &str) -> &[f32] {
-        &self.optimiser.parameters.iter().find(|p| p.name == name).expect("names come from the architecture").values
+        &self
+            .optimiser
+            .parameters
+            .iter()
+            .find(|p| p.name == name)
+            .expect("names come from the architecture")
+            .values
     }
 
     fn block(&self, layer: usize, device: &Device) -> Block {
@@ -178,7 +224,13 @@ impl Trainer {
     }
 
     /// Forward and backward by the fused CPU kernels.
-    fn fused(&self, embedded: Tensor<2>, device: &Device, tree: &Tree, top: Top<'_>) -> (Tensor<2>, Named) {
+    fn fused(
+        &self,
+        embedded: Tensor<2>,
+        device: &Device,
+        tree: &Tree,
+        top: Top<'_>,
+    ) -> (Tensor<2>, Named) {
         let c = &self.config;
         let mut h = embedded;
         let mut blocks = Vec::with_capacity(c.layers);
@@ -195,14 +247,25 @@ impl Trainer {
         let mut named = Named::from([("model.norm.weight".to_owned(), d_gain)]);
         for (layer, (block, saved)) in blocks.into_iter().enumerate().rev() {
             let (d_input, gradients) = block.backward(c, grad, saved, tree, &self.rotary);
-            named.extend(BLOCK_TENSORS.iter().zip(gradients).map(|(name, g)| (block_tensor(layer, name), g)));
+            named.extend(
+                BLOCK_TENSORS
+                    .iter()
+                    .zip(gradients)
+                    .map(|(name, g)| (block_tensor(layer, name), g)),
+            );
             grad = d_input;
         }
         (grad, named)
     }
 
     /// Forward and backward recorded by burn's autodiff, for any device.
-    fn recorded(&self, embedded: Tensor<2>, device: &Device, tree: &Tree, top: Top<'_>) -> (Tensor<2>, Named) {
+    fn recorded(
+        &self,
+        embedded: Tensor<2>,
+        device: &Device,
+        tree: &Tree,
+        top: Top<'_>,
+    ) -> (Tensor<2>, Named) {
         let c = &self.config;
         let embedded = embedded.require_grad();
         let mut h = embedded.clone();
@@ -213,19 +276,32 @@ impl Trainer {
             blocks.push(block);
         }
         let gain = self.value("model.norm.weight");
-        let gain = from_rows(gain.to_vec(), 1, gain.len(), device).reshape([gain.len()]).require_grad();
+        let gain = from_rows(gain.to_vec(), 1, gain.len(), device)
+            .reshape([gain.len()])
+            .require_grad();
         let h = ops::layer_norm(h, &gain, c.norm_eps);
         // The inner product with a constant gradient has exactly that gradient.
         let grad = top(h.clone().inner());
         let mut grads = (h * Tensor::from_inner(grad)).sum().backward();
-        let mut named = Named::from([("model.norm.weight".to_owned(), gradient_or_zeros(gain.grad_remove(&mut grads), c.hidden_size))]);
+        let mut named = Named::from([(
+            "model.norm.weight".to_owned(),
+            gradient_or_zeros(gain.grad_remove(&mut grads), c.hidden_size),
+        )]);
         for (layer, block) in blocks.into_iter().enumerate() {
             let mut add = |at: usize, gradient: Option<Vec<f32>>| {
                 let len = block_shapes(c)[at].iter().product();
-                named.insert(block_tensor(layer, BLOCK_TENSORS[at]), gradient.unwrap_or_else(|| vec![0.0; len]));
+                named.insert(
+                    block_tensor(layer, BLOCK_TENSORS[at]),
+                    gradient.unwrap_or_else(|| vec![0.0; len]),
+                );
             };
             add(0, block.norm.grad_remove(&mut grads).map(to_host));
-            for (at, matrix) in [block.q, block.k, block.v, block.o, block.gate, block.up, block.down].into_iter().enumerate() {
+            for (at, matrix) in [
+                block.q, block.k, block.v, block.o, block.gate, block.up, block.down,
+            ]
+            .into_iter()
+            .enumerate()
+            {
                 add(at + 1, matrix.grad_remove(&mut grads).map(to_host));
             }
         }
@@ -241,8 +317,16 @@ impl Trainer {
     pub fn save_checkpoint(&self, path: &Path) -> Result<(), ModelError> {
         let mut tensors = Vec::new();
         for p in &self.optimiser.parameters {
-            for (kind, values) in [("value", &p.values), ("first", &p.first), ("second", &p.second)] {
-                tensors.push((format!("{kind}.{}", p.name), p.shape.clone(), values.as_slice()));
+            for (kind, values) in [
+                ("value", &p.values),
+                ("first", &p.first),
+                ("second", &p.second),
+            ] {
+                tensors.push((
+                    format!("{kind}.{}", p.name),
+                    p.shape.clone(),
+                    values.as_slice(),
+                ));
             }
         }
         let metadata = HashMap::from([("step".to_owned(), self.optimiser.step.to_string())]);
@@ -255,19 +339,42 @@ impl Trainer {
     /// When the file is not a checkpoint of this model.
     pub fn resume(&mut self, path: &Path) -> Result<(), ModelError> {
         let bytes = std::fs::read(path).map_err(ModelError::io(path))?;
-        let bad = |problem: String| ModelError::BadWeights { path: path.to_owned(), problem };
+        let bad = |problem: String| ModelError::BadWeights {
+            path: path.to_owned(),
+            problem,
+        };
         let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| bad(e.to_string()))?;
-        let step = metadata.metadata().as_ref().and_then(|m| m.get("step")).and_then(|s| s.parse().ok());
+        let step = metadata
+            .metadata()
+            .as_ref()
+            .and_then(|m| m.get("step"))
+            .and_then(|s| s.parse().ok());
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| bad(e.to_string()))?;
         let step = step.ok_or_else(|| bad("is not a training checkpoint: no step".into()))?;
         for p in &mut self.optimiser.parameters {
-            for (kind, values) in [("value", &mut p.values), ("first", &mut p.first), ("second", &mut p.second)] {
+            for (kind, values) in [
+                ("value", &mut p.values),
+                ("first", &mut p.first),
+                ("second", &mut p.second),
+            ] {
                 let name = format!("{kind}.{}", p.name);
-                let view = tensors.tensor(&name).map_err(|e| bad(format!("`{name}`: {e}")))?;
+                let view = tensors
+                    .tensor(&name)
+                    .map_err(|e| bad(format!("`{name}`: {e}")))?;
                 if view.shape() != p.shape || view.dtype() != Dtype::F32 {
-                    return Err(bad(format!("`{name}` has shape {:?}, this model needs {:?}", view.shape(), p.shape)));
+                    return Err(bad(format!(
+                        "`{name}` has shape {:?}, this model needs {:?}",
+                        view.shape(),
+                        p.shape
+                    )));
                 }
-                *values = view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+                *values = view
+                    .data()
+                    .as_chunks::<4>()
+                    .0
+                    .iter()
+                    .map(|b| f32::from_le_bytes(*b))
+                    .collect();
             }
         }
         self.optimiser.step = step;
@@ -297,10 +404,16 @@ impl Trainer {
         )?;
         write(
             "generation_config.json",
-            pretty(&serde_json::json!({"bos_token_id": self.config.bos, "eos_token_id": self.config.eos, "pad_token_id": 0})),
+            pretty(
+                &serde_json::json!({"bos_token_id": self.config.bos, "eos_token_id": self.config.eos, "pad_token_id": 0}),
+            ),
         )?;
-        let tensors: Vec<_> =
-            self.optimiser.parameters.iter().map(|p| (p.name.clone(), p.shape.clone(), p.values.as_slice())).collect();
+        let tensors: Vec<_> = self
+            .optimiser
+            .parameters
+            .iter()
+            .map(|p| (p.name.clone(), p.shape.clone(), p.values.as_slice()))
+            .collect();
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
         write_safetensors(&folder.join("model.safetensors"), &tensors, Some(metadata))
     }
@@ -319,12 +432,19 @@ pub fn write_safetensors(
     tensors: &[(String, Vec<usize>, &[f32])],
     metadata: Option<HashMap<String, String>>,
 ) -> Result<(), ModelError> {
-    let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, _, v)| v.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
+    let bytes: Vec<Vec<u8>> = tensors
+        .iter()
+        .map(|(_, _, v)| v.iter().flat_map(|x| x.to_le_bytes()).collect())
+        .collect();
     let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
-        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).expect("shape and values agree by construction");
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes)
+            .expect("shape and values agree by construction");
         (name.clone(), view)
     });
-    let bad = |problem: String| ModelError::BadWeights { path: path.to_owned(), problem };
+    let bad = |problem: String| ModelError::BadWeights {
+        path: path.to_owned(),
+        problem,
+    };
     let out = safetensors::serialize(views, metadata).map_err(|e| bad(e.to_string()))?;
     let partial = path.with_extension("tmp");
     std::fs::write(&partial, out).map_err(ModelError::io(&partial))?;
@@ -370,12 +490,31 @@ mod tests {
     }
 
     fn corpus() -> Vec<Vec<u32>> {
-        (0..40u32).map(|i| (0..5 + i % 4).map(|j| if j == 0 { 2 } else { 4 + (i * 3 + j * j) % 20 }).collect()).collect()
+        (0..40u32)
+            .map(|i| {
+                (0..5 + i % 4)
+                    .map(|j| if j == 0 { 2 } else { 4 + (i * 3 + j * j) % 20 })
+                    .collect()
+            })
+            .collect()
     }
 
     fn trainer() -> Trainer {
-        let optimiser = AdamWConfig { learning_rate: 3e-2, warmup: 5, steps: 60, ..Default::default() };
-        Trainer::new(tiny(), TrainConfig { batch: 8, seed: 7, optimiser }, &cpu())
+        let optimiser = AdamWConfig {
+            learning_rate: 3e-2,
+            warmup: 5,
+            steps: 60,
+            ..Default::default()
+        };
+        Trainer::new(
+            tiny(),
+            TrainConfig {
+                batch: 8,
+                seed: 7,
+                optimiser,
+            },
+            &cpu(),
+        )
     }
 
     #[test]
@@ -395,7 +534,11 @@ mod tests {
             let mut loss = [0.0; 2];
             for (side, sign) in [(0, 1.0f32), (1, -1.0)] {
                 let backup = trainer.optimiser.parameters[at].values.clone();
-                for (v, d) in trainer.optimiser.parameters[at].values.iter_mut().zip(&direction) {
+                for (v, d) in trainer.optimiser.parameters[at]
+                    .values
+                    .iter_mut()
+                    .zip(&direction)
+                {
                     *v += sign * step * d;
                 }
                 loss[side] = trainer.gradients(&batch).0;
@@ -420,9 +563,16 @@ mod tests {
         let corpus = corpus();
         let batch: Vec<&[u32]> = corpus[..7].iter().map(Vec::as_slice).collect();
         let (loss, fused) = trainer.gradients_with(&batch, &cpu(), Trainer::fused);
-        let (expected, recorded) = trainer.gradients_with(&batch, &Device::autodiff(cpu()), Trainer::recorded);
+        let (expected, recorded) =
+            trainer.gradients_with(&batch, &Device::autodiff(cpu()), Trainer::recorded);
         assert!((loss - expected).abs() < 1e-5);
-        for ((p, a), b) in trainer.optimiser.parameters.iter().zip(&fused).zip(&recorded) {
+        for ((p, a), b) in trainer
+            .optimiser
+            .parameters
+            .iter()
+            .zip(&fused)
+            .zip(&recorded)
+        {
             let scale = b.iter().fold(1e-6f32, |m, x| m.max(x.abs()));
             assert_eq!(a.len(), b.len(), "{}", p.name);
             for (x, y) in a.iter().zip(b) {

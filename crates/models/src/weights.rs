@@ -58,12 +58,18 @@ impl Weights {
             for shard in shard_names(&index)? {
                 let path = folder.join(&shard);
                 if !path.is_file() {
-                    return Err(ModelError::BadWeights { path: index, problem: format!("names shard `{shard}`, which is not in the folder") });
+                    return Err(ModelError::BadWeights {
+                        path: index,
+                        problem: format!("names shard `{shard}`, which is not in the folder"),
+                    });
                 }
                 weights.add_file(path)?;
             }
         } else {
-            return Err(ModelError::MissingFile { folder: folder.to_owned(), file: "model.safetensors".into() });
+            return Err(ModelError::MissingFile {
+                folder: folder.to_owned(),
+                file: "model.safetensors".into(),
+            });
         }
         Ok(weights)
     }
@@ -71,12 +77,18 @@ impl Weights {
     fn add_file(&mut self, path: PathBuf) -> Result<(), ModelError> {
         let mut file = File::open(&path).map_err(ModelError::io(&path))?;
         let length = file.metadata().map_err(ModelError::io(&path))?.len();
-        let bad = |problem: String| ModelError::BadWeights { path: path.clone(), problem };
+        let bad = |problem: String| ModelError::BadWeights {
+            path: path.clone(),
+            problem,
+        };
         if length < 8 {
-            return Err(bad(format!("{length} bytes are too few for a safetensors file; it is truncated")));
+            return Err(bad(format!(
+                "{length} bytes are too few for a safetensors file; it is truncated"
+            )));
         }
         let mut prefix = [0; 8];
-        file.read_exact(&mut prefix).map_err(ModelError::io(&path))?;
+        file.read_exact(&mut prefix)
+            .map_err(ModelError::io(&path))?;
         let header = u64::from_le_bytes(prefix);
         if header > MAX_HEADER || header > length - 8 {
             return Err(bad(format!(
@@ -85,9 +97,11 @@ impl Weights {
             )));
         }
         let mut buffer = vec![0; header as usize];
-        file.read_exact_at(&mut buffer, 8).map_err(ModelError::io(&path))?;
+        file.read_exact_at(&mut buffer, 8)
+            .map_err(ModelError::io(&path))?;
         // Reading the metadata checks that offsets follow each other and fit the shapes.
-        let metadata: Metadata = serde_json::from_slice(&buffer).map_err(|e| bad(format!("safetensors header: {e}")))?;
+        let metadata: Metadata =
+            serde_json::from_slice(&buffer).map_err(|e| bad(format!("safetensors header: {e}")))?;
         let data = 8 + header;
         if metadata.data_len() as u64 != length - data {
             return Err(bad(format!(
@@ -120,12 +134,20 @@ impl Weights {
 
     /// The dtypes that occur, for reports.
     pub fn dtypes(&self) -> Vec<String> {
-        self.tensors.values().map(|t| format!("{:?}", t.dtype)).collect::<BTreeSet<_>>().into_iter().collect()
+        self.tensors
+            .values()
+            .map(|t| format!("{:?}", t.dtype))
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect()
     }
 
     /// Elements of all tensors together.
     pub fn parameters(&self) -> u64 {
-        self.tensors.values().map(|t| t.shape.iter().map(|&d| d as u64).product::<u64>()).sum()
+        self.tensors
+            .values()
+            .map(|t| t.shape.iter().map(|&d| d as u64).product::<u64>())
+            .sum()
     }
 
     /// Bytes of tensor data read so far.
@@ -144,7 +166,13 @@ impl Weights {
     /// The first missing, unknown or misshapen tensor.
     pub fn expect(&self, expected: &BTreeMap<String, Vec<usize>>) -> Result<(), ModelError> {
         for (name, shape) in expected {
-            let found = self.tensors.get(name).ok_or_else(|| ModelError::MissingTensor { path: self.folder.clone(), name: name.clone() })?;
+            let found = self
+                .tensors
+                .get(name)
+                .ok_or_else(|| ModelError::MissingTensor {
+                    path: self.folder.clone(),
+                    name: name.clone(),
+                })?;
             if &found.shape != shape {
                 return Err(ModelError::Shape {
                     path: self.files[found.file].0.clone(),
@@ -157,7 +185,10 @@ impl Weights {
         for name in self.tensors.keys() {
             // Old exports carry this buffer; it is derived from the config.
             if !expected.contains_key(name) && !name.ends_with("rotary_emb.inv_freq") {
-                return Err(ModelError::UnknownTensor { path: self.folder.clone(), name: name.clone() });
+                return Err(ModelError::UnknownTensor {
+                    path: self.folder.clone(),
+                    name: name.clone(),
+                });
             }
         }
         Ok(())
@@ -168,17 +199,33 @@ impl Weights {
     /// # Errors
     /// Missing tensor, another dtype, a read error, a value that is not finite.
     pub fn read(&self, name: &str) -> Result<Vec<f32>, ModelError> {
-        let located = self.tensors.get(name).ok_or_else(|| ModelError::MissingTensor { path: self.folder.clone(), name: name.to_owned() })?;
+        let located = self
+            .tensors
+            .get(name)
+            .ok_or_else(|| ModelError::MissingTensor {
+                path: self.folder.clone(),
+                name: name.to_owned(),
+            })?;
         let (path, file) = &self.files[located.file];
         let mut bytes = vec![0; (located.end - located.begin) as usize];
-        file.read_exact_at(&mut bytes, located.begin).map_err(ModelError::io(path))?;
-        self.bytes_read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        file.read_exact_at(&mut bytes, located.begin)
+            .map_err(ModelError::io(path))?;
+        self.bytes_read
+            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let values = to_f32(&bytes, located.dtype).ok_or_else(|| ModelError::BadWeights {
             path: path.clone(),
-            problem: format!("tensor `{name}` is {:?}; f32, f16 and bf16 can be read", located.dtype),
+            problem: format!(
+                "tensor `{name}` is {:?}; f32, f16 and bf16 can be read",
+                located.dtype
+            ),
         })?;
         if let Some(index) = values.iter().position(|v| !v.is_finite()) {
-            return Err(ModelError::NotFinite { path: path.clone(), name: name.to_owned(), value: values[index], index });
+            return Err(ModelError::NotFinite {
+                path: path.clone(),
+                name: name.to_owned(),
+                value: values[index],
+                index,
+            });
         }
         Ok(values)
     }
@@ -186,24 +233,51 @@ impl Weights {
 
 fn to_f32(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
     Some(match dtype {
-        Dtype::F32 => bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-        Dtype::BF16 => bytes.as_chunks::<2>().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect(),
-        Dtype::F16 => bytes.as_chunks::<2>().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect(),
+        Dtype::F32 => bytes
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b))
+            .collect(),
+        Dtype::BF16 => bytes
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|b| half::bf16::from_le_bytes(*b).to_f32())
+            .collect(),
+        Dtype::F16 => bytes
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|b| half::f16::from_le_bytes(*b).to_f32())
+            .collect(),
         _ => return None,
     })
 }
 
 fn shard_names(index: &Path) -> Result<BTreeSet<String>, ModelError> {
     let bytes = std::fs::read(index).map_err(ModelError::io(index))?;
-    let bad = |problem: String| ModelError::BadWeights { path: index.to_owned(), problem };
-    let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| bad(format!("not JSON: {e}")))?;
-    let map = json.get("weight_map").and_then(|m| m.as_object()).ok_or_else(|| bad("has no `weight_map` object".into()))?;
+    let bad = |problem: String| ModelError::BadWeights {
+        path: index.to_owned(),
+        problem,
+    };
+    let json: serde_json::Value =
+        serde_json::from_slice(&bytes).map_err(|e| bad(format!("not JSON: {e}")))?;
+    let map = json
+        .get("weight_map")
+        .and_then(|m| m.as_object())
+        .ok_or_else(|| bad("has no `weight_map` object".into()))?;
     let mut names = BTreeSet::new();
     for (tensor, shard) in map {
-        let shard = shard.as_str().ok_or_else(|| bad(format!("shard of `{tensor}` is not a text")))?;
-        let plain = Path::new(shard).components().count() == 1 && Path::new(shard).file_name().is_some_and(|f| f == shard);
+        let shard = shard
+            .as_str()
+            .ok_or_else(|| bad(format!("shard of `{tensor}` is not a text")))?;
+        let plain = Path::new(shard).components().count() == 1
+            && Path::new(shard).file_name().is_some_and(|f| f == shard);
         if !plain {
-            return Err(bad(format!("shard `{shard}` of `{tensor}` is not a file name inside the folder")));
+            return Err(bad(format!(
+                "shard `{shard}` of `{tensor}` is not a file name inside the folder"
+            )));
         }
         names.insert(shard.to_owned());
     }
