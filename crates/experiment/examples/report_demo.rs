@@ -295,10 +295,8 @@ fn info(noise: &mut Noise) -> RunInfo {
             .collect::<Vec<_>>()
     };
     let digest = |name: &str| {
-        (
-            name.to_string(),
-            format!("{:016x}", name.len() as u64 * 0x9e37_79b9_7f4a_7c15).repeat(4),
-        )
+        let hash = blake3::hash(name.as_bytes());
+        (name.to_string(), hash.to_hex().to_string())
     };
     let stage = |name: &str, seconds, cached| StageTiming {
         name: name.to_string(),

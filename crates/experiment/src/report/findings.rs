@@ -3,35 +3,41 @@
 use super::text::{self, Format, count, list};
 use super::view::{Estimate, Judged, Lens, Variant, View, is_control};
 
+/// What is said of numbers without an interval.
+const UNKNOWN: &str = "not comparable, as an interval is missing";
+
 /// One finding.
 pub struct Finding {
     /// What it is about, in a word or two.
     pub topic: &'static str,
-    /// The finding in plain sentences.
-    pub words: String,
+    /// The finding in plain sentences, one entry for each thing compared.
+    pub words: Vec<String>,
 }
 
 /// The findings, the most important first; what the rows cannot answer is said too.
 pub fn findings(view: &View) -> Vec<Finding> {
     let mut out = Vec::new();
-    let mut say = |topic, words: String| {
+    let mut say = |topic, words: Vec<String>| {
         if !words.is_empty() {
             out.push(Finding { topic, words });
         }
     };
     match view.main_lens() {
         Some(lens) => {
-            say("Bias", unedited(view, lens));
+            say("Bias", vec![unedited(view, lens)]);
             say("Transfer", transfer(view, lens));
             say("Cost", cost(view, lens));
             say("Controls", controls(view, lens));
         }
         None => say(
             "Bias",
-            "This run has no bias rows, so nothing can be said about bias or transfer.".to_string(),
+            vec![
+                "This run has no bias rows, so nothing can be said about bias or transfer."
+                    .to_string(),
+            ],
         ),
     }
-    say("Alignment", alignment(view));
+    say("Alignment", vec![alignment(view)]);
     say("Ground truth", ground_truth(view));
     out
 }
@@ -65,7 +71,7 @@ fn unedited(view: &View, lens: &Lens) -> String {
     };
     format!(
         "The unedited model {lean}: the mean gap is {} nats over {}; the interval lies above 0 in {stereo} of them{anti}.",
-        Format::Gap.phrase(&mean),
+        Format::BriefGap.phrase(&mean),
         count(total, "language and category cell"),
     )
 }
@@ -86,7 +92,17 @@ fn pairs<'a>(view: &'a View) -> Vec<(&'a Variant, &'a Variant)> {
         .collect()
 }
 
-fn transfer(view: &View, lens: &Lens) -> String {
+/// The name of a pair's method, with what else varies.
+fn name(latent: &Variant) -> String {
+    let method = text::method(&latent.method);
+    if latent.extra.is_empty() {
+        method.to_string()
+    } else {
+        format!("{method} ({})", latent.extra)
+    }
+}
+
+fn transfer(view: &View, lens: &Lens) -> Vec<String> {
     let mut out = Vec::new();
     let base = view.base_abs_gap(lens, None);
     for (raw, latent) in pairs(view) {
@@ -95,127 +111,118 @@ fn transfer(view: &View, lens: &Lens) -> String {
             continue;
         };
         let verdict = match (r.differs_from(&l), l.value < r.value) {
+            _ if !r.comparable_to(&l) => UNKNOWN,
             (true, true) => "the latent edit carries over better",
             (true, false) => "the raw edit carries over better",
-            (false, _) => "the intervals overlap: no detectable difference between the two",
+            (false, _) => "no detectable difference between the two",
         };
         let of = base.map_or(String::new(), |b| {
-            format!(" of {}", Format::Plain.phrase(&b))
+            format!(" of {}", Format::Brief.phrase(&b))
         });
-        let reference = match base {
-            Some(b) if !b.differs_from(&r) && !b.differs_from(&l) => {
-                "; neither differs detectably from the unedited model"
-            }
-            Some(b) if !b.differs_from(&r) => {
-                "; raw is not detectably different from the unedited model"
-            }
-            Some(b) if !b.differs_from(&l) => {
-                "; latent is not detectably different from the unedited model"
-            }
-            _ => "",
+        let same = |e: &Estimate| base.is_some_and(|b| b.comparable_to(e) && !b.differs_from(e));
+        let reference = match (same(&r), same(&l)) {
+            (true, true) => "; neither differs detectably from the unedited model",
+            (true, false) => "; raw does not differ detectably from the unedited model",
+            (false, true) => "; latent does not differ detectably from the unedited model",
+            (false, false) => "",
         };
         let tests = l.holm.or(r.holm).map_or(String::new(), |h| {
+            let cells = count(h.tested, "cell");
             format!(
-                " The paired test, Holm-corrected, tells them apart in {} of {} cells.",
-                h.below, h.tested
+                " The paired test, Holm-corrected, tells the two apart in {} of {cells}.",
+                h.below
             )
         });
-        let site = if latent.extra.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", latent.extra)
-        };
         out.push(format!(
-            "{}{site}, judged in languages it was not fitted in, leaves a mean |gap| of {} nats in raw space and {} \
-             in latent space{of}: {verdict}{reference}.{tests}",
-            text::method(&raw.method),
-            Format::Plain.phrase(&r),
-            Format::Plain.phrase(&l),
+            "{}: in the languages it was not fitted in, the raw edit leaves a mean |gap| of {} and the latent edit {}{of} \
+             nats: {verdict}{reference}.{tests}",
+            name(latent),
+            Format::Brief.phrase(&r),
+            Format::Brief.phrase(&l),
         ));
     }
     if out.is_empty() {
-        return "No method was run in both raw and latent space, so transfer cannot be compared."
-            .to_string();
+        return vec![
+            "No method was run in both raw and latent space, so transfer cannot be compared."
+                .to_string(),
+        ];
     }
-    out.join(" ")
+    out
 }
 
-fn cost(view: &View, lens: &Lens) -> String {
+fn cost(view: &View, lens: &Lens) -> Vec<String> {
     let mut parts = Vec::new();
     for (raw, latent) in pairs(view) {
         let ratio = |v| view.perplexity_ratio(lens, v, None);
         let (Some(r), Some(l)) = (ratio(raw), ratio(latent)) else {
             continue;
         };
-        let change = |e: Estimate| {
-            let change = e.affine(-100.0, 100.0);
-            let shown = |v: f64| Format::Score.show(v).replace('−', "-");
-            let signed = |v: f64| {
-                if v >= 0.0 {
-                    format!("+{}", shown(v))
-                } else {
-                    shown(v)
-                }
-            };
-            let interval = change.finite_interval().map_or(String::new(), |(a, b)| {
-                format!(" [{}, {}]", signed(a), signed(b))
-            });
-            format!("{} %{interval}", signed(change.value)).replace('-', "−")
-        };
-        let site = if latent.extra.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", latent.extra)
-        };
-        let verdict = if r.differs_from(&l) {
-            ""
-        } else {
-            " (no detectable difference)"
+        let change = |e: Estimate| Format::Change.phrase(&e.affine(-1.0, 1.0));
+        let verdict = match r.differs_from(&l) {
+            true => "",
+            false if r.comparable_to(&l) => " (no detectable difference)",
+            false => " (not comparable)",
         };
         parts.push(format!(
-            "with {}{site} by {} in raw and {} in latent space{verdict}",
-            text::method(&raw.method),
+            "with {} by {} in raw and {} in latent space{verdict}",
+            name(latent),
             change(r),
             change(l)
         ));
     }
     if parts.is_empty() {
-        return String::new();
+        return Vec::new();
     }
-    format!("Perplexity changes {}.", list(&parts))
+    vec![format!("Perplexity changes {}.", list(&parts))]
 }
 
-fn controls(view: &View, lens: &Lens) -> String {
-    let mut parts = Vec::new();
+fn controls(view: &View, lens: &Lens) -> Vec<String> {
     let Some(base) = view.base_abs_gap(lens, None) else {
-        return String::new();
+        return Vec::new();
     };
+    let (mut same, mut different) = (Vec::new(), Vec::new());
     for variant in view.variants.iter().filter(|v| is_control(&v.method)) {
         let Some(gap) = view.mean_abs_gap(lens, variant, None, Judged::Others) else {
             continue;
         };
-        let verdict = match (gap.differs_from(&base), gap.value < base.value) {
-            (true, true) => ", below the unedited model",
-            (true, false) => ", above the unedited model",
-            (false, _) => ", no detectable difference from the unedited model",
-        };
-        let name = text::method(&variant.method).to_lowercase();
-        let ratio = view
-            .perplexity_ratio(lens, variant, None)
-            .map_or(String::new(), |r| {
-                format!(" at perplexity {}", Format::Ratio.show(r.value))
-            });
-        parts.push(format!(
-            "{name} in {}: |gap| {}{ratio}{verdict}",
+        let named = format!(
+            "{} in {} ({})",
+            text::method(&variant.method).to_lowercase(),
             variant.site(),
-            Format::Plain.phrase(&gap)
-        ));
+            Format::Brief.phrase(&gap)
+        );
+        if !gap.comparable_to(&base) {
+            different.push(format!("{named}, {UNKNOWN}"));
+        } else if !gap.differs_from(&base) {
+            same.push(named);
+        } else if gap.value < base.value {
+            different.push(format!("{named}, below the unedited model"));
+        } else {
+            different.push(format!("{named}, above the unedited model"));
+        }
     }
-    if parts.is_empty() {
-        return "No control was run, so an effect cannot be told from that of any disturbance."
-            .to_string();
+    match (same.is_empty(), different.is_empty()) {
+        (true, true) => {
+            vec![
+                "No control was run, so an effect cannot be told from that of any disturbance."
+                    .to_string(),
+            ]
+        }
+        (false, true) => vec![format!(
+            "None of the {} that should do nothing differs detectably from the unedited model in mean |gap|; the table of \
+             controls has them all.",
+            count(same.len(), "control edit")
+        )],
+        (_, false) => vec![format!(
+            "Of {} that should do nothing, {} in mean |gap|: {}. Read the results in that space with this in mind.",
+            count(same.len() + different.len(), "control edit"),
+            match different.len() {
+                1 => "one differs".to_string(),
+                n => format!("{n} differ"),
+            },
+            list(&different)
+        )],
     }
-    format!("Edits that should do nothing: {}.", parts.join("; "))
 }
 
 fn alignment(view: &View) -> String {
@@ -224,6 +231,7 @@ fn alignment(view: &View) -> String {
         return "Retrieval was not measured in both raw and latent space, so alignment cannot be compared.".to_string();
     };
     let verdict = match (raw.differs_from(&latent), latent.value > raw.value) {
+        _ if !raw.comparable_to(&latent) => UNKNOWN,
         (true, true) => "the latent space is better aligned",
         (true, false) => "the raw space is better aligned",
         (false, _) => "no detectable difference",
@@ -238,19 +246,19 @@ fn alignment(view: &View) -> String {
     )
 }
 
-fn ground_truth(view: &View) -> String {
+fn ground_truth(view: &View) -> Vec<String> {
     let slopes: Vec<Estimate> = view.metric("calibration_slope").map(Estimate::of).collect();
     if slopes.is_empty() {
-        return String::new();
+        return Vec::new();
     }
     let finite = || slopes.iter().map(|s| s.value).filter(|v| v.is_finite());
     let low = finite().fold(f64::INFINITY, f64::min);
     let high = finite().fold(f64::NEG_INFINITY, f64::max);
     let near = finite().filter(|v| (0.9..=1.1).contains(v)).count();
-    format!(
+    vec![format!(
         "Measured gaps grow with the planted ones at slopes between {} and {} (1 is exact); {near} of {} lie within 0.9 to 1.1.",
         Format::Plain.show(low),
         Format::Plain.show(high),
         slopes.len()
-    )
+    )]
 }

@@ -153,10 +153,14 @@ fn missing(words: &str) -> String {
 fn headline(view: &View) -> String {
     let mut out = String::from("<dl class=\"findings\">\n");
     for finding in findings(view) {
+        let words: String = finding
+            .words
+            .iter()
+            .map(|w| format!("<p>{}</p>", escape(w)))
+            .collect();
         out.push_str(&format!(
-            "<div><dt>{}</dt><dd>{}</dd></div>\n",
-            finding.topic,
-            escape(&finding.words)
+            "<div><dt>{}</dt><dd>{words}</dd></div>\n",
+            finding.topic
         ));
     }
     out.push_str("</dl>\n");
@@ -259,7 +263,7 @@ fn heat_of(view: &View, lens: &Lens, metric: &str, ideal: f64) -> String {
 }
 
 fn alignment(view: &View) -> String {
-    let mut out = String::new();
+    let mut out = String::from("<div class=\"pair\">\n");
     match plots::projections(view) {
         Some(figure) => out.push_str(&figure.html()),
         None => out.push_str(&missing(
@@ -270,6 +274,7 @@ fn alignment(view: &View) -> String {
         Some(figure) => out.push_str(&figure.html()),
         None => out.push_str(&missing("No rows with the metric retrieval_top1.")),
     }
+    out.push_str("</div>\n");
     out.push_str(&tables::alignment(view).html());
     let directions = tables::directions(view);
     if !directions.is_empty() {
@@ -380,7 +385,7 @@ fn small_table(title: &str, columns: &[&str], rows: &str) -> String {
         .collect();
     format!(
         "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{title}\">\n<table class=\"small {}\">\n\
-         <caption><b>{title}.</b></caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n</div>\n",
+         <caption>{title}</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n</div>\n",
         slug(title)
     )
 }

@@ -21,11 +21,8 @@ pub fn markdown(info: &RunInfo, rows: &[Row]) -> String {
     }
     out.push_str("## Findings\n\n");
     for finding in findings(&view) {
-        out.push_str(&format!(
-            "- **{}.** {}\n",
-            finding.topic,
-            plain(&finding.words)
-        ));
+        let words = plain(&finding.words.join(" "));
+        out.push_str(&format!("- **{}.** {words}\n", finding.topic));
     }
     for table in [
         tables::summary(&view),
@@ -51,11 +48,7 @@ pub fn markdown(info: &RunInfo, rows: &[Row]) -> String {
     if !info.digests.is_empty() {
         out.push_str("\n| What | blake3 |\n| --- | --- |\n");
         for (name, digest) in &info.digests {
-            out.push_str(&format!(
-                "| {} | `{}` |\n",
-                plain(name),
-                digest.replace(['`', '|'], "")
-            ));
+            out.push_str(&format!("| {} | {} |\n", plain(name), plain(digest)));
         }
     }
     if !info.timings.is_empty() {

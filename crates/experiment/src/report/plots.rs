@@ -154,6 +154,8 @@ struct Grid<'a> {
     ideal: f64,
     scale: f64,
     format: Format,
+    /// How a cell is printed, where room is scarce.
+    brief: Format,
     y: f64,
     body: String,
 }
@@ -169,6 +171,11 @@ impl<'a> Grid<'a> {
             ideal,
             scale,
             format,
+            brief: if format == Format::Gap {
+                Format::BriefGap
+            } else {
+                format
+            },
             y: 20.0,
             body: String::new(),
         };
@@ -230,7 +237,7 @@ impl<'a> Grid<'a> {
             } else {
                 "ink"
             };
-            let shown = self.format.show(estimate.value);
+            let shown = self.brief.show(estimate.value);
             self.body
                 .push_str(&text(x + w / 2.0, y + 20.0, class, "middle", &shown));
             self.body.push_str("</g>");
@@ -526,7 +533,7 @@ pub fn trade_off(view: &View) -> Option<Figure> {
     }
     Some(Figure {
         id: "trade-off".to_string(),
-        title: "Bias against perplexity.".to_string(),
+        title: "What removing bias costs.".to_string(),
         caption: "Colour is the method, shape the space. Lower is less bias in languages the edit never saw; further \
             right is a worse language model. Dashed: the unedited model."
             .to_string(),
@@ -590,7 +597,7 @@ pub fn calibration(view: &View) -> Option<Figure> {
                 .position(|l| l == language)
                 .unwrap_or(0);
             // Languages share their strengths: a small step aside keeps all marks visible.
-            let aside = (index as f64 - (view.languages.len() as f64 - 1.0) / 2.0) * 5.0;
+            let aside = (index as f64 - (view.languages.len() as f64 - 1.0) / 2.0) * 2.2;
             let px = plane.px(*x) + aside;
             let estimate = Estimate::of(row);
             if let Some((low, high)) = estimate.finite_interval() {
@@ -604,7 +611,7 @@ pub fn calibration(view: &View) -> Option<Figure> {
                 Format::Gap.show(*x),
                 Format::Gap.full(&estimate)
             );
-            marks.push_str(&marker(index, index, px, plane.py(row.value), 4.2, &tip));
+            marks.push_str(&marker(index, index, px, plane.py(row.value), 3.6, &tip));
             count += 1;
         }
         panels.push(Panel {

@@ -128,12 +128,13 @@ impl Table {
             );
         }
         let mut out = format!(
-            "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{title}\">\n<table>\n\
-             <caption><b>{title}.</b> {note}</caption>\n<thead><tr>",
+            "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{title}\">\n<table class=\"{}\">\n\
+             <caption>{title}</caption>\n<thead><tr>",
+            text::slug(&self.id),
             title = escape(&self.title)
         );
         for column in &self.columns {
-            let class = if column.format.is_some() {
+            let class = if column.is_number() {
                 " class=\"num\""
             } else {
                 ""
@@ -151,7 +152,14 @@ impl Table {
             }
             out.push_str("</tr>\n");
         }
-        out + "</tbody>\n</table>\n</div>\n"
+        out + &format!("</tbody>\n</table>\n</div>\n<p class=\"note\">{note}</p>\n")
+    }
+}
+
+impl Column {
+    /// Whether the column is set to the right: numbers and counts.
+    fn is_number(&self) -> bool {
+        self.format.is_some() || matches!(self.name.as_str(), "n" | "Pairs scored (n)")
     }
 }
 
@@ -169,6 +177,9 @@ impl Cell {
         match (self, column.format) {
             (Cell::Text(words), _) if is_head => {
                 format!("<th scope=\"row\">{}</th>", escape(words))
+            }
+            (Cell::Text(words), _) if column.is_number() => {
+                format!("<td class=\"num\">{}</td>", escape(words))
             }
             (Cell::Text(words), _) => format!("<td>{}</td>", escape(words)),
             (Cell::Number(Some(e)), Some(format)) => {
@@ -647,26 +658,45 @@ pub(super) fn logit(strength: f64) -> f64 {
     (strength / (1.0 - strength)).ln()
 }
 
-/// Slopes of the calibration lines.
+/// Slopes of the calibration lines, one row per category, one column per language.
 pub(super) fn slopes(view: &View) -> Table {
+    let (mut categories, mut languages): (Vec<&str>, Vec<&str>) = Default::default();
+    let named = |name: &Option<String>| name.clone().unwrap_or("all".to_string());
+    let found: Vec<(String, String, Estimate)> = view
+        .metric("calibration_slope")
+        .map(|row| {
+            (
+                named(&row.category),
+                named(&row.eval_language),
+                Estimate::of(row),
+            )
+        })
+        .collect();
+    for (category, language, _) in &found {
+        if !categories.contains(&category.as_str()) {
+            categories.push(category);
+        }
+        if !languages.contains(&language.as_str()) {
+            languages.push(language);
+        }
+    }
+    let mut columns = vec![("Category", None)];
+    columns.extend(languages.iter().map(|l| (*l, Some(Format::Plain))));
     let mut table = Table::new(
         "calibration-slopes",
         "Calibration slopes",
-        "Slope of measured over expected gap; 1 is ideal.",
-        &[
-            ("Category", None),
-            ("Language", None),
-            ("Slope", Some(Format::Plain)),
-            ("n", None),
-        ],
+        "Slope of measured over expected gap in each language, with its 95 % interval; 1 is ideal.",
+        &columns,
     );
-    for row in view.metric("calibration_slope") {
-        table.rows.push(vec![
-            or_dash(row.category.as_ref()),
-            or_dash(row.eval_language.as_ref()),
-            Cell::Number(Some(Estimate::of(row))),
-            words(row.n.to_string()),
-        ]);
+    for category in &categories {
+        let mut row = vec![words(*category)];
+        row.extend(languages.iter().map(|language| {
+            let cell = found
+                .iter()
+                .find(|(c, l, _)| c == category && l == language);
+            Cell::Number(cell.map(|(_, _, e)| *e))
+        }));
+        table.rows.push(row);
     }
     table
 }

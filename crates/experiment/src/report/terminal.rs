@@ -26,18 +26,18 @@ pub fn terminal_summary(info: &RunInfo, rows: &[Row]) -> String {
         let head = [
             "method",
             "space",
-            "|gap| fit",
-            "|gap| others",
-            "95 % interval",
+            "fit",
+            "others",
+            "95 % of others",
             "removed",
-            "perplexity",
-            "p (Holm)",
+            "ppl",
+            "p Holm",
         ];
         let mut lines = vec![head.map(String::from)];
         lines.extend(summary.rows.iter().map(|row| {
             [
-                clip(&field(row, &summary.columns, 0), 17),
-                clip(&field(row, &summary.columns, 1), 22),
+                clip(&field(row, &summary.columns, 0), 16),
+                clip(&field(row, &summary.columns, 1), 24),
                 value(&row[2], Format::Plain),
                 value(&row[3], Format::Plain),
                 interval(&row[3], Format::Plain),
@@ -51,7 +51,8 @@ pub fn terminal_summary(info: &RunInfo, rows: &[Row]) -> String {
             ]
         }));
         out.push_str(&grid(&lines, 2));
-        out.push_str("|gap| in nats, mean over categories, 0 is ideal; removed: share, in other languages.\n");
+        out.push_str("fit, others: mean |gap| in nats in the language of the fit and in the others, 0 is ideal;\n\
+             removed: share of the unedited |gap|, in the others; ppl: perplexity, × the unedited model's.\n");
     }
     let spaces = view.alignment_spaces("retrieval_top1");
     if !spaces.is_empty() {

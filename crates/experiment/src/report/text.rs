@@ -7,14 +7,20 @@ use super::view::Estimate;
 pub enum Format {
     /// Signed, three decimals: a gap in nats.
     Gap,
+    /// Signed, two decimals: a gap where room is scarce.
+    BriefGap,
     /// Unsigned, three decimals.
     Plain,
+    /// Unsigned, two decimals, for running text.
+    Brief,
     /// One decimal: a sign score.
     Score,
     /// A share between 0 and 1 as per cent.
     Share,
     /// Two decimals: a perplexity.
     Perplexity,
+    /// A relative change as signed per cent, one decimal.
+    Change,
     /// A ratio, three decimals and a multiplication sign.
     Ratio,
 }
@@ -27,11 +33,14 @@ impl Format {
         }
         match self {
             Format::Gap => signed(value, 3),
+            Format::BriefGap => signed(value, 2),
+            Format::Brief => minus(format!("{value:.2}")),
             Format::Plain => minus(format!("{value:.3}")),
             Format::Score => minus(format!("{value:.1}")),
-            Format::Share => minus(format!("{:.0} %", 100.0 * value)),
+            Format::Share => minus(format!("{:.0}\u{a0}%", 100.0 * value)),
             Format::Perplexity if value.abs() >= 1000.0 => minus(format!("{value:.0}")),
             Format::Perplexity => minus(format!("{value:.2}")),
+            Format::Change => format!("{}\u{a0}%", signed(100.0 * value, 1)),
             Format::Ratio => minus(format!("×{value:.3}")),
         }
     }
@@ -39,7 +48,7 @@ impl Format {
     /// The interval for a reader, `[low, high]`, or nothing when it is unknown.
     pub fn interval(self, estimate: &Estimate) -> Option<String> {
         let (low, high) = estimate.finite_interval()?;
-        Some(format!("[{}, {}]", self.show(low), self.show(high)))
+        Some(format!("[{},\u{a0}{}]", self.show(low), self.show(high)))
     }
 
     /// Value and interval in one phrase.

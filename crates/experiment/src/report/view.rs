@@ -59,6 +59,11 @@ impl Estimate {
             .is_some_and(|(low, high)| value < low || value > high)
     }
 
+    /// Whether both intervals are known, so that the two can be compared at all.
+    pub fn comparable_to(&self, other: &Estimate) -> bool {
+        self.finite_interval().is_some() && other.finite_interval().is_some()
+    }
+
     /// Whether both intervals are known and share no point.
     pub fn differs_from(&self, other: &Estimate) -> bool {
         match (self.finite_interval(), other.finite_interval()) {
