@@ -76,7 +76,7 @@ pub fn markdown(info: &RunInfo, rows: &[Row]) -> String {
 }
 
 /// Text that Markdown takes for neither markup nor HTML.
-fn plain(words: &str) -> String {
+pub(super) fn plain(words: &str) -> String {
     let mut out = String::with_capacity(words.len());
     for c in words.chars() {
         match c {

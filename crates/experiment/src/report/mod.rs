@@ -170,7 +170,11 @@ pub fn write_all(
     ];
     for table in tables(info, rows) {
         let path = dir.join("tables").join(&table.id);
-        files.push((path.with_extension("md"), table.markdown().into_bytes()));
+        let banner = info
+            .banner()
+            .map_or(String::new(), |b| format!("> {}\n\n", markdown::plain(b)));
+        let page = banner + &table.markdown();
+        files.push((path.with_extension("md"), page.into_bytes()));
         files.push((path.with_extension("csv"), table.csv().into_bytes()));
     }
     for (name, svg) in plots(info, rows) {
@@ -194,7 +198,12 @@ pub fn plots(info: &RunInfo, rows: &[Row]) -> Vec<(String, String)> {
     let view = view::View::new(info, rows);
     plots::all(&view)
         .iter()
-        .map(|figure| (format!("{}.svg", figure.id), figure.standalone()))
+        .map(|figure| {
+            (
+                format!("{}.svg", figure.id),
+                figure.standalone(info.synthetic),
+            )
+        })
         .collect()
 }
 

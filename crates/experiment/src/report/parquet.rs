@@ -88,19 +88,15 @@ macro_rules! from_records {
     )*};
 }
 
-from_records!(&'a str, Option<&'a str>);
-
-macro_rules! from_numbers {
-    ($($value:ty),*) => {$(
-        impl FromRecords<$value> for Series {
-            fn from_records(name: &str, values: &[$value]) -> Self {
-                Series::new(name.into(), values)
-            }
-        }
-    )*};
-}
-
-from_numbers!(f64, Option<f64>, u64, Option<u64>, u32);
+from_records!(
+    &'a str,
+    Option<&'a str>,
+    f64,
+    Option<f64>,
+    u64,
+    Option<u64>,
+    u32
+);
 
 fn encode(file: &'static str, height: usize, columns: Vec<Column>) -> Result<Vec<u8>, ReportError> {
     let failed = |source: PolarsError| ReportError::Parquet {

@@ -94,11 +94,32 @@ pub fn heat_maps(
         lens.benchmark,
         lens.scorer
     ));
+    let what = if metric == "mean_gap" {
+        format!("mean gap in nats, {}", lens.scorer)
+    } else {
+        format!("sign score, {}", lens.scorer)
+    };
     Some(Figure {
         id,
         title: format!("{}, {category}", words::method(method)),
         caption: String::new(),
-        legend: Vec::new(),
+        what,
+        legend: vec![
+            (
+                shade(3.0, 1.0, 14.0, 12.0, 1.0),
+                "above the ideal".to_string(),
+            ),
+            (shade(3.0, 1.0, 14.0, 12.0, -1.0), "below".to_string()),
+            (
+                "<rect x=\"3\" y=\"1\" width=\"14\" height=\"12\" rx=\"2\" class=\"own\"/>"
+                    .to_string(),
+                "judged in the language of the fit".to_string(),
+            ),
+            (
+                text(10.0, 11.0, "ink strong", "middle", "0"),
+                "bold: interval excludes the ideal".to_string(),
+            ),
+        ],
         panels,
     })
 }
@@ -355,6 +376,7 @@ pub fn projections(view: &View) -> Option<Figure> {
         caption: "Each mark is a held-out sentence in one language, projected to two dimensions; thin lines \
             join the translations of a few sentences. In a shared space translations lie together."
             .to_string(),
+        what: String::new(),
         legend: language_legend(&languages),
         panels,
     })
@@ -416,6 +438,7 @@ pub fn retrieval(view: &View) -> Option<Figure> {
         title: "Does a sentence find its translation?".to_string(),
         caption: "Retrieval top-1 on held-out sentences, mean over all directions; the thin line is the interval."
             .to_string(),
+        what: String::new(),
         legend: Vec::new(),
         panels: vec![Panel {
             title: "retrieval top-1".to_string(),
@@ -537,6 +560,7 @@ pub fn trade_off(view: &View) -> Option<Figure> {
         caption: "Colour is the method, shape the space. Lower is less bias in languages the edit never saw; further \
             right is a worse language model. Dashed: the unedited model."
             .to_string(),
+        what: String::new(),
         legend,
         panels,
     })
@@ -635,6 +659,7 @@ pub fn calibration(view: &View) -> Option<Figure> {
             the dashed line the measured gap is the planted one. Marks of one strength stand a little apart so \
             that all can be seen."
             .to_string(),
+        what: String::new(),
         legend: language_legend(&view.languages),
         panels,
     })

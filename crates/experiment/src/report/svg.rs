@@ -15,6 +15,9 @@ pub struct Figure {
     pub title: String,
     /// How to read it.
     pub caption: String,
+    /// What the section around the figure says already and a file of its own
+    /// has to say again; where it is not empty, the page leaves out the legend too.
+    pub what: String,
     /// Marker and meaning. The marker is drawn in a box of 20 × 14.
     pub legend: Vec<(String, String)>,
     /// The drawings, in reading order.
@@ -46,7 +49,7 @@ impl Figure {
             escape(&self.caption)
         ));
         out.push_str("</figcaption>\n");
-        if !self.legend.is_empty() {
+        if !self.legend.is_empty() && self.what.is_empty() {
             out.push_str("<ul class=\"legend\">");
             for (marker, meaning) in &self.legend {
                 out.push_str(&format!(
@@ -63,13 +66,17 @@ impl Figure {
         out + "</div>\n</figure>\n"
     }
 
-    /// The figure as a document of its own.
-    pub fn standalone(&self) -> String {
+    /// The figure as a document of its own, marked where its numbers are synthetic.
+    pub fn standalone(&self, is_synthetic: bool) -> String {
         const MARGIN: f64 = 24.0;
         let columns = self.panels.len().clamp(1, 3);
         let wide = self.panels.iter().map(|p| p.width).fold(200.0, f64::max);
         let width = MARGIN + (wide + MARGIN) * columns as f64;
-        let mut body = text(MARGIN, 34.0, "ink head", "start", &self.title);
+        let title = match self.what.as_str() {
+            "" => self.title.trim_end_matches('.').to_string(),
+            what => format!("{}: {what}", self.title),
+        };
+        let mut body = text(MARGIN, 34.0, "ink head", "start", &title);
         let (mut x, mut y) = (MARGIN, 52.0);
         for (marker, meaning) in &self.legend {
             // The width of a text is not known without its font; 6.6 a letter suits 12 pixels.
@@ -100,11 +107,16 @@ impl Figure {
             }
             y += tall + 22.0 + MARGIN;
         }
+        if is_synthetic {
+            let words = "Synthetic data: describes no language, no people and no published model.";
+            body.push_str(&text(MARGIN, y, "muted small", "start", words));
+            y += MARGIN;
+        }
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {w} {h}\" width=\"{w}\" height=\"{h}\" role=\"img\">\n\
              <title>{}</title>\n<desc>{}</desc>\n<style>{PALETTE}</style>\n\
              <rect class=\"page\" width=\"{w}\" height=\"{h}\"/>\n{body}</svg>\n",
-            escape(&self.title),
+            escape(&title),
             escape(&self.caption),
             w = f(width),
             h = f(y),

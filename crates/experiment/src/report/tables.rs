@@ -362,13 +362,14 @@ fn bias(view: &View, id: &str, title: &str, metric: &str, format: Format) -> Tab
     );
     for lens in &view.lenses {
         for category in &view.categories {
-            table.rows.extend(cells(view, lens, category, None, metric));
+            let found = cells(view, lens, category, None, metric);
+            table.rows.extend(found.into_iter().map(Vec::from));
         }
     }
     table
 }
 
-/// The cells beneath one group of heat maps.
+/// The cells beneath one group of heat maps, without the axes that the heading names.
 pub(super) fn cells_of(
     view: &View,
     lens: &Lens,
@@ -386,9 +387,24 @@ pub(super) fn cells_of(
         "cells",
         &format!("{title}, {category}, {}", text::method(method)),
         "Every cell of the maps with its interval.",
-        &cell_columns(title, format),
+        &[
+            ("Space", None),
+            ("Fitted in", None),
+            ("Judged in", None),
+            (title, Some(format)),
+            ("n", None),
+            ("p (Holm)", None),
+        ],
     );
-    table.rows = cells(view, lens, category, Some(method), metric);
+    for row in cells(view, lens, category, Some(method), metric) {
+        let [name, site, _, _, _, fit, eval, value, n, p] = row;
+        let site = if fit == words("–") && site == words("–") {
+            name
+        } else {
+            site
+        };
+        table.rows.push(vec![site, fit, eval, value, n, p]);
+    }
     table
 }
 
@@ -413,7 +429,7 @@ fn cells(
     category: &str,
     method: Option<&str>,
     metric: &str,
-) -> Vec<Vec<Cell>> {
+) -> Vec<[Cell; 10]> {
     let mut rows = Vec::new();
     let mut push = |method: &str, site: &str, fit: &str, eval: &str, e: Option<Estimate>| {
         let Some(estimate) = e else {
@@ -423,18 +439,18 @@ fn cells(
             .holm
             .map_or("–".to_string(), |h| p_value(h.smallest));
         let fit = if fit.is_empty() { "–" } else { fit };
-        let named = [
-            text::method(method),
-            site,
-            category,
-            &lens.benchmark,
-            &lens.scorer,
-            fit,
-            eval,
-        ];
-        let mut row: Vec<Cell> = named.iter().map(|name| words(*name)).collect();
-        row.extend([Cell::Number(e), words(estimate.n.to_string()), words(p)]);
-        rows.push(row);
+        rows.push([
+            words(text::method(method)),
+            words(site),
+            words(category),
+            words(&lens.benchmark),
+            words(&lens.scorer),
+            words(fit),
+            words(eval),
+            Cell::Number(e),
+            words(estimate.n.to_string()),
+            words(p),
+        ]);
     };
     for eval in &view.languages {
         push(

@@ -194,6 +194,10 @@ fn pages_and_plots_are_well_formed_and_closed_to_the_outside() {
     }
     for (_, svg) in &drawn {
         check_markup(svg);
+        assert!(
+            svg.contains("Synthetic data"),
+            "a plot of a synthetic run does not say so"
+        );
     }
 }
 

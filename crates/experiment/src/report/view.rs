@@ -1,6 +1,7 @@
 //! The rows in the order and the groups in which the report shows them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::RunInfo;
 use crate::row::Row;
@@ -319,10 +320,11 @@ impl<'a> View<'a> {
             named(&row.fit_language),
             named(&row.eval_language),
         );
-        if self.cells.contains_key(&key) {
-            self.duplicates += 1;
-        } else {
-            self.cells.insert(key, row);
+        match self.cells.entry(key) {
+            Entry::Vacant(place) => {
+                place.insert(row);
+            }
+            Entry::Occupied(_) => self.duplicates += 1,
         }
     }
 
