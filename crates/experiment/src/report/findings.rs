@@ -208,6 +208,10 @@ fn controls(view: &View, lens: &Lens) -> Vec<String> {
                     .to_string(),
             ]
         }
+        (false, true) if same.len() == 1 => vec![
+            "The one control edit that should do nothing does not differ detectably from the unedited model in mean |gap|."
+                .to_string(),
+        ],
         (false, true) => vec![format!(
             "None of the {} that should do nothing differs detectably from the unedited model in mean |gap|; the table of \
              controls has them all.",
