@@ -1,3 +1,4 @@
 //! Spec, plan, stages, run folder and report.
 
+pub mod report;
 pub mod row;

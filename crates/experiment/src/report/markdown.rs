@@ -1,0 +1,91 @@
+//! The report as Markdown: findings, summary, alignment, controls, the run.
+
+use super::RunInfo;
+use super::findings::findings;
+use super::html::HOW_TO_READ;
+use super::tables;
+use super::text::Format;
+use super::view::View;
+use crate::row::Row;
+
+/// The report as one Markdown page. The maps and their cells are in
+/// `report.html`, `plots/` and `tables/`.
+pub fn markdown(info: &RunInfo, rows: &[Row]) -> String {
+    let view = View::new(info, rows);
+    let mut out = format!("# {}\n\n", plain(&info.title));
+    if let Some(banner) = info.banner() {
+        out.push_str(&format!("> **{}**\n\n", plain(banner)));
+    }
+    if !info.description.is_empty() {
+        out.push_str(&format!("{}\n\n", plain(&info.description)));
+    }
+    out.push_str("## Findings\n\n");
+    for finding in findings(&view) {
+        let words = plain(&finding.words.join(" "));
+        out.push_str(&format!("- **{}.** {words}\n", finding.topic));
+    }
+    for table in [
+        tables::summary(&view),
+        tables::alignment(&view),
+        tables::slopes(&view),
+        tables::controls(&view),
+    ] {
+        out.push_str(&format!(
+            "\n## {}\n\n{}",
+            table.title,
+            table.markdown_body()
+        ));
+    }
+    out.push_str("\n## What was run\n\n");
+    out.push_str(&format!(
+        "- experiment: {}\n- model: {}\n",
+        plain(&info.experiment),
+        plain(&info.model)
+    ));
+    for (name, value) in &info.settings {
+        out.push_str(&format!("- {}: {}\n", plain(name), plain(value)));
+    }
+    if !info.digests.is_empty() {
+        out.push_str("\n| What | blake3 |\n| --- | --- |\n");
+        for (name, digest) in &info.digests {
+            out.push_str(&format!("| {} | {} |\n", plain(name), plain(digest)));
+        }
+    }
+    if !info.timings.is_empty() {
+        out.push_str("\n| Stage | Seconds | From cache |\n| --- | ---: | --- |\n");
+        for stage in &info.timings {
+            let cached = if stage.cached { "yes" } else { "no" };
+            let seconds = Format::Score.show(stage.seconds);
+            out.push_str(&format!(
+                "| {} | {seconds} | {cached} |\n",
+                plain(&stage.name)
+            ));
+        }
+    }
+    out.push_str("\n## How to read this\n\n");
+    for (term, meaning) in HOW_TO_READ {
+        out.push_str(&format!("- **{term}** {meaning}\n"));
+    }
+    if !info.caveats.is_empty() {
+        out.push_str("\n## Caveats\n\n");
+        for caveat in &info.caveats {
+            out.push_str(&format!("- {}\n", plain(caveat)));
+        }
+    }
+    out
+}
+
+/// Text that Markdown takes for neither markup nor HTML.
+pub(super) fn plain(words: &str) -> String {
+    let mut out = String::with_capacity(words.len());
+    for c in words.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '*' | '_' | '`' | '[' | ']' | '|' | '\\' => out.extend(['\\', c]),
+            '\n' | '\r' => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}

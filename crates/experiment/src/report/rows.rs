@@ -1,0 +1,90 @@
+//! Rows as JSON lines and as CSV.
+
+use super::ReportError;
+use super::text::csv_field;
+use crate::row::Row;
+
+/// One JSON object per line, in the order given. A value that is not finite is
+/// written as `null`, as JSON has no name for it.
+///
+/// # Errors
+/// [`ReportError::Json`] names the row that could not be encoded.
+pub fn rows_jsonl(rows: &[Row]) -> Result<String, ReportError> {
+    let mut out = String::new();
+    for (index, row) in rows.iter().enumerate() {
+        let line = serde_json::to_string(row)
+            .map_err(|source| ReportError::Json { row: index, source })?;
+        out.push_str(&line);
+        out.push('\n');
+    }
+    Ok(out)
+}
+
+/// The header of `rows.csv`: the names of the fields of [`Row`].
+pub(super) const COLUMNS: [&str; 23] = [
+    "metric",
+    "value",
+    "ci_low",
+    "ci_high",
+    "n",
+    "ideal",
+    "p_value",
+    "p_holm",
+    "benchmark",
+    "scorer",
+    "category",
+    "eval_language",
+    "method",
+    "fit_language",
+    "space",
+    "reinsert",
+    "hook",
+    "rank",
+    "strength",
+    "planted",
+    "seed",
+    "model",
+    "experiment",
+];
+
+/// The rows as CSV with a header. Numbers have as many digits as it takes to
+/// read the same number back; an axis that does not apply is an empty field.
+pub fn rows_csv(rows: &[Row]) -> String {
+    let mut out = COLUMNS.join(",");
+    out.push('\n');
+    for row in rows {
+        out.push_str(&fields(row).join(","));
+        out.push('\n');
+    }
+    out
+}
+
+fn fields(row: &Row) -> [String; 23] {
+    let text = |value: &Option<String>| value.as_deref().map(csv_field).unwrap_or_default();
+    let number = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
+    [
+        csv_field(&row.metric),
+        row.value.to_string(),
+        number(row.ci_low),
+        number(row.ci_high),
+        row.n.to_string(),
+        number(row.ideal),
+        number(row.p_value),
+        number(row.p_holm),
+        text(&row.benchmark),
+        text(&row.scorer),
+        text(&row.category),
+        text(&row.eval_language),
+        text(&row.method),
+        text(&row.fit_language),
+        text(&row.space),
+        text(&row.reinsert),
+        text(&row.hook),
+        row.rank.map(|v| v.to_string()).unwrap_or_default(),
+        number(row.strength),
+        number(row.planted),
+        row.seed.to_string(),
+        csv_field(&row.model),
+        csv_field(&row.experiment),
+    ]
+}

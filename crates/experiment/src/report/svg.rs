@@ -1,0 +1,345 @@
+//! Pieces of plots: panels, axes, markers. Colours are CSS classes, so that one
+//! drawing serves light pages, dark pages and paper.
+
+use super::text::escape;
+
+/// The colours, shared by the page and by stand-alone plots.
+pub const PALETTE: &str = include_str!("palette.css");
+
+/// A drawing of one or more panels with a common legend.
+#[derive(Debug, Clone)]
+pub struct Figure {
+    /// File name without ending, and anchor.
+    pub id: String,
+    /// Heading.
+    pub title: String,
+    /// How to read it.
+    pub caption: String,
+    /// What the section around the figure says already and a file of its own
+    /// has to say again; where it is not empty, the page leaves out the legend too.
+    pub what: String,
+    /// Marker and meaning. The marker is drawn in a box of 20 × 14.
+    pub legend: Vec<(String, String)>,
+    /// The drawings, in reading order.
+    pub panels: Vec<Panel>,
+}
+
+/// One drawing, at most as wide as a phone.
+#[derive(Debug, Clone)]
+pub struct Panel {
+    /// Heading above the drawing.
+    pub title: String,
+    /// What the drawing shows, in words, for those who do not see it.
+    pub label: String,
+    /// Width of the drawing.
+    pub width: f64,
+    /// Height of the drawing.
+    pub height: f64,
+    /// SVG elements.
+    pub body: String,
+}
+
+impl Figure {
+    /// The figure for a page.
+    pub fn html(&self) -> String {
+        let mut out = format!("<figure id=\"{}\">\n<figcaption>", escape(&self.id));
+        out.push_str(&format!(
+            "<b>{}</b> {}",
+            escape(&self.title),
+            escape(&self.caption)
+        ));
+        out.push_str("</figcaption>\n");
+        if !self.legend.is_empty() && self.what.is_empty() {
+            out.push_str("<ul class=\"legend\">");
+            for (marker, meaning) in &self.legend {
+                out.push_str(&format!(
+                    "<li><svg width=\"20\" height=\"14\" viewBox=\"0 0 20 14\" aria-hidden=\"true\">{marker}</svg>{}</li>",
+                    escape(meaning)
+                ));
+            }
+            out.push_str("</ul>\n");
+        }
+        out.push_str("<div class=\"panels\">\n");
+        for panel in &self.panels {
+            out.push_str(&panel.html());
+        }
+        out + "</div>\n</figure>\n"
+    }
+
+    /// The figure as a document of its own, marked where its numbers are synthetic.
+    pub fn standalone(&self, is_synthetic: bool) -> String {
+        const MARGIN: f64 = 24.0;
+        let columns = self.panels.len().clamp(1, 3);
+        let wide = self.panels.iter().map(|p| p.width).fold(200.0, f64::max);
+        let width = MARGIN + (wide + MARGIN) * columns as f64;
+        let title = match self.what.as_str() {
+            "" => self.title.trim_end_matches('.').to_string(),
+            what => format!("{}: {what}", self.title),
+        };
+        let mut body = text(MARGIN, 34.0, "ink head", "start", &title);
+        let (mut x, mut y) = (MARGIN, 52.0);
+        for (marker, meaning) in &self.legend {
+            // The width of a text is not known without its font; 6.6 a letter suits 12 pixels.
+            let advance = 38.0 + 6.6 * meaning.chars().count() as f64;
+            if x > MARGIN && x + advance > width {
+                (x, y) = (MARGIN, y + 20.0);
+            }
+            body.push_str(&format!(
+                "<g transform=\"translate({} {})\">{marker}</g>",
+                f(x),
+                f(y)
+            ));
+            body.push_str(&text(x + 24.0, y + 11.0, "ink", "start", meaning));
+            x += advance;
+        }
+        y += if self.legend.is_empty() { 0.0 } else { 30.0 };
+        for row in self.panels.chunks(columns) {
+            let tall = row.iter().map(|p| p.height).fold(0.0, f64::max);
+            for (column, panel) in row.iter().enumerate() {
+                let left = MARGIN + column as f64 * (wide + MARGIN);
+                body.push_str(&text(left, y + 14.0, "ink strong", "start", &panel.title));
+                body.push_str(&format!(
+                    "<g transform=\"translate({} {})\">{}</g>\n",
+                    f(left),
+                    f(y + 22.0),
+                    panel.body
+                ));
+            }
+            y += tall + 22.0 + MARGIN;
+        }
+        if is_synthetic {
+            let words = "Synthetic data: describes no language, no people and no published model.";
+            body.push_str(&text(MARGIN, y, "muted small", "start", words));
+            y += MARGIN;
+        }
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {w} {h}\" width=\"{w}\" height=\"{h}\" role=\"img\">\n\
+             <title>{}</title>\n<desc>{}</desc>\n<style>{PALETTE}</style>\n\
+             <rect class=\"page\" width=\"{w}\" height=\"{h}\"/>\n{body}</svg>\n",
+            escape(&title),
+            escape(&self.caption),
+            w = f(width),
+            h = f(y),
+        )
+    }
+}
+
+impl Panel {
+    fn html(&self) -> String {
+        format!(
+            "<div class=\"panel\" style=\"max-width:{w}px\"><p class=\"panel-title\">{}</p>\n\
+             <svg viewBox=\"0 0 {w} {h}\" role=\"img\" aria-label=\"{}\">{}</svg></div>\n",
+            escape(&self.title),
+            escape(&self.label),
+            self.body,
+            w = f(self.width),
+            h = f(self.height),
+        )
+    }
+}
+
+/// A coordinate with one decimal, without a sign on zero.
+pub fn f(value: f64) -> String {
+    let text = format!("{value:.1}");
+    let text = text.strip_suffix(".0").unwrap_or(&text).to_string();
+    if text == "-0" { "0".to_string() } else { text }
+}
+
+/// Words at a place; `anchor` is `start`, `middle` or `end`.
+pub fn text(x: f64, y: f64, class: &str, anchor: &str, words: &str) -> String {
+    format!(
+        "<text x=\"{}\" y=\"{}\" class=\"{class}\" text-anchor=\"{anchor}\">{}</text>",
+        f(x),
+        f(y),
+        escape(words)
+    )
+}
+
+/// A straight line.
+pub fn line(from: (f64, f64), to: (f64, f64), class: &str) -> String {
+    format!(
+        "<line x1=\"{}\" y1=\"{}\" x2=\"{}\" y2=\"{}\" class=\"{class}\"/>",
+        f(from.0),
+        f(from.1),
+        f(to.0),
+        f(to.1)
+    )
+}
+
+/// A marker of one of six shapes in one of eight colours, with a tooltip if
+/// `tip` has words.
+pub fn marker(shape: usize, color: usize, x: f64, y: f64, r: f64, tip: &str) -> String {
+    let points = |list: &[(f64, f64)]| {
+        let list: Vec<String> = list
+            .iter()
+            .map(|(a, b)| format!("{},{}", f(x + r * a), f(y + r * b)))
+            .collect();
+        list.join(" ")
+    };
+    let tip = if tip.is_empty() {
+        String::new()
+    } else {
+        format!("<title>{}</title>", escape(tip))
+    };
+    let class = format!("fill{} mark", color % 8);
+    match shape % 6 {
+        0 => format!(
+            "<circle cx=\"{}\" cy=\"{}\" r=\"{}\" class=\"{class}\">{tip}</circle>",
+            f(x),
+            f(y),
+            f(r)
+        ),
+        shape => {
+            let list = match shape {
+                1 => points(&[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)]),
+                2 => points(&[(0.0, -1.2), (1.1, 0.8), (-1.1, 0.8)]),
+                3 => points(&[(0.0, -1.3), (1.3, 0.0), (0.0, 1.3), (-1.3, 0.0)]),
+                4 => points(&[(0.0, 1.2), (1.1, -0.8), (-1.1, -0.8)]),
+                _ => points(&[
+                    (-0.4, -1.2),
+                    (0.4, -1.2),
+                    (0.4, -0.4),
+                    (1.2, -0.4),
+                    (1.2, 0.4),
+                    (0.4, 0.4),
+                    (0.4, 1.2),
+                    (-0.4, 1.2),
+                    (-0.4, 0.4),
+                    (-1.2, 0.4),
+                    (-1.2, -0.4),
+                    (-0.4, -0.4),
+                ]),
+            };
+            format!("<polygon points=\"{list}\" class=\"{class}\">{tip}</polygon>")
+        }
+    }
+}
+
+/// A plane with axes.
+pub struct Plane {
+    /// Range of x.
+    pub x: (f64, f64),
+    /// Range of y.
+    pub y: (f64, f64),
+    /// Whether x grows by factors.
+    pub log_x: bool,
+    /// Left, top, right and bottom of the drawing area.
+    pub area: (f64, f64, f64, f64),
+}
+
+impl Plane {
+    /// Horizontal place of a value.
+    pub fn px(&self, x: f64) -> f64 {
+        let scale = |v: f64| if self.log_x { v.ln() } else { v };
+        let (low, high) = (scale(self.x.0), scale(self.x.1));
+        self.area.0 + (scale(x) - low) / (high - low) * (self.area.2 - self.area.0)
+    }
+
+    /// Vertical place of a value.
+    pub fn py(&self, y: f64) -> f64 {
+        self.area.3 - (y - self.y.0) / (self.y.1 - self.y.0) * (self.area.3 - self.area.1)
+    }
+
+    /// Grid, ticks and names of the axes; the y name stands on top, level, as
+    /// level words read best.
+    pub fn axes(&self, x_name: &str, y_name: &str) -> String {
+        let (left, top, right, bottom) = self.area;
+        let mut out = String::new();
+        let y_ticks = ticks(self.y.0, self.y.1, 5);
+        for &tick in &y_ticks {
+            let y = self.py(tick);
+            out.push_str(&line((left, y), (right, y), "grid"));
+            out.push_str(&text(
+                left - 6.0,
+                y + 3.5,
+                "muted small",
+                "end",
+                &tick_text(tick, &y_ticks),
+            ));
+        }
+        let x_ticks = if self.log_x {
+            log_ticks(self.x.0, self.x.1)
+        } else {
+            ticks(self.x.0, self.x.1, 5)
+        };
+        for &tick in &x_ticks {
+            let x = self.px(tick);
+            out.push_str(&line((x, top), (x, bottom), "grid"));
+            out.push_str(&text(
+                x,
+                bottom + 15.0,
+                "muted small",
+                "middle",
+                &tick_text(tick, &x_ticks),
+            ));
+        }
+        out.push_str(&text(
+            (left + right) / 2.0,
+            bottom + 31.0,
+            "muted small",
+            "middle",
+            x_name,
+        ));
+        out.push_str(&text(0.0, top - 8.0, "muted small", "start", y_name));
+        out
+    }
+}
+
+/// A range that holds all finite values and a little more on both sides.
+pub fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let (low, high) = values
+        .filter(|v| v.is_finite())
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| {
+            (l.min(v), h.max(v))
+        });
+    if low > high {
+        return (0.0, 1.0);
+    }
+    let pad = if high > low {
+        0.06 * (high - low)
+    } else {
+        0.05 + 0.05 * high.abs()
+    };
+    (low - pad, high + pad)
+}
+
+fn ticks(low: f64, high: f64, about: usize) -> Vec<f64> {
+    let rough = (high - low) / about as f64;
+    if !rough.is_finite() || rough <= 0.0 {
+        return vec![];
+    }
+    let power = 10f64.powf(rough.log10().floor());
+    let step = [1.0, 2.0, 2.5, 5.0, 10.0]
+        .map(|s| s * power)
+        .into_iter()
+        .find(|s| *s >= rough)
+        .unwrap_or(10.0 * power);
+    let first = (low / step).ceil() as i64;
+    let last = (high / step).floor() as i64;
+    (first..=last).map(|k| k as f64 * step).collect()
+}
+
+fn log_ticks(low: f64, high: f64) -> Vec<f64> {
+    let mut out = Vec::new();
+    for power in -6..12 {
+        for digit in [1.0, 2.0, 5.0] {
+            let tick = digit * 10f64.powi(power);
+            if tick >= low && tick <= high {
+                out.push(tick);
+            }
+        }
+    }
+    out
+}
+
+/// A tick with as many decimals as its neighbours need.
+fn tick_text(tick: f64, all: &[f64]) -> String {
+    let decimals = (0..5)
+        .find(|d| {
+            all.iter()
+                .all(|t| ((t * 10f64.powi(*d)).round() / 10f64.powi(*d) - t).abs() < 1e-9)
+        })
+        .unwrap_or(5) as usize;
+    let text = format!("{:.decimals$}", if tick == 0.0 { 0.0 } else { tick });
+    text.replacen('-', "−", 1)
+}

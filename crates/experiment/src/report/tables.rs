@@ -1,0 +1,791 @@
+//! Tables: made once, shown as Markdown, CSV, HTML and on the terminal.
+
+use super::RunInfo;
+use super::text::{self, Format, csv_field, escape};
+use super::view::{Estimate, Judged, Lens, View};
+use crate::row::Row;
+
+/// A table of the report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// File name without ending, and anchor.
+    pub id: String,
+    /// Heading.
+    pub title: String,
+    /// What the numbers are, in a sentence or two.
+    pub note: String,
+    pub(super) columns: Vec<Column>,
+    pub(super) rows: Vec<Vec<Cell>>,
+}
+
+/// Heading and kind of a column.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Column {
+    pub(super) name: String,
+    /// How numbers are shown; `None` for text.
+    pub(super) format: Option<Format>,
+}
+
+/// A field of a table.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Cell {
+    /// Words.
+    Text(String),
+    /// A number that may be missing.
+    Number(Option<Estimate>),
+}
+
+impl Table {
+    fn new(id: &str, title: &str, note: &str, columns: &[(&str, Option<Format>)]) -> Table {
+        Table {
+            id: id.to_string(),
+            title: title.to_string(),
+            note: note.to_string(),
+            columns: columns
+                .iter()
+                .map(|(name, format)| Column {
+                    name: name.to_string(),
+                    format: *format,
+                })
+                .collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Whether the run has no row for this table.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Heading, note and a pipe table.
+    pub fn markdown(&self) -> String {
+        format!("# {}\n\n{}", self.title, self.markdown_body())
+    }
+
+    /// Note and pipe table without the heading.
+    pub(super) fn markdown_body(&self) -> String {
+        let mut out = format!("{}\n\n", self.note);
+        if self.is_empty() {
+            return out + "*No rows of this run belong here.*\n";
+        }
+        let names: Vec<String> = self.columns.iter().map(|c| pipe(&c.name)).collect();
+        let rules = self.columns.iter().map(|c| match c.format {
+            Some(_) => "---:",
+            None => "---",
+        });
+        out.push_str(&format!("| {} |\n", names.join(" | ")));
+        out.push_str(&format!("| {} |\n", rules.collect::<Vec<_>>().join(" | ")));
+        for row in &self.rows {
+            let fields: Vec<String> = row
+                .iter()
+                .zip(&self.columns)
+                .map(|(cell, column)| pipe(&cell.phrase(column)))
+                .collect();
+            out.push_str(&format!("| {} |\n", fields.join(" | ")));
+        }
+        out
+    }
+
+    /// Plain CSV: a number takes four columns, value, ends of its interval and n.
+    pub fn csv(&self) -> String {
+        let mut header = Vec::new();
+        for column in &self.columns {
+            let name = csv_field(&text::slug(&column.name).replace('-', "_"));
+            header.push(name.clone());
+            if column.format.is_some() {
+                header.extend(["low", "high", "n"].map(|end| format!("{name}_{end}")));
+            }
+        }
+        let mut out = header.join(",") + "\n";
+        for row in &self.rows {
+            let mut fields = Vec::new();
+            for cell in row {
+                match cell {
+                    Cell::Text(words) => fields.push(csv_field(words)),
+                    Cell::Number(None) => fields.extend([const { String::new() }; 4]),
+                    Cell::Number(Some(e)) => {
+                        let (low, high) = match e.interval {
+                            Some((low, high)) => (low.to_string(), high.to_string()),
+                            None => Default::default(),
+                        };
+                        fields.extend([e.value.to_string(), low, high, e.n.to_string()]);
+                    }
+                }
+            }
+            out.push_str(&fields.join(","));
+            out.push('\n');
+        }
+        out
+    }
+
+    /// The table for a page, in a box that scrolls where the page is narrow.
+    pub(super) fn html(&self) -> String {
+        let note = escape(&self.note);
+        if self.is_empty() {
+            return format!(
+                "<p class=\"missing\">{}: no rows of this run belong here.</p>\n",
+                escape(&self.title)
+            );
+        }
+        let mut out = format!(
+            "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{title}\">\n<table class=\"{}\">\n\
+             <caption>{title}</caption>\n<thead><tr>",
+            text::slug(&self.id),
+            title = escape(&self.title)
+        );
+        for column in &self.columns {
+            let class = if column.is_number() {
+                " class=\"num\""
+            } else {
+                ""
+            };
+            out.push_str(&format!(
+                "<th scope=\"col\"{class}>{}</th>",
+                escape(&column.name)
+            ));
+        }
+        out.push_str("</tr></thead>\n<tbody>\n");
+        for row in &self.rows {
+            out.push_str("<tr>");
+            for (index, (cell, column)) in row.iter().zip(&self.columns).enumerate() {
+                out.push_str(&cell.html(column, index == 0));
+            }
+            out.push_str("</tr>\n");
+        }
+        out + &format!("</tbody>\n</table>\n</div>\n<p class=\"note\">{note}</p>\n")
+    }
+}
+
+impl Column {
+    /// Whether the column is set to the right: numbers and counts.
+    fn is_number(&self) -> bool {
+        self.format.is_some() || matches!(self.name.as_str(), "n" | "Pairs scored (n)")
+    }
+}
+
+impl Cell {
+    /// Value and interval in one phrase; an absent number is a dash.
+    pub(super) fn phrase(&self, column: &Column) -> String {
+        match (self, column.format) {
+            (Cell::Text(words), _) => words.clone(),
+            (Cell::Number(Some(estimate)), Some(format)) => format.phrase(estimate),
+            (Cell::Number(_), _) => "–".to_string(),
+        }
+    }
+
+    fn html(&self, column: &Column, is_head: bool) -> String {
+        match (self, column.format) {
+            (Cell::Text(words), _) if is_head => {
+                format!("<th scope=\"row\">{}</th>", escape(words))
+            }
+            (Cell::Text(words), _) if column.is_number() => {
+                format!("<td class=\"num\">{}</td>", escape(words))
+            }
+            (Cell::Text(words), _) => format!("<td>{}</td>", escape(words)),
+            (Cell::Number(Some(e)), Some(format)) => {
+                let value = escape(&format.show(e.value));
+                let interval = match format.interval(e) {
+                    Some(interval) => format!(" <span class=\"ci\">{}</span>", escape(&interval)),
+                    None => String::new(),
+                };
+                format!(
+                    "<td class=\"num\" title=\"n = {}\">{value}{interval}</td>",
+                    e.n
+                )
+            }
+            (Cell::Number(_), _) => "<td class=\"num\">–</td>".to_string(),
+        }
+    }
+}
+
+fn pipe(words: &str) -> String {
+    words
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('|', "\\|")
+        .replace(['\n', '\r'], " ")
+}
+
+fn words(value: impl Into<String>) -> Cell {
+    Cell::Text(value.into())
+}
+
+/// Every table that belongs into the folder `tables`, empty ones included.
+pub fn tables(info: &RunInfo, rows: &[Row]) -> Vec<Table> {
+    all(&View::new(info, rows))
+}
+
+/// The same from sorted rows.
+pub(super) fn all(view: &View) -> Vec<Table> {
+    let mut out = vec![summary(view), by_category(view)];
+    out.push(bias(view, "gaps", "Mean gap", "mean_gap", Format::Gap));
+    out.push(bias(
+        view,
+        "sign-scores",
+        "Sign score",
+        "sign_score",
+        Format::Score,
+    ));
+    out.push(shares(view));
+    out.push(perplexity(view));
+    out.push(alignment(view));
+    out.push(directions(view));
+    out.push(reconstruction(view));
+    out.push(calibration(view));
+    out.push(slopes(view));
+    out.push(controls(view));
+    out
+}
+
+const INTERVALS: &str = "In brackets: 95 % interval; for a mean over cells, the mean of the cells' \
+    interval ends, which errs on the wide side.";
+
+/// One line per method and space: what is left, what it costs.
+pub(super) fn summary(view: &View) -> Table {
+    let note = format!(
+        "Mean |gap| in nats over all categories (0 is ideal), judged in the language the edit was \
+         fitted in and in the other languages; what has no fit language has the mean over all in \
+         both columns. Perplexity as a multiple of the unedited model's. Holm-corrected p of the \
+         paired test raw against latent: smallest, and in how many cells it is below 0.05. {INTERVALS}"
+    );
+    let mut table = Table::new(
+        "summary",
+        "Summary",
+        &note,
+        &[
+            ("Method", None),
+            ("Space", None),
+            ("|gap|, fit language", Some(Format::Plain)),
+            ("|gap|, other languages", Some(Format::Plain)),
+            ("Removed, other languages", Some(Format::Share)),
+            ("Perplexity", Some(Format::Ratio)),
+            ("p (Holm)", None),
+            ("Pairs scored (n)", None),
+        ],
+    );
+    let Some(lens) = view.main_lens() else {
+        return table;
+    };
+    if let Some(base) = view.base_abs_gap(lens, None) {
+        table.rows.push(vec![
+            words("Unedited"),
+            words("–"),
+            Cell::Number(Some(base)),
+            Cell::Number(Some(base)),
+            Cell::Number(None),
+            Cell::Number(None),
+            words("–"),
+            words(base.n.to_string()),
+        ]);
+    }
+    for variant in &view.variants {
+        let own = view.mean_abs_gap(lens, variant, None, Judged::Own);
+        let others = view.mean_abs_gap(lens, variant, None, Judged::Others);
+        let all = view.mean_abs_gap(lens, variant, None, Judged::All);
+        if all.is_none() {
+            continue;
+        }
+        let holm = all.and_then(|e| e.holm).map_or("–".to_string(), |h| {
+            format!("{}; {} of {}", p_value(h.smallest), h.below, h.tested)
+        });
+        table.rows.push(vec![
+            words(text::method(&variant.method)),
+            words(variant.site()),
+            Cell::Number(own),
+            Cell::Number(others),
+            Cell::Number(view.removed(lens, variant, None, Judged::Others)),
+            Cell::Number(view.perplexity_ratio(lens, variant, None)),
+            words(holm),
+            words(all.map_or(0, |e| e.n).to_string()),
+        ]);
+    }
+    table
+}
+
+fn p_value(p: f64) -> String {
+    if p < 0.001 {
+        "< 0.001".to_string()
+    } else {
+        format!("{p:.3}")
+    }
+}
+
+fn by_category(view: &View) -> Table {
+    let note = format!(
+        "Mean |gap| in nats in the languages an edit was not fitted in, one column per category. {INTERVALS}"
+    );
+    let mut columns = vec![("Method", None), ("Space", None)];
+    columns.extend(
+        view.categories
+            .iter()
+            .map(|c| (c.as_str(), Some(Format::Plain))),
+    );
+    let mut table = Table::new("by-category", "Transfer by category", &note, &columns);
+    let Some(lens) = view.main_lens() else {
+        return table;
+    };
+    let mut push = |head: [String; 2], get: &dyn Fn(&str) -> Option<Estimate>| {
+        let cells: Vec<Option<Estimate>> = view.categories.iter().map(|c| get(c)).collect();
+        if cells.iter().any(Option::is_some) {
+            let mut row: Vec<Cell> = head.into_iter().map(Cell::Text).collect();
+            row.extend(cells.into_iter().map(Cell::Number));
+            table.rows.push(row);
+        }
+    };
+    push(["Unedited".to_string(), "–".to_string()], &|c| {
+        view.base_abs_gap(lens, Some(c))
+    });
+    for variant in &view.variants {
+        let head = [text::method(&variant.method).to_string(), variant.site()];
+        push(head, &|c| {
+            view.mean_abs_gap(lens, variant, Some(c), Judged::Others)
+        });
+    }
+    table
+}
+
+/// Every cell of one bias metric.
+fn bias(view: &View, id: &str, title: &str, metric: &str, format: Format) -> Table {
+    let note = match metric {
+        "mean_gap" => {
+            "Mean log-likelihood gap in nats, more minus less stereotyping sentence; 0 is ideal."
+        }
+        _ => {
+            "Share of pairs, in per cent, whose more stereotyping sentence scores higher; 50 is ideal."
+        }
+    };
+    let mut table = Table::new(
+        id,
+        &format!("{title}, every cell"),
+        note,
+        &cell_columns(title, format),
+    );
+    for lens in &view.lenses {
+        for category in &view.categories {
+            let found = cells(view, lens, category, None, metric);
+            table.rows.extend(found.into_iter().map(Vec::from));
+        }
+    }
+    table
+}
+
+/// The cells beneath one group of heat maps, without the axes that the heading names.
+pub(super) fn cells_of(
+    view: &View,
+    lens: &Lens,
+    category: &str,
+    method: &str,
+    metric: &str,
+    format: Format,
+) -> Table {
+    let title = if metric == "mean_gap" {
+        "Mean gap"
+    } else {
+        "Sign score"
+    };
+    let mut table = Table::new(
+        "cells",
+        &format!("{title}, {category}, {}", text::method(method)),
+        "Every cell of the maps with its interval.",
+        &[
+            ("Space", None),
+            ("Fitted in", None),
+            ("Judged in", None),
+            (title, Some(format)),
+            ("n", None),
+            ("p (Holm)", None),
+        ],
+    );
+    for row in cells(view, lens, category, Some(method), metric) {
+        let [name, site, _, _, _, fit, eval, value, n, p] = row;
+        let site = if fit == words("–") && site == words("–") {
+            name
+        } else {
+            site
+        };
+        table.rows.push(vec![site, fit, eval, value, n, p]);
+    }
+    table
+}
+
+fn cell_columns(title: &str, format: Format) -> Vec<(&str, Option<Format>)> {
+    vec![
+        ("Method", None),
+        ("Space", None),
+        ("Category", None),
+        ("Benchmark", None),
+        ("Scorer", None),
+        ("Fitted in", None),
+        ("Judged in", None),
+        (title, Some(format)),
+        ("n", None),
+        ("p (Holm)", None),
+    ]
+}
+
+fn cells(
+    view: &View,
+    lens: &Lens,
+    category: &str,
+    method: Option<&str>,
+    metric: &str,
+) -> Vec<[Cell; 10]> {
+    let mut rows = Vec::new();
+    let mut push = |method: &str, site: &str, fit: &str, eval: &str, e: Option<Estimate>| {
+        let Some(estimate) = e else {
+            return;
+        };
+        let p = estimate
+            .holm
+            .map_or("–".to_string(), |h| p_value(h.smallest));
+        let fit = if fit.is_empty() { "–" } else { fit };
+        rows.push([
+            words(text::method(method)),
+            words(site),
+            words(category),
+            words(&lens.benchmark),
+            words(&lens.scorer),
+            words(fit),
+            words(eval),
+            Cell::Number(e),
+            words(estimate.n.to_string()),
+            words(p),
+        ]);
+    };
+    for eval in &view.languages {
+        push(
+            "none",
+            "–",
+            "",
+            eval,
+            view.base(metric, lens, category, eval),
+        );
+    }
+    for variant in &view.variants {
+        if method.is_some_and(|m| m != variant.method) {
+            continue;
+        }
+        for fit in view.fits(metric, lens, variant, category) {
+            for eval in &view.languages {
+                let cell = view.cell(metric, lens, variant, category, &fit, eval);
+                push(&variant.method, &variant.site(), &fit, eval, cell);
+            }
+        }
+    }
+    rows
+}
+
+fn shares(view: &View) -> Table {
+    let mut table = Table::new(
+        "shares",
+        "Shares of pairs",
+        "Sign scores apart by the direction of the pair: a model that is merely noisy has 50 in both.",
+        &[
+            ("Metric", None),
+            ("Method", None),
+            ("Space", None),
+            ("Category", None),
+            ("Scorer", None),
+            ("Fitted in", None),
+            ("Judged in", None),
+            ("Share", Some(Format::Score)),
+            ("n", None),
+        ],
+    );
+    for metric in ["stereo_share", "antistereo_share"] {
+        for row in view.metric(metric) {
+            let named = [
+                Some(&row.metric),
+                row.method.as_ref(),
+                row.space.as_ref(),
+                row.category.as_ref(),
+                row.scorer.as_ref(),
+                row.fit_language.as_ref(),
+                row.eval_language.as_ref(),
+            ];
+            let mut cells: Vec<Cell> = named.iter().map(|name| or_dash(*name)).collect();
+            cells.extend([
+                Cell::Number(Some(Estimate::of(row))),
+                words(row.n.to_string()),
+            ]);
+            table.rows.push(cells);
+        }
+    }
+    table
+}
+
+fn or_dash(name: Option<&String>) -> Cell {
+    words(name.map_or("–", String::as_str))
+}
+
+fn perplexity(view: &View) -> Table {
+    let mut table = Table::new(
+        "perplexity",
+        "Perplexity",
+        "Perplexity on held-out text of each language; lower is better, n counts tokens.",
+        &[
+            ("Method", None),
+            ("Space", None),
+            ("Category", None),
+            ("Fitted in", None),
+            ("Judged in", None),
+            ("Perplexity", Some(Format::Perplexity)),
+            ("n", None),
+        ],
+    );
+    for row in view.metric("perplexity") {
+        table.rows.push(vec![
+            words(text::method(row.method.as_deref().unwrap_or("none"))),
+            or_dash(row.space.as_ref()),
+            or_dash(row.category.as_ref()),
+            or_dash(row.fit_language.as_ref()),
+            or_dash(row.eval_language.as_ref()),
+            Cell::Number(Some(Estimate::of(row))),
+            words(row.n.to_string()),
+        ]);
+    }
+    table
+}
+
+const ALIGNMENT: [(&str, &str, Format); 4] = [
+    ("retrieval_top1", "Retrieval top-1", Format::Share),
+    ("retrieval_top1_csls", "Top-1, CSLS", Format::Share),
+    ("cosine_margin", "Cosine margin", Format::Gap),
+    ("linear_cka", "Linear CKA", Format::Plain),
+];
+
+/// Alignment per space, mean over all directions.
+pub(super) fn alignment(view: &View) -> Table {
+    let mut columns = vec![("Space", None)];
+    columns.extend(ALIGNMENT.map(|(_, title, format)| (title, Some(format))));
+    let note = format!("Held-out translations, mean over all language directions. {INTERVALS}");
+    let mut table = Table::new("alignment", "Alignment", &note, &columns);
+    let mut spaces: Vec<String> = Vec::new();
+    for (metric, _, _) in ALIGNMENT {
+        for space in view.alignment_spaces(metric) {
+            if !spaces.contains(&space) {
+                spaces.push(space);
+            }
+        }
+    }
+    for space in spaces {
+        let mut row = vec![words(&space)];
+        row.extend(ALIGNMENT.map(|(metric, _, _)| Cell::Number(view.alignment(metric, &space))));
+        table.rows.push(row);
+    }
+    table
+}
+
+/// Alignment per direction.
+pub(super) fn directions(view: &View) -> Table {
+    let mut columns = vec![("Space", None), ("Direction", None)];
+    columns.extend(ALIGNMENT.map(|(_, title, format)| (title, Some(format))));
+    columns.push(("n", None));
+    let note = "Held-out translations, from the first language to the second; n counts sentences.";
+    let mut table = Table::new(
+        "alignment-directions",
+        "Alignment by direction",
+        note,
+        &columns,
+    );
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    for (metric, _, _) in ALIGNMENT {
+        for row in view.metric(metric) {
+            let key = (
+                row.space.as_deref().unwrap_or_default(),
+                row.eval_language.as_deref().unwrap_or_default(),
+            );
+            if !seen.contains(&key) {
+                seen.push(key);
+            }
+        }
+    }
+    for (space, pair) in seen {
+        let find = |metric| {
+            view.metric(metric).find(|row| {
+                row.space.as_deref().unwrap_or_default() == space
+                    && row.eval_language.as_deref().unwrap_or_default() == pair
+            })
+        };
+        let found = ALIGNMENT.map(|(metric, _, _)| find(metric).map(Estimate::of));
+        let n = found.iter().flatten().map(|e| e.n).max().unwrap_or(0);
+        let mut row = vec![words(space), words(pair)];
+        row.extend(found.map(Cell::Number));
+        row.push(words(n.to_string()));
+        table.rows.push(row);
+    }
+    table
+}
+
+fn reconstruction(view: &View) -> Table {
+    let mut table = Table::new(
+        "reconstruction",
+        "Reconstruction error",
+        "What the autoencoder loses on held-out hidden states; lower is better.",
+        &[
+            ("Space", None),
+            ("Language", None),
+            ("Error", Some(Format::Plain)),
+            ("n", None),
+        ],
+    );
+    for row in view.metric("reconstruction_error") {
+        table.rows.push(vec![
+            or_dash(row.space.as_ref()),
+            or_dash(row.eval_language.as_ref()),
+            Cell::Number(Some(Estimate::of(row))),
+            words(row.n.to_string()),
+        ]);
+    }
+    table
+}
+
+/// Measured against planted gaps.
+pub(super) fn calibration(view: &View) -> Table {
+    let mut table = Table::new(
+        "calibration",
+        "Calibration",
+        "Measured mean gap of minimal pairs against the gap ln(s/(1−s)) that the planted strength s implies.",
+        &[
+            ("Category", None),
+            ("Language", None),
+            ("Strength s", None),
+            ("Expected gap", None),
+            ("Measured gap", Some(Format::Gap)),
+            ("n", None),
+        ],
+    );
+    for row in view.metric("calibration") {
+        let planted = row.planted.unwrap_or(f64::NAN);
+        table.rows.push(vec![
+            or_dash(row.category.as_ref()),
+            or_dash(row.eval_language.as_ref()),
+            words(Format::Plain.show(planted)),
+            words(Format::Gap.show(logit(planted))),
+            Cell::Number(Some(Estimate::of(row))),
+            words(row.n.to_string()),
+        ]);
+    }
+    table
+}
+
+/// The gap in nats that a planted strength implies.
+pub(super) fn logit(strength: f64) -> f64 {
+    (strength / (1.0 - strength)).ln()
+}
+
+/// Slopes of the calibration lines, one row per category, one column per language.
+pub(super) fn slopes(view: &View) -> Table {
+    let (mut categories, mut languages): (Vec<&str>, Vec<&str>) = Default::default();
+    let named = |name: &Option<String>| name.clone().unwrap_or("all".to_string());
+    let found: Vec<(String, String, Estimate)> = view
+        .metric("calibration_slope")
+        .map(|row| {
+            (
+                named(&row.category),
+                named(&row.eval_language),
+                Estimate::of(row),
+            )
+        })
+        .collect();
+    for (category, language, _) in &found {
+        if !categories.contains(&category.as_str()) {
+            categories.push(category);
+        }
+        if !languages.contains(&language.as_str()) {
+            languages.push(language);
+        }
+    }
+    let mut columns = vec![("Category", None)];
+    columns.extend(languages.iter().map(|l| (*l, Some(Format::Plain))));
+    let mut table = Table::new(
+        "calibration-slopes",
+        "Calibration slopes",
+        "Slope of measured over expected gap in each language, with its 95 % interval; 1 is ideal.",
+        &columns,
+    );
+    for category in &categories {
+        let mut row = vec![words(*category)];
+        row.extend(languages.iter().map(|language| {
+            let cell = found
+                .iter()
+                .find(|(c, l, _)| c == category && l == language);
+            Cell::Number(cell.map(|(_, _, e)| *e))
+        }));
+        table.rows.push(row);
+    }
+    table
+}
+
+/// Each control, what it stands for and what it did.
+pub(super) fn controls(view: &View) -> Table {
+    let mut table = Table::new(
+        "controls",
+        "Controls",
+        "What each comparison stands for, and its numbers. A result counts only if it beats these.",
+        &[
+            ("Control", None),
+            ("Space", None),
+            ("What it shows", None),
+            ("|gap|, other languages", Some(Format::Plain)),
+            ("Perplexity", Some(Format::Ratio)),
+            ("Retrieval top-1", Some(Format::Share)),
+        ],
+    );
+    let lens = view.main_lens().cloned().unwrap_or_default();
+    if let Some(base) = view.base_abs_gap(&lens, None) {
+        table.rows.push(vec![
+            words("Unedited"),
+            words("raw"),
+            words("The model as it is: the bias there is to remove."),
+            Cell::Number(Some(base)),
+            Cell::Number(None),
+            Cell::Number(view.alignment("retrieval_top1", "raw")),
+        ]);
+    }
+    for variant in &view.variants {
+        let is_unaligned = variant.space.contains("unaligned");
+        let shows = match variant.method.as_str() {
+            "autoencoder-only" => {
+                "Encoded and decoded with nothing erased: what the autoencoder alone does to bias and perplexity."
+            }
+            "random" if is_unaligned => {
+                "A random subspace of the same rank in the latent space of an autoencoder trained without alignment."
+            }
+            "random" => {
+                "A random subspace of the same rank: removing any directions at all, not these."
+            }
+            _ if is_unaligned => {
+                "The same method in an autoencoder trained without the alignment term: what the detour alone brings."
+            }
+            _ => continue,
+        };
+        let gap = view.mean_abs_gap(&lens, variant, None, Judged::Others);
+        if gap.is_none() {
+            continue;
+        }
+        table.rows.push(vec![
+            words(text::method(&variant.method)),
+            words(variant.site()),
+            words(shows),
+            Cell::Number(gap),
+            Cell::Number(view.perplexity_ratio(&lens, variant, None)),
+            Cell::Number(if is_unaligned {
+                view.alignment("retrieval_top1", &variant.space)
+            } else {
+                None
+            }),
+        ]);
+    }
+    if let Some(centred) = view.alignment("retrieval_top1", "centred") {
+        table.rows.push(vec![
+            words("Centred"),
+            words("centred"),
+            words("Raw states minus each language's mean: how much alignment takes no learning at all."),
+            Cell::Number(None),
+            Cell::Number(None),
+            Cell::Number(Some(centred)),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,140 @@
+//! The summary for a terminal.
+
+use super::RunInfo;
+use super::tables::{self, Cell, Column};
+use super::text::Format;
+use super::view::View;
+use crate::row::Row;
+
+const WIDTH: usize = 100;
+
+/// A table of at most 100 columns: what is left of the gap and what it costs,
+/// per method and space, and the alignment of the spaces beneath.
+pub fn terminal_summary(info: &RunInfo, rows: &[Row]) -> String {
+    let view = View::new(info, rows);
+    let mut out = clip(&info.title, WIDTH) + "\n";
+    if info.synthetic {
+        out.push_str("Synthetic testbed: these numbers test the method and describe no language or people.\n");
+    } else if let Some(banner) = info.banner() {
+        out.push_str(&(clip(banner, WIDTH) + "\n"));
+    }
+    out.push('\n');
+    let summary = tables::summary(&view);
+    if summary.is_empty() {
+        out.push_str("No bias rows in this run.\n");
+    } else {
+        let head = [
+            "method",
+            "space",
+            "fit",
+            "others",
+            "95 % of others",
+            "removed",
+            "ppl",
+            "p Holm",
+        ];
+        let mut lines = vec![head.map(String::from)];
+        lines.extend(summary.rows.iter().map(|row| {
+            [
+                clip(&field(row, &summary.columns, 0), 16),
+                clip(&field(row, &summary.columns, 1), 24),
+                value(&row[2], Format::Plain),
+                value(&row[3], Format::Plain),
+                interval(&row[3], Format::Plain),
+                value(&row[4], Format::Share),
+                value(&row[5], Format::Ratio),
+                field(row, &summary.columns, 6)
+                    .split(';')
+                    .next()
+                    .unwrap_or_default()
+                    .to_string(),
+            ]
+        }));
+        out.push_str(&grid(&lines, 2));
+        out.push_str("fit, others: mean |gap| in nats in the language of the fit and in the others, 0 is ideal;\n\
+             removed: share of the unedited |gap|, in the others; ppl: perplexity, × the unedited model's.\n");
+    }
+    let spaces = view.alignment_spaces("retrieval_top1");
+    if !spaces.is_empty() {
+        let found: Vec<String> = spaces
+            .iter()
+            .filter_map(|space| {
+                let e = view.alignment("retrieval_top1", space)?;
+                Some(format!("{space} {}", Format::Share.show(e.value)))
+            })
+            .collect();
+        out.push('\n');
+        out.push_str(&clip(
+            &format!("Retrieval top-1: {}", found.join(" · ")),
+            WIDTH,
+        ));
+        out.push('\n');
+    }
+    out
+}
+
+fn field(row: &[Cell], columns: &[Column], index: usize) -> String {
+    row[index].phrase(&columns[index])
+}
+
+fn value(cell: &Cell, format: Format) -> String {
+    match cell {
+        Cell::Number(Some(e)) => format.show(e.value),
+        _ => "–".to_string(),
+    }
+}
+
+fn interval(cell: &Cell, format: Format) -> String {
+    match cell {
+        Cell::Number(Some(e)) => format.interval(e).unwrap_or("n/a".to_string()),
+        _ => "–".to_string(),
+    }
+}
+
+/// Columns set flush, the first `left` to the left and the others to the right.
+fn grid<const N: usize>(lines: &[[String; N]], left: usize) -> String {
+    let width = |column: usize| {
+        lines
+            .iter()
+            .map(|l| l[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: [usize; N] = std::array::from_fn(width);
+    let total = widths.iter().sum::<usize>() + 2 * (N - 1);
+    let rule = "─".repeat(total.min(WIDTH)) + "\n";
+    let mut out = String::new();
+    for (index, fields) in lines.iter().enumerate() {
+        let mut line = String::new();
+        for (column, field) in fields.iter().enumerate() {
+            if column > 0 {
+                line.push_str("  ");
+            }
+            let w = widths[column];
+            if column < left {
+                line.push_str(&format!("{field:<w$}"));
+            } else {
+                line.push_str(&format!("{field:>w$}"));
+            }
+        }
+        out.push_str(clip(&line, WIDTH).trim_end());
+        out.push('\n');
+        if index == 0 {
+            out.push_str(&rule);
+        }
+    }
+    out + &rule
+}
+
+fn clip(words: &str, width: usize) -> String {
+    let words: String = words
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if words.chars().count() <= width {
+        return words;
+    }
+    let mut out: String = words.chars().take(width - 1).collect();
+    out.push('…');
+    out
+}

@@ -1,0 +1,597 @@
+//! Tests of the whole report on a small run.
+
+use std::collections::BTreeSet;
+use std::io::Cursor;
+
+use polars::prelude::*;
+use quick_xml::Reader;
+use quick_xml::events::Event;
+
+use super::text::{Format, escape};
+use super::view::{Estimate, Judged, Lens, View};
+use super::*;
+
+fn row(metric: &str, value: f64) -> Row {
+    Row {
+        metric: metric.to_string(),
+        value,
+        ci_low: Some(value - 0.125),
+        ci_high: Some(value + 0.125),
+        n: 40,
+        seed: 3,
+        model: "m".to_string(),
+        experiment: "e".to_string(),
+        ..Row::default()
+    }
+}
+
+fn bias_row(method: &str, space: &str, fit: &str, eval: &str, value: f64) -> Row {
+    let named = |name: &str| (!name.is_empty()).then(|| name.to_string());
+    Row {
+        scorer: named("lm-eval"),
+        benchmark: named("b"),
+        category: named("gender"),
+        method: named(method),
+        space: named(space),
+        fit_language: named(fit),
+        eval_language: named(eval),
+        ..row("mean_gap", value)
+    }
+}
+
+/// Two languages, one method in two spaces, perplexity, alignment, calibration.
+fn small_run() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for eval in ["en", "fr"] {
+        rows.push(bias_row("none", "", "", eval, 1.0));
+        for fit in ["en", "fr"] {
+            let is_own = fit == eval;
+            rows.push(bias_row(
+                "inlp",
+                "raw",
+                fit,
+                eval,
+                if is_own { 0.25 } else { 1.0 },
+            ));
+            rows.push(Row {
+                p_value: Some(0.001),
+                p_holm: Some(0.004),
+                ..bias_row(
+                    "inlp",
+                    "latent",
+                    fit,
+                    eval,
+                    if is_own { 0.25 } else { -0.5 },
+                )
+            });
+            for space in ["raw", "latent"] {
+                rows.push(Row {
+                    metric: "perplexity".to_string(),
+                    scorer: None,
+                    benchmark: None,
+                    category: None,
+                    ..bias_row("inlp", space, fit, eval, 22.0)
+                });
+            }
+        }
+        rows.push(Row {
+            metric: "perplexity".to_string(),
+            scorer: None,
+            benchmark: None,
+            category: None,
+            ..bias_row("none", "", "", eval, 20.0)
+        });
+        rows.push(Row {
+            metric: "calibration".to_string(),
+            planted: Some(0.75),
+            ..bias_row("none", "", "", eval, 1.125)
+        });
+    }
+    for (space, value) in [("raw", 0.125), ("latent", 0.75)] {
+        for pair in ["en-fr", "fr-en"] {
+            rows.push(Row {
+                space: Some(space.to_string()),
+                eval_language: Some(pair.to_string()),
+                ..row("retrieval_top1", value)
+            });
+        }
+    }
+    rows
+}
+
+fn small_info() -> RunInfo {
+    RunInfo {
+        title: "A small run".to_string(),
+        synthetic: true,
+        timings: vec![StageTiming {
+            name: "score".to_string(),
+            seconds: 1.5,
+            cached: false,
+        }],
+        projections: vec![Projection {
+            space: "raw".to_string(),
+            points: vec![
+                ProjectionPoint {
+                    language: "en".to_string(),
+                    sentence: 0,
+                    x: 0.0,
+                    y: 1.0,
+                },
+                ProjectionPoint {
+                    language: "fr".to_string(),
+                    sentence: 0,
+                    x: f64::NAN,
+                    y: 1.0,
+                },
+            ],
+        }],
+        ..RunInfo::default()
+    }
+}
+
+/// Reads markup to its end: every element closed, no script, nothing from outside.
+fn check_markup(markup: &str) {
+    let mut reader = Reader::from_str(markup);
+    reader.config_mut().check_end_names = true;
+    let mut depth = 0i32;
+    let mut ids = BTreeSet::new();
+    loop {
+        let event = reader
+            .read_event()
+            .unwrap_or_else(|e| panic!("not well formed at byte {}: {e}", reader.error_position()));
+        let element = match &event {
+            Event::Start(element) => {
+                depth += 1;
+                element
+            }
+            Event::Empty(element) => element,
+            Event::End(_) => {
+                depth -= 1;
+                continue;
+            }
+            Event::Eof => break,
+            _ => continue,
+        };
+        assert_ne!(element.name().as_ref(), b"script", "the page has a script");
+        for attribute in element.attributes() {
+            let attribute = attribute.expect("a well-formed attribute");
+            let key = String::from_utf8_lossy(attribute.key.as_ref()).into_owned();
+            let value = String::from_utf8_lossy(&attribute.value).into_owned();
+            assert!(!key.starts_with("on"), "an event handler: {key}={value}");
+            if key == "src" || key.ends_with("href") {
+                assert!(
+                    value.starts_with('#'),
+                    "a reference to outside: {key}={value}"
+                );
+            }
+            if key == "id" {
+                assert!(ids.insert(value.clone()), "id {value} occurs twice");
+            }
+        }
+    }
+    assert_eq!(depth, 0, "elements left open");
+    let lower = markup.to_lowercase();
+    assert!(
+        !lower.contains("url(") && !lower.contains("@import"),
+        "a style that loads something"
+    );
+}
+
+#[test]
+fn pages_and_plots_are_well_formed_and_closed_to_the_outside() {
+    let (info, rows) = (small_info(), small_run());
+    check_markup(&html(&info, &rows));
+    let drawn = plots(&info, &rows);
+    let names: Vec<&str> = drawn.iter().map(|(name, _)| name.as_str()).collect();
+    for name in [
+        "mean-gap-b-lm-eval-gender-inlp.svg",
+        "projection.svg",
+        "retrieval.svg",
+        "trade-off.svg",
+        "calibration.svg",
+    ] {
+        assert!(names.contains(&name), "{name} is not among {names:?}");
+    }
+    for (_, svg) in &drawn {
+        check_markup(svg);
+        assert!(
+            svg.contains("Synthetic data"),
+            "a plot of a synthetic run does not say so"
+        );
+    }
+}
+
+#[test]
+fn a_run_without_rows_says_what_is_missing() {
+    let page = html(&RunInfo::default(), &[]);
+    check_markup(&page);
+    for words in [
+        "no bias rows",
+        "No rows with the metric mean_gap",
+        "No rows with the metric sign_score",
+        "No projection of sentence vectors",
+        "No rows with the metric retrieval_top1",
+        "No rows with the metric calibration",
+        "nothing to plot",
+    ] {
+        assert!(page.contains(words), "the page does not say: {words}");
+    }
+    assert!(terminal_summary(&RunInfo::default(), &[]).contains("No bias rows"));
+    assert!(markdown(&RunInfo::default(), &[]).contains("No rows of this run belong here"));
+}
+
+#[test]
+fn one_missing_metric_or_baseline_does_not_break_the_rest() {
+    for metric in ["mean_gap", "perplexity", "retrieval_top1", "calibration"] {
+        let rows: Vec<Row> = small_run()
+            .into_iter()
+            .filter(|r| r.metric != metric)
+            .collect();
+        check_markup(&html(&small_info(), &rows));
+    }
+    let rows: Vec<Row> = small_run()
+        .into_iter()
+        .filter(|r| r.method.as_deref() != Some("none"))
+        .collect();
+    let page = html(&small_info(), &rows);
+    check_markup(&page);
+    assert!(page.contains("rows of the unedited model are missing"));
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_shown_as_not_available() {
+    let mut rows = small_run();
+    for (index, row) in rows.iter_mut().enumerate() {
+        row.value = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY][index % 3];
+        row.ci_low = Some(f64::NAN);
+        row.ci_high = Some(f64::INFINITY);
+    }
+    let page = html(&small_info(), &rows);
+    check_markup(&page);
+    assert!(page.contains("n/a"));
+    for word in ["NaN", ">inf", "-inf", "−inf"] {
+        assert!(!page.contains(word), "the page says {word}");
+    }
+    for (_, svg) in plots(&small_info(), &rows) {
+        assert!(!svg.contains("NaN") && !svg.contains("inf\""));
+    }
+    assert!(!terminal_summary(&small_info(), &rows).contains("NaN"));
+    write_all(
+        tempfile::tempdir().unwrap().path(),
+        &small_info(),
+        &rows,
+        &[],
+    )
+    .unwrap();
+}
+
+#[test]
+fn names_cannot_break_the_page() {
+    let bad = "<script>alert('x')</script> & \"quoted\" \u{1}|`";
+    let rows: Vec<Row> = small_run()
+        .into_iter()
+        .map(|row| Row {
+            scorer: row.scorer.map(|_| bad.to_string()),
+            category: row.category.map(|_| bad.to_string()),
+            method: row
+                .method
+                .map(|m| if m == "none" { m } else { bad.to_string() }),
+            eval_language: row.eval_language.map(|l| l + bad),
+            model: bad.to_string(),
+            ..row
+        })
+        .collect();
+    let mut info = small_info();
+    info.title = bad.to_string();
+    info.notice = bad.to_string();
+    info.settings = vec![(bad.to_string(), bad.to_string())];
+    info.digests = info.settings.clone();
+    info.caveats = vec![bad.to_string()];
+    info.projections[0].points[0].language = bad.to_string();
+    let page = html(&info, &rows);
+    check_markup(&page);
+    assert!(page.contains("&lt;script&gt;"));
+    for (_, svg) in plots(&info, &rows) {
+        check_markup(&svg);
+    }
+    assert!(!markdown(&info, &rows).contains("<script>"));
+    assert_eq!(escape("a<b & \"c\""), "a&lt;b &amp; &quot;c&quot;");
+}
+
+#[test]
+fn rows_survive_json_lines() {
+    let rows = small_run();
+    let text = rows_jsonl(&rows).unwrap();
+    let back: Vec<Row> = text
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert_eq!(back, rows);
+    let nan = rows_jsonl(&[row("mean_gap", f64::NAN)]).unwrap();
+    assert!(nan.contains("\"value\":null"));
+}
+
+#[test]
+fn rows_survive_csv() {
+    let mut rows = small_run();
+    rows[0].value = 0.1 + 0.2;
+    rows[0].category = Some("a, \"b\"\nc".to_string());
+    let frame = CsvReader::new(Cursor::new(rows_csv(&rows)))
+        .finish()
+        .unwrap();
+    check_frame(&frame, &rows);
+}
+
+#[test]
+fn rows_survive_parquet() {
+    let mut rows = small_run();
+    rows[0].value = 0.1 + 0.2;
+    rows[0].rank = Some(4);
+    let bytes = rows_parquet(&rows).unwrap();
+    let frame = ParquetReader::new(Cursor::new(&bytes)).finish().unwrap();
+    check_frame(&frame, &rows);
+    assert_eq!(frame.column("rank").unwrap().u64().unwrap().get(0), Some(4));
+    assert_eq!(bytes, rows_parquet(&rows).unwrap());
+    let none = ParquetReader::new(Cursor::new(rows_parquet(&[]).unwrap()))
+        .finish()
+        .unwrap();
+    assert_eq!(none.shape(), (0, 23));
+}
+
+fn check_frame(frame: &DataFrame, rows: &[Row]) {
+    assert_eq!(frame.height(), rows.len());
+    let names: Vec<&str> = frame
+        .get_column_names()
+        .iter()
+        .map(|n| n.as_str())
+        .collect();
+    assert_eq!(names, super::rows::COLUMNS);
+    let number = |name: &str, i: usize| frame.column(name).unwrap().f64().unwrap().get(i);
+    let word = |name: &str, i: usize| {
+        frame
+            .column(name)
+            .unwrap()
+            .str()
+            .unwrap()
+            .get(i)
+            .map(String::from)
+    };
+    for (i, row) in rows.iter().enumerate() {
+        assert_eq!(number("value", i), Some(row.value));
+        assert_eq!(number("ci_low", i), row.ci_low);
+        assert_eq!(number("p_holm", i), row.p_holm);
+        assert_eq!(number("planted", i), row.planted);
+        assert_eq!(word("metric", i).as_deref(), Some(row.metric.as_str()));
+        assert_eq!(word("category", i), row.category);
+        assert_eq!(word("fit_language", i), row.fit_language);
+        assert_eq!(word("space", i), row.space);
+    }
+}
+
+#[test]
+fn columns_are_the_fields_of_a_row() {
+    let json = serde_json::to_value(Row::default()).unwrap();
+    let mut fields: Vec<&str> = json
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    let mut columns = super::rows::COLUMNS.to_vec();
+    fields.sort_unstable();
+    columns.sort_unstable();
+    assert_eq!(columns, fields);
+}
+
+#[test]
+fn items_survive_parquet() {
+    let items = vec![
+        Item {
+            pair: "p1".to_string(),
+            score_more: -1.5,
+            tokens_more: 7,
+            rank: Some(2),
+            ..Item::default()
+        },
+        Item {
+            pair: "p2".to_string(),
+            planted: Some(0.5),
+            ..Item::default()
+        },
+    ];
+    let bytes = items_parquet(&items).unwrap();
+    let frame = ParquetReader::new(Cursor::new(bytes)).finish().unwrap();
+    assert_eq!(frame.shape(), (2, 17));
+    assert_eq!(
+        frame.column("tokens_more").unwrap().u32().unwrap().get(0),
+        Some(7)
+    );
+    assert_eq!(
+        frame.column("planted").unwrap().f64().unwrap().get(1),
+        Some(0.5)
+    );
+    assert_eq!(frame.column("rank").unwrap().u64().unwrap().get(1), None);
+}
+
+#[test]
+fn the_folder_is_complete_and_the_same_every_time() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let mut info = small_info();
+    for folder in &folders {
+        write_all(folder.path(), &info, &small_run(), &[Item::default()]).unwrap();
+        info.timings[0].seconds += 1.0;
+    }
+    let list = |dir: &Path| {
+        let mut out = Vec::new();
+        for sub in ["", "tables", "plots"] {
+            for entry in fs::read_dir(dir.join(sub)).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_file() {
+                    out.push(path.strip_prefix(dir).unwrap().to_path_buf());
+                }
+            }
+        }
+        out.sort();
+        out
+    };
+    let files = list(folders[0].path());
+    assert_eq!(files, list(folders[1].path()));
+    assert!(files.iter().all(|f| f.extension().unwrap() != "partial"));
+    for name in [
+        "rows.jsonl",
+        "rows.csv",
+        "rows.parquet",
+        "items.parquet",
+        "report.md",
+        "report.html",
+        "tables/summary.md",
+        "tables/gaps.csv",
+    ] {
+        assert!(files.contains(&PathBuf::from(name)), "{name} is missing");
+    }
+    for file in files
+        .iter()
+        .filter(|f| !f.starts_with("report.html") && !f.starts_with("report.md"))
+    {
+        let [a, b] = [0, 1].map(|i| fs::read(folders[i].path().join(file)).unwrap());
+        assert_eq!(a, b, "{} depends on the timings", file.display());
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("taken");
+    fs::write(&file, "a file").unwrap();
+    let error = write_all(&file, &small_info(), &[], &[]).unwrap_err();
+    assert!(error.to_string().contains("taken"), "{error}");
+}
+
+#[test]
+fn csv_tables_have_as_many_fields_as_heads() {
+    for table in tables(&small_info(), &small_run()) {
+        let text = table.csv();
+        let mut lines = text.lines();
+        let heads = lines.next().unwrap().split(',').count();
+        // No name of the small run has a comma, so a field never needs quotes.
+        for line in lines.filter(|l| !l.contains('"')) {
+            assert_eq!(line.split(',').count(), heads, "{}: {line}", table.id);
+        }
+    }
+}
+
+#[test]
+fn means_are_those_of_the_cells() {
+    let (info, rows) = (small_info(), small_run());
+    let view = View::new(&info, &rows);
+    let lens = view.main_lens().unwrap().clone();
+    assert_eq!(
+        lens,
+        Lens {
+            benchmark: "b".to_string(),
+            scorer: "lm-eval".to_string(),
+            model: "m".to_string()
+        }
+    );
+    let check = |site: &str, judged, expect: f64| {
+        let variant = view.variants.iter().find(|v| v.site() == site).unwrap();
+        let found = view.mean_abs_gap(&lens, variant, None, judged).unwrap();
+        assert_eq!((found.value, found.n), (expect, 80), "{site} {judged:?}");
+    };
+    check("raw", Judged::Own, 0.25);
+    check("raw", Judged::Others, 1.0);
+    check("latent", Judged::Others, 0.5);
+    let latent = view.variants.iter().find(|v| v.space == "latent").unwrap();
+    let removed = view.removed(&lens, latent, None, Judged::Others).unwrap();
+    assert_eq!(
+        (removed.value, removed.interval),
+        (0.5, Some((0.375, 0.625)))
+    );
+    let ratio = view.perplexity_ratio(&lens, latent, None).unwrap();
+    assert!((ratio.value - 1.1).abs() < 1e-12);
+}
+
+#[test]
+fn findings_follow_the_intervals() {
+    let check = |latent: f64, expect: &str| {
+        let rows: Vec<Row> = small_run()
+            .into_iter()
+            .map(|mut row| {
+                let is_transfer = row.metric == "mean_gap"
+                    && row.space.as_deref() == Some("latent")
+                    && row.fit_language != row.eval_language;
+                if is_transfer {
+                    row = Row {
+                        ci_low: Some(latent - 0.1),
+                        ci_high: Some(latent + 0.1),
+                        value: latent,
+                        ..row
+                    };
+                }
+                row
+            })
+            .collect();
+        let page = markdown(&small_info(), &rows);
+        assert!(
+            page.contains(expect),
+            "latent {latent}: no {expect:?} in\n{page}"
+        );
+    };
+    check(0.2, "the latent edit carries over better");
+    check(1.05, "no detectable difference between the two");
+    check(1.6, "the raw edit carries over better");
+}
+
+#[test]
+fn absolute_intervals_start_at_zero_when_they_cross_it() {
+    let check = |interval, expect| {
+        let estimate = Estimate {
+            value: -0.5,
+            interval: Some(interval),
+            n: 1,
+            cells: 1,
+            holm: None,
+        };
+        assert_eq!(estimate.abs().interval, Some(expect));
+    };
+    check((-1.0, 0.25), (0.0, 1.0));
+    check((-1.0, -0.25), (0.25, 1.0));
+    check((0.25, 1.0), (0.25, 1.0));
+}
+
+#[test]
+fn numbers_read_well() {
+    let check = |format: Format, value, expect: &str| assert_eq!(format.show(value), expect);
+    check(Format::Gap, 0.1234, "+0.123");
+    check(Format::Gap, -0.1234, "−0.123");
+    check(Format::Gap, -0.0001, "0.000");
+    check(Format::Plain, -0.0001, "0.000");
+    check(Format::Share, 0.256, "26\u{a0}%");
+    check(Format::Ratio, 1.25, "×1.250");
+    check(Format::Perplexity, 12345.6, "12346");
+    check(Format::Score, f64::NAN, "n/a");
+    check(Format::Score, f64::INFINITY, "n/a");
+}
+
+#[test]
+fn the_terminal_summary_keeps_its_width() {
+    let long = "a-method-with-a-name-that-never-ends".to_string();
+    let rows: Vec<Row> = small_run()
+        .into_iter()
+        .map(|row| Row {
+            method: row
+                .method
+                .map(|m| if m == "none" { m } else { long.clone() }),
+            ..row
+        })
+        .collect();
+    let text = terminal_summary(&small_info(), &rows);
+    assert!(text.contains("Unedited") && text.contains("latent"));
+    for line in text.lines() {
+        assert!(
+            line.chars().count() <= 100,
+            "{} wide: {line}",
+            line.chars().count()
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! Numbers and names as a reader sees them.
+
+use super::view::Estimate;
+
+/// How a column of numbers is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Signed, three decimals: a gap in nats.
+    Gap,
+    /// Signed, two decimals: a gap where room is scarce.
+    BriefGap,
+    /// Unsigned, three decimals.
+    Plain,
+    /// Unsigned, two decimals, for running text.
+    Brief,
+    /// One decimal: a sign score.
+    Score,
+    /// A share between 0 and 1 as per cent.
+    Share,
+    /// Two decimals: a perplexity.
+    Perplexity,
+    /// A relative change as signed per cent, one decimal.
+    Change,
+    /// A ratio, three decimals and a multiplication sign.
+    Ratio,
+}
+
+impl Format {
+    /// The number for a reader; what is not finite is "n/a".
+    pub fn show(self, value: f64) -> String {
+        if !value.is_finite() {
+            return "n/a".to_string();
+        }
+        match self {
+            Format::Gap => signed(value, 3),
+            Format::BriefGap => signed(value, 2),
+            Format::Brief => minus(format!("{value:.2}")),
+            Format::Plain => minus(format!("{value:.3}")),
+            Format::Score => minus(format!("{value:.1}")),
+            Format::Share => minus(format!("{:.0}\u{a0}%", 100.0 * value)),
+            Format::Perplexity if value.abs() >= 1000.0 => minus(format!("{value:.0}")),
+            Format::Perplexity => minus(format!("{value:.2}")),
+            Format::Change => format!("{}\u{a0}%", signed(100.0 * value, 1)),
+            Format::Ratio => minus(format!("×{value:.3}")),
+        }
+    }
+
+    /// The interval for a reader, `[low, high]`, or nothing when it is unknown.
+    pub fn interval(self, estimate: &Estimate) -> Option<String> {
+        let (low, high) = estimate.finite_interval()?;
+        Some(format!("[{},\u{a0}{}]", self.show(low), self.show(high)))
+    }
+
+    /// Value and interval in one phrase.
+    pub fn phrase(self, estimate: &Estimate) -> String {
+        match self.interval(estimate) {
+            Some(interval) => format!("{} {interval}", self.show(estimate.value)),
+            None => self.show(estimate.value),
+        }
+    }
+
+    /// Everything that is known about a number, for tooltips.
+    pub fn full(self, estimate: &Estimate) -> String {
+        let interval = match self.interval(estimate) {
+            Some(interval) => format!("95 % interval {interval}"),
+            None => "no interval".to_string(),
+        };
+        let value = self.show(estimate.value);
+        format!("{value}, {interval}, n = {}", estimate.n)
+    }
+}
+
+fn signed(value: f64, decimals: usize) -> String {
+    let text = format!("{value:+.decimals$}");
+    // A rounded zero has no sign worth showing.
+    if text.chars().all(|c| matches!(c, '+' | '-' | '0' | '.')) {
+        return text[1..].to_string();
+    }
+    minus(text)
+}
+
+fn minus(text: String) -> String {
+    let is_zero = text.starts_with('-') && !text.chars().any(|c| c.is_ascii_digit() && c != '0');
+    if is_zero {
+        return text[1..].to_string();
+    }
+    text.replacen('-', "−", 1)
+}
+
+/// Text made safe for HTML, SVG and XML, in elements and in attributes.
+///
+/// Characters that XML forbids become the replacement character, so that no
+/// name in a data set can break the page.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\t' | '\n' | '\r' => out.push(' '),
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// A field of a CSV file, quoted when it has to be.
+pub fn csv_field(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_string()
+    }
+}
+
+/// A name that can be part of a file name and of an anchor.
+pub fn slug(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.to_lowercase().chars() {
+        if c.is_ascii_alphanumeric() {
+            out.push(c);
+        } else if !out.ends_with('-') && !out.is_empty() {
+            out.push('-');
+        }
+    }
+    out.trim_end_matches('-').to_string()
+}
+
+/// The English name of a language, or its code when we have none.
+pub fn language(code: &str) -> &str {
+    match code {
+        "en" => "English",
+        "fr" => "French",
+        "de" => "German",
+        "nl" => "Dutch",
+        other => other,
+    }
+}
+
+/// The name of a method as the literature writes it, or its identifier.
+pub fn method(name: &str) -> &str {
+    match name {
+        "none" => "Unedited",
+        "random" => "Random subspace",
+        "sentdebias" => "SentDebias",
+        "inlp" => "INLP",
+        "autoencoder-only" => "Autoencoder only",
+        other => other,
+    }
+}
+
+/// Items joined as in a sentence: "a, b and c".
+pub fn list(items: &[String]) -> String {
+    match items {
+        [] => String::new(),
+        [one] => one.clone(),
+        [head @ .., last] => format!("{} and {last}", head.join(", ")),
+    }
+}
+
+/// `1 cell`, `2 cells`.
+pub fn count(n: usize, noun: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{n} {noun}{plural}")
+}

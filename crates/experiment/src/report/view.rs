@@ -1,0 +1,611 @@
+//! The rows in the order and the groups in which the report shows them.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use super::RunInfo;
+use crate::row::Row;
+
+/// A number with its interval and the items it rests on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// The number.
+    pub value: f64,
+    /// Lower and upper end of the 95 % interval.
+    pub interval: Option<(f64, f64)>,
+    /// Items behind the number, summed over cells where it is a mean.
+    pub n: u64,
+    /// How many rows the number is the mean of.
+    pub cells: usize,
+    /// Smallest Holm-corrected p value, and how many of how many cells have one below 0.05.
+    pub holm: Option<Holm>,
+}
+
+/// What the corrected tests behind a number say together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Holm {
+    /// The smallest corrected p value.
+    pub smallest: f64,
+    /// Cells with a corrected p value below 0.05.
+    pub below: usize,
+    /// Cells with a corrected p value at all.
+    pub tested: usize,
+}
+
+impl Estimate {
+    /// The number of a row.
+    pub fn of(row: &Row) -> Estimate {
+        Estimate {
+            value: row.value,
+            interval: row.ci_low.zip(row.ci_high),
+            n: row.n,
+            cells: 1,
+            holm: row.p_holm.filter(|p| p.is_finite()).map(|p| Holm {
+                smallest: p,
+                below: usize::from(p < 0.05),
+                tested: 1,
+            }),
+        }
+    }
+
+    /// The interval where both ends are finite.
+    pub fn finite_interval(&self) -> Option<(f64, f64)> {
+        self.interval
+            .filter(|(low, high)| low.is_finite() && high.is_finite())
+    }
+
+    /// Whether the interval is known and leaves `value` out.
+    pub fn excludes(&self, value: f64) -> bool {
+        self.finite_interval()
+            .is_some_and(|(low, high)| value < low || value > high)
+    }
+
+    /// Whether both intervals are known, so that the two can be compared at all.
+    pub fn comparable_to(&self, other: &Estimate) -> bool {
+        self.finite_interval().is_some() && other.finite_interval().is_some()
+    }
+
+    /// Whether both intervals are known and share no point.
+    pub fn differs_from(&self, other: &Estimate) -> bool {
+        match (self.finite_interval(), other.finite_interval()) {
+            (Some((a, b)), Some((c, d))) => b < c || d < a,
+            _ => false,
+        }
+    }
+
+    /// The absolute value. An interval across zero starts at zero.
+    pub fn abs(self) -> Estimate {
+        let interval = self.interval.map(|(low, high)| {
+            let (a, b) = (low.abs(), high.abs());
+            let inner = if low <= 0.0 && high >= 0.0 {
+                0.0
+            } else {
+                a.min(b)
+            };
+            (inner, a.max(b))
+        });
+        Estimate {
+            value: self.value.abs(),
+            interval,
+            ..self
+        }
+    }
+
+    /// The same number seen through an affine map `a + b·x`.
+    pub fn affine(self, a: f64, b: f64) -> Estimate {
+        let interval = self.interval.map(|(low, high)| {
+            let (x, y) = (a + b * low, a + b * high);
+            (x.min(y), x.max(y))
+        });
+        Estimate {
+            value: a + b * self.value,
+            interval,
+            ..self
+        }
+    }
+
+    /// The mean over cells. Its interval is the mean of the interval ends:
+    /// exact if the errors of all cells move together, too wide otherwise,
+    /// which is the safe side for cells that share a model and its pairs.
+    pub fn mean(cells: &[Estimate]) -> Option<Estimate> {
+        if cells.is_empty() {
+            return None;
+        }
+        let k = cells.len() as f64;
+        let ends: Option<Vec<(f64, f64)>> = cells.iter().map(|c| c.interval).collect();
+        let interval = ends.map(|ends| {
+            let (low, high) = ends
+                .iter()
+                .fold((0.0, 0.0), |(l, h), (a, b)| (l + a, h + b));
+            (low / k, high / k)
+        });
+        let holm = cells.iter().filter_map(|c| c.holm).reduce(|a, b| Holm {
+            smallest: a.smallest.min(b.smallest),
+            below: a.below + b.below,
+            tested: a.tested + b.tested,
+        });
+        Some(Estimate {
+            value: cells.iter().map(|c| c.value).sum::<f64>() / k,
+            interval,
+            n: cells.iter().map(|c| c.n).sum(),
+            cells: cells.iter().map(|c| c.cells).sum(),
+            holm,
+        })
+    }
+}
+
+/// One way of measuring bias: benchmark, scorer and model.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Lens {
+    /// The data.
+    pub benchmark: String,
+    /// The rule that scores a sentence.
+    pub scorer: String,
+    /// The model.
+    pub model: String,
+}
+
+/// One way of editing the model: method, space and all that varies besides.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Variant {
+    /// Debiasing method.
+    pub method: String,
+    /// Space of the edit.
+    pub space: String,
+    /// Axes that take more than one value in this run, e.g. `replace, rank 4`.
+    pub extra: String,
+}
+
+impl Variant {
+    /// Space and what varies besides, without the method.
+    pub fn site(&self) -> String {
+        let space = if self.space.is_empty() {
+            "no space"
+        } else {
+            &self.space
+        };
+        if self.extra.is_empty() {
+            space.to_string()
+        } else {
+            format!("{space} ({})", self.extra)
+        }
+    }
+}
+
+/// Which languages an edit is judged in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judged {
+    /// In the language it was fitted in.
+    Own,
+    /// In all languages it was not fitted in.
+    Others,
+    /// In all.
+    All,
+}
+
+type Key = (String, Lens, Variant, String, String, String);
+
+/// Rows sorted for showing.
+pub struct View<'a> {
+    /// What the pages say besides the rows.
+    pub info: &'a RunInfo,
+    /// The rows as given.
+    pub rows: &'a [Row],
+    /// Languages in order.
+    pub languages: Vec<String>,
+    /// Categories in order.
+    pub categories: Vec<String>,
+    /// Ways of measuring bias, the main one first.
+    pub lenses: Vec<Lens>,
+    /// Edits in order, without the unedited model.
+    pub variants: Vec<Variant>,
+    /// Rows that share every shown axis with an earlier one and are left out.
+    pub duplicates: usize,
+    unedited: Variant,
+    cells: BTreeMap<Key, &'a Row>,
+}
+
+const BIAS_METRICS: [&str; 5] = [
+    "mean_gap",
+    "sign_score",
+    "stereo_share",
+    "antistereo_share",
+    "gap_reduction",
+];
+
+fn is_per_language(row: &Row) -> bool {
+    let metric = row.metric.as_str();
+    BIAS_METRICS.contains(&metric) || metric == "perplexity" || metric.starts_with("calibration")
+}
+
+impl<'a> View<'a> {
+    /// Sorts and indexes the rows.
+    pub fn new(info: &'a RunInfo, rows: &'a [Row]) -> View<'a> {
+        let of = |get: fn(&Row) -> Option<&String>| {
+            let mut names: Vec<String> = rows.iter().filter_map(get).cloned().collect();
+            names.sort();
+            names.dedup();
+            names
+        };
+        // Alignment rows carry a pair of languages where the others carry one.
+        let mut languages = of(|r| r.eval_language.as_ref().filter(|_| is_per_language(r)));
+        languages.extend(of(|r| r.fit_language.as_ref()));
+        languages.sort();
+        languages.dedup();
+        let methods = ordered(&info.methods, of(|r| r.method.as_ref()));
+        let spaces = ordered(
+            &["raw", "latent", "latent-unaligned"].map(String::from),
+            of(|r| r.space.as_ref()),
+        );
+        let varying = Varying::of(rows);
+        let unedited = Variant {
+            method: "none".to_string(),
+            space: String::new(),
+            extra: String::new(),
+        };
+        let mut view = View {
+            info,
+            rows,
+            languages: ordered(&info.languages, languages),
+            categories: ordered(&info.categories, of(|r| r.category.as_ref())),
+            lenses: Vec::new(),
+            variants: Vec::new(),
+            duplicates: 0,
+            unedited,
+            cells: BTreeMap::new(),
+        };
+        for row in rows {
+            view.take(row, &varying);
+        }
+        view.lenses.sort_by_key(|lens| {
+            let main = usize::from(lens.scorer != "lm-eval");
+            (
+                lens.model.clone(),
+                lens.benchmark.clone(),
+                main,
+                lens.clone(),
+            )
+        });
+        let place = |list: &[String], name: &String| list.iter().position(|m| m == name);
+        view.variants.sort_by_key(|v| {
+            let control = usize::from(is_control(&v.method));
+            (
+                control,
+                place(&methods, &v.method),
+                place(&spaces, &v.space),
+                v.clone(),
+            )
+        });
+        view
+    }
+
+    fn take(&mut self, row: &'a Row, varying: &Varying) {
+        let is_bias = BIAS_METRICS.contains(&row.metric.as_str());
+        if !is_bias && row.metric != "perplexity" {
+            return;
+        }
+        let named = |name: &Option<String>| name.clone().unwrap_or_default();
+        let lens = Lens {
+            benchmark: if is_bias {
+                named(&row.benchmark)
+            } else {
+                String::new()
+            },
+            scorer: if is_bias {
+                named(&row.scorer)
+            } else {
+                String::new()
+            },
+            model: row.model.clone(),
+        };
+        let variant = match row.method.as_deref() {
+            None | Some("none") => self.unedited.clone(),
+            Some(method) => Variant {
+                method: method.to_string(),
+                space: named(&row.space),
+                extra: varying.label(row),
+            },
+        };
+        if is_bias && !self.lenses.contains(&lens) {
+            self.lenses.push(lens.clone());
+        }
+        if variant != self.unedited && !self.variants.contains(&variant) {
+            self.variants.push(variant.clone());
+        }
+        let key = (
+            row.metric.clone(),
+            lens,
+            variant,
+            named(&row.category),
+            named(&row.fit_language),
+            named(&row.eval_language),
+        );
+        match self.cells.entry(key) {
+            Entry::Vacant(place) => {
+                place.insert(row);
+            }
+            Entry::Occupied(_) => self.duplicates += 1,
+        }
+    }
+
+    /// The way of measuring bias that headline and summary use.
+    pub fn main_lens(&self) -> Option<&Lens> {
+        self.lenses.first()
+    }
+
+    /// Methods that are not controls, in order.
+    pub fn methods(&self) -> Vec<String> {
+        let mut methods: Vec<String> = Vec::new();
+        for variant in &self.variants {
+            if !methods.contains(&variant.method) {
+                methods.push(variant.method.clone());
+            }
+        }
+        methods
+    }
+
+    /// One number of an edited model.
+    pub fn cell(
+        &self,
+        metric: &str,
+        lens: &Lens,
+        variant: &Variant,
+        category: &str,
+        fit: &str,
+        eval: &str,
+    ) -> Option<Estimate> {
+        let key = (
+            metric.to_string(),
+            lens.clone(),
+            variant.clone(),
+            category.to_string(),
+            fit.to_string(),
+            eval.to_string(),
+        );
+        self.cells.get(&key).map(|row| Estimate::of(row))
+    }
+
+    /// One number of the unedited model.
+    pub fn base(&self, metric: &str, lens: &Lens, category: &str, eval: &str) -> Option<Estimate> {
+        self.cell(metric, lens, &self.unedited, category, "", eval)
+    }
+
+    /// Languages an edit was fitted in; one empty name where it was fitted in none.
+    pub fn fits(
+        &self,
+        metric: &str,
+        lens: &Lens,
+        variant: &Variant,
+        category: &str,
+    ) -> Vec<String> {
+        let mut candidates = vec![String::new()];
+        candidates.extend(self.languages.iter().cloned());
+        candidates.retain(|fit| {
+            self.languages.iter().any(|eval| {
+                self.cell(metric, lens, variant, category, fit, eval)
+                    .is_some()
+            })
+        });
+        candidates
+    }
+
+    /// Mean |gap| of an edit over fit and evaluation languages, in one
+    /// category or, for `None`, over all. An edit with no fit language is
+    /// judged in all languages, whatever was asked.
+    pub fn mean_abs_gap(
+        &self,
+        lens: &Lens,
+        variant: &Variant,
+        category: Option<&str>,
+        judged: Judged,
+    ) -> Option<Estimate> {
+        Estimate::mean(&self.abs_gaps(lens, variant, category, judged))
+    }
+
+    /// The cells behind [`View::mean_abs_gap`].
+    fn abs_gaps(
+        &self,
+        lens: &Lens,
+        variant: &Variant,
+        category: Option<&str>,
+        judged: Judged,
+    ) -> Vec<Estimate> {
+        let mut found = Vec::new();
+        for name in self.chosen(category) {
+            for fit in self.fits("mean_gap", lens, variant, &name) {
+                for eval in self.languages.iter().filter(|e| judged.takes(&fit, e)) {
+                    found.extend(self.cell("mean_gap", lens, variant, &name, &fit, eval));
+                }
+            }
+        }
+        found.into_iter().map(Estimate::abs).collect()
+    }
+
+    /// Mean |gap| of the unedited model.
+    pub fn base_abs_gap(&self, lens: &Lens, category: Option<&str>) -> Option<Estimate> {
+        let mut found = Vec::new();
+        for name in self.chosen(category) {
+            for eval in &self.languages {
+                found.extend(self.base("mean_gap", lens, &name, eval));
+            }
+        }
+        let found: Vec<Estimate> = found.into_iter().map(Estimate::abs).collect();
+        Estimate::mean(&found)
+    }
+
+    /// Share of the unedited |gap| that an edit removed: the mean of the
+    /// run's `gap_reduction` rows if it has them, else 1 − |gap| / |gap of the
+    /// unedited model| of the means, with the denominator taken as exact.
+    pub fn removed(
+        &self,
+        lens: &Lens,
+        variant: &Variant,
+        category: Option<&str>,
+        judged: Judged,
+    ) -> Option<Estimate> {
+        let mut given = Vec::new();
+        for name in self.chosen(category) {
+            for fit in self.fits("gap_reduction", lens, variant, &name) {
+                for eval in self.languages.iter().filter(|e| judged.takes(&fit, e)) {
+                    given.extend(self.cell("gap_reduction", lens, variant, &name, &fit, eval));
+                }
+            }
+        }
+        if let Some(mean) = Estimate::mean(&given) {
+            return Some(mean);
+        }
+        let base = self.base_abs_gap(lens, category)?;
+        let gap = self.mean_abs_gap(lens, variant, category, judged)?;
+        (base.value > 0.0).then(|| gap.affine(1.0, -1.0 / base.value))
+    }
+
+    /// Mean perplexity of an edit as a multiple of the unedited model's, over
+    /// fit and evaluation languages. Rows without a category count for all.
+    pub fn perplexity_ratio(
+        &self,
+        lens: &Lens,
+        variant: &Variant,
+        category: Option<&str>,
+    ) -> Option<Estimate> {
+        let lens = Lens {
+            model: lens.model.clone(),
+            ..Lens::default()
+        };
+        let mut names = self.chosen(category);
+        names.push(String::new());
+        let mut found = Vec::new();
+        for name in names {
+            for fit in self.fits("perplexity", &lens, variant, &name) {
+                for eval in &self.languages {
+                    let base = self
+                        .base("perplexity", &lens, "", eval)
+                        .or_else(|| self.base("perplexity", &lens, &name, eval));
+                    let edited = self.cell("perplexity", &lens, variant, &name, &fit, eval);
+                    if let (Some(base), Some(edited)) = (base, edited) {
+                        found.push(edited.affine(0.0, 1.0 / base.value));
+                    }
+                }
+            }
+        }
+        Estimate::mean(&found)
+    }
+
+    /// Rows of one metric.
+    pub fn metric<'b>(&'b self, name: &'b str) -> impl Iterator<Item = &'a Row> + 'b {
+        self.rows.iter().filter(move |row| row.metric == name)
+    }
+
+    /// Spaces that have rows of an alignment metric, in the order of the story.
+    pub fn alignment_spaces(&self, metric: &str) -> Vec<String> {
+        let mut found: Vec<String> = Vec::new();
+        for row in self.metric(metric) {
+            let space = row.space.clone().unwrap_or_default();
+            if !found.contains(&space) {
+                found.push(space);
+            }
+        }
+        found.sort();
+        let order = ["raw", "centred", "latent-unaligned", "latent"].map(String::from);
+        ordered(&order, found)
+    }
+
+    /// Mean of an alignment metric over its language directions.
+    pub fn alignment(&self, metric: &str, space: &str) -> Option<Estimate> {
+        let found: Vec<Estimate> = self
+            .metric(metric)
+            .filter(|row| row.space.as_deref().unwrap_or_default() == space)
+            .map(Estimate::of)
+            .collect();
+        Estimate::mean(&found)
+    }
+
+    fn chosen(&self, category: Option<&str>) -> Vec<String> {
+        match category {
+            Some(name) => vec![name.to_string()],
+            None => self.categories.clone(),
+        }
+    }
+}
+
+impl Judged {
+    fn takes(self, fit: &str, eval: &str) -> bool {
+        fit.is_empty()
+            || match self {
+                Judged::Own => fit == eval,
+                Judged::Others => fit != eval,
+                Judged::All => true,
+            }
+    }
+}
+
+/// Whether a method is there for comparison only.
+pub fn is_control(method: &str) -> bool {
+    matches!(method, "none" | "random" | "autoencoder-only")
+}
+
+/// The names in `first` that occur, then the remaining ones.
+fn ordered(first: &[String], names: Vec<String>) -> Vec<String> {
+    let mut out: Vec<String> = first
+        .iter()
+        .filter(|n| names.contains(n))
+        .cloned()
+        .collect();
+    for name in names {
+        if !out.contains(&name) {
+            out.push(name);
+        }
+    }
+    out
+}
+
+/// Which axes take more than one value among the edited rows: only these need
+/// to be named beside method and space.
+struct Varying {
+    reinsert: bool,
+    hook: bool,
+    rank: bool,
+    strength: bool,
+    seed: bool,
+}
+
+impl Varying {
+    fn of(rows: &[Row]) -> Varying {
+        let edited = |r: &&Row| {
+            (BIAS_METRICS.contains(&r.metric.as_str()) || r.metric == "perplexity")
+                && r.method.as_deref().is_some_and(|m| m != "none")
+        };
+        let several = |get: fn(&Row) -> Option<String>| {
+            let mut values: Vec<String> = rows.iter().filter(edited).filter_map(get).collect();
+            values.sort();
+            values.dedup();
+            values.len() > 1
+        };
+        Varying {
+            reinsert: several(|r| r.reinsert.clone()),
+            hook: several(|r| r.hook.clone()),
+            rank: several(|r| r.rank.map(|v| v.to_string())),
+            strength: several(|r| r.strength.map(|v| v.to_string())),
+            seed: several(|r| Some(r.seed.to_string())),
+        }
+    }
+
+    fn label(&self, row: &Row) -> String {
+        let mut parts = Vec::new();
+        if self.reinsert {
+            parts.extend(row.reinsert.clone());
+        }
+        if self.hook {
+            parts.extend(row.hook.clone());
+        }
+        if self.rank {
+            parts.extend(row.rank.map(|v| format!("rank {v}")));
+        }
+        if self.strength {
+            parts.extend(row.strength.map(|v| format!("strength {v}")));
+        }
+        if self.seed {
+            parts.push(format!("seed {}", row.seed));
+        }
+        parts.join(", ")
+    }
+}
