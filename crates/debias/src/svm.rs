@@ -51,13 +51,15 @@ pub struct SvmProblem<'a> {
     x: &'a Matrix,
     /// Lower triangle of XᵀX.
     gram: Matrix,
-    /// Σ‖x_i‖: a gradient far below this is rounding.
+    /// Σ‖x_i‖: what the gradient's rounding is measured against.
     scale: f64,
 }
 
-/// A gradient at w = 0 below this share of 2C·Σ‖x_i‖ is rounding: the data holds
-/// nothing linear about the classes, and w = 0 is the answer.
-const NO_SIGNAL: f64 = 1e-13;
+/// A gradient is a sum of terms that add up to at most 2C·Σ‖x_i‖; below this
+/// share of it, it is rounding, and no step can make it smaller. When it is that
+/// small already at w = 0, the data holds nothing linear about the classes, and
+/// w = 0 is the answer.
+const ROUNDING: f64 = 64.0 * f64::EPSILON;
 
 impl<'a> SvmProblem<'a> {
     /// Prepares sentence vectors.
@@ -132,16 +134,14 @@ impl<'a> SvmProblem<'a> {
         let mut reached = f64::INFINITY;
         for step in 0..options.max_steps {
             let gradient = self.gradient(&w, &margin, signs, &active, c2, basis);
+            let length = norm(&gradient);
             if step == 0 {
-                start = norm(&gradient);
-                if start <= NO_SIGNAL * c2 * self.scale {
-                    return Ok(w);
-                }
+                start = length;
             }
-            reached = norm(&gradient) / start;
-            if reached <= options.tolerance {
+            if length <= f64::max(options.tolerance * start, ROUNDING * c2 * self.scale) {
                 return Ok(w);
             }
+            reached = length / start;
             hessian.follow(self.x, &active);
             let direction = hessian.newton_direction(&gradient, basis, c2)?;
             let slope: Vec<f64> = self.rows_dot(&direction);
