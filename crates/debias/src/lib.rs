@@ -1,1 +1,46 @@
-//! Placeholder while the workspace is laid out.
+//! Debiasers: each fits an [`Edit`] of hidden states, one file per method.
+//!
+//! A method learns from [`FitData`] (sentence vectors, classes, counterfactual
+//! sets) and gives an [`Edit`]. The edit is frozen and low-rank, and does not
+//! know which method made it; it applies to states of the same dimension
+//! anywhere, raw or latent. This crate opens no file and knows no tensor
+//! library: fitting is host work in `f64`.
+//!
+//! ```
+//! use interlingua_debias::{FitData, FitOptions, Matrix, by_name};
+//!
+//! // Two counterfactual pairs that differ along the first axis only.
+//! let data = FitData {
+//!     x: Matrix::from_f32(4, 3, &[1., 2., 0., -1., 2., 0., 1., 0., 3., -1., 0., 3.])?,
+//!     label: vec![0, 1, 0, 1],
+//!     tuple: vec![Some(0), Some(0), Some(1), Some(1)],
+//!     classes: vec!["male".into(), "female".into()],
+//!     neutral: None,
+//! };
+//! let fitted = by_name("sentdebias")?.fit(&data, &FitOptions::with_rank(1))?;
+//! let mut state = [5.0_f32, 6.0, 7.0];
+//! fitted.edit.apply_rows(&mut state)?;
+//! assert!(state[0].abs() < 1e-6 && (state[1] - 6.0).abs() < 1e-6);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Adding a method
+//! One file in `methods/` and one line in [`registry`].
+
+mod bytes;
+mod data;
+mod debiaser;
+mod edit;
+mod error;
+mod linalg;
+mod matrix;
+pub mod methods;
+mod options;
+pub mod svm;
+
+pub use data::FitData;
+pub use debiaser::{Debiaser, Fitted, Needs, by_name, registry};
+pub use edit::{Clamp, Edit, Erase, Shift};
+pub use error::{EditError, FitError, UnknownMethod};
+pub use matrix::Matrix;
+pub use options::{FitOptions, Param, ParamSpec};

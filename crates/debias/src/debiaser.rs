@@ -1,0 +1,83 @@
+//! What every debiasing method offers, and the list of all of them.
+
+use crate::methods;
+use crate::options::ParamSpec;
+use crate::{Edit, FitData, FitError, FitOptions, UnknownMethod};
+
+/// A method that fits an [`Edit`] on sentence vectors.
+///
+/// The metadata is the only source of help texts, documentation tables and
+/// report headings.
+pub trait Debiaser: Sync {
+    /// Name in specs and result rows: lower case, digits and hyphens.
+    fn name(&self) -> &'static str;
+    /// Name in headings.
+    fn title(&self) -> &'static str;
+    /// Where the method was published.
+    fn citation(&self) -> &'static str;
+    /// What it does, in one sentence.
+    fn summary(&self) -> &'static str;
+    /// Page of the documentation, relative to the root of the book.
+    fn docs(&self) -> &'static str;
+    /// What the data must hold.
+    fn needs(&self) -> Needs;
+    /// Parameters besides rank and seed.
+    fn params(&self) -> &'static [ParamSpec] {
+        &[]
+    }
+    /// Fits the edit.
+    ///
+    /// # Shapes
+    /// Sentence vectors n×d give an edit of dimension d.
+    ///
+    /// # Errors
+    /// Data that cannot be fitted and options that cannot be meant, each with
+    /// the facts that help to mend it.
+    fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError>;
+}
+
+/// What a method needs of its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Needs {
+    /// Whether it learns from counterfactual sets.
+    pub tuples: bool,
+    /// How many classes must have examples; 0 where classes are not read.
+    pub classes: usize,
+    /// Whether the seed changes its result.
+    pub seed: bool,
+}
+
+/// What a fit gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fitted {
+    /// The edit.
+    pub edit: Edit,
+    /// Diagnostics of the fit, by name, e.g. `explained_variance_1`.
+    pub notes: Vec<(String, f64)>,
+}
+
+/// All methods, in the order in which they are listed.
+pub fn registry() -> &'static [&'static dyn Debiaser] {
+    static ALL: &[&dyn Debiaser] = &[
+        &methods::none::NoEdit,
+        &methods::random::RandomSubspace,
+        &methods::sentdebias::SentDebias,
+        &methods::inlp::Inlp,
+    ];
+    ALL
+}
+
+/// The method of a name.
+///
+/// # Errors
+/// [`UnknownMethod`] with the names that exist.
+pub fn by_name(name: &str) -> Result<&'static dyn Debiaser, UnknownMethod> {
+    registry()
+        .iter()
+        .copied()
+        .find(|method| method.name() == name)
+        .ok_or_else(|| UnknownMethod {
+            name: name.to_owned(),
+            known: registry().iter().map(|method| method.name()).collect(),
+        })
+}

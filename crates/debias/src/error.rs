@@ -1,0 +1,239 @@
+//! What can go wrong, with the facts that help to mend it.
+
+/// Why a debiaser could not be fitted.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FitError {
+    /// A buffer does not have the shape it was declared with.
+    #[error("a matrix of {rows}×{cols} needs {rows}·{cols} values, but {len} were given")]
+    Shape {
+        /// Declared rows.
+        rows: usize,
+        /// Declared columns.
+        cols: usize,
+        /// Values given.
+        len: usize,
+    },
+    /// Two parts of the data that belong together differ in length.
+    #[error("{what}: expected {expected}, found {found}")]
+    Length {
+        /// Which part.
+        what: &'static str,
+        /// Length it should have.
+        expected: usize,
+        /// Length it has.
+        found: usize,
+    },
+    /// A row names a class that does not exist.
+    #[error("row {row} has class {label}, but there are only {} classes: {}", classes.len(), classes.join(", "))]
+    UnknownClass {
+        /// Row of the data.
+        row: usize,
+        /// The class index it names.
+        label: usize,
+        /// The classes that exist.
+        classes: Vec<String>,
+    },
+    /// A sentence vector holds NaN or an infinity.
+    #[error("row {row} holds {value} at dimension {column}; every state must be finite")]
+    NotFinite {
+        /// Row of the data.
+        row: usize,
+        /// Dimension of the vector.
+        column: usize,
+        /// The value found.
+        value: f64,
+    },
+    /// The data has no rows, or vectors of no dimension.
+    #[error("no data to fit on: {rows} rows of dimension {dim}")]
+    Empty {
+        /// Rows given.
+        rows: usize,
+        /// Dimension given.
+        dim: usize,
+    },
+    /// The method compares classes, and the data has too few of them.
+    #[error(
+        "{method} needs examples of at least {needed} classes, but the data has {} ({})",
+        present.len(),
+        present.join(", ")
+    )]
+    TooFewClasses {
+        /// The method.
+        method: &'static str,
+        /// Classes it needs.
+        needed: usize,
+        /// Classes that have at least one row.
+        present: Vec<String>,
+    },
+    /// There are fewer independent examples than directions asked for.
+    #[error(
+        "{method} cannot find {rank} directions in {examples} examples; ask for rank ≤ {examples} or give more data"
+    )]
+    TooFewExamples {
+        /// The method.
+        method: &'static str,
+        /// Directions asked for.
+        rank: usize,
+        /// Examples (or independent differences) in the data.
+        examples: usize,
+    },
+    /// The rank asked for is impossible in this space or for this method.
+    #[error("{method}: rank {rank} is outside 1..={max}")]
+    RankOutOfRange {
+        /// The method.
+        method: &'static str,
+        /// Rank asked for.
+        rank: usize,
+        /// Largest rank that can be.
+        max: usize,
+    },
+    /// The data varies along fewer directions than were asked for.
+    #[error("{method} found only {found} directions with any variance, {rank} were asked for")]
+    Degenerate {
+        /// The method.
+        method: &'static str,
+        /// Directions asked for.
+        rank: usize,
+        /// Directions the data has.
+        found: usize,
+    },
+    /// A vector of length zero cannot be L2-normalised.
+    #[error("row {row} is the zero vector, which {method} cannot L2-normalise; drop the sentence")]
+    ZeroVector {
+        /// The method.
+        method: &'static str,
+        /// Row of the data.
+        row: usize,
+    },
+    /// The method learns from counterfactual sets, and the data has none.
+    #[error("{method} learns from counterfactual sets, but no row of the data belongs to one")]
+    NoTuples {
+        /// The method.
+        method: &'static str,
+    },
+    /// A counterfactual set has lost its other members.
+    #[error(
+        "counterfactual set {tuple} has row {row} as its only member; a set needs at least two"
+    )]
+    LonelyTuple {
+        /// The set.
+        tuple: usize,
+        /// Its only row.
+        row: usize,
+    },
+    /// A parameter the method does not have.
+    #[error("{method} has no parameter `{name}`; it has: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })]
+    UnknownParam {
+        /// The method.
+        method: &'static str,
+        /// The parameter that was typed.
+        name: String,
+        /// Those that exist.
+        known: Vec<&'static str>,
+    },
+    /// A parameter with a value the method cannot use.
+    #[error("{method}: parameter `{name}` = {value}, expected {expected}")]
+    BadParam {
+        /// The method.
+        method: &'static str,
+        /// The parameter.
+        name: &'static str,
+        /// The value that was typed.
+        value: String,
+        /// What would work.
+        expected: &'static str,
+    },
+    /// An iterative solver stopped before its tolerance.
+    #[error(
+        "{what} did not converge in {iterations} iterations: gradient {gradient:e}, wanted {tolerance:e}"
+    )]
+    NoConvergence {
+        /// What was solved, e.g. "inlp round 3, class female".
+        what: String,
+        /// Iterations done.
+        iterations: usize,
+        /// Norm of the gradient reached, relative to the start.
+        gradient: f64,
+        /// Norm that was wanted.
+        tolerance: f64,
+    },
+    /// A matrix decomposition failed.
+    #[error("{what} failed: {reason}")]
+    Decomposition {
+        /// Which decomposition, of what.
+        what: &'static str,
+        /// What the solver said.
+        reason: String,
+    },
+}
+
+/// Why an edit could not be made, combined, read or applied.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EditError {
+    /// A part of the edit, or the states it is applied to, has the wrong size.
+    #[error("{what}: expected {expected}, found {found}")]
+    Shape {
+        /// Which part.
+        what: &'static str,
+        /// Size it should have.
+        expected: usize,
+        /// Size it has.
+        found: usize,
+    },
+    /// The states are not whole rows of the edit's dimension.
+    #[error("{len} values are not whole rows of dimension {dim}")]
+    PartialRow {
+        /// Values given.
+        len: usize,
+        /// Dimension of the edit.
+        dim: usize,
+    },
+    /// Two edits of different kinds, which one edit cannot express.
+    #[error("a {first} and a {second} edit do not compose into one; list both in the intervention")]
+    NotComposable {
+        /// Kind of the edit that acts first.
+        first: &'static str,
+        /// Kind of the edit that acts second.
+        second: &'static str,
+    },
+    /// A number of the edit is NaN or infinite.
+    #[error("{what} holds {value}; every number of an edit must be finite")]
+    NotFinite {
+        /// Which part.
+        what: &'static str,
+        /// The value found.
+        value: f64,
+    },
+    /// A clamp names a unit that does not exist.
+    #[error("unit {unit} is outside the edit's dimension {dim}")]
+    UnitOutOfRange {
+        /// The unit.
+        unit: usize,
+        /// Dimension of the edit.
+        dim: usize,
+    },
+    /// The bytes are not a safetensors file.
+    #[error("not a readable safetensors file: {reason}")]
+    NotSafetensors {
+        /// What the parser said.
+        reason: String,
+    },
+    /// A safetensors file, but not one that holds an edit.
+    #[error("a safetensors file, but not an edit of this program: {reason}")]
+    NotAnEdit {
+        /// What is missing or unexpected.
+        reason: String,
+    },
+}
+
+/// A method name that the registry does not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown debiasing method `{name}`; known methods: {}", known.join(", "))]
+pub struct UnknownMethod {
+    /// The name that was asked for.
+    pub name: String,
+    /// The names that exist.
+    pub known: Vec<&'static str>,
+}

@@ -1,0 +1,192 @@
+//! A dense row-major matrix of `f64` on the host.
+
+use faer::{MatMut, MatRef};
+
+use crate::FitError;
+
+/// A dense row-major matrix: row `i` is `data[i * cols..(i + 1) * cols]`.
+///
+/// Fitting happens once, on the host and in `f64`; that is all this type is
+/// for. The decompositions themselves are faer's.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Matrix {
+    rows: usize,
+    cols: usize,
+    data: Vec<f64>,
+}
+
+impl Matrix {
+    /// Wraps `data` as a matrix of `rows` rows and `cols` columns.
+    ///
+    /// # Errors
+    /// [`FitError::Shape`] when `data` has another length than `rows · cols`.
+    pub fn new(rows: usize, cols: usize, data: Vec<f64>) -> Result<Self, FitError> {
+        match rows.checked_mul(cols) {
+            Some(expected) if expected == data.len() => Ok(Self { rows, cols, data }),
+            _ => Err(FitError::Shape {
+                rows,
+                cols,
+                len: data.len(),
+            }),
+        }
+    }
+
+    /// The same from single-precision values, as hidden states are stored.
+    ///
+    /// # Errors
+    /// [`FitError::Shape`] when `data` has another length than `rows · cols`.
+    pub fn from_f32(rows: usize, cols: usize, data: &[f32]) -> Result<Self, FitError> {
+        Self::new(rows, cols, data.iter().map(|&v| f64::from(v)).collect())
+    }
+
+    /// A matrix of zeros.
+    pub fn zeros(rows: usize, cols: usize) -> Self {
+        Self {
+            rows,
+            cols,
+            data: vec![0.0; rows * cols],
+        }
+    }
+
+    /// The identity of size `d`.
+    pub fn identity(d: usize) -> Self {
+        Self::from_fn(d, d, |i, j| f64::from(u8::from(i == j)))
+    }
+
+    /// A matrix whose entry at `(i, j)` is `f(i, j)`.
+    pub fn from_fn(rows: usize, cols: usize, mut f: impl FnMut(usize, usize) -> f64) -> Self {
+        let mut out = Self::zeros(rows, cols);
+        for i in 0..rows {
+            for j in 0..cols {
+                out.data[i * cols + j] = f(i, j);
+            }
+        }
+        out
+    }
+
+    /// Stacks rows of equal length. No rows give a matrix of `0 × cols`.
+    pub(crate) fn from_rows(rows: &[Vec<f64>], cols: usize) -> Self {
+        let mut data = Vec::with_capacity(rows.len() * cols);
+        for row in rows {
+            debug_assert_eq!(row.len(), cols);
+            data.extend_from_slice(row);
+        }
+        Self {
+            rows: rows.len(),
+            cols,
+            data,
+        }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// All values, row after row.
+    pub fn data(&self) -> &[f64] {
+        &self.data
+    }
+
+    /// All values, row after row, mutably.
+    pub fn data_mut(&mut self) -> &mut [f64] {
+        &mut self.data
+    }
+
+    /// Row `i`.
+    pub fn row(&self, i: usize) -> &[f64] {
+        &self.data[i * self.cols..(i + 1) * self.cols]
+    }
+
+    /// Row `i`, mutably.
+    pub fn row_mut(&mut self, i: usize) -> &mut [f64] {
+        &mut self.data[i * self.cols..(i + 1) * self.cols]
+    }
+
+    /// Entry at row `i`, column `j`.
+    pub fn at(&self, i: usize, j: usize) -> f64 {
+        self.row(i)[j]
+    }
+
+    /// The transpose, copied.
+    pub fn transpose(&self) -> Self {
+        Self::from_fn(self.cols, self.rows, |i, j| self.at(j, i))
+    }
+
+    /// The product `self · other`.
+    ///
+    /// # Shapes
+    /// `n×m` times `m×p` gives `n×p`; other shapes are a bug of the caller and panic.
+    pub fn matmul(&self, other: &Self) -> Self {
+        assert_eq!(
+            self.cols, other.rows,
+            "inner dimensions of a product differ"
+        );
+        let mut out = Self::zeros(self.rows, other.cols);
+        faer::linalg::matmul::matmul(
+            out.view_mut(),
+            faer::Accum::Replace,
+            self.view(),
+            other.view(),
+            1.0,
+            faer::Par::Seq,
+        );
+        out
+    }
+
+    /// Subtracts `other` in place.
+    pub(crate) fn subtract(&mut self, other: &Self) {
+        for (a, b) in self.data.iter_mut().zip(&other.data) {
+            *a -= b;
+        }
+    }
+
+    /// Largest absolute difference between two matrices of one shape.
+    pub fn max_abs_difference(&self, other: &Self) -> f64 {
+        assert_eq!((self.rows, self.cols), (other.rows, other.cols));
+        self.data
+            .iter()
+            .zip(&other.data)
+            .fold(0.0, |worst, (a, b)| f64::max(worst, (a - b).abs()))
+    }
+
+    pub(crate) fn view(&self) -> MatRef<'_, f64> {
+        MatRef::from_row_major_slice(&self.data, self.rows, self.cols)
+    }
+
+    pub(crate) fn view_mut(&mut self) -> MatMut<'_, f64> {
+        MatMut::from_row_major_slice_mut(&mut self.data, self.rows, self.cols)
+    }
+}
+
+/// Inner product in `f64`, with independent partial sums so that it vectorises.
+pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    const LANES: usize = 8;
+    let mut lanes = [0.0; LANES];
+    let (heads_a, tail_a) = a.as_chunks::<LANES>();
+    let (heads_b, tail_b) = b.as_chunks::<LANES>();
+    for (x, y) in heads_a.iter().zip(heads_b) {
+        for lane in 0..LANES {
+            lanes[lane] += x[lane] * y[lane];
+        }
+    }
+    let tail: f64 = tail_a.iter().zip(tail_b).map(|(x, y)| x * y).sum();
+    lanes.iter().sum::<f64>() + tail
+}
+
+/// `y += a · x`.
+pub(crate) fn axpy(a: f64, x: &[f64], y: &mut [f64]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y += a * x;
+    }
+}
+
+/// Euclidean length.
+pub(crate) fn norm(x: &[f64]) -> f64 {
+    dot(x, x).sqrt()
+}

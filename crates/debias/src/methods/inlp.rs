@@ -1,0 +1,203 @@
+//! INLP: iterative nullspace projection.
+//!
+//! # Source
+//! Ravfogel et al., "Null It Out: Guarding Protected Attributes by Iterative
+//! Nullspace Projection", ACL 2020 (arXiv 2004.07667), with the classifiers of
+//! Meade et al. 2022 (arXiv 2110.08527): linear SVM without intercept, squared
+//! hinge loss, C = 1, one against the rest.
+//!
+//! Formula, per round: W = SVM weights on X·P; B = orthonormal basis of all rows
+//! of W so far; P = I − B·Bᵀ; the next round sees X·P, with X the original
+//! data. In the end x ↦ P·x. Three classes give three rows a round, two give one.
+//!
+//! # Shapes
+//! X n×d, W m×d, B d×k.
+
+use super::fitted_projection;
+use crate::linalg::{extend_basis, mirror_lower, symmetric_eigen};
+use crate::matrix::{axpy, norm};
+use crate::options::{ParamSpec, Params, rank_within};
+use crate::svm::{SvmOptions, SvmProblem};
+use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Matrix, Needs};
+
+/// INLP. Without `rank` it runs `rounds` rounds; with `rank` and no `rounds` it
+/// runs until the basis has that rank; with both, until the first of the two.
+///
+/// When the last round would overshoot the rank, only the leading right
+/// singular vectors of its W are taken, so that methods can be compared at equal
+/// rank. Notes: `majority` (share of the largest class), `accuracy_round_i` (on
+/// the training data, before the round's projection), `rounds`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Inlp;
+
+/// Rounds for a model of GPT-2 size in Meade et al.; 80 for BERT.
+const DEFAULT_ROUNDS: usize = 10;
+
+/// A row of W that adds less than this share of its length to the basis lies in
+/// it already.
+const ROW_TOLERANCE: f64 = 1e-9;
+
+impl Debiaser for Inlp {
+    fn name(&self) -> &'static str {
+        "inlp"
+    }
+
+    fn title(&self) -> &'static str {
+        "INLP"
+    }
+
+    fn citation(&self) -> &'static str {
+        "Ravfogel et al. 2020, arXiv 2004.07667; Meade et al. 2022, arXiv 2110.08527"
+    }
+
+    fn summary(&self) -> &'static str {
+        "Trains linear classifiers of the groups, removes what they use, and repeats."
+    }
+
+    fn docs(&self) -> &'static str {
+        "methods/inlp.md"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs {
+            classes: 2,
+            ..Needs::default()
+        }
+    }
+
+    fn params(&self) -> &'static [ParamSpec] {
+        &[
+            ParamSpec {
+                name: "rounds",
+                default: "10, or as many as `rank` takes",
+                help: "classifiers (or sets of one-vs-rest classifiers) to train",
+            },
+            ParamSpec {
+                name: "c",
+                default: "1",
+                help: "weight of the hinge loss against the L2 penalty",
+            },
+            ParamSpec {
+                name: "tolerance",
+                default: "1e-10",
+                help: "gradient of each classifier, relative to its start, to stop at",
+            },
+        ]
+    }
+
+    fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
+        let params = Params::new(self.name(), self.params(), options)?;
+        let svm = SvmOptions {
+            c: params.positive("c")?.unwrap_or(1.0),
+            tolerance: params
+                .positive("tolerance")?
+                .unwrap_or(SvmOptions::default().tolerance),
+            ..SvmOptions::default()
+        };
+        let rounds = params.count("rounds")?;
+        data.check()?;
+        let present = data.require_classes(self.name(), 2)?;
+        let (n, d) = (data.x.rows(), data.dim());
+        let max_rank = rank_within(self.name(), options, d, d)?;
+        if options.rank.is_some() && n < max_rank {
+            return Err(FitError::TooFewExamples {
+                method: self.name(),
+                rank: max_rank,
+                examples: n,
+            });
+        }
+        let max_rounds = match (rounds, options.rank) {
+            (Some(rounds), _) => rounds,
+            (None, Some(_)) => usize::MAX,
+            (None, None) => DEFAULT_ROUNDS,
+        };
+
+        let problem = SvmProblem::new(&data.x);
+        let mut basis: Vec<Vec<f64>> = Vec::new();
+        let mut notes = vec![("majority".to_owned(), majority(data, &present))];
+        let mut round = 0;
+        while round < max_rounds && basis.len() < max_rank {
+            round += 1;
+            let name = |class: usize| format!("inlp round {round}, class {}", data.classes[class]);
+            let w = problem.one_vs_rest(&data.label, &present, &basis, &svm, &name)?;
+            let accuracy = accuracy(&problem, &w, &data.label, &present);
+            notes.push((format!("accuracy_round_{round}"), accuracy));
+            let before = basis.len();
+            extend_by_row_space(&mut basis, &w, max_rank)?;
+            if basis.len() == before {
+                // Nothing linear is left: every further round would find w = 0.
+                break;
+            }
+        }
+        if options.rank.is_some() && rounds.is_none() && basis.len() < max_rank {
+            return Err(FitError::Degenerate {
+                method: self.name(),
+                rank: max_rank,
+                found: basis.len(),
+            });
+        }
+        notes.push(("rounds".to_owned(), round as f64));
+        fitted_projection(&Matrix::from_rows(&basis, d), notes)
+    }
+}
+
+/// Share of the largest class.
+fn majority(data: &FitData, present: &[usize]) -> f64 {
+    let count = |class: usize| data.label.iter().filter(|&&l| l == class).count();
+    let largest = present.iter().map(|&class| count(class)).max().unwrap_or(0);
+    largest as f64 / data.label.len() as f64
+}
+
+/// Share of rows whose class the weights name: the sign with two classes, the
+/// largest score with more.
+fn accuracy(problem: &SvmProblem<'_>, w: &Matrix, label: &[usize], present: &[usize]) -> f64 {
+    let scores: Vec<Vec<f64>> = (0..w.rows()).map(|r| problem.rows_dot(w.row(r))).collect();
+    let predicted = |i: usize| {
+        if present.len() == 2 {
+            present[usize::from(scores[0][i] > 0.0)]
+        } else {
+            let mut best = 0;
+            for r in 1..scores.len() {
+                if scores[r][i] > scores[best][i] {
+                    best = r;
+                }
+            }
+            present[best]
+        }
+    };
+    let hits = (0..label.len())
+        .filter(|&i| predicted(i) == label[i])
+        .count();
+    hits as f64 / label.len() as f64
+}
+
+/// Adds an orthonormal basis of the rows of `w`, leading singular directions
+/// first, up to `max_rank` directions in all.
+fn extend_by_row_space(
+    basis: &mut Vec<Vec<f64>>,
+    w: &Matrix,
+    max_rank: usize,
+) -> Result<(), FitError> {
+    let length = norm(w.data());
+    // Every classifier found nothing linear to use.
+    if length == 0.0 {
+        return Ok(());
+    }
+    let (m, d) = (w.rows(), w.cols());
+    let mut gram = w.matmul(&w.transpose());
+    mirror_lower(&mut gram);
+    let (_, left) = symmetric_eigen(&gram, "eigendecomposition of WWᵀ")?;
+    for i in 0..m {
+        if basis.len() == max_rank {
+            break;
+        }
+        let mut direction = vec![0.0; d];
+        for r in 0..m {
+            axpy(left.at(i, r), w.row(r), &mut direction);
+        }
+        if norm(&direction) > ROW_TOLERANCE * length {
+            extend_basis(basis, &direction, ROW_TOLERANCE);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,430 @@
+//! Bootstrap intervals over items, optionally over clusters of items.
+//!
+//! # Source
+//! Efron & Tibshirani, "An Introduction to the Bootstrap", 1993: percentile
+//! intervals (chapter 13), BCa intervals (chapter 14), with the acceleration
+//! from the jackknife.
+//!
+//! Every statistic here is a function of column sums over items: a mean is
+//! Σv/Σ1, a ratio Σa/Σb, a slope a function of Σx, Σy, Σxy, Σx². A resample is
+//! then a sum over drawn items, a jackknife value the total minus one item, and
+//! clusters (all pairs of one attribute, all sentences of one talk) are items
+//! whose columns were summed first.
+
+use std::collections::BTreeMap;
+
+use rand::{RngCore, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{MetricError, finite, length};
+use crate::normal;
+
+/// A number with its interval.
+///
+/// The interval is absent where none can be made: with fewer than two items (or
+/// clusters) there is no spread to learn from, and when the statistic is
+/// undefined on more than 5 % of the resamples (a line through three points) the
+/// rest would not be a fair sample. When all items are equal it is
+/// the single point `value`, which says that the sample shows no spread, not
+/// that the population has none.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// The statistic on the whole sample.
+    pub value: f64,
+    /// Lower end of the interval.
+    pub ci_low: Option<f64>,
+    /// Upper end of the interval.
+    pub ci_high: Option<f64>,
+    /// Number of items.
+    pub n: usize,
+}
+
+impl Estimate {
+    /// A number without an interval.
+    pub fn point(value: f64, n: usize) -> Self {
+        Self {
+            value,
+            ci_low: None,
+            ci_high: None,
+            n,
+        }
+    }
+
+    /// Whether the interval holds `x`; false without an interval.
+    pub fn contains(&self, x: f64) -> bool {
+        matches!((self.ci_low, self.ci_high), (Some(low), Some(high)) if low <= x && x <= high)
+    }
+
+    /// The estimate in another unit: value and both ends times a positive factor.
+    #[must_use]
+    pub fn scaled(self, factor: f64) -> Self {
+        debug_assert!(factor > 0.0, "a negative factor would exchange the ends");
+        self.map(|v| v * factor)
+    }
+
+    /// The estimate after an increasing function of it.
+    #[must_use]
+    pub(crate) fn map(self, f: impl Fn(f64) -> f64) -> Self {
+        Self {
+            value: f(self.value),
+            ci_low: self.ci_low.map(&f),
+            ci_high: self.ci_high.map(&f),
+            n: self.n,
+        }
+    }
+}
+
+/// How the ends of an interval come from the resampled values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Interval {
+    /// Quantiles of the resampled values.
+    #[default]
+    Percentile,
+    /// Quantiles corrected for bias and skew.
+    Bca,
+}
+
+/// Settings of a bootstrap.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bootstrap {
+    /// Number of resamples.
+    pub resamples: usize,
+    /// Coverage of the interval.
+    pub level: f64,
+    /// Seed of the resampling.
+    pub seed: u64,
+    /// Kind of interval.
+    pub interval: Interval,
+}
+
+impl Default for Bootstrap {
+    fn default() -> Self {
+        Self {
+            resamples: 2000,
+            level: 0.95,
+            seed: 0,
+            interval: Interval::Percentile,
+        }
+    }
+}
+
+impl Bootstrap {
+    /// The defaults with another seed.
+    pub fn seeded(seed: u64) -> Self {
+        Self {
+            seed,
+            ..Self::default()
+        }
+    }
+
+    fn check(&self) -> Result<(), MetricError> {
+        if self.resamples == 0 {
+            return Err(MetricError::BadSetting {
+                name: "resamples",
+                value: "0".to_owned(),
+                expected: "at least 1",
+            });
+        }
+        if self.level > 0.0 && self.level < 1.0 {
+            Ok(())
+        } else {
+            Err(MetricError::BadSetting {
+                name: "level",
+                value: self.level.to_string(),
+                expected: "a number between 0 and 1, such as 0.95",
+            })
+        }
+    }
+}
+
+/// Mean of the values, with its interval over items.
+///
+/// # Errors
+/// No values, a value that is not finite, or impossible settings.
+pub fn mean(values: &[f64], options: &Bootstrap) -> Result<Estimate, MetricError> {
+    finite("mean", values)?;
+    let items: Vec<[f64; 2]> = values.iter().map(|&v| [v, 1.0]).collect();
+    of_sums("mean", &items, ratio_of_sums, options)
+}
+
+/// Mean of the values, resampling whole clusters of them.
+///
+/// # Shapes
+/// One cluster number per value. The estimate's `n` counts values, not clusters.
+///
+/// # Errors
+/// As for [`mean`], and lists of unequal length.
+pub fn clustered_mean(
+    values: &[f64],
+    clusters: &[usize],
+    options: &Bootstrap,
+) -> Result<Estimate, MetricError> {
+    finite("mean", values)?;
+    length("one cluster per value", values.len(), clusters.len())?;
+    let items: Vec<[f64; 2]> = values.iter().map(|&v| [v, 1.0]).collect();
+    let estimate = of_sums(
+        "mean",
+        &by_cluster(&items, clusters),
+        ratio_of_sums,
+        options,
+    )?;
+    Ok(Estimate {
+        n: values.len(),
+        ..estimate
+    })
+}
+
+/// Σ numerator / Σ denominator, with its interval over items.
+///
+/// # Shapes
+/// One denominator per numerator.
+///
+/// # Errors
+/// As for [`mean`], lists of unequal length, or denominators that sum to zero.
+pub fn ratio(
+    numerators: &[f64],
+    denominators: &[f64],
+    options: &Bootstrap,
+) -> Result<Estimate, MetricError> {
+    finite("numerators", numerators)?;
+    finite("denominators", denominators)?;
+    length(
+        "one denominator per numerator",
+        numerators.len(),
+        denominators.len(),
+    )?;
+    let items: Vec<[f64; 2]> = numerators
+        .iter()
+        .zip(denominators)
+        .map(|(&a, &b)| [a, b])
+        .collect();
+    of_sums("ratio", &items, ratio_of_sums, options)
+}
+
+fn ratio_of_sums(sums: &[f64; 2]) -> f64 {
+    sums[0] / sums[1]
+}
+
+/// Sums the columns of the items of each cluster, clusters in ascending order.
+pub(crate) fn by_cluster<const C: usize>(items: &[[f64; C]], clusters: &[usize]) -> Vec<[f64; C]> {
+    let mut sums: BTreeMap<usize, [f64; C]> = BTreeMap::new();
+    for (item, &cluster) in items.iter().zip(clusters) {
+        let sum = sums.entry(cluster).or_insert([0.0; C]);
+        for c in 0..C {
+            sum[c] += item[c];
+        }
+    }
+    sums.into_values().collect()
+}
+
+/// Resamples one stream of random numbers serves: enough that starting a stream
+/// costs nothing, few enough that all cores have work.
+const PER_STREAM: usize = 50;
+
+/// Share of resamples on which the statistic may be undefined (a slope through
+/// copies of one point, a ratio with denominators all zero) before there is no
+/// interval.
+const MAX_UNDEFINED: f64 = 0.05;
+
+/// Any function of column sums, with its interval over items.
+///
+/// # Errors
+/// No items, impossible settings, or a statistic that is not finite on the
+/// sample. Resamples on which it is not finite are left out; with more than 5 %
+/// of them the interval is absent.
+pub fn of_sums<const C: usize>(
+    what: &'static str,
+    items: &[[f64; C]],
+    statistic: impl Fn(&[f64; C]) -> f64 + Sync,
+    options: &Bootstrap,
+) -> Result<Estimate, MetricError> {
+    options.check()?;
+    let n = items.len();
+    if n == 0 {
+        return Err(MetricError::Empty { what });
+    }
+    let total = sum(items.iter());
+    let value = statistic(&total);
+    if !value.is_finite() {
+        return Err(MetricError::Undefined { what });
+    }
+    if n < 2 {
+        return Ok(Estimate::point(value, n));
+    }
+    if items.iter().all(|item| item == &items[0]) {
+        return Ok(Estimate {
+            value,
+            ci_low: Some(value),
+            ci_high: Some(value),
+            n,
+        });
+    }
+
+    let mut resampled = resample(items, &statistic, options);
+    let drawn = resampled.len();
+    resampled.retain(|v| v.is_finite());
+    let undefined = drawn - resampled.len();
+    if resampled.is_empty() || undefined as f64 > MAX_UNDEFINED * drawn as f64 {
+        return Ok(Estimate::point(value, n));
+    }
+    resampled.sort_unstable_by(f64::total_cmp);
+
+    let tail = (1.0 - options.level) / 2.0;
+    let (low, high) = match options.interval {
+        Interval::Percentile => (tail, 1.0 - tail),
+        Interval::Bca => {
+            let jackknife: Vec<f64> = items
+                .iter()
+                .map(|item| statistic(&std::array::from_fn(|c| total[c] - item[c])))
+                .collect();
+            bca_levels(value, &resampled, &jackknife, tail)
+        }
+    };
+    Ok(Estimate {
+        value,
+        ci_low: Some(sorted_quantile(&resampled, low)),
+        ci_high: Some(sorted_quantile(&resampled, high)),
+        n,
+    })
+}
+
+fn sum<'a, const C: usize>(items: impl Iterator<Item = &'a [f64; C]>) -> [f64; C] {
+    items.fold([0.0; C], |mut sum, item| {
+        for c in 0..C {
+            sum[c] += item[c];
+        }
+        sum
+    })
+}
+
+/// The statistic of every resample. Each block of resamples draws from its own
+/// ChaCha stream, so that the number of threads changes nothing.
+fn resample<const C: usize>(
+    items: &[[f64; C]],
+    statistic: &(impl Fn(&[f64; C]) -> f64 + Sync),
+    options: &Bootstrap,
+) -> Vec<f64> {
+    let n = items.len();
+    let mut out = vec![0.0; options.resamples];
+    out.par_chunks_mut(PER_STREAM)
+        .enumerate()
+        .for_each(|(stream, values)| {
+            let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
+            rng.set_stream(stream as u64);
+            for value in values {
+                let drawn = (0..n).map(|_| &items[draw(&mut rng, n)]);
+                *value = statistic(&sum(drawn));
+            }
+        });
+    out
+}
+
+/// An index below n: the high half of a 64-bit product. Its probabilities differ
+/// from 1/n by less than n·2⁻³² of it.
+fn draw(rng: &mut ChaCha8Rng, n: usize) -> usize {
+    ((u64::from(rng.next_u32()) * n as u64) >> 32) as usize
+}
+
+/// The levels at which BCa reads the sorted resamples.
+///
+/// z0 is the median bias (ties count half, which matters for shares), the
+/// acceleration a = Σ(m−θᵢ)³ / (6·(Σ(m−θᵢ)²)^{3/2}) comes from the jackknife.
+/// Where the resamples lie all on one side of the value, or a jackknife value is
+/// undefined, no correction can be computed and the ends go to the extreme
+/// resample on that side or stay uncorrected respectively.
+fn bca_levels(value: f64, resampled: &[f64], jackknife: &[f64], tail: f64) -> (f64, f64) {
+    let below = resampled.iter().filter(|&&v| v < value).count() as f64;
+    let equal = resampled.iter().filter(|&&v| v == value).count() as f64;
+    let z0 = normal::quantile((below + 0.5 * equal) / resampled.len() as f64);
+    let m = jackknife.iter().sum::<f64>() / jackknife.len() as f64;
+    let (mut squares, mut cubes) = (0.0, 0.0);
+    for v in jackknife {
+        squares += (m - v).powi(2);
+        cubes += (m - v).powi(3);
+    }
+    let a = if squares > 0.0 && squares.is_finite() {
+        cubes / (6.0 * squares.powf(1.5))
+    } else {
+        0.0
+    };
+    let level = |p: f64| {
+        let z = z0 + normal::quantile(p);
+        normal::cdf(z0 + z / (1.0 - a * z))
+    };
+    if z0.is_finite() {
+        (level(tail), level(1.0 - tail))
+    } else if z0 > 0.0 {
+        (1.0, 1.0)
+    } else {
+        (0.0, 0.0)
+    }
+}
+
+/// Quantile with linear interpolation between the two nearest order statistics.
+fn sorted_quantile(sorted: &[f64], p: f64) -> f64 {
+    let at = p.clamp(0.0, 1.0) * (sorted.len() - 1) as f64;
+    let (low, high) = (at.floor() as usize, at.ceil() as usize);
+    sorted[low] + (at - low as f64) * (sorted[high] - sorted[low])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_interpolate() {
+        let sorted = [1.0, 2.0, 3.0, 4.0];
+        for (p, expect) in [(0.0, 1.0), (1.0, 4.0), (0.5, 2.5), (0.1, 1.3), (2.0, 4.0)] {
+            assert!((sorted_quantile(&sorted, p) - expect).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn degenerate_samples() {
+        let options = Bootstrap::default();
+        assert_eq!(mean(&[3.0], &options).unwrap(), Estimate::point(3.0, 1));
+        let equal = mean(&[2.0; 5], &options).unwrap();
+        assert_eq!((equal.ci_low, equal.ci_high), (Some(2.0), Some(2.0)));
+        assert!(matches!(
+            mean(&[], &options),
+            Err(MetricError::Empty { .. })
+        ));
+        assert!(matches!(
+            mean(&[0.0, f64::NAN], &options),
+            Err(MetricError::NotFinite { index: 1, .. })
+        ));
+        assert!(matches!(
+            ratio(&[1.0, 2.0], &[0.0, 0.0], &options),
+            Err(MetricError::Undefined { .. })
+        ));
+        let bad = Bootstrap {
+            level: 1.0,
+            ..options
+        };
+        assert!(matches!(
+            mean(&[1.0], &bad),
+            Err(MetricError::BadSetting { .. })
+        ));
+    }
+
+    #[test]
+    fn clusters_widen_the_interval() {
+        // Ten copies of each of ten values: as 100 items the interval is narrow,
+        // as ten clusters it is that of ten items.
+        let values: Vec<f64> = (0..100).map(|i| (i / 10) as f64).collect();
+        let clusters: Vec<usize> = (0..100).map(|i| i / 10).collect();
+        let distinct: Vec<f64> = (0..10).map(f64::from).collect();
+        let options = Bootstrap::default();
+        let width = |e: Estimate| e.ci_high.unwrap() - e.ci_low.unwrap();
+        let items = mean(&values, &options).unwrap();
+        let clustered = clustered_mean(&values, &clusters, &options).unwrap();
+        assert_eq!(clustered.n, 100);
+        assert_eq!(clustered.value, items.value);
+        assert!(width(clustered) > 2.5 * width(items));
+        assert!((width(clustered) - width(mean(&distinct, &options).unwrap())).abs() < 1e-12);
+    }
+}
