@@ -1,0 +1,453 @@
+//! What a user writes in `experiments/*.toml`.
+//!
+//! Every field has a default that is printed into `plan.json`; an unknown key
+//! is an error that names it and those that exist.
+
+use std::path::Path;
+
+use interlingua_data::Language;
+use serde::{Deserialize, Serialize};
+
+use crate::ExperimentError;
+
+/// An experiment as typed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Short name; part of the run folder's name.
+    pub name: String,
+    /// Heading of the report.
+    pub title: String,
+    /// What the experiment is about, in a few sentences.
+    #[serde(default)]
+    pub description: String,
+    /// Things a reader of the report must know.
+    #[serde(default)]
+    pub caveats: Vec<String>,
+    /// Seed of everything random.
+    #[serde(default = "one")]
+    pub seed: u64,
+    /// Languages to fit in and to judge in.
+    #[serde(default = "four_languages")]
+    pub languages: Vec<Language>,
+    /// Bias categories.
+    #[serde(default = "three_categories")]
+    pub categories: Vec<String>,
+    /// Where the text comes from.
+    pub data: DataSpec,
+    /// The language model.
+    pub model: ModelSpec,
+    /// Hook point the edits act at.
+    #[serde(default = "final_norm")]
+    pub hook: String,
+    /// The autoencoder.
+    #[serde(default)]
+    pub autoencoder: interlingua_autoencoder::Config,
+    /// Spaces to fit and edit in.
+    #[serde(default = "all_spaces")]
+    pub spaces: Vec<Space>,
+    /// How edited latents return to hidden states; for autoencoder spaces.
+    #[serde(default = "residual_only")]
+    pub reinsert: Vec<Reinsert>,
+    /// Debiasing methods.
+    #[serde(default = "two_methods")]
+    pub methods: Vec<MethodSpec>,
+    /// Fitting.
+    #[serde(default)]
+    pub fit: FitSpec,
+    /// Scoring.
+    #[serde(default)]
+    pub score: ScoreSpec,
+    /// Changes that `--quick` makes; merged over everything above.
+    #[serde(default)]
+    pub quick: Option<toml::Table>,
+    /// Variations of this experiment, run one after the other; each is merged over everything above.
+    #[serde(default)]
+    pub vary: Vec<toml::Table>,
+}
+
+/// Source of parallel text, pairs and attribute words.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum DataSpec {
+    /// The synthetic grammar.
+    Testbed {
+        /// Planted strengths.
+        #[serde(default = "strengths")]
+        strengths: Vec<f64>,
+        /// Parallel rows the autoencoder learns from.
+        #[serde(default = "n3000")]
+        train_rows: usize,
+        /// Parallel rows for early stopping.
+        #[serde(default = "n300")]
+        validation_rows: usize,
+        /// Parallel rows for alignment and perplexity.
+        #[serde(default = "n500")]
+        heldout_rows: usize,
+        /// Minimal pairs per category.
+        #[serde(default = "n240")]
+        pairs: usize,
+        /// Sentences per language to fit debiasers on.
+        #[serde(default = "n6000")]
+        fit_sentences: usize,
+    },
+    /// Files under `--data-dir`.
+    Files {
+        /// Parallel text.
+        parallel: String,
+        /// Bias pairs.
+        pairs: String,
+        /// Attribute words; `{_lang}` becomes nothing for English and `_fr` for French.
+        attributes: String,
+        /// Shortest English sentence that is used, in words.
+        #[serde(default = "n4")]
+        min_words: usize,
+        /// As for the testbed.
+        #[serde(default = "n6000")]
+        train_rows: usize,
+        /// As for the testbed.
+        #[serde(default = "n500")]
+        validation_rows: usize,
+        /// As for the testbed.
+        #[serde(default = "n1000")]
+        heldout_rows: usize,
+        /// What to do with rows that cannot be read.
+        #[serde(default = "skip")]
+        on_bad_row: interlingua_data::OnBadRow,
+    },
+}
+
+/// The language model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum ModelSpec {
+    /// A small Cohere-architecture model, trained in the run on the testbed's text.
+    Train(TrainSpec),
+    /// A checkpoint folder under `--model-dir`.
+    Folder {
+        /// Folder name.
+        path: String,
+    },
+    /// A model of the Hugging Face hub, expected as a folder under `--model-dir`.
+    Hub {
+        /// Repository, `owner/name`.
+        name: String,
+        /// Geometry, so that a plan can be made before anything is fetched.
+        geometry: Geometry,
+    },
+}
+
+/// Size of a model that is not here yet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Geometry {
+    /// Width of the residual stream.
+    pub hidden_size: u64,
+    /// Width of the MLP.
+    pub intermediate_size: u64,
+    /// Blocks.
+    pub layers: u64,
+    /// Query heads.
+    pub heads: u64,
+    /// Key and value heads.
+    pub kv_heads: u64,
+    /// Rows of the embedding.
+    pub vocab_size: u64,
+    /// Bytes per weight at rest.
+    pub bytes_per_weight: u64,
+}
+
+/// Geometry and training of the testbed's language model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainSpec {
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the MLP.
+    pub intermediate_size: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Largest vocabulary of the byte-level BPE.
+    pub vocab_size: usize,
+    /// Factor on the logits.
+    pub logit_scale: f64,
+    /// Sentences of training text, all languages together.
+    pub sentences: usize,
+    /// Sentences per step.
+    pub batch: usize,
+    /// Steps.
+    pub steps: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Steps between checkpoints a killed run can continue from.
+    pub checkpoint_every: usize,
+}
+
+impl Default for TrainSpec {
+    fn default() -> Self {
+        TrainSpec {
+            hidden_size: 128,
+            intermediate_size: 384,
+            layers: 2,
+            heads: 4,
+            kv_heads: 2,
+            vocab_size: 2048,
+            logit_scale: 0.25,
+            sentences: 120_000,
+            batch: 64,
+            steps: 2200,
+            learning_rate: 4e-3,
+            checkpoint_every: 200,
+        }
+    }
+}
+
+/// A space edits are fitted and applied in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Space {
+    /// The hidden states themselves.
+    Raw,
+    /// The autoencoder's latent space.
+    Latent,
+    /// The control: an autoencoder trained without alignment.
+    LatentUnaligned,
+    /// Hidden states minus the mean of their language.
+    Centred,
+    /// Centred states rotated onto the first language by orthogonal Procrustes.
+    Procrustes,
+}
+
+impl Space {
+    /// Name in rows and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Space::Raw => "raw",
+            Space::Latent => "latent",
+            Space::LatentUnaligned => "latent-unaligned",
+            Space::Centred => "centred",
+            Space::Procrustes => "procrustes",
+        }
+    }
+
+    /// Whether an autoencoder leads there.
+    pub fn is_latent(self) -> bool {
+        matches!(self, Space::Latent | Space::LatentUnaligned)
+    }
+}
+
+/// How an edited latent returns to the hidden state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reinsert {
+    /// `h + D(z') − D(z)`: the reconstruction error stays out.
+    Residual,
+    /// `D(z')`.
+    Replace,
+}
+
+impl Reinsert {
+    /// Name in rows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reinsert::Residual => "residual",
+            Reinsert::Replace => "replace",
+        }
+    }
+}
+
+/// One debiasing method and the rank it removes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MethodSpec {
+    /// Name in the registry.
+    pub name: String,
+    /// Directions to remove.
+    pub rank: usize,
+    /// Further parameters of the method.
+    #[serde(default)]
+    pub params: std::collections::BTreeMap<String, interlingua_debias::Param>,
+}
+
+/// Fitting of debiasers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FitSpec {
+    /// Largest number of counterfactual sets per language and category.
+    pub max_tuples: usize,
+    /// Largest number of sentences per class, for methods that learn from classes.
+    pub max_per_class: usize,
+}
+
+impl Default for FitSpec {
+    fn default() -> Self {
+        FitSpec { max_tuples: 2000, max_per_class: 1500 }
+    }
+}
+
+/// Scoring.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScoreSpec {
+    /// Scorers, by name.
+    pub scorers: Vec<String>,
+    /// Bootstrap resamples behind every interval.
+    pub resamples: usize,
+    /// Held-out sentences per language that perplexity is measured on.
+    pub perplexity_sentences: usize,
+    /// Sentences of the 2-D projection.
+    pub projected: usize,
+}
+
+impl Default for ScoreSpec {
+    fn default() -> Self {
+        ScoreSpec {
+            scorers: vec!["lm-eval".into(), "bias-bench-generative".into()],
+            resamples: 2000,
+            perplexity_sentences: 300,
+            projected: 60,
+        }
+    }
+}
+
+impl Spec {
+    /// Reads an experiment; with `quick`, its `[quick]` table is merged in.
+    ///
+    /// Returns one spec, or several where the file has `[[vary]]` tables.
+    ///
+    /// # Errors
+    /// Missing file, TOML errors with line and key.
+    pub fn read(path: &Path, quick: bool) -> Result<Vec<Spec>, ExperimentError> {
+        let text = std::fs::read_to_string(path).map_err(ExperimentError::io(path))?;
+        Spec::parse(&text, path, quick)
+    }
+
+    /// The same from a text; `path` is only for messages.
+    ///
+    /// # Errors
+    /// TOML errors with line and key.
+    pub fn parse(text: &str, path: &Path, quick: bool) -> Result<Vec<Spec>, ExperimentError> {
+        let bad = |problem: String| ExperimentError::Spec { path: path.to_owned(), problem: problem.trim_end().to_owned() };
+        // The text itself is checked first, because only there does an error know its line.
+        let typed: Spec = toml::from_str(text).map_err(|e| bad(e.to_string()))?;
+        let mut table: toml::Table = toml::from_str(text).map_err(|e| bad(e.to_string()))?;
+        table.remove("quick");
+        table.remove("vary");
+        if quick {
+            merge(&mut table, typed.quick.clone().unwrap_or_default());
+        }
+        let mut variants: Vec<toml::Table> = Vec::new();
+        for variation in &typed.vary {
+            let mut variant = table.clone();
+            merge(&mut variant, variation.clone());
+            variants.push(variant);
+        }
+        if variants.is_empty() {
+            variants.push(table);
+        }
+        variants
+            .into_iter()
+            .map(|t| t.try_into().map_err(|e: toml::de::Error| bad(format!("after [quick] and [[vary]] are merged in: {e}"))))
+            .collect()
+    }
+}
+
+fn merge(into: &mut toml::Table, from: toml::Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(toml::Value::Table(a)), toml::Value::Table(b)) => merge(a, b),
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+fn one() -> u64 {
+    1
+}
+fn four_languages() -> Vec<Language> {
+    vec![Language::EN, Language::FR, Language::DE, Language::NL]
+}
+fn three_categories() -> Vec<String> {
+    ["gender", "race-color", "religion"].map(String::from).to_vec()
+}
+fn final_norm() -> String {
+    "final_norm".into()
+}
+fn all_spaces() -> Vec<Space> {
+    vec![Space::Raw, Space::Latent, Space::LatentUnaligned, Space::Centred, Space::Procrustes]
+}
+fn residual_only() -> Vec<Reinsert> {
+    vec![Reinsert::Residual]
+}
+fn two_methods() -> Vec<MethodSpec> {
+    [("sentdebias", 1), ("inlp", 6)].map(|(name, rank)| MethodSpec { name: name.into(), rank, params: Default::default() }).to_vec()
+}
+fn strengths() -> Vec<f64> {
+    vec![0.5, 0.6, 0.7, 0.8, 0.9, 0.95]
+}
+fn skip() -> interlingua_data::OnBadRow {
+    interlingua_data::OnBadRow::Skip
+}
+fn n4() -> usize {
+    4
+}
+fn n240() -> usize {
+    240
+}
+fn n300() -> usize {
+    300
+}
+fn n500() -> usize {
+    500
+}
+fn n1000() -> usize {
+    1000
+}
+fn n3000() -> usize {
+    3000
+}
+fn n6000() -> usize {
+    6000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = "name = \"x\"\ntitle = \"X\"\n[data]\nkind = \"testbed\"\n[model]\nkind = \"train\"\nsteps = 9\n";
+
+    fn parse(text: &str, quick: bool) -> Result<Vec<Spec>, ExperimentError> {
+        Spec::parse(text, Path::new("e.toml"), quick)
+    }
+
+    #[test]
+    fn quick_and_vary_are_merged_over_the_rest() {
+        let text = format!("{SMALL}[quick.model]\nsteps = 3\n[[vary]]\nname = \"a\"\n[[vary]]\nname = \"b\"\ndata.pairs = 24\n");
+        let specs = parse(&text, true).unwrap();
+        assert_eq!(specs.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        let ModelSpec::Train(train) = &specs[1].model else { panic!() };
+        assert_eq!(train.steps, 3);
+        assert!(matches!(specs[1].data, DataSpec::Testbed { pairs: 24, .. }));
+        assert_eq!(parse(&text, false).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn unknown_keys_are_named_with_their_line() {
+        for (text, key) in [
+            (SMALL.replace("steps", "setps"), "setps"),
+            (format!("colour = 1\n{SMALL}"), "colour"),
+            (SMALL.replace("testbed", "testbad"), "testbad"),
+        ] {
+            let message = parse(&text, false).unwrap_err().to_string();
+            assert!(message.contains(key) && message.contains("e.toml"), "{message}");
+        }
+        let message = parse(&format!("colour = 1\n{SMALL}"), false).unwrap_err().to_string();
+        assert!(message.contains("line 1"), "{message}");
+    }
+}
