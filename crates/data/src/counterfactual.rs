@@ -1,0 +1,504 @@
+//! Sentences with the attribute words of one group swapped for those of the others.
+//!
+//! For every word of a list that a sentence holds, all its occurrences are replaced by its counterparts, which gives one
+//! tuple of sentences, one per group. A sentence with two such words gives two tuples.
+//!
+//! A word matches as a whole, in any case. It may hold marks of its own (`mr.`, `ma'am`, `grand-mère`); where two words
+//! match at the same place, the longer wins. A word that stands in several tuples, such as English `her` for `his` and
+//! `him`, belongs to the first one.
+//!
+//! # Source
+//! SentDebias: Liang et al. 2020, arXiv 2007.08100; the lists are those of bias-bench, Meade et al. 2022.
+
+use std::collections::HashMap;
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::error::DataError;
+use crate::types::AttributeList;
+
+/// Sentences in tuples that differ in one attribute word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counterfactuals {
+    /// One sentence per group, in the order of [`AttributeList::groups`].
+    pub tuples: Vec<Vec<String>>,
+    /// For each tuple, the group whose sentence stood in the corpus.
+    pub original_group: Vec<usize>,
+    /// For each tuple, the position of that sentence in the input.
+    pub sentence: Vec<usize>,
+    /// Rows of the list with the number of tuples each gave, before the limit; rows that gave none are left out.
+    pub matched: Vec<(usize, usize)>,
+}
+
+/// Makes counterfactuals.
+///
+/// With more tuples than `limit`, as many are drawn by `seed`; the order of the corpus is kept.
+///
+/// # Errors
+/// [`DataError::NoMatches`] with every word's count when no sentence holds any of them;
+/// [`DataError::BadAttributes`] when the list's tuples don't fit its groups.
+pub fn counterfactuals<S: AsRef<str>>(
+    sentences: &[S],
+    list: &AttributeList,
+    limit: Option<usize>,
+    seed: u64,
+) -> Result<Counterfactuals, DataError> {
+    let matcher = Matcher::new(list)?;
+    let mut all: Vec<(usize, usize)> = Vec::new();
+    let mut counts = vec![0usize; list.rows.len()];
+    for (i, sentence) in sentences.iter().enumerate() {
+        for word in matcher.distinct(sentence.as_ref()) {
+            counts[matcher.words[word].row] += 1;
+            all.push((i, word));
+        }
+    }
+    if all.is_empty() {
+        let words = matcher.words.iter().map(|w| (w.text.clone(), 0)).collect();
+        let (language, category) = (list.language, list.category.clone());
+        return Err(DataError::NoMatches {
+            language,
+            category,
+            sentences: sentences.len(),
+            words,
+        });
+    }
+    if let Some(limit) = limit.filter(|l| *l < all.len()) {
+        let mut order: Vec<usize> = (0..all.len()).collect();
+        order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+        order.truncate(limit);
+        order.sort_unstable();
+        all = order.into_iter().map(|i| all[i]).collect();
+    }
+    let mut result = Counterfactuals {
+        tuples: Vec::with_capacity(all.len()),
+        original_group: Vec::with_capacity(all.len()),
+        sentence: Vec::with_capacity(all.len()),
+        matched: counts
+            .into_iter()
+            .enumerate()
+            .filter(|(_, n)| *n > 0)
+            .collect(),
+    };
+    for (i, word) in all {
+        let found = &matcher.words[word];
+        let sentence = sentences[i].as_ref();
+        let counterparts = &list.rows[found.row];
+        let mut tuple = Vec::with_capacity(counterparts.len());
+        for (group, counterpart) in counterparts.iter().enumerate() {
+            let swapped = if group == found.group {
+                None
+            } else {
+                Some(counterpart)
+            };
+            tuple.push(
+                swapped.map_or_else(|| sentence.to_owned(), |c| matcher.swap(sentence, word, c)),
+            );
+        }
+        result.tuples.push(tuple);
+        result.original_group.push(found.group);
+        result.sentence.push(i);
+    }
+    Ok(result)
+}
+
+/// Which groups' words a sentence holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// Words of this group only.
+    Group(usize),
+    /// No attribute word.
+    Neutral,
+    /// Words of several groups.
+    Mixed,
+}
+
+impl Class {
+    /// The group, if there is exactly one.
+    pub fn group(self) -> Option<usize> {
+        match self {
+            Class::Group(group) => Some(group),
+            Class::Neutral | Class::Mixed => None,
+        }
+    }
+}
+
+/// The class of one sentence; for many, make one [`Matcher`] and ask it.
+///
+/// # Errors
+/// [`DataError::BadAttributes`] when the list's tuples don't fit its groups.
+pub fn classify(sentence: &str, list: &AttributeList) -> Result<Class, DataError> {
+    Ok(Matcher::new(list)?.classify(sentence))
+}
+
+/// An attribute list made ready for search.
+#[derive(Debug, Clone)]
+pub struct Matcher {
+    words: Vec<Word>,
+    /// Words by their leading letters and digits, the longest first.
+    by_start: HashMap<String, Vec<usize>>,
+}
+
+#[derive(Debug, Clone)]
+struct Word {
+    text: String,
+    lower: Vec<char>,
+    row: usize,
+    group: usize,
+}
+
+impl Matcher {
+    /// Prepares a list.
+    ///
+    /// # Errors
+    /// [`DataError::BadAttributes`] when the list's tuples don't fit its groups, or a word has no letter.
+    pub fn new(list: &AttributeList) -> Result<Self, DataError> {
+        let bad = |message: String| DataError::BadAttributes {
+            language: list.language,
+            category: list.category.clone(),
+            message,
+        };
+        if list.groups.len() < 2 || list.rows.is_empty() {
+            return Err(bad(format!(
+                "{} groups and {} tuples; two groups and one tuple at least",
+                list.groups.len(),
+                list.rows.len()
+            )));
+        }
+        let mut words: Vec<Word> = Vec::new();
+        let mut known: HashMap<Vec<char>, usize> = HashMap::new();
+        let mut by_start: HashMap<String, Vec<usize>> = HashMap::new();
+        for (row, tuple) in list.rows.iter().enumerate() {
+            if tuple.len() != list.groups.len() {
+                return Err(bad(format!(
+                    "tuple {row} has {} words for {} groups",
+                    tuple.len(),
+                    list.groups.len()
+                )));
+            }
+            for (group, text) in tuple.iter().enumerate() {
+                let lower: Vec<char> = text.trim().chars().flat_map(char::to_lowercase).collect();
+                let start: String = lower.iter().take_while(|c| c.is_alphanumeric()).collect();
+                if start.is_empty() {
+                    return Err(bad(format!(
+                        "tuple {row}: `{text}` doesn't start with a letter or digit"
+                    )));
+                }
+                if known.contains_key(&lower) {
+                    continue;
+                }
+                known.insert(lower.clone(), words.len());
+                by_start.entry(start).or_default().push(words.len());
+                words.push(Word {
+                    text: text.trim().to_owned(),
+                    lower,
+                    row,
+                    group,
+                });
+            }
+        }
+        for candidates in by_start.values_mut() {
+            candidates.sort_by_key(|i| std::cmp::Reverse(words[*i].lower.len()));
+        }
+        Ok(Matcher { words, by_start })
+    }
+
+    /// The class of a sentence.
+    pub fn classify(&self, sentence: &str) -> Class {
+        let mut class = Class::Neutral;
+        for (word, _) in self.matches(sentence) {
+            let group = self.words[word].group;
+            class = match class {
+                Class::Neutral => Class::Group(group),
+                Class::Group(other) if other == group => class,
+                _ => return Class::Mixed,
+            };
+        }
+        class
+    }
+
+    /// Every word with the number of sentences that hold it, in list order.
+    pub fn count<S: AsRef<str>>(&self, sentences: &[S]) -> Vec<(String, usize)> {
+        let mut counts = vec![0; self.words.len()];
+        for sentence in sentences {
+            for word in self.distinct(sentence.as_ref()) {
+                counts[word] += 1;
+            }
+        }
+        self.words
+            .iter()
+            .zip(counts)
+            .map(|(w, n)| (w.text.clone(), n))
+            .collect()
+    }
+
+    /// The words found, each once, by first appearance.
+    fn distinct(&self, sentence: &str) -> Vec<usize> {
+        let mut found = Vec::new();
+        for (word, _) in self.matches(sentence) {
+            if !found.contains(&word) {
+                found.push(word);
+            }
+        }
+        found
+    }
+
+    /// Words with their byte ranges, from left to right, without overlap.
+    fn matches(&self, sentence: &str) -> Vec<(usize, std::ops::Range<usize>)> {
+        let mut found = Vec::new();
+        let mut before: Option<char> = None;
+        let mut at = 0;
+        while let Some(c) = sentence[at..].chars().next() {
+            let starts = c.is_alphanumeric() && !before.is_some_and(char::is_alphanumeric);
+            if starts {
+                let rest = &sentence[at..];
+                let run: String = rest
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric())
+                    .flat_map(char::to_lowercase)
+                    .collect();
+                let candidates = self
+                    .by_start
+                    .get(&run)
+                    .map(Vec::as_slice)
+                    .unwrap_or_default();
+                let hit = candidates
+                    .iter()
+                    .find_map(|w| Some((*w, prefix(rest, &self.words[*w].lower)?)));
+                if let Some((word, length)) = hit {
+                    found.push((word, at..at + length));
+                    before = sentence[at..at + length].chars().next_back();
+                    at += length;
+                    continue;
+                }
+            }
+            before = Some(c);
+            at += c.len_utf8();
+        }
+        found
+    }
+
+    /// The sentence with all occurrences of one word replaced.
+    fn swap(&self, sentence: &str, word: usize, by: &str) -> String {
+        let mut result = String::with_capacity(sentence.len() + 16);
+        let mut done = 0;
+        for (_, range) in self
+            .matches(sentence)
+            .into_iter()
+            .filter(|(w, _)| *w == word)
+        {
+            result.push_str(&sentence[done..range.start]);
+            result.push_str(&like(&sentence[range.clone()], by.trim()));
+            done = range.end;
+        }
+        result.push_str(&sentence[done..]);
+        result
+    }
+}
+
+/// Bytes of the text that the lower-case word covers, if it ends at a word boundary.
+fn prefix(text: &str, lower: &[char]) -> Option<usize> {
+    let mut wanted = lower.iter();
+    let mut end = 0;
+    let mut chars = text.chars();
+    while !wanted.as_slice().is_empty() {
+        let c = chars.next()?;
+        for l in c.to_lowercase() {
+            if wanted.next() != Some(&l) {
+                return None;
+            }
+        }
+        end += c.len_utf8();
+    }
+    let inside = lower.last().is_some_and(|c| c.is_alphanumeric())
+        && chars.next().is_some_and(char::is_alphanumeric);
+    (!inside).then_some(end)
+}
+
+/// Gives the word the capitals of its model: all of them, or the first.
+fn like(model: &str, word: &str) -> String {
+    let letters: Vec<char> = model.chars().filter(|c| c.is_alphabetic()).collect();
+    if letters.len() > 1 && letters.iter().all(|c| c.is_uppercase()) {
+        return word.to_uppercase();
+    }
+    if letters.first().is_some_and(|c| c.is_uppercase()) {
+        let mut chars = word.chars();
+        return chars
+            .next()
+            .map(|c| c.to_uppercase().chain(chars).collect())
+            .unwrap_or_default();
+    }
+    word.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::language::Language;
+
+    fn list(groups: usize, rows: &[&[&str]]) -> AttributeList {
+        AttributeList {
+            language: Language::EN,
+            category: "gender".into(),
+            groups: (0..groups).map(|i| format!("g{i}")).collect(),
+            rows: rows
+                .iter()
+                .map(|r| r.iter().map(|w| w.to_string()).collect())
+                .collect(),
+        }
+    }
+
+    fn check(rows: &[&[&str]], sentence: &str, expect: &[&[&str]]) {
+        let made = counterfactuals(&[sentence], &list(rows[0].len(), rows), None, 0).unwrap();
+        assert_eq!(made.tuples, expect, "{sentence}");
+    }
+
+    #[test]
+    fn swaps_all_occurrences_and_keeps_capitals() {
+        let gender: &[&[&str]] = &[
+            &["he", "she"],
+            &["mann", "frau"],
+            &["mr.", "mrs."],
+            &["grand-père", "grand-mère"],
+        ];
+        check(
+            gender,
+            "He says he knows the theory.",
+            &[&[
+                "He says he knows the theory.",
+                "She says she knows the theory.",
+            ]],
+        );
+        check(
+            gender,
+            "Der Mann lacht.",
+            &[&["Der Mann lacht.", "Der Frau lacht."]],
+        );
+        check(
+            gender,
+            "MR. Smith, mr. Jones",
+            &[&["MR. Smith, mr. Jones", "MRS. Smith, mrs. Jones"]],
+        );
+        check(
+            gender,
+            "Son grand-mère.",
+            &[&["Son grand-père.", "Son grand-mère."]],
+        );
+        check(gender, "She's here", &[&["He's here", "She's here"]]);
+        // Each word found makes a tuple of its own, in which the others stay.
+        check(
+            gender,
+            "he and frau",
+            &[
+                &["he and frau", "she and frau"],
+                &["he and mann", "he and frau"],
+            ],
+        );
+    }
+
+    #[test]
+    fn triples_and_original_group() {
+        let religion: &[&[&str]] = &[
+            &["torah", "bible", "quran"],
+            &["jewish", "christian", "muslim"],
+        ];
+        let made = counterfactuals(&["none", "The Bible"], &list(3, religion), None, 0).unwrap();
+        assert_eq!(made.tuples, [["The Torah", "The Bible", "The Quran"]]);
+        assert_eq!(
+            (made.original_group, made.sentence, made.matched),
+            (vec![1], vec![1], vec![(0, 1)])
+        );
+    }
+
+    #[test]
+    fn first_tuple_wins_and_longest_word_wins() {
+        check(
+            &[&["his", "her"], &["him", "her"]],
+            "her cat",
+            &[&["his cat", "her cat"]],
+        );
+        check(
+            &[&["papa", "mama"], &["papa's", "mama's"]],
+            "papa's huis",
+            &[&["papa's huis", "mama's huis"]],
+        );
+    }
+
+    #[test]
+    fn limit_is_a_seeded_draw() {
+        let sentences: Vec<String> = (0..40).map(|i| format!("he {i}")).collect();
+        let rows = list(2, &[&["he", "she"]]);
+        let some = counterfactuals(&sentences, &rows, Some(10), 3).unwrap();
+        assert_eq!(some.tuples.len(), 10);
+        assert_eq!(some.matched, [(0, 40)]);
+        assert_eq!(
+            some,
+            counterfactuals(&sentences, &rows, Some(10), 3).unwrap()
+        );
+        assert_ne!(
+            some.sentence,
+            counterfactuals(&sentences, &rows, Some(10), 4)
+                .unwrap()
+                .sentence
+        );
+        assert!(some.sentence.is_sorted());
+    }
+
+    #[test]
+    fn no_match_lists_the_words() {
+        let error =
+            counterfactuals(&["nothing here"], &list(2, &[&["he", "she"]]), None, 0).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("en/gender") && text.contains("he 0, she 0"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn classes() {
+        let rows = list(2, &[&["he", "she"], &["man", "woman"]]);
+        for (sentence, expect) in [
+            ("He is a man.", Class::Group(0)),
+            ("A woman", Class::Group(1)),
+            ("the human", Class::Neutral),
+            ("he and she", Class::Mixed),
+            ("", Class::Neutral),
+        ] {
+            assert_eq!(classify(sentence, &rows).unwrap(), expect, "{sentence}");
+        }
+        assert_eq!(
+            (Class::Group(1).group(), Class::Mixed.group()),
+            (Some(1), None)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn swapping_back_restores(sentence in "[a-z ,.']{0,20}( he | she |He |SHE)?[a-zäé .]{0,20}") {
+            let rows = list(2, &[&["he", "she"]]);
+            if let Ok(made) = counterfactuals(&[&sentence], &rows, None, 0) {
+                for (tuple, group) in made.tuples.iter().zip(&made.original_group) {
+                    prop_assert_eq!(&tuple[*group], &sentence);
+                    let other = &tuple[1 - group];
+                    let both = classify(&sentence, &rows).unwrap() == Class::Mixed;
+                    if !both {
+                        let back = counterfactuals(&[other], &rows, None, 0).unwrap();
+                        prop_assert_eq!(back.tuples[0][*group].to_lowercase(), sentence.to_lowercase());
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn never_panics(sentence in "\\PC{0,60}") {
+            let rows = list(2, &[&["he", "she"], &["İx", "ß-y"]]);
+            let _ = counterfactuals(&[sentence.as_str()], &rows, None, 0);
+        }
+    }
+}

@@ -1,0 +1,805 @@
+//! What a file holds, and what is wrong with it, before anything is computed from it.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{DataError, OnBadRow, Report};
+use crate::input::{
+    BOM, Limits, RawLines, TextEncoding, decode, head, looks_like_mac_roman, mojibake, open,
+    read_small, trim_eol,
+};
+use crate::iso::language_of;
+use crate::language::Language;
+use crate::load::delimited::Records;
+use crate::load::{Format, ParallelOptions, load_parallel, sniff, ted_xml};
+
+/// How many line numbers a list of faults shows.
+const SHOWN: usize = 20;
+
+/// A description of a file or folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Description {
+    /// What was described.
+    pub file: PathBuf,
+    /// Its format, or how it was read where no loader knows it.
+    pub format: String,
+    /// Bytes on disk; 0 for a folder.
+    pub bytes: u64,
+    /// Records, headers excluded.
+    pub rows: u64,
+    /// The columns.
+    pub columns: Vec<ColumnStats>,
+    /// Rows that repeat an earlier row in all columns that hold text.
+    pub duplicate_rows: u64,
+    /// Pairs of columns that should differ and don't.
+    pub identical: Vec<Identical>,
+    /// Faults of the encoding.
+    pub encoding: Encoding,
+    /// What the loader skipped or found suspicious.
+    pub report: Report,
+}
+
+/// Statistics of one column.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ColumnStats {
+    /// Its name.
+    pub name: String,
+    /// The language, where the name tells it.
+    pub language: Option<Language>,
+    /// Cells with text.
+    pub filled: u64,
+    /// Cells without.
+    pub empty: Lines,
+    /// Different texts.
+    pub distinct: u64,
+    /// Length in characters.
+    pub chars: Quantiles,
+    /// Length in words divided by blanks.
+    pub words: Quantiles,
+}
+
+/// Quantiles of a length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Quantiles {
+    /// Smallest.
+    pub min: u32,
+    /// 5 %.
+    pub p5: u32,
+    /// Median.
+    pub median: u32,
+    /// 95 %.
+    pub p95: u32,
+    /// Largest.
+    pub max: u32,
+}
+
+/// Two columns with the same text in some rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identical {
+    /// One column.
+    pub left: String,
+    /// The other.
+    pub right: String,
+    /// The rows.
+    pub rows: Lines,
+}
+
+/// A count with the first line numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Lines {
+    /// How many.
+    pub count: u64,
+    /// The first of them, from 1.
+    pub first: Vec<u64>,
+}
+
+impl Lines {
+    fn add(&mut self, line: u64) {
+        self.count += 1;
+        if self.first.len() < SHOWN {
+            self.first.push(line);
+        }
+    }
+}
+
+impl fmt::Display for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.count)?;
+        if !self.first.is_empty() {
+            let lines: Vec<String> = self.first.iter().map(u64::to_string).collect();
+            let more = if self.count as usize > self.first.len() {
+                ", …"
+            } else {
+                ""
+            };
+            write!(f, " (line {}{more})", lines.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// What the bytes tell.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Encoding {
+    /// In words: `ASCII`, `UTF-8`, `Mac OS Roman, probably`, `not UTF-8`.
+    pub name: String,
+    /// Starts with a byte order mark.
+    pub byte_order_mark: bool,
+    /// Lines that end in CRLF.
+    pub crlf: u64,
+    /// Lines that end in LF alone.
+    pub lf: u64,
+    /// Lines that are not UTF-8.
+    pub invalid_utf8: Lines,
+    /// Lines with letters beyond ASCII that are UTF-8.
+    pub valid_non_ascii: Lines,
+    /// Lines with U+FFFD, which stands for a character that is lost.
+    pub replacement: Lines,
+    /// Lines with sequences like `Ã©`, which UTF-8 turns into when read in another encoding.
+    pub mojibake: Lines,
+    /// Lines with a NUL byte.
+    pub nul: Lines,
+}
+
+/// Describes a file or folder of any format.
+///
+/// # Errors
+/// A file that can't be read or passes the size limits. Faults within are described, not raised.
+pub fn describe(path: &Path) -> Result<Description, DataError> {
+    let limits = Limits::default();
+    let format = match sniff(path) {
+        Ok(format) => Some(format),
+        Err(DataError::UnknownFormat { .. }) if path.is_file() => None,
+        Err(error) => return Err(error),
+    };
+    let binary = path.is_dir() || !path.exists() || is_binary(path)?;
+    let encoding = if binary {
+        Encoding::default()
+    } else {
+        scan(path, limits)?
+    };
+    let mac = encoding.name.starts_with("Mac");
+    let text_encoding = if mac {
+        TextEncoding::MacRomanWithUtf8
+    } else {
+        TextEncoding::Utf8
+    };
+    let mut table = Table {
+        encoding,
+        ..Table::default()
+    };
+    let name = match format {
+        Some(Format::Tsv | Format::TedTsv | Format::CrowsWide) => {
+            delimited(path, b'\t', text_encoding, limits, &mut table)?
+        }
+        Some(
+            Format::Csv
+            | Format::CrowsOriginal
+            | Format::CrowsDutch
+            | Format::Reusens
+            | Format::PairsCsv,
+        ) if path.is_file() => delimited(path, b',', text_encoding, limits, &mut table)?,
+        Some(Format::PairsJsonl) => json(path, limits, &mut table)?,
+        Some(Format::TedXml) => talks(path, &mut table)?,
+        Some(Format::CrowsDutch | Format::Reusens) => bias(path, &mut table)?,
+        Some(_) => parallel(path, text_encoding, &mut table)?,
+        None => unknown(path, text_encoding, limits, &mut table)?,
+    };
+    if binary {
+        table.encoding.name = "decoded by the format".to_owned();
+    }
+    let bytes = if path.is_file() {
+        std::fs::metadata(path).map_or(0, |m| m.len())
+    } else {
+        0
+    };
+    Ok(table.finish(path, format.map_or(name, |f| f.name().to_owned()), bytes))
+}
+
+#[derive(Default)]
+struct Table {
+    columns: Vec<Accumulator>,
+    rows: u64,
+    seen: HashSet<u64>,
+    duplicates: u64,
+    hasher: RandomState,
+    compared: Vec<(usize, usize, Lines)>,
+    encoding: Encoding,
+    report: Report,
+    check_text: bool,
+}
+
+struct Accumulator {
+    name: String,
+    language: Option<Language>,
+    chars: Vec<u32>,
+    words: Vec<u32>,
+    empty: Lines,
+    seen: HashSet<u64>,
+}
+
+impl Table {
+    fn header(&mut self, names: &[String]) {
+        self.columns = names.iter().map(|n| Accumulator::new(n)).collect();
+        for (i, left) in names.iter().enumerate() {
+            for (j, right) in names.iter().enumerate().skip(i + 1) {
+                let paired = left
+                    .strip_suffix("more")
+                    .is_some_and(|l| right.strip_suffix("less") == Some(l));
+                let languages = self.columns[i].language.is_some()
+                    && self.columns[j].language.is_some()
+                    && language_of(left).is_some()
+                    && language_of(right).is_some();
+                if paired || languages {
+                    self.compared.push((i, j, Lines::default()));
+                }
+            }
+        }
+    }
+
+    fn row(&mut self, line: u64, cells: &[&str]) {
+        self.rows += 1;
+        let mut key = Vec::with_capacity(cells.len());
+        for (cell, column) in cells.iter().zip(&mut self.columns) {
+            let hash = self.hasher.hash_one(cell.trim());
+            column.push(line, cell, hash);
+            // A running number or an id would make every row unique.
+            if !matches!(column.name.as_str(), "" | "id" | "index") && !column.name.ends_with("_id")
+            {
+                key.push(hash);
+            }
+        }
+        if !key.is_empty() && !self.seen.insert(self.hasher.hash_one(key)) {
+            self.duplicates += 1;
+        }
+        for (i, j, lines) in &mut self.compared {
+            if let (Some(left), Some(right)) = (cells.get(*i), cells.get(*j)) {
+                if !left.trim().is_empty() && left.trim() == right.trim() {
+                    lines.add(line);
+                }
+            }
+        }
+        if self.check_text {
+            if cells.iter().any(|c| c.contains('\u{fffd}')) {
+                self.encoding.replacement.add(line);
+            }
+            if cells.iter().any(|c| mojibake(c).is_some()) {
+                self.encoding.mojibake.add(line);
+            }
+        }
+    }
+
+    fn finish(self, path: &Path, format: String, bytes: u64) -> Description {
+        let names: Vec<String> = self.columns.iter().map(|c| c.name.clone()).collect();
+        let identical = self
+            .compared
+            .into_iter()
+            .filter(|(_, _, lines)| lines.count > 0);
+        Description {
+            file: path.to_owned(),
+            format,
+            bytes,
+            rows: self.rows,
+            duplicate_rows: self.duplicates,
+            identical: identical
+                .map(|(i, j, rows)| Identical {
+                    left: names[i].clone(),
+                    right: names[j].clone(),
+                    rows,
+                })
+                .collect(),
+            columns: self.columns.into_iter().map(Accumulator::finish).collect(),
+            encoding: self.encoding,
+            report: self.report,
+        }
+    }
+}
+
+impl Accumulator {
+    fn new(name: &str) -> Self {
+        let code = name
+            .strip_suffix("_more")
+            .or(name.strip_suffix("_less"))
+            .unwrap_or(name);
+        let language = if name == "id" {
+            None
+        } else {
+            language_of(code)
+        };
+        Accumulator {
+            name: name.to_owned(),
+            language,
+            chars: vec![],
+            words: vec![],
+            empty: Lines::default(),
+            seen: HashSet::new(),
+        }
+    }
+
+    fn push(&mut self, line: u64, cell: &str, hash: u64) {
+        if cell.trim().is_empty() {
+            self.empty.add(line);
+            return;
+        }
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.chars.push(count(cell.chars().count()));
+        self.words.push(count(cell.split_whitespace().count()));
+        self.seen.insert(hash);
+    }
+
+    fn finish(self) -> ColumnStats {
+        ColumnStats {
+            name: self.name,
+            language: self.language,
+            filled: self.chars.len() as u64,
+            empty: self.empty,
+            distinct: self.seen.len() as u64,
+            chars: quantiles(self.chars),
+            words: quantiles(self.words),
+        }
+    }
+}
+
+fn quantiles(mut lengths: Vec<u32>) -> Quantiles {
+    lengths.sort_unstable();
+    let at = |share: f64| {
+        let last = lengths.len().saturating_sub(1);
+        lengths
+            .get((share * last as f64).round() as usize)
+            .copied()
+            .unwrap_or(0)
+    };
+    Quantiles {
+        min: at(0.0),
+        p5: at(0.05),
+        median: at(0.5),
+        p95: at(0.95),
+        max: at(1.0),
+    }
+}
+
+fn is_binary(path: &Path) -> Result<bool, DataError> {
+    let start = head(path, 512)?;
+    Ok(start.starts_with(b"PK\x03\x04")
+        || start.starts_with(b"PAR1")
+        || start.get(257..262) == Some(b"ustar"))
+}
+
+/// Looks at the raw lines.
+fn scan(path: &Path, limits: Limits) -> Result<Encoding, DataError> {
+    let mut encoding = Encoding {
+        byte_order_mark: head(path, 3)? == BOM,
+        ..Encoding::default()
+    };
+    // A JSON file may be one long line; it is only looked at here.
+    let mut lines = RawLines::new(open(
+        path,
+        Limits {
+            cell_bytes: limits.decompressed_bytes.min(1 << 30),
+            ..limits
+        },
+    )?);
+    let mut high = Vec::new();
+    while let Some((line, bytes)) = lines.next_line()? {
+        if bytes.ends_with(b"\r\n") {
+            encoding.crlf += 1;
+        } else if bytes.ends_with(b"\n") {
+            encoding.lf += 1;
+        }
+        if bytes.contains(&0) {
+            encoding.nul.add(line);
+        }
+        match std::str::from_utf8(&bytes) {
+            Ok(_) if bytes.is_ascii() => {}
+            Ok(text) => {
+                encoding.valid_non_ascii.add(line);
+                if text.contains('\u{fffd}') {
+                    encoding.replacement.add(line);
+                }
+                if mojibake(text).is_some() {
+                    encoding.mojibake.add(line);
+                }
+            }
+            Err(_) => {
+                encoding.invalid_utf8.add(line);
+                if high.len() < 1 << 16 {
+                    high.extend(bytes.iter().filter(|b| !b.is_ascii()));
+                }
+            }
+        }
+    }
+    encoding.name = if encoding.invalid_utf8.count > 0 {
+        if looks_like_mac_roman(&high) {
+            "Mac OS Roman, probably"
+        } else {
+            "not UTF-8"
+        }
+    } else if encoding.valid_non_ascii.count > 0 {
+        "UTF-8"
+    } else {
+        "ASCII"
+    }
+    .to_owned();
+    Ok(encoding)
+}
+
+fn delimited(
+    path: &Path,
+    delimiter: u8,
+    encoding: TextEncoding,
+    limits: Limits,
+    table: &mut Table,
+) -> Result<String, DataError> {
+    let mut records = Records::new(open(path, limits)?, delimiter, encoding)?;
+    table.header(&records.header.clone());
+    while let Some(record) = records.next_record()? {
+        table.report.rows_read += 1;
+        match record {
+            Ok(record) => {
+                let cells: Vec<&str> = record.cells.iter().map(String::as_str).collect();
+                table.row(record.line, &cells);
+            }
+            Err(bad) => table.report.bad_row(OnBadRow::Skip, path, bad)?,
+        }
+    }
+    Ok(if delimiter == b'\t' {
+        "table, tab-separated"
+    } else {
+        "table, comma-separated"
+    }
+    .to_owned())
+}
+
+fn parallel(path: &Path, encoding: TextEncoding, table: &mut Table) -> Result<String, DataError> {
+    let mut options = ParallelOptions::new(&[], OnBadRow::Skip);
+    options.encoding = Some(encoding);
+    let (corpus, report) = load_parallel(path, &options)?;
+    table.check_text = table.encoding.name.is_empty();
+    table.header(
+        &corpus
+            .languages
+            .iter()
+            .map(|l| l.code().to_owned())
+            .collect::<Vec<_>>(),
+    );
+    for i in 0..corpus.len() {
+        let cells: Vec<&str> = corpus.columns.iter().map(|c| c[i].as_str()).collect();
+        table.row(i as u64 + 1, &cells);
+    }
+    table.report = report;
+    Ok(String::new())
+}
+
+fn bias(path: &Path, table: &mut Table) -> Result<String, DataError> {
+    let options = crate::load::BiasOptions::new(&[], OnBadRow::Skip);
+    let (set, report) = crate::load::load_bias(path, &options)?;
+    table.check_text = true;
+    table.header(&["id", "language", "category", "more", "less"].map(str::to_owned));
+    for (i, pair) in set.pairs.iter().enumerate() {
+        table.row(
+            i as u64 + 1,
+            &[
+                &pair.id,
+                pair.language.code(),
+                &pair.category,
+                &pair.more,
+                &pair.less,
+            ],
+        );
+    }
+    table.report = report;
+    Ok(String::new())
+}
+
+/// The segments of each language on their own, because they needn't be aligned to be described.
+fn talks(path: &Path, table: &mut Table) -> Result<String, DataError> {
+    let sides = ted_xml::sides(path, &ParallelOptions::new(&[], OnBadRow::Skip))?;
+    table.check_text = table.encoding.name.is_empty();
+    table.header(
+        &sides
+            .keys()
+            .map(|l| l.code().to_owned())
+            .collect::<Vec<_>>(),
+    );
+    table.compared.clear();
+    let longest = sides.values().map(Vec::len).max().unwrap_or(0);
+    for (column, texts) in table.columns.iter_mut().zip(sides.values()) {
+        for (i, text) in texts.iter().enumerate() {
+            let hash = table.hasher.hash_one(text.trim());
+            column.push(i as u64 + 1, text, hash);
+            if table.check_text && (text.contains('\u{fffd}') || mojibake(text).is_some()) {
+                table.encoding.mojibake.add(i as u64 + 1);
+            }
+        }
+    }
+    table.rows = longest as u64;
+    Ok(String::new())
+}
+
+/// Strings of JSON lines by key, or of a JSON document by the key at its top.
+fn json(path: &Path, limits: Limits, table: &mut Table) -> Result<String, DataError> {
+    let first = RawLines::new(open(path, limits)?).next_line();
+    let one_per_line = first
+        .ok()
+        .flatten()
+        .is_some_and(|(_, l)| matches!(serde_json::from_slice(&l), Ok(Value::Object(_))));
+    if one_per_line {
+        let mut lines = RawLines::new(open(path, limits)?);
+        while let Some((line, bytes)) = lines.next_line()? {
+            match serde_json::from_slice::<Value>(&bytes) {
+                Ok(value) => object_row(table, line, &value),
+                Err(_) if bytes.trim_ascii().is_empty() => {}
+                Err(error) => {
+                    let (file, kind) = (path.to_owned(), crate::error::FindingKind::BadValue);
+                    table.report.rows_skipped += 1;
+                    table
+                        .report
+                        .note(&file, Some(line), kind, error.to_string());
+                }
+            }
+        }
+        return Ok("JSON lines".to_owned());
+    }
+    let bytes = read_small(path, limits, 512 << 20)?;
+    let value: Value = serde_json::from_slice(&bytes).map_err(|e| DataError::Json {
+        file: path.to_owned(),
+        line: e.line(),
+        column: e.column(),
+        message: e.to_string(),
+    })?;
+    match &value {
+        Value::Array(items) => {
+            for (i, item) in items.iter().enumerate() {
+                object_row(table, i as u64 + 1, item);
+            }
+        }
+        Value::Object(map) => {
+            for (key, value) in map {
+                let mut texts = Vec::new();
+                strings(value, &mut texts);
+                let mut column = Accumulator::new(key);
+                column.language = None;
+                for (i, text) in texts.iter().enumerate() {
+                    column.push(i as u64 + 1, text, table.hasher.hash_one(text.trim()));
+                }
+                table.rows += texts.len() as u64;
+                table.columns.push(column);
+            }
+        }
+        _ => {}
+    }
+    Ok("JSON".to_owned())
+}
+
+fn object_row(table: &mut Table, line: u64, value: &Value) {
+    let Value::Object(map) = value else { return };
+    let texts: Vec<(&str, &str)> = map
+        .iter()
+        .filter_map(|(k, v)| Some((k.as_str(), v.as_str()?)))
+        .collect();
+    if table.columns.is_empty() {
+        table.header(&texts.iter().map(|(k, _)| k.to_string()).collect::<Vec<_>>());
+    }
+    let names: Vec<String> = table.columns.iter().map(|c| c.name.clone()).collect();
+    let cells: Vec<&str> = names
+        .iter()
+        .map(|n| {
+            texts
+                .iter()
+                .find(|(k, _)| k == n)
+                .map_or("", |(_, text)| *text)
+        })
+        .collect();
+    table.row(line, &cells);
+}
+
+fn strings<'v>(value: &'v Value, into: &mut Vec<&'v str>) {
+    match value {
+        Value::String(text) => into.push(text),
+        Value::Array(items) => items.iter().for_each(|v| strings(v, into)),
+        Value::Object(map) => map.values().for_each(|v| strings(v, into)),
+        _ => {}
+    }
+}
+
+/// A file no loader knows: JSON, a table where the first line looks like a header, else plain lines.
+fn unknown(
+    path: &Path,
+    encoding: TextEncoding,
+    limits: Limits,
+    table: &mut Table,
+) -> Result<String, DataError> {
+    let start = head(path, 1 << 16)?;
+    let start = start.strip_prefix(BOM).unwrap_or(&start);
+    if start.trim_ascii_start().starts_with(b"{") || start.trim_ascii_start().starts_with(b"[") {
+        return json(path, limits, table);
+    }
+    let lines: Vec<&[u8]> = start.split(|b| *b == b'\n').take(3).collect();
+    for delimiter in [b'\t', b','] {
+        let cells: Vec<usize> = lines
+            .iter()
+            .filter(|l| !l.is_empty())
+            .map(|l| l.split(|b| *b == delimiter).count())
+            .collect();
+        let header = cells.first().is_some_and(|n| *n >= 2) && !lines[0].contains(&b' ');
+        if header && (delimiter == b'\t' || path.extension().is_some_and(|e| e == "csv")) {
+            return delimited(path, delimiter, encoding, limits, table);
+        }
+    }
+    table.header(&["line".to_owned()]);
+    let mut lines = RawLines::new(open(path, limits)?);
+    while let Some((line, bytes)) = lines.next_line()? {
+        table.report.rows_read += 1;
+        match decode(trim_eol(&bytes), encoding) {
+            Ok((text, _)) => table.row(line, &[&text]),
+            Err(_) => table.report.rows_skipped += 1,
+        }
+    }
+    Ok("plain lines".to_owned())
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.file.display())?;
+        let size = if self.bytes > 0 {
+            format!(", {} bytes", grouped(self.bytes))
+        } else {
+            String::new()
+        };
+        writeln!(f, "{} rows, {}{size}", grouped(self.rows), self.format)?;
+        let languages: Vec<&str> = {
+            let mut seen = HashSet::new();
+            let codes = self.columns.iter().filter_map(|c| c.language.as_ref());
+            codes
+                .filter(|l| seen.insert(**l))
+                .map(Language::code)
+                .collect()
+        };
+        if !languages.is_empty() {
+            writeln!(f, "languages: {}", languages.join(", "))?;
+        }
+        let width = self
+            .columns
+            .iter()
+            .map(|c| c.name.chars().count())
+            .max()
+            .unwrap_or(0)
+            .clamp(6, 28);
+        writeln!(f)?;
+        writeln!(
+            f,
+            "{:width$}  {:>9} {:>9} {:>7}   {:<24} {:<22}",
+            "column", "filled", "distinct", "empty", "characters", "words"
+        )?;
+        writeln!(
+            f,
+            "{:width$}  {:>9} {:>9} {:>7}   {:<24} {:<22}",
+            "", "", "", "", "min p5 median p95 max", "min p5 median p95 max"
+        )?;
+        for column in &self.columns {
+            let name = if column.name.is_empty() {
+                "(unnamed)"
+            } else {
+                &column.name
+            };
+            writeln!(
+                f,
+                "{name:width$}  {:>9} {:>9} {:>7}   {:<24} {:<22}",
+                grouped(column.filled),
+                grouped(column.distinct),
+                grouped(column.empty.count),
+                column.chars.to_string(),
+                column.words.to_string()
+            )?;
+        }
+        writeln!(f)?;
+        let mut clean = true;
+        let mut fault = |f: &mut fmt::Formatter<'_>, label: &str, text: String| {
+            clean = false;
+            writeln!(f, "! {label}: {text}")
+        };
+        if self.duplicate_rows > 0 {
+            fault(f, "duplicate rows", grouped(self.duplicate_rows))?;
+        }
+        for column in self.columns.iter().filter(|c| c.empty.count > 0) {
+            fault(
+                f,
+                &format!("empty cells in `{}`", column.name),
+                column.empty.to_string(),
+            )?;
+        }
+        for identical in &self.identical {
+            fault(
+                f,
+                &format!("`{}` equals `{}`", identical.left, identical.right),
+                identical.rows.to_string(),
+            )?;
+        }
+        let encoding = &self.encoding;
+        for (label, lines) in [
+            ("lines that are not UTF-8", &encoding.invalid_utf8),
+            (
+                "lines with U+FFFD (a lost character)",
+                &encoding.replacement,
+            ),
+            ("lines with mojibake", &encoding.mojibake),
+            ("lines with NUL bytes", &encoding.nul),
+        ] {
+            if lines.count > 0 {
+                fault(f, label, lines.to_string())?;
+            }
+        }
+        if encoding.invalid_utf8.count > 0 && encoding.valid_non_ascii.count > 0 {
+            fault(
+                f,
+                "mixed encodings: lines that are UTF-8",
+                encoding.valid_non_ascii.to_string(),
+            )?;
+        }
+        if encoding.crlf > 0 && encoding.lf > 0 {
+            fault(
+                f,
+                "mixed line ends",
+                format!("{} CRLF, {} LF", encoding.crlf, encoding.lf),
+            )?;
+        }
+        if self.report.rows_skipped > 0 {
+            fault(
+                f,
+                "rows that can't be used",
+                grouped(self.report.rows_skipped),
+            )?;
+        }
+        for finding in self.report.findings.iter().take(SHOWN) {
+            fault(f, "finding", finding.to_string())?;
+        }
+        let left =
+            self.report.findings.len().saturating_sub(SHOWN) as u64 + self.report.findings_left_out;
+        if left > 0 {
+            fault(f, "further findings", grouped(left))?;
+        }
+        let ends = if encoding.crlf > 0 && encoding.lf == 0 {
+            ", CRLF"
+        } else {
+            ""
+        };
+        let mark = if encoding.byte_order_mark {
+            ", byte order mark"
+        } else {
+            ""
+        };
+        writeln!(f, "encoding: {}{ends}{mark}", encoding.name)?;
+        if clean {
+            writeln!(f, "no faults found")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Quantiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {} {} {} {}",
+            self.min, self.p5, self.median, self.p95, self.max
+        )
+    }
+}
+
+/// A number with blanks between thousands.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}

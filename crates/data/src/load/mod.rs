@@ -1,0 +1,501 @@
+//! Loaders, one file per format, behind three entry points.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{BadRow, DataError, FindingKind, OnBadRow, Report};
+use crate::input::{Limits, TextEncoding, mojibake};
+use crate::language::Language;
+use crate::types::{AttributeList, BiasPair, BiasSet, ParallelCorpus};
+
+pub(crate) mod attributes;
+pub(crate) mod crows_dutch;
+pub(crate) mod crows_original;
+pub(crate) mod crows_wide;
+pub(crate) mod delimited;
+pub(crate) mod many_things;
+pub(crate) mod moses;
+pub(crate) mod pairs;
+pub(crate) mod parallel_tsv;
+pub(crate) mod parquet;
+pub(crate) mod reusens;
+pub(crate) mod sniff;
+pub(crate) mod ted_xml;
+pub(crate) mod tmx;
+pub(crate) mod translation_json;
+pub(crate) mod xml;
+
+pub use attributes::{AttributeOptions, load_attributes, write_attributes};
+pub use pairs::{write_pairs_csv, write_pairs_jsonl};
+pub use parallel_tsv::write_tsv;
+pub use parquet::{to_frame, write_parquet};
+pub use sniff::sniff;
+
+/// A file format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Format {
+    /// Parallel: a table with one column per language, tab-separated.
+    Tsv,
+    /// Parallel: the same, comma-separated.
+    Csv,
+    /// Parallel: as TED2020, a table with a talk column and one column per language, in which cells may be empty.
+    TedTsv,
+    /// Parallel: one file per language, aligned by line (Moses, NTREX, WMT).
+    Moses,
+    /// Parallel: English–other sentence pairs of Tatoeba as manythings.org packs them, plain or zip.
+    ManyThings,
+    /// Parallel: TED talks as IWSLT and WIT3 publish them: XML, `train.tags` files, tgz.
+    TedXml,
+    /// Parallel: Translation Memory eXchange.
+    Tmx,
+    /// Parallel: Parquet with one column per language.
+    Parquet,
+    /// Parallel: JSON array or JSON lines of `{"translation": {"de": …, "en": …}}`.
+    TranslationJson,
+    /// Bias: the original English CrowS-Pairs.
+    CrowsOriginal,
+    /// Bias: the English, French and Dutch files of the Dutch CrowS-Pairs repository.
+    CrowsDutch,
+    /// Bias: one row per pair, columns `<language>_more` and `<language>_less`.
+    CrowsWide,
+    /// Bias: the samples of Reusens et al. 2023.
+    Reusens,
+    /// Bias: our own pairs, JSON lines.
+    PairsJsonl,
+    /// Bias: our own pairs, CSV.
+    PairsCsv,
+}
+
+impl Format {
+    /// The formats [`load_parallel`] reads.
+    pub const PARALLEL: &[Format] = &[
+        Format::Tsv,
+        Format::Csv,
+        Format::TedTsv,
+        Format::Moses,
+        Format::ManyThings,
+        Format::TedXml,
+        Format::Tmx,
+        Format::Parquet,
+        Format::TranslationJson,
+    ];
+
+    /// The formats [`load_bias`] reads.
+    pub const BIAS: &[Format] = &[
+        Format::CrowsOriginal,
+        Format::CrowsDutch,
+        Format::CrowsWide,
+        Format::Reusens,
+        Format::PairsJsonl,
+        Format::PairsCsv,
+    ];
+
+    /// The name used in specs and manifests.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Format::Tsv => "tsv",
+            Format::Csv => "csv",
+            Format::TedTsv => "ted-tsv",
+            Format::Moses => "moses",
+            Format::ManyThings => "many-things",
+            Format::TedXml => "ted-xml",
+            Format::Tmx => "tmx",
+            Format::Parquet => "parquet",
+            Format::TranslationJson => "translation-json",
+            Format::CrowsOriginal => "crows-original",
+            Format::CrowsDutch => "crows-dutch",
+            Format::CrowsWide => "crows-wide",
+            Format::Reusens => "reusens",
+            Format::PairsJsonl => "pairs-jsonl",
+            Format::PairsCsv => "pairs-csv",
+        }
+    }
+}
+
+/// What [`load_parallel`] is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParallelOptions {
+    /// The languages, in column order; empty means all that the source has.
+    pub languages: Vec<Language>,
+    /// The format; `None` to tell it from name and content.
+    pub format: Option<Format>,
+    /// What to do with rows that can't be used.
+    pub on_bad_row: OnBadRow,
+    /// Stop after this many good rows.
+    pub limit: Option<usize>,
+    /// Size limits.
+    pub limits: Limits,
+    /// The encoding; `None` for the one the format prescribes, which is UTF-8 nearly everywhere.
+    pub encoding: Option<TextEncoding>,
+}
+
+impl ParallelOptions {
+    /// Everything in these languages.
+    pub fn new(languages: &[Language], on_bad_row: OnBadRow) -> Self {
+        let languages = languages.to_vec();
+        ParallelOptions {
+            languages,
+            format: None,
+            on_bad_row,
+            limit: None,
+            limits: Limits::default(),
+            encoding: None,
+        }
+    }
+}
+
+/// What [`load_bias`] is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BiasOptions {
+    /// The languages; empty means all that the source has.
+    pub languages: Vec<Language>,
+    /// The categories; empty means all.
+    pub categories: Vec<String>,
+    /// The format; `None` to tell it from name and content.
+    pub format: Option<Format>,
+    /// What to do with rows that can't be used.
+    pub on_bad_row: OnBadRow,
+    /// At most this many pairs per language, in file order.
+    pub limit: Option<usize>,
+    /// Size limits.
+    pub limits: Limits,
+    /// The encoding; `None` for the one the format prescribes.
+    pub encoding: Option<TextEncoding>,
+}
+
+impl BiasOptions {
+    /// Everything in these languages.
+    pub fn new(languages: &[Language], on_bad_row: OnBadRow) -> Self {
+        BiasOptions {
+            languages: languages.to_vec(),
+            categories: Vec::new(),
+            format: None,
+            on_bad_row,
+            limit: None,
+            limits: Limits::default(),
+            encoding: None,
+        }
+    }
+}
+
+/// Reads parallel text from a file, an archive, or a folder.
+///
+/// # Errors
+/// Any [`DataError`]; a language that the source lacks is [`DataError::MissingLanguage`] with those it has.
+pub fn load_parallel(
+    path: &Path,
+    options: &ParallelOptions,
+) -> Result<(ParallelCorpus, Report), DataError> {
+    let format = match options.format {
+        Some(format) => format,
+        None => sniff(path)?,
+    };
+    let (corpus, report) = match format {
+        Format::Tsv | Format::Csv | Format::TedTsv => parallel_tsv::load(path, format, options),
+        Format::Moses => moses::load(path, options),
+        Format::ManyThings => many_things::load(path, options),
+        Format::TedXml => ted_xml::load(path, options),
+        Format::Tmx => tmx::load(path, options),
+        Format::Parquet => parquet::load(path, options),
+        Format::TranslationJson => translation_json::load(path, options),
+        other => Err(not_this(path, other, Format::PARALLEL, "parallel text")),
+    }?;
+    if corpus.is_empty() {
+        return Err(DataError::Empty {
+            file: path.to_owned(),
+            read: report.rows_read,
+            skipped: report.rows_skipped,
+        });
+    }
+    Ok((corpus, report))
+}
+
+/// Reads a bias benchmark from a file or a folder.
+///
+/// # Errors
+/// Any [`DataError`]; a language that the source lacks is [`DataError::MissingLanguage`] with those it has.
+pub fn load_bias(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Report), DataError> {
+    let format = match options.format {
+        Some(format) => format,
+        None => sniff(path)?,
+    };
+    let (mut set, report) = match format {
+        Format::CrowsOriginal => crows_original::load(path, options),
+        Format::CrowsDutch => crows_dutch::load(path, options),
+        Format::CrowsWide => crows_wide::load(path, options),
+        Format::Reusens => reusens::load(path, options),
+        Format::PairsJsonl | Format::PairsCsv => pairs::load(path, format, options),
+        other => Err(not_this(path, other, Format::BIAS, "pairs of sentences")),
+    }?;
+    if !options.categories.is_empty() {
+        let available = set.categories();
+        if let Some(missing) = options.categories.iter().find(|c| !available.contains(c)) {
+            return Err(DataError::BadRow {
+                file: path.to_owned(),
+                line: None,
+                column: Some("category".to_owned()),
+                kind: FindingKind::BadValue,
+                message: format!(
+                    "no pair of category `{missing}`; there are: {}",
+                    available.join(", ")
+                ),
+            });
+        }
+        set.pairs
+            .retain(|p| options.categories.contains(&p.category));
+    }
+    if let Some(limit) = options.limit {
+        let mut counts = std::collections::HashMap::new();
+        set.pairs.retain(|p| {
+            let count = counts.entry(p.language).or_insert(0usize);
+            *count += 1;
+            *count <= limit
+        });
+    }
+    if set.is_empty() {
+        return Err(DataError::Empty {
+            file: path.to_owned(),
+            read: report.rows_read,
+            skipped: report.rows_skipped,
+        });
+    }
+    Ok((set, report))
+}
+
+fn not_this(path: &Path, format: Format, expected: &[Format], what: &str) -> DataError {
+    DataError::UnknownFormat {
+        file: path.to_owned(),
+        reason: format!("`{}` doesn't hold {what}", format.name()),
+        expected: expected.iter().map(Format::name).collect(),
+    }
+}
+
+/// The spelling of a category that all benchmarks share: Reusens et al. say `race` for what CrowS-Pairs calls
+/// `race-color`.
+pub fn canonical_category(category: &str) -> &str {
+    match category.trim() {
+        "race" | "race_color" => "race-color",
+        other => other,
+    }
+}
+
+/// Fails unless every wanted language is available; empty `wanted` means all.
+pub(crate) fn choose(
+    path: &Path,
+    wanted: &[Language],
+    available: &[Language],
+) -> Result<Vec<Language>, DataError> {
+    if let Some(missing) = wanted.iter().find(|l| !available.contains(l)) {
+        return Err(DataError::MissingLanguage {
+            file: path.to_owned(),
+            language: *missing,
+            available: available.to_vec(),
+        });
+    }
+    Ok(if wanted.is_empty() {
+        available.to_vec()
+    } else {
+        wanted.to_vec()
+    })
+}
+
+/// Collects rows, checking every cell.
+pub(crate) struct Builder {
+    pub corpus: ParallelCorpus,
+    pub report: Report,
+    policy: OnBadRow,
+    limit: usize,
+    ids: HashSet<String>,
+}
+
+impl Builder {
+    pub fn new(languages: Vec<Language>, policy: OnBadRow, limit: Option<usize>) -> Self {
+        let columns = vec![Vec::new(); languages.len()];
+        Builder {
+            corpus: ParallelCorpus {
+                ids: Vec::new(),
+                languages,
+                columns,
+            },
+            report: Report::default(),
+            policy,
+            limit: limit.unwrap_or(usize::MAX),
+            ids: HashSet::new(),
+        }
+    }
+
+    /// Whether the wanted number of rows is reached.
+    pub fn full(&self) -> bool {
+        self.corpus.len() >= self.limit
+    }
+
+    /// Adds a row, one cell per language; blanks around a cell are cut off.
+    pub fn push(
+        &mut self,
+        file: &Path,
+        line: u64,
+        id: String,
+        cells: &[&str],
+    ) -> Result<(), DataError> {
+        self.report.rows_read += 1;
+        for (cell, language) in cells.iter().zip(&self.corpus.languages) {
+            if cell.trim().is_empty() {
+                let bad = BadRow::new(line, language.code(), FindingKind::EmptyCell, "no text");
+                return self.report.bad_row(self.policy, file, bad);
+            }
+        }
+        for (cell, language) in cells.iter().zip(&self.corpus.languages) {
+            suspicious(&mut self.report, file, line, language.code(), cell);
+        }
+        for (cell, column) in cells.iter().zip(&mut self.corpus.columns) {
+            column.push(cell.trim().to_owned());
+        }
+        // An id that comes twice is made unique by the line, which is unique in a file.
+        let id = if self.ids.insert(id.clone()) {
+            id
+        } else {
+            format!("{id}@{line}")
+        };
+        self.ids.insert(id.clone());
+        self.corpus.ids.push(id);
+        Ok(())
+    }
+
+    pub fn bad(&mut self, file: &Path, bad: BadRow) -> Result<(), DataError> {
+        self.report.rows_read += 1;
+        self.report.bad_row(self.policy, file, bad)
+    }
+
+    /// A row that lacks a wanted language where the format allows it.
+    pub fn untranslated(&mut self, file: &Path, line: Option<u64>, message: String) {
+        self.report.rows_read += 1;
+        self.report.rows_skipped += 1;
+        self.report
+            .note(file, line, FindingKind::MissingTranslation, message);
+    }
+
+    pub fn finish(self) -> (ParallelCorpus, Report) {
+        (self.corpus, self.report)
+    }
+}
+
+/// Lists signs that a text was damaged before it was stored; the text is kept.
+fn suspicious(report: &mut Report, file: &Path, line: u64, column: &str, text: &str) {
+    if text.contains('\u{fffd}') {
+        let message = format!(
+            "column `{column}` holds U+FFFD, the mark of a character lost in an earlier decoding"
+        );
+        report.note(file, Some(line), FindingKind::BadEncoding, message);
+    }
+    if let Some(sign) = mojibake(text) {
+        let message =
+            format!("column `{column}` holds `{sign}`, as UTF-8 read in another encoding looks");
+        report.note(file, Some(line), FindingKind::Mojibake, message);
+    }
+    if text
+        .chars()
+        .any(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}'))
+    {
+        report.note(
+            file,
+            Some(line),
+            FindingKind::Note,
+            format!("column `{column}` holds control characters"),
+        );
+    }
+}
+
+/// Checks a pair and adds it.
+pub(crate) fn push_pair(
+    pairs: &mut Vec<BiasPair>,
+    report: &mut Report,
+    policy: OnBadRow,
+    file: &Path,
+    line: u64,
+    pair: BiasPair,
+) -> Result<(), DataError> {
+    for (cell, column) in [(&pair.more, "sent_more"), (&pair.less, "sent_less")] {
+        if cell.trim().is_empty() {
+            let message = format!("no sentence in {} pair {}", pair.language, pair.id);
+            return report.bad_row(
+                policy,
+                file,
+                BadRow::new(line, column, FindingKind::EmptyCell, message),
+            );
+        }
+    }
+    if pair.more.trim() == pair.less.trim() {
+        let message = format!(
+            "both sentences of {} pair {} are the same",
+            pair.language, pair.id
+        );
+        let bad = BadRow {
+            line: Some(line),
+            column: None,
+            kind: FindingKind::IdenticalPair,
+            message,
+        };
+        return report.bad_row(policy, file, bad);
+    }
+    suspicious(report, file, line, "sent_more", &pair.more);
+    suspicious(report, file, line, "sent_less", &pair.less);
+    pairs.push(BiasPair {
+        more: pair.more.trim().to_owned(),
+        less: pair.less.trim().to_owned(),
+        ..pair
+    });
+    Ok(())
+}
+
+/// Reads a `stereo` or `antistereo` label.
+pub(crate) fn direction(
+    text: &str,
+    line: u64,
+    column: &str,
+) -> Result<crate::types::Direction, BadRow> {
+    match text.trim() {
+        "stereo" => Ok(crate::types::Direction::Stereo),
+        "antistereo" => Ok(crate::types::Direction::Antistereo),
+        other => {
+            let message = format!("`{other}` is neither `stereo` nor `antistereo`");
+            Err(BadRow::new(line, column, FindingKind::BadValue, message))
+        }
+    }
+}
+
+/// The entries of a folder, sorted by name, so that every machine reads them in the same order.
+pub(crate) fn entries(path: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let listing = std::fs::read_dir(path).map_err(|e| crate::input::io_error(path, e))?;
+    let mut files = Vec::new();
+    for entry in listing {
+        files.push(entry.map_err(|e| crate::input::io_error(path, e))?.path());
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The last part of a path as text.
+pub(crate) fn file_name(path: &Path) -> String {
+    path.file_name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// Writes beside the target and renames, so that a crash leaves the earlier file intact.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+    let partial = path.with_file_name(format!("{}.part", file_name(path)));
+    std::fs::write(&partial, bytes)
+        .and_then(|()| std::fs::rename(&partial, path))
+        .map_err(|e| crate::input::io_error(path, e))
+}
+
+/// The lists of one category, out of those of a file.
+pub fn attribute_list<'a>(lists: &'a [AttributeList], category: &str) -> Option<&'a AttributeList> {
+    lists
+        .iter()
+        .find(|l| l.category == canonical_category(category))
+}
