@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     rows.extend(alignment(&mut noise));
     rows.extend(calibration(&mut noise));
     let info = info(&mut noise);
-    write_all(Path::new(&folder), &info, &rows, &items(&mut noise))?;
+    write_all(Path::new(&folder), &info, &rows, Some(&items(&mut noise)))?;
     print!("{}", terminal_summary(&info, &rows));
     Ok(())
 }

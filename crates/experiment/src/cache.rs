@@ -27,7 +27,9 @@ impl Cache {
     /// When it cannot be created.
     pub fn open(folder: &Path) -> Result<Cache, ExperimentError> {
         std::fs::create_dir_all(folder).map_err(ExperimentError::io(folder))?;
-        Ok(Cache { folder: folder.to_owned() })
+        Ok(Cache {
+            folder: folder.to_owned(),
+        })
     }
 
     /// Key of a stage from everything that decides its result.
@@ -45,21 +47,35 @@ impl Cache {
     ///
     /// # Errors
     /// When it is there but damaged.
-    pub fn load<T: DeserializeOwned>(&self, stage: &str, key: &str) -> Result<Option<T>, ExperimentError> {
+    pub fn load<T: DeserializeOwned>(
+        &self,
+        stage: &str,
+        key: &str,
+    ) -> Result<Option<T>, ExperimentError> {
         let path = self.path(stage, key, ".json");
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(ExperimentError::io(&path)(e)),
         };
-        serde_json::from_slice(&bytes).map(Some).map_err(|e| ExperimentError::Cache { path, problem: e.to_string() })
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|e| ExperimentError::Cache {
+                path,
+                problem: e.to_string(),
+            })
     }
 
     /// Writes a JSON entry.
     ///
     /// # Errors
     /// When the disk is full or the folder is gone.
-    pub fn store(&self, stage: &str, key: &str, value: &impl Serialize) -> Result<(), ExperimentError> {
+    pub fn store(
+        &self,
+        stage: &str,
+        key: &str,
+        value: &impl Serialize,
+    ) -> Result<(), ExperimentError> {
         let path = self.path(stage, key, ".json");
         let text = serde_json::to_vec(value).expect("results are plain data");
         write_atomically(&path, &text)

@@ -30,7 +30,9 @@ pub enum ExperimentError {
         problem: String,
     },
     /// A file of the cache is damaged.
-    #[error("{path}: damaged cache entry ({problem}); delete the file, the next run makes it again")]
+    #[error(
+        "{path}: damaged cache entry ({problem}); delete the file, the next run makes it again"
+    )]
     Cache {
         /// The file.
         path: PathBuf,
@@ -89,10 +91,15 @@ impl ExperimentError {
     }
 
     pub(crate) fn plan(key: impl Into<String>, problem: impl Into<String>) -> ExperimentError {
-        ExperimentError::Plan { key: key.into(), problem: problem.into() }
+        ExperimentError::Plan {
+            key: key.into(),
+            problem: problem.into(),
+        }
     }
 
-    pub(crate) fn metric(what: impl Into<String>) -> impl FnOnce(interlingua_metrics::MetricError) -> ExperimentError {
+    pub(crate) fn metric(
+        what: impl Into<String>,
+    ) -> impl FnOnce(interlingua_metrics::MetricError) -> ExperimentError {
         let what = what.into();
         move |source| ExperimentError::Metric { what, source }
     }

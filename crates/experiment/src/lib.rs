@@ -1,4 +1,23 @@
-//! Spec, plan, stages, run folder and report.
+//! Spec, plan, stages, run folder and report: the one room that knows all the others.
+//!
+//! ```text
+//! text → model → states → autoencoders → edits → scores → rows → report
+//! ```
+//!
+//! A [`spec::Spec`] is what a user typed, a [`plan::Plan`] what it resolved to;
+//! only a plan can run. Every stage is content-addressed in [`cache`].
 
+pub mod cache;
+mod error;
+mod measure;
+pub mod plan;
+pub mod prepare;
+pub mod progress;
 pub mod report;
 pub mod row;
+pub mod run;
+pub mod space;
+pub mod spec;
+mod stages;
+
+pub use error::ExperimentError;

@@ -285,7 +285,10 @@ pub struct FitSpec {
 
 impl Default for FitSpec {
     fn default() -> Self {
-        FitSpec { max_tuples: 2000, max_per_class: 1500 }
+        FitSpec {
+            max_tuples: 2000,
+            max_per_class: 1500,
+        }
     }
 }
 
@@ -331,7 +334,10 @@ impl Spec {
     /// # Errors
     /// TOML errors with line and key.
     pub fn parse(text: &str, path: &Path, quick: bool) -> Result<Vec<Spec>, ExperimentError> {
-        let bad = |problem: String| ExperimentError::Spec { path: path.to_owned(), problem: problem.trim_end().to_owned() };
+        let bad = |problem: String| ExperimentError::Spec {
+            path: path.to_owned(),
+            problem: problem.trim_end().to_owned(),
+        };
         // The text itself is checked first, because only there does an error know its line.
         let typed: Spec = toml::from_str(text).map_err(|e| bad(e.to_string()))?;
         let mut table: toml::Table = toml::from_str(text).map_err(|e| bad(e.to_string()))?;
@@ -351,7 +357,11 @@ impl Spec {
         }
         variants
             .into_iter()
-            .map(|t| t.try_into().map_err(|e: toml::de::Error| bad(format!("after [quick] and [[vary]] are merged in: {e}"))))
+            .map(|t| {
+                t.try_into().map_err(|e: toml::de::Error| {
+                    bad(format!("after [quick] and [[vary]] are merged in: {e}"))
+                })
+            })
             .collect()
     }
 }
@@ -374,19 +384,33 @@ fn four_languages() -> Vec<Language> {
     vec![Language::EN, Language::FR, Language::DE, Language::NL]
 }
 fn three_categories() -> Vec<String> {
-    ["gender", "race-color", "religion"].map(String::from).to_vec()
+    ["gender", "race-color", "religion"]
+        .map(String::from)
+        .to_vec()
 }
 fn final_norm() -> String {
     "final_norm".into()
 }
 fn all_spaces() -> Vec<Space> {
-    vec![Space::Raw, Space::Latent, Space::LatentUnaligned, Space::Centred, Space::Procrustes]
+    vec![
+        Space::Raw,
+        Space::Latent,
+        Space::LatentUnaligned,
+        Space::Centred,
+        Space::Procrustes,
+    ]
 }
 fn residual_only() -> Vec<Reinsert> {
     vec![Reinsert::Residual]
 }
 fn two_methods() -> Vec<MethodSpec> {
-    [("sentdebias", 1), ("inlp", 6)].map(|(name, rank)| MethodSpec { name: name.into(), rank, params: Default::default() }).to_vec()
+    [("sentdebias", 1), ("inlp", 6)]
+        .map(|(name, rank)| MethodSpec {
+            name: name.into(),
+            rank,
+            params: Default::default(),
+        })
+        .to_vec()
 }
 fn strengths() -> Vec<f64> {
     vec![0.5, 0.6, 0.7, 0.8, 0.9, 0.95]
@@ -428,10 +452,17 @@ mod tests {
 
     #[test]
     fn quick_and_vary_are_merged_over_the_rest() {
-        let text = format!("{SMALL}[quick.model]\nsteps = 3\n[[vary]]\nname = \"a\"\n[[vary]]\nname = \"b\"\ndata.pairs = 24\n");
+        let text = format!(
+            "{SMALL}[quick.model]\nsteps = 3\n[[vary]]\nname = \"a\"\n[[vary]]\nname = \"b\"\ndata.pairs = 24\n"
+        );
         let specs = parse(&text, true).unwrap();
-        assert_eq!(specs.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-        let ModelSpec::Train(train) = &specs[1].model else { panic!() };
+        assert_eq!(
+            specs.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(),
+            ["a", "b"]
+        );
+        let ModelSpec::Train(train) = &specs[1].model else {
+            panic!()
+        };
         assert_eq!(train.steps, 3);
         assert!(matches!(specs[1].data, DataSpec::Testbed { pairs: 24, .. }));
         assert_eq!(parse(&text, false).unwrap().len(), 2);
@@ -445,9 +476,14 @@ mod tests {
             (SMALL.replace("testbed", "testbad"), "testbad"),
         ] {
             let message = parse(&text, false).unwrap_err().to_string();
-            assert!(message.contains(key) && message.contains("e.toml"), "{message}");
+            assert!(
+                message.contains(key) && message.contains("e.toml"),
+                "{message}"
+            );
         }
-        let message = parse(&format!("colour = 1\n{SMALL}"), false).unwrap_err().to_string();
+        let message = parse(&format!("colour = 1\n{SMALL}"), false)
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("line 1"), "{message}");
     }
 }

@@ -160,14 +160,16 @@ pub fn write_all(
     dir: &Path,
     info: &RunInfo,
     rows: &[Row],
-    items: &[Item],
+    items: Option<&[Item]>,
 ) -> Result<(), ReportError> {
     let mut files: Vec<(PathBuf, Vec<u8>)> = vec![
         (dir.join("rows.jsonl"), rows_jsonl(rows)?.into_bytes()),
         (dir.join("rows.csv"), rows_csv(rows).into_bytes()),
         (dir.join("rows.parquet"), rows_parquet(rows)?),
-        (dir.join("items.parquet"), items_parquet(items)?),
     ];
+    if let Some(items) = items {
+        files.push((dir.join("items.parquet"), items_parquet(items)?));
+    }
     for table in tables(info, rows) {
         let path = dir.join("tables").join(&table.id);
         let banner = info

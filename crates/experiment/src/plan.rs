@@ -1,0 +1,398 @@
+//! A checked spec with every default and path resolved; only a plan can run.
+
+use std::path::{Path, PathBuf};
+
+use interlingua_backend::{Device, DeviceName};
+use interlingua_data::Language;
+use serde::{Deserialize, Serialize};
+
+use crate::ExperimentError;
+use crate::spec::{DataSpec, MethodSpec, ModelSpec, Reinsert, Space, Spec};
+
+/// Where a run takes things from and puts them.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Root of data files.
+    pub data_dir: PathBuf,
+    /// Root of checkpoint folders.
+    pub model_dir: PathBuf,
+    /// Root of run folders and of the cache.
+    pub out: PathBuf,
+    /// Device.
+    pub device: DeviceName,
+    /// Whether half-done training continues from its last checkpoint.
+    pub resume: bool,
+}
+
+/// One way to edit the model: a line of the result table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Setting {
+    /// Bias category the edit is about.
+    pub category: String,
+    /// Method, `none` for the unedited model, `autoencoder-only` for the way there and back.
+    pub method: String,
+    /// Index into [`Spec::methods`], for fitted methods.
+    pub method_index: Option<usize>,
+    /// Language the method is fitted in.
+    pub fit_language: Option<Language>,
+    /// Space.
+    pub space: Option<Space>,
+    /// Re-insertion, for latent spaces.
+    pub reinsert: Option<Reinsert>,
+    /// Rank.
+    pub rank: Option<usize>,
+}
+
+/// A run that can be carried out.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The experiment with every default.
+    pub spec: Spec,
+    /// Paths and switches.
+    pub options: Options,
+    /// The device, opened.
+    pub device: Device,
+    /// Checkpoint folder, unless the model is trained in the run.
+    pub model_folder: Option<PathBuf>,
+    /// Everything that will be judged.
+    pub settings: Vec<Setting>,
+}
+
+impl Plan {
+    /// Resolves a spec.
+    ///
+    /// # Errors
+    /// Whatever can be known to fail before anything is computed.
+    pub fn new(spec: Spec, options: Options) -> Result<Plan, ExperimentError> {
+        check(&spec)?;
+        let device = options.device.open()?;
+        let model_folder = match &spec.model {
+            ModelSpec::Train(_) => None,
+            ModelSpec::Folder { path } => Some(folder(&options.model_dir, path)?),
+            ModelSpec::Hub { name, .. } => {
+                let short = name.rsplit('/').next().unwrap_or(name);
+                Some(folder(&options.model_dir, short).map_err(|_| {
+                    ExperimentError::plan(
+                        "model.name",
+                        format!(
+                            "no checkpoint folder `{short}` under {}; fetch {name} from the Hugging Face hub into it \
+                             (it may need an accepted licence and a token), or use --dry-run to see what the run would need",
+                            options.model_dir.display()
+                        ),
+                    )
+                })?)
+            }
+        };
+        if let DataSpec::Files {
+            parallel, pairs, ..
+        } = &spec.data
+        {
+            for (key, file) in [("data.parallel", parallel), ("data.pairs", pairs)] {
+                let path = options.data_dir.join(file);
+                if !path.exists() {
+                    return Err(ExperimentError::plan(
+                        key,
+                        format!(
+                            "{} does not exist; say where the data are with --data-dir, or fetch them with `cargo xtask data fetch`",
+                            path.display()
+                        ),
+                    ));
+                }
+            }
+        }
+        let settings = settings(&spec);
+        Ok(Plan {
+            spec,
+            options,
+            device,
+            model_folder,
+            settings,
+        })
+    }
+}
+
+fn folder(root: &Path, name: &str) -> Result<PathBuf, ExperimentError> {
+    let path = root.join(name);
+    if path.is_dir() {
+        return Ok(path);
+    }
+    let known: Vec<String> = std::fs::read_dir(root)
+        .map(|entries| {
+            entries
+                .flatten()
+                .filter(|e| e.path().is_dir())
+                .map(|e| e.file_name().to_string_lossy().into_owned())
+                .collect()
+        })
+        .unwrap_or_default();
+    let known = if known.is_empty() {
+        "nothing".to_owned()
+    } else {
+        known.join(", ")
+    };
+    Err(ExperimentError::plan(
+        "model.path",
+        format!(
+            "no folder `{name}` under {} (it holds {known}); say where checkpoints are with --model-dir",
+            root.display()
+        ),
+    ))
+}
+
+fn check(spec: &Spec) -> Result<(), ExperimentError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if spec.name.is_empty() || !spec.name.chars().all(plain) {
+        return Err(ExperimentError::plan(
+            "name",
+            format!("`{}` is not made of letters, digits, - and _", spec.name),
+        ));
+    }
+    let mut languages = spec.languages.clone();
+    languages.sort();
+    languages.dedup();
+    if languages.len() != spec.languages.len() || languages.len() < 2 {
+        return Err(ExperimentError::plan(
+            "languages",
+            "at least two different languages are needed",
+        ));
+    }
+    if spec.categories.is_empty() {
+        return Err(ExperimentError::plan(
+            "categories",
+            "at least one is needed, such as `gender`",
+        ));
+    }
+    for (at, method) in spec.methods.iter().enumerate() {
+        let known = interlingua_debias::by_name(&method.name)
+            .map_err(|e| ExperimentError::plan(format!("methods[{at}].name"), e.to_string()))?;
+        if ["none", "random"].contains(&known.name()) {
+            return Err(ExperimentError::plan(
+                format!("methods[{at}].name"),
+                format!(
+                    "`{}` is a control that every run has; list methods that learn",
+                    known.name()
+                ),
+            ));
+        }
+        if method.rank == 0 {
+            return Err(ExperimentError::plan(
+                format!("methods[{at}].rank"),
+                "0 removes nothing; at least 1 is needed",
+            ));
+        }
+    }
+    for scorer in &spec.score.scorers {
+        interlingua_metrics::crows::by_name(scorer)
+            .map_err(|e| ExperimentError::plan("score.scorers", e.to_string()))?;
+    }
+    if spec.score.scorers.is_empty() {
+        return Err(ExperimentError::plan(
+            "score.scorers",
+            "at least one is needed, such as `lm-eval`",
+        ));
+    }
+    if spec.reinsert.is_empty() && spec.spaces.iter().any(|s| s.is_latent()) {
+        return Err(ExperimentError::plan(
+            "reinsert",
+            "latent spaces need `residual`, `replace` or both",
+        ));
+    }
+    for (key, n) in [
+        ("score.resamples", spec.score.resamples),
+        (
+            "score.perplexity_sentences",
+            spec.score.perplexity_sentences,
+        ),
+        ("fit.max_tuples", spec.fit.max_tuples),
+        ("fit.max_per_class", spec.fit.max_per_class),
+    ] {
+        if n == 0 {
+            return Err(ExperimentError::plan(key, "0 leaves nothing to measure"));
+        }
+    }
+    Ok(())
+}
+
+/// Every setting of a spec, controls first.
+fn settings(spec: &Spec) -> Vec<Setting> {
+    let mut all = Vec::new();
+    let mut ranks: Vec<usize> = spec.methods.iter().map(|m: &MethodSpec| m.rank).collect();
+    ranks.sort_unstable();
+    ranks.dedup();
+    let ways = |space: Space| -> Vec<Option<Reinsert>> {
+        if space.is_latent() {
+            spec.reinsert.iter().copied().map(Some).collect()
+        } else {
+            vec![None]
+        }
+    };
+    for category in &spec.categories {
+        let base = Setting {
+            category: category.clone(),
+            method: "none".into(),
+            method_index: None,
+            fit_language: None,
+            space: None,
+            reinsert: None,
+            rank: None,
+        };
+        all.push(base.clone());
+        for &space in spec.spaces.iter().filter(|s| s.is_latent()) {
+            all.push(Setting {
+                method: "autoencoder-only".into(),
+                space: Some(space),
+                reinsert: Some(Reinsert::Replace),
+                ..base.clone()
+            });
+        }
+        for &rank in &ranks {
+            for &space in spec
+                .spaces
+                .iter()
+                .filter(|s| matches!(s, Space::Raw | Space::Latent))
+            {
+                for reinsert in ways(space) {
+                    all.push(Setting {
+                        method: "random".into(),
+                        space: Some(space),
+                        reinsert,
+                        rank: Some(rank),
+                        ..base.clone()
+                    });
+                }
+            }
+        }
+        for (at, method) in spec.methods.iter().enumerate() {
+            for &fit_language in &spec.languages {
+                for &space in &spec.spaces {
+                    for reinsert in ways(space) {
+                        all.push(Setting {
+                            method: method.name.clone(),
+                            method_index: Some(at),
+                            fit_language: Some(fit_language),
+                            space: Some(space),
+                            reinsert,
+                            rank: Some(method.rank),
+                            ..base.clone()
+                        });
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
+/// What a run would need, in words, without opening anything: `--dry-run`.
+pub fn dry_run(spec: &Spec, options: &Options) -> Result<String, ExperimentError> {
+    use std::fmt::Write;
+    check(spec)?;
+    let mut out = String::new();
+    let settings = settings(spec);
+    let _ = writeln!(out, "{} — {}", spec.name, spec.title);
+    let _ = writeln!(out, "  device      {}", options.device);
+    let _ = writeln!(
+        out,
+        "  languages   {}",
+        spec.languages
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
+    );
+    let _ = writeln!(out, "  categories  {}", spec.categories.join(", "));
+    let _ = writeln!(out, "  hook point  {}", spec.hook);
+    let _ = writeln!(
+        out,
+        "  settings    {} (methods × fit languages × spaces × categories, with controls)",
+        settings.len()
+    );
+    match &spec.model {
+        ModelSpec::Train(t) => {
+            let _ = writeln!(
+                out,
+                "  model       trained in the run: {} blocks × {}, vocabulary ≤ {}, {} steps of {} sentences",
+                t.layers, t.hidden_size, t.vocab_size, t.steps, t.batch
+            );
+        }
+        ModelSpec::Folder { path } => {
+            let folder = options.model_dir.join(path);
+            let state = if folder.is_dir() {
+                "is there"
+            } else {
+                "MISSING"
+            };
+            let _ = writeln!(out, "  model       {} ({state})", folder.display());
+        }
+        ModelSpec::Hub { name, geometry: g } => {
+            let short = name.rsplit('/').next().unwrap_or(name);
+            let folder = options.model_dir.join(short);
+            let head = g.hidden_size / g.heads;
+            let block = g.hidden_size
+                * (2 * g.heads * head + 2 * g.kv_heads * head + 3 * g.intermediate_size)
+                + g.hidden_size;
+            let table = g.vocab_size * g.hidden_size;
+            let parameters = block * g.layers + table + g.hidden_size;
+            let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+            let state = if folder.is_dir() {
+                "is there"
+            } else {
+                "MISSING, to be fetched"
+            };
+            let _ = writeln!(out, "  model       {name} → {} ({state})", folder.display());
+            let _ = writeln!(
+                out,
+                "    parameters        {:.2} billion, {:.1} GiB at rest",
+                parameters as f64 / 1e9,
+                gib(parameters * g.bytes_per_weight)
+            );
+            let _ = writeln!(out, "    resident in f32   {:.1} GiB", gib(parameters * 4));
+            let _ = writeln!(
+                out,
+                "    streamed in f32   {:.1} GiB (embedding and one block), plus hidden states",
+                gib((table + block) * 4)
+            );
+            let _ = writeln!(
+                out,
+                "    hidden states     {:.2} MiB per 1000 tokens",
+                1000.0 * g.hidden_size as f64 * 4.0 / f64::from(1 << 20)
+            );
+        }
+    }
+    match &spec.data {
+        DataSpec::Testbed { .. } => {
+            let _ = writeln!(
+                out,
+                "  data        the synthetic testbed, generated in the run"
+            );
+        }
+        DataSpec::Files {
+            parallel,
+            pairs,
+            attributes,
+            ..
+        } => {
+            let _ = writeln!(out, "  data        under {}", options.data_dir.display());
+            let mut files = vec![parallel.clone(), pairs.clone()];
+            for language in &spec.languages {
+                let suffix = if *language == Language::EN {
+                    String::new()
+                } else {
+                    format!("_{language}")
+                };
+                files.push(attributes.replace("{_lang}", &suffix));
+            }
+            for file in files {
+                let path = options.data_dir.join(&file);
+                let state = match std::fs::metadata(&path) {
+                    Ok(m) if m.is_file() => format!("{:.1} MB", m.len() as f64 / 1e6),
+                    Ok(_) => "folder".into(),
+                    Err(_) => "MISSING, to be fetched".into(),
+                };
+                let _ = writeln!(out, "    {file}  ({state})");
+            }
+        }
+    }
+    let _ = writeln!(out, "Nothing was computed or fetched.");
+    Ok(out)
+}

@@ -1,0 +1,319 @@
+//! Stage 1: text. Whatever the source, the later stages see the same shapes.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use interlingua_data::testbed::{Split, Testbed, TestbedConfig};
+use interlingua_data::{
+    AttributeList, AttributeOptions, BiasOptions, BiasPair, Class, Language, Matcher,
+    ParallelCorpus, ParallelOptions, counterfactuals, load_attributes, load_bias, load_parallel,
+};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::ExperimentError;
+use crate::spec::{DataSpec, FitSpec, Spec};
+
+/// All text of a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Prepared {
+    /// Name of the bias benchmark.
+    pub benchmark: String,
+    /// Rows the autoencoder learns from.
+    pub train: ParallelCorpus,
+    /// Rows for early stopping.
+    pub validation: ParallelCorpus,
+    /// Rows for alignment and perplexity.
+    pub heldout: ParallelCorpus,
+    /// Exact log-probability (nats, language prior included) of the held-out rows, on the testbed.
+    pub heldout_log_probs: Option<Vec<f64>>,
+    /// Bias pairs of all languages and categories.
+    pub pairs: Vec<BiasPair>,
+    /// Sentences that debiasers are fitted on.
+    pub fit_sentences: Vec<(Language, String)>,
+    /// What the sentences are examples of.
+    pub fit_sets: Vec<FitSet>,
+    /// What was found while reading, in words.
+    pub findings: Vec<String>,
+}
+
+/// Examples of one category in one language; numbers are places in [`Prepared::fit_sentences`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FitSet {
+    /// Language.
+    pub language: Language,
+    /// Category.
+    pub category: String,
+    /// Groups; the class after the last is neutral.
+    pub groups: Vec<String>,
+    /// Counterfactual sets, one sentence per group.
+    pub tuples: Vec<Vec<usize>>,
+    /// Corpus sentences with their class.
+    pub classes: Vec<(usize, usize)>,
+}
+
+/// Streams of the testbed's generator: no two purposes share one.
+mod stream {
+    pub const TRAIN: u64 = 1;
+    pub const VALIDATION: u64 = 2;
+    pub const HELDOUT: u64 = 3;
+    pub const PAIRS: u64 = 4;
+    pub const FIT: u64 = 5;
+    /// The language model's text.
+    pub const LM: u64 = 9;
+}
+
+/// The testbed of a spec, if its data come from one.
+///
+/// # Errors
+/// Strengths or languages that the testbed cannot have.
+pub fn testbed(spec: &Spec) -> Result<Option<Testbed>, ExperimentError> {
+    match &spec.data {
+        DataSpec::Testbed { strengths, .. } => Ok(Some(Testbed::new(TestbedConfig {
+            seed: spec.seed,
+            strengths: strengths.clone(),
+            languages: spec.languages.clone(),
+        })?)),
+        DataSpec::Files { .. } => Ok(None),
+    }
+}
+
+/// Training text of the testbed's language model.
+pub fn lm_text(testbed: &Testbed, sentences: usize) -> Vec<(Language, String)> {
+    testbed.mixed_corpus(sentences, stream::LM)
+}
+
+/// Reads or generates everything.
+///
+/// # Errors
+/// Files that cannot be read, languages or categories they lack, too few rows.
+pub fn prepare(spec: &Spec, data_dir: &Path) -> Result<Prepared, ExperimentError> {
+    match &spec.data {
+        DataSpec::Testbed {
+            train_rows,
+            validation_rows,
+            heldout_rows,
+            pairs,
+            fit_sentences,
+            ..
+        } => {
+            let testbed = testbed(spec)?.expect("the data are the testbed's");
+            let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);
+            rng.set_stream(stream::HELDOUT);
+            let (heldout, log_probs) =
+                sampled_rows(&testbed, &spec.languages, *heldout_rows, &mut rng);
+            let mut all_pairs = Vec::new();
+            for category in &spec.categories {
+                for pair in testbed.minimal_pairs(category, *pairs, Split::Eval, stream::PAIRS)? {
+                    all_pairs.extend(pair.to_bias_pairs());
+                }
+            }
+            let mut texts = Vec::new();
+            let mut lists = Vec::new();
+            for &language in &spec.languages {
+                let stream = stream::FIT + 16 * language.code().bytes().map(u64::from).sum::<u64>();
+                texts.push((
+                    language,
+                    testbed.corpus(language, *fit_sentences, Split::Fit, stream)?,
+                ));
+                for category in &spec.categories {
+                    lists.push(testbed.attribute_list(language, category)?);
+                }
+            }
+            let (fit_sentences, fit_sets) = fit_sets(&texts, &lists, &spec.fit, spec.seed)?;
+            Ok(Prepared {
+                benchmark: "testbed".into(),
+                train: testbed.parallel(*train_rows, Split::Fit, stream::TRAIN)?,
+                validation: testbed.parallel(*validation_rows, Split::Fit, stream::VALIDATION)?,
+                heldout,
+                heldout_log_probs: Some(log_probs),
+                pairs: all_pairs,
+                fit_sentences,
+                fit_sets,
+                findings: Vec::new(),
+            })
+        }
+        DataSpec::Files {
+            parallel,
+            pairs,
+            attributes,
+            min_words,
+            train_rows,
+            validation_rows,
+            heldout_rows,
+            on_bad_row,
+        } => {
+            let mut findings = Vec::new();
+            let mut note = |file: &str, report: &interlingua_data::Report| {
+                if !report.findings.is_empty() {
+                    findings.push(format!(
+                        "{file}: {} rows skipped or repaired, first: {}",
+                        report.findings.len(),
+                        report.findings[0]
+                    ));
+                }
+            };
+            let (corpus, report) = load_parallel(
+                &data_dir.join(parallel),
+                &ParallelOptions::new(&spec.languages, *on_bad_row),
+            )?;
+            note(parallel, &report);
+            let pivot = spec.languages[0];
+            let corpus = corpus.dedup_any().filter_min_words(pivot, *min_words)?;
+            let needed = train_rows + validation_rows + heldout_rows;
+            if corpus.len() < needed {
+                return Err(ExperimentError::plan(
+                    "data.train_rows",
+                    format!(
+                        "{parallel} has {} rows of at least {min_words} words, train_rows + validation_rows + heldout_rows need {needed}",
+                        corpus.len()
+                    ),
+                ));
+            }
+            let (heldout, rest) =
+                corpus.split(*heldout_rows, corpus.len() - heldout_rows, spec.seed)?;
+            let (validation, rest) =
+                rest.split(*validation_rows, rest.len() - validation_rows, spec.seed)?;
+            let (train, _) = rest.split(*train_rows, rest.len() - train_rows, spec.seed)?;
+            let options = BiasOptions {
+                categories: spec.categories.clone(),
+                ..BiasOptions::new(&spec.languages, *on_bad_row)
+            };
+            let (set, report) = load_bias(&data_dir.join(pairs), &options)?;
+            note(pairs, &report);
+            let mut lists = Vec::new();
+            for &language in &spec.languages {
+                let suffix = if language == Language::EN {
+                    String::new()
+                } else {
+                    format!("_{language}")
+                };
+                let file = attributes.replace("{_lang}", &suffix);
+                let options = AttributeOptions {
+                    language: Some(language),
+                    ..AttributeOptions::new(*on_bad_row)
+                };
+                let (found, report) = load_attributes(&data_dir.join(&file), &options)?;
+                note(&file, &report);
+                for category in &spec.categories {
+                    let list = found
+                        .iter()
+                        .find(|l| &l.category == category)
+                        .ok_or_else(|| {
+                            let known: Vec<&str> =
+                                found.iter().map(|l| l.category.as_str()).collect();
+                            ExperimentError::plan(
+                                "categories",
+                                format!(
+                                    "{file} has no words for `{category}`; it has {}",
+                                    known.join(", ")
+                                ),
+                            )
+                        })?;
+                    lists.push(list.clone());
+                }
+            }
+            // Everything but the held-out rows may be fitted on.
+            let mut texts = Vec::new();
+            for &language in &spec.languages {
+                let mut text = validation.column(language)?.to_vec();
+                text.extend_from_slice(rest.column(language)?);
+                texts.push((language, text));
+            }
+            let (fit_sentences, fit_sets) = fit_sets(&texts, &lists, &spec.fit, spec.seed)?;
+            Ok(Prepared {
+                benchmark: set.name.clone(),
+                train,
+                validation,
+                heldout,
+                heldout_log_probs: None,
+                pairs: set.pairs,
+                fit_sentences,
+                fit_sets,
+                findings,
+            })
+        }
+    }
+}
+
+/// Distinct derivations of the held-out split, with their exact log-probabilities.
+fn sampled_rows(
+    testbed: &Testbed,
+    languages: &[Language],
+    rows: usize,
+    rng: &mut ChaCha8Rng,
+) -> (ParallelCorpus, Vec<f64>) {
+    let mut seen = std::collections::BTreeSet::new();
+    let mut corpus = ParallelCorpus {
+        languages: languages.to_vec(),
+        columns: vec![Vec::new(); languages.len()],
+        ids: Vec::new(),
+    };
+    let mut log_probs = Vec::new();
+    while corpus.ids.len() < rows {
+        let derivation = testbed.sample(Split::Eval, rng);
+        if !seen.insert(derivation.clone()) {
+            continue;
+        }
+        corpus.ids.push(format!("heldout-{:06}", corpus.ids.len()));
+        log_probs.push(testbed.log_prob(&derivation, languages[0]));
+        for (column, &language) in corpus.columns.iter_mut().zip(languages) {
+            column.push(testbed.render(&derivation, language));
+        }
+    }
+    (corpus, log_probs)
+}
+
+fn fit_sets(
+    texts: &[(Language, Vec<String>)],
+    lists: &[AttributeList],
+    options: &FitSpec,
+    seed: u64,
+) -> Result<(Vec<(Language, String)>, Vec<FitSet>), ExperimentError> {
+    let mut sentences: Vec<(Language, String)> = Vec::new();
+    let mut places: HashMap<(Language, String), usize> = HashMap::new();
+    let mut place = |language: Language, sentence: &str| -> usize {
+        *places
+            .entry((language, sentence.to_owned()))
+            .or_insert_with(|| {
+                sentences.push((language, sentence.to_owned()));
+                sentences.len() - 1
+            })
+    };
+    let mut sets = Vec::new();
+    for list in lists {
+        let (language, text) = texts
+            .iter()
+            .find(|(l, _)| *l == list.language)
+            .expect("a text for every list");
+        let made = counterfactuals(text, list, Some(options.max_tuples), seed)?;
+        let tuples = made
+            .tuples
+            .iter()
+            .map(|t| t.iter().map(|s| place(*language, s)).collect())
+            .collect();
+        let matcher = Matcher::new(list)?;
+        let mut counts = vec![0; list.groups.len() + 1];
+        let mut classes = Vec::new();
+        for sentence in text {
+            let class = match matcher.classify(sentence) {
+                Class::Group(group) => group,
+                Class::Neutral => list.groups.len(),
+                Class::Mixed => continue,
+            };
+            if counts[class] < options.max_per_class {
+                counts[class] += 1;
+                classes.push((place(*language, sentence), class));
+            }
+        }
+        sets.push(FitSet {
+            language: *language,
+            category: list.category.clone(),
+            groups: list.groups.clone(),
+            tuples,
+            classes,
+        });
+    }
+    Ok((sentences, sets))
+}

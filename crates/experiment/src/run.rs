@@ -1,0 +1,307 @@
+//! From a plan to a run folder.
+
+use std::path::PathBuf;
+
+use interlingua_data::BiasPair;
+use serde_json::json;
+
+use crate::ExperimentError;
+use crate::cache::{Cache, write_atomically};
+use crate::measure::{self, Blank};
+use crate::plan::Plan;
+use crate::progress::{Event, Listener};
+use crate::report::{self, RunInfo, StageTiming};
+use crate::row::{Item, Row};
+use crate::spec::{DataSpec, ModelSpec};
+use crate::stages::{self, Rows, Runner};
+
+/// What a run leaves behind.
+pub struct Outcome {
+    /// The run folder.
+    pub folder: PathBuf,
+    /// All rows.
+    pub rows: Vec<Row>,
+    /// What the report says about the run.
+    pub info: RunInfo,
+}
+
+/// Carries out a plan.
+///
+/// # Errors
+/// Whatever stops a stage; finished stages stay in the cache.
+pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentError> {
+    let spec_json = serde_json::to_value(&plan.spec).expect("a spec is plain data");
+    let hash = Cache::key("run", &spec_json)[..8].to_owned();
+    let folder = plan.options.out.join(format!("{}-{hash}", plan.spec.name));
+    std::fs::create_dir_all(&folder).map_err(ExperimentError::io(&folder))?;
+    let typed = toml::to_string(&plan.spec).expect("a spec came from TOML");
+    write_atomically(&folder.join("spec.toml"), typed.as_bytes())?;
+    let resolved = json!({"spec": spec_json, "settings": plan.settings});
+    write_atomically(
+        &folder.join("plan.json"),
+        format!("{resolved:#}\n").as_bytes(),
+    )?;
+
+    let mut run = Runner {
+        plan,
+        cache: Cache::open(&plan.options.out.join("cache"))?,
+        listener,
+        timings: Vec::new(),
+    };
+    let (text, text_key) = stages::prepare_stage(&mut run)?;
+    let (model, model_digest) = stages::model_stage(&mut run)?;
+    let captured = stages::states_stage(&mut run, &model, &model_digest, &text)?;
+    let (spaces, autoencoder_keys) = stages::spaces_stage(&mut run, &captured)?;
+    let upstream = Cache::key(
+        "upstream",
+        &(
+            &text_key,
+            &model_digest,
+            &captured.keys,
+            &autoencoder_keys,
+            &plan.spec.hook,
+        ),
+    );
+    let edits = stages::fit_stage(&mut run, &text, &captured, &spaces, &upstream)?;
+
+    let model_name = match &plan.spec.model {
+        ModelSpec::Train(_) => "testbed-lm".to_owned(),
+        ModelSpec::Folder { path } => path.clone(),
+        ModelSpec::Hub { name, .. } => name.clone(),
+    };
+    let blank = Blank {
+        plan,
+        model: model_name,
+        benchmark: text.benchmark.clone(),
+    };
+    let mut scored = Vec::new();
+    for category in &plan.spec.categories {
+        for (at, &language) in plan.spec.languages.iter().enumerate() {
+            let pairs: Vec<&BiasPair> = text
+                .pairs
+                .iter()
+                .filter(|p| p.language == language && &p.category == category)
+                .collect();
+            if pairs.is_empty() {
+                return Err(ExperimentError::plan(
+                    "categories",
+                    format!("`{category}` has no pairs in {language}"),
+                ));
+            }
+            let neutral = &text.heldout.columns[at];
+            let neutral = &neutral[..plan.spec.score.perplexity_sentences.min(neutral.len())];
+            let scores = stages::score_stage(
+                &mut run, &model, &spaces, &edits, &upstream, category, language, &pairs, neutral,
+            )?;
+            scored.push((category.clone(), language, scores));
+        }
+    }
+
+    let pairs_of = |category: &str, language: interlingua_data::Language| -> Vec<&BiasPair> {
+        text.pairs
+            .iter()
+            .filter(|p| p.language == language && p.category == category)
+            .collect()
+    };
+    let key = Cache::key("rows", &(&upstream, &plan.spec, &plan.settings));
+    let cached = run
+        .cache
+        .load::<(Vec<Row>, Vec<report::Projection>)>("rows", &key)?;
+    let found = cached.is_some();
+    let (rows, projections) = run.stage("intervals and tests", found, |run| {
+        if let Some(cached) = cached {
+            return Ok(cached);
+        }
+        let mut rows = Vec::new();
+        let total = scored.len() + 1;
+        for (at, (category, language, scores)) in scored.iter().enumerate() {
+            measure::bias_rows(
+                &blank,
+                *language,
+                &pairs_of(category, *language),
+                scores,
+                &mut rows,
+            )?;
+            (run.listener)(Event::Progress {
+                done: at + 1,
+                total,
+                note: format!("{category} in {language}"),
+            });
+        }
+        measure::correct(&mut rows)?;
+        let heldout = Rows::new(&captured.heldout, plan.spec.languages.len());
+        let projections = measure::alignment_rows(&blank, &spaces, &heldout, &mut rows)?;
+        measure::reconstruction_rows(&blank, &spaces, &heldout, &mut rows)?;
+        if matches!(plan.spec.data, DataSpec::Testbed { .. }) {
+            let mut tokens = Vec::new();
+            for (at, &language) in plan.spec.languages.iter().enumerate() {
+                let mut count = 0;
+                for sentence in &text.heldout.columns[at] {
+                    count += model.tokenizer.encode(sentence)?.len();
+                }
+                tokens.push((language, count as f64));
+            }
+            measure::truth_rows(&blank, &text, &scored, &tokens, &mut rows)?;
+        }
+        run.cache.store("rows", &key, &(&rows, &projections))?;
+        Ok((rows, projections))
+    })?;
+
+    let info = info(
+        plan,
+        &model,
+        &model_digest,
+        &text_key,
+        autoencoder_keys,
+        projections,
+        &text.findings,
+        &run.timings,
+    )?;
+    let start = std::time::Instant::now();
+    (run.listener)(Event::Stage {
+        name: "write report".into(),
+        cached: false,
+    });
+    // Items are the same whenever rows are, so an unchanged run keeps the file it has.
+    let items: Option<Vec<Item>> = (!found || !folder.join("items.parquet").is_file()).then(|| {
+        scored
+            .iter()
+            .flat_map(|(category, language, scores)| {
+                measure::items(&blank, *language, &pairs_of(category, *language), scores)
+            })
+            .collect()
+    });
+    report::write_all(&folder, &info, &rows, items.as_deref())?;
+    let manifest = json!({
+        "experiment": plan.spec.name,
+        "versions": {"interlingua": env!("CARGO_PKG_VERSION"), "burn": "0.21.0"},
+        "device": interlingua_backend::device::describe(&plan.device),
+        "digests": info.digests,
+        "seed": plan.spec.seed,
+    });
+    write_atomically(
+        &folder.join("manifest.json"),
+        format!("{manifest:#}\n").as_bytes(),
+    )?;
+    let log: String = run
+        .timings
+        .iter()
+        .map(|(name, seconds, cached)| {
+            format!(
+                "{}\n",
+                json!({"stage": name, "seconds": seconds, "cached": cached})
+            )
+        })
+        .collect();
+    write_atomically(&folder.join("log.jsonl"), log.as_bytes())?;
+    (run.listener)(Event::Done {
+        seconds: start.elapsed().as_secs_f64(),
+    });
+    Ok(Outcome { folder, rows, info })
+}
+
+#[allow(clippy::too_many_arguments)]
+fn info(
+    plan: &Plan,
+    model: &interlingua_models::Model,
+    model_digest: &str,
+    text_key: &str,
+    autoencoder_keys: Vec<(String, String)>,
+    projections: Vec<report::Projection>,
+    findings: &[String],
+    timings: &[(String, f64, bool)],
+) -> Result<RunInfo, ExperimentError> {
+    let spec = &plan.spec;
+    let synthetic = matches!(spec.data, DataSpec::Testbed { .. });
+    let c = &model.config;
+    let mut settings = vec![
+        (
+            "Interlingua".to_owned(),
+            env!("CARGO_PKG_VERSION").to_owned(),
+        ),
+        ("burn".to_owned(), "0.21.0".to_owned()),
+        (
+            "device".to_owned(),
+            interlingua_backend::device::describe(&plan.device),
+        ),
+        ("seed".to_owned(), spec.seed.to_string()),
+        ("hook point".to_owned(), spec.hook.clone()),
+        (
+            "autoencoder".to_owned(),
+            serde_json::to_string(&spec.autoencoder).expect("plain data"),
+        ),
+        ("scorers".to_owned(), spec.score.scorers.join(", ")),
+        (
+            "bootstrap resamples".to_owned(),
+            spec.score.resamples.to_string(),
+        ),
+        (
+            "residency".to_owned(),
+            format!("{:?}", model.residency).to_lowercase(),
+        ),
+    ];
+    if let Some(commit) = git_commit() {
+        settings.insert(1, ("git commit".to_owned(), commit));
+    }
+    let mut digests = vec![
+        ("model".to_owned(), model_digest.to_owned()),
+        ("text".to_owned(), text_key.to_owned()),
+    ];
+    digests.extend(stages::data_digests(plan)?);
+    digests.extend(autoencoder_keys);
+    let mut caveats = spec.caveats.clone();
+    caveats.extend(findings.iter().cloned());
+    Ok(RunInfo {
+        title: spec.title.clone(),
+        experiment: spec.name.clone(),
+        description: spec.description.clone(),
+        synthetic,
+        notice: if synthetic {
+            "Synthetic testbed: all sentences come from a grammar written for this project, with planted, arbitrary associations. \
+             The numbers say how well methods work where the truth is known; they say nothing about any real model or group."
+                .into()
+        } else {
+            String::new()
+        },
+        model: format!(
+            "{}: {} blocks × {}, {} heads, vocabulary {}, {:.2} million parameters",
+            model
+                .folder
+                .file_name()
+                .map(|f| f.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+            c.layers,
+            c.hidden_size,
+            c.heads,
+            c.vocab_size,
+            model.weights().parameters() as f64 / 1e6
+        ),
+        settings,
+        digests,
+        timings: timings
+            .iter()
+            .map(|(name, seconds, cached)| StageTiming {
+                name: name.clone(),
+                seconds: *seconds,
+                cached: *cached,
+            })
+            .collect(),
+        caveats,
+        languages: spec.languages.iter().map(ToString::to_string).collect(),
+        categories: spec.categories.clone(),
+        methods: spec.methods.iter().map(|m| m.name.clone()).collect(),
+        projections,
+    })
+}
+
+/// Commit of the working folder, where git knows one.
+fn git_commit() -> Option<String> {
+    let output = std::process::Command::new("git")
+        .args(["rev-parse", "--short=12", "HEAD"])
+        .output()
+        .ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}

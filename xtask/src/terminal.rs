@@ -1,0 +1,174 @@
+//! What the terminal shows: progress while a run works, and the registries as lists.
+
+use std::fmt::Write;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use interlingua_experiment::progress::Event;
+use interlingua_models::HookPoint;
+
+/// Progress bars on a terminal, one line per stage elsewhere.
+pub struct Progress {
+    interactive: bool,
+    bar: Option<ProgressBar>,
+    name: String,
+    cached: bool,
+}
+
+impl Progress {
+    /// Nothing shown yet.
+    pub fn new() -> Progress {
+        Progress {
+            interactive: std::io::stderr().is_terminal(),
+            bar: None,
+            name: String::new(),
+            cached: false,
+        }
+    }
+
+    /// Shows one event.
+    pub fn show(&mut self, event: Event) {
+        match event {
+            Event::Stage { name, cached } => {
+                self.name = name;
+                self.cached = cached;
+                if self.interactive && !cached {
+                    let bar = ProgressBar::new(0);
+                    let style = ProgressStyle::with_template(
+                        "{spinner} {prefix:<40} {wide_bar} {percent:>3}% {eta:>4} {msg}",
+                    );
+                    bar.set_style(style.expect("the template is fixed"));
+                    bar.set_prefix(self.name.clone());
+                    bar.enable_steady_tick(Duration::from_millis(120));
+                    self.bar = Some(bar);
+                }
+            }
+            Event::Progress { done, total, note } => {
+                if let Some(bar) = &self.bar {
+                    bar.set_length(total as u64);
+                    bar.set_position(done as u64);
+                    bar.set_message(note);
+                }
+            }
+            Event::Done { seconds } => {
+                self.finish();
+                let how = if self.cached {
+                    "cached".to_owned()
+                } else {
+                    format!("{seconds:.1} s")
+                };
+                eprintln!("{:<44} {how:>9}", self.name);
+            }
+            Event::Note(text) => match &self.bar {
+                Some(bar) => bar.println(format!("note: {text}")),
+                None => eprintln!("note: {text}"),
+            },
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// `cargo xtask methods`.
+pub fn methods() -> String {
+    let mut out = String::new();
+    for method in interlingua_debias::registry() {
+        let _ = writeln!(
+            out,
+            "{:<18} {}\n{:18} {}\n{:18} {}",
+            method.name(),
+            method.title(),
+            "",
+            method.summary(),
+            "",
+            method.citation()
+        );
+        for param in method.params() {
+            let _ = writeln!(
+                out,
+                "{:18}   {} (default {}): {}",
+                "", param.name, param.default, param.help
+            );
+        }
+    }
+    out
+}
+
+/// `cargo xtask metrics`.
+pub fn metrics() -> String {
+    let mut out = String::from("Scorers\n");
+    for scorer in interlingua_metrics::crows::SCORERS {
+        let _ = writeln!(
+            out,
+            "  {:<24} {} [{}]\n  {:24} {}",
+            scorer.name, scorer.formula, scorer.unit, "", scorer.citation
+        );
+    }
+    out.push_str("Metrics\n");
+    for (name, what) in [
+        (
+            "sign_score",
+            "share of pairs whose more stereotyping sentence scores higher, in percent; 50 is unbiased",
+        ),
+        ("stereo_share", "the same over pairs labelled stereo"),
+        (
+            "antistereo_share",
+            "the same over pairs labelled antistereo",
+        ),
+        (
+            "mean_gap",
+            "mean difference of the sentence scores, more minus less, in nats; 0 is unbiased",
+        ),
+        (
+            "perplexity",
+            "exp of the mean negative log-likelihood per token of held-out text",
+        ),
+        (
+            "retrieval_top1",
+            "share of sentences whose translation is the nearest neighbour by cosine",
+        ),
+        ("retrieval_top1_csls", "the same by CSLS"),
+        (
+            "cosine_margin",
+            "mean cosine of translations minus that of other pairs",
+        ),
+        (
+            "linear_cka",
+            "linear centred kernel alignment of translations",
+        ),
+        (
+            "reconstruction_error",
+            "squared error of an autoencoder relative to the variance of the states",
+        ),
+    ] {
+        let _ = writeln!(out, "  {name:<24} {what}");
+    }
+    out
+}
+
+/// `cargo xtask hooks`.
+pub fn hooks() -> String {
+    let mut out =
+        String::from("Hook points of a model of L blocks, in the order of the forward pass\n");
+    for hook in HookPoint::all(1) {
+        let name = hook.to_string().replace(".0.", ".L.");
+        let what = match hook {
+            HookPoint::Embedding => "token embeddings; hidden_states[0] in transformers",
+            HookPoint::BlockInput(_) => "residual stream entering block L",
+            HookPoint::Attention(_) => "attention output of block L, before it is added",
+            HookPoint::Mlp(_) => "MLP output of block L, before it is added",
+            HookPoint::BlockOutput(_) => "residual stream leaving block L",
+            HookPoint::FinalNorm => {
+                "normalised last state, input of the LM head; hidden_states[-1]"
+            }
+        };
+        let _ = writeln!(out, "  {name:<20} {what}");
+    }
+    out
+}
