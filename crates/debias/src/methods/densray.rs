@@ -70,8 +70,9 @@ impl Debiaser for DensRay {
         let a = contrast(&normalised, &groups);
         let (values, vectors) = symmetric_eigen(&a, "eigendecomposition of DensRay's A")?;
         // With an eigenvalue that is not positive, members of a group differ at
-        // least as much along that direction as the groups do.
-        let floor = values[0].max(0.0) * 1e-10;
+        // least as much along that direction as the groups do. The vectors have
+        // unit length, so eigenvalues below 1e-14 are rounding.
+        let floor = f64::max(values[0] * 1e-10, 1e-14);
         let found = values.iter().take_while(|&&v| v > floor).count();
         if found < rank {
             return Err(FitError::Degenerate {
