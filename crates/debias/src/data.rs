@@ -88,15 +88,51 @@ impl FitData {
         method: &'static str,
         needed: usize,
     ) -> Result<Vec<usize>, FitError> {
-        let present = self.present();
+        self.at_least(method, "classes", needed, self.present())
+    }
+
+    /// The groups with rows, at least two of them: the classes but the neutral one.
+    pub(crate) fn require_groups(&self, method: &'static str) -> Result<Vec<usize>, FitError> {
+        let mut groups = self.present();
+        groups.retain(|&class| Some(class) != self.neutral);
+        self.at_least(method, "groups", 2, groups)
+    }
+
+    fn at_least(
+        &self,
+        method: &'static str,
+        what: &'static str,
+        needed: usize,
+        present: Vec<usize>,
+    ) -> Result<Vec<usize>, FitError> {
         if present.len() < needed {
             return Err(FitError::TooFewClasses {
                 method,
+                what,
                 needed,
                 present: present.iter().map(|&c| self.classes[c].clone()).collect(),
             });
         }
         Ok(present)
+    }
+
+    /// The vectors of the rows of one class.
+    pub(crate) fn rows_of(&self, class: usize) -> impl Iterator<Item = &[f64]> {
+        let of_class = move |&(_, &label): &(usize, &usize)| label == class;
+        let rows = self.label.iter().enumerate().filter(of_class);
+        rows.map(|(row, _)| self.x.row(row))
+    }
+
+    /// Mean vector of one class with at least one row.
+    pub(crate) fn class_mean(&self, class: usize) -> Vec<f64> {
+        let mut mean = vec![0.0; self.dim()];
+        let mut n = 0.0;
+        for row in self.rows_of(class) {
+            crate::matrix::axpy(1.0, row, &mut mean);
+            n += 1.0;
+        }
+        mean.iter_mut().for_each(|v| *v /= n);
+        mean
     }
 
     /// Rows of every counterfactual set, sets in ascending order.
@@ -117,17 +153,6 @@ impl FitData {
             });
         }
         Ok(sets.into_values().collect())
-    }
-
-    /// Mean of all sentence vectors.
-    pub(crate) fn mean(&self) -> Vec<f64> {
-        let mut mean = vec![0.0; self.dim()];
-        for row in 0..self.x.rows() {
-            crate::matrix::axpy(1.0, self.x.row(row), &mut mean);
-        }
-        let n = self.x.rows() as f64;
-        mean.iter_mut().for_each(|v| *v /= n);
-        mean
     }
 }
 

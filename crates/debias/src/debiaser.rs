@@ -43,6 +43,9 @@ pub struct Needs {
     pub tuples: bool,
     /// How many classes must have examples; 0 where classes are not read.
     pub classes: usize,
+    /// Whether it compares groups, that is, at least two classes besides the
+    /// neutral one must have examples.
+    pub groups: bool,
     /// Whether the seed changes its result.
     pub seed: bool,
 }
@@ -63,6 +66,10 @@ pub fn registry() -> &'static [&'static dyn Debiaser] {
         &methods::random::RandomSubspace,
         &methods::sentdebias::SentDebias,
         &methods::inlp::Inlp,
+        &methods::densray::DensRay,
+        &methods::leace::Leace,
+        &methods::mean_difference::MeanDifference,
+        &methods::class_means_pca::ClassMeansPca,
     ];
     ALL
 }

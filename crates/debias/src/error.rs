@@ -54,16 +54,18 @@ pub enum FitError {
     },
     /// The method compares classes, and the data has too few of them.
     #[error(
-        "{method} needs examples of at least {needed} classes, but the data has {} ({})",
+        "{method} needs examples of at least {needed} {what}, but the data has {} ({})",
         present.len(),
         present.join(", ")
     )]
     TooFewClasses {
         /// The method.
         method: &'static str,
-        /// Classes it needs.
+        /// What it compares: classes, or groups (classes that are not neutral).
+        what: &'static str,
+        /// How many it needs.
         needed: usize,
-        /// Classes that have at least one row.
+        /// Those that have at least one row.
         present: Vec<String>,
     },
     /// There are fewer independent examples than directions asked for.

@@ -35,6 +35,7 @@ mod error;
 mod linalg;
 mod matrix;
 pub mod methods;
+mod moments;
 mod options;
 pub mod svm;
 

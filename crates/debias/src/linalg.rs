@@ -121,6 +121,25 @@ pub(crate) fn top_right_singular(x: &Matrix, k: usize) -> Result<TopSingular, Fi
     })
 }
 
+/// Thin singular value decomposition: left vectors as rows, and the values,
+/// descending.
+///
+/// # Shapes
+/// `m` d×k gives min(d, k) vectors of length d.
+pub(crate) fn left_singular(
+    m: &Matrix,
+    what: &'static str,
+) -> Result<(Vec<f64>, Matrix), FitError> {
+    let svd = m.view().thin_svd().map_err(|e| FitError::Decomposition {
+        what,
+        reason: format!("{e:?}"),
+    })?;
+    let (u, s) = (svd.U(), svd.S().column_vector());
+    let k = m.rows().min(m.cols());
+    let values = (0..k).map(|i| s[i]).collect();
+    Ok((values, Matrix::from_fn(k, m.rows(), |i, j| u[(j, i)])))
+}
+
 fn kept(values: &[f64], k: usize) -> usize {
     let floor = values.first().copied().unwrap_or(0.0) * GRAM_TOLERANCE;
     values

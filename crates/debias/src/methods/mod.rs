@@ -1,6 +1,10 @@
 //! The methods, one file each.
 
+pub mod class_means_pca;
+pub mod densray;
 pub mod inlp;
+pub mod leace;
+pub mod mean_difference;
 pub mod none;
 pub mod random;
 pub mod sentdebias;

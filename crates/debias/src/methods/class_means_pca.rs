@@ -1,0 +1,79 @@
+//! Principal components of the class means: spectral attribute removal.
+//!
+//! # Source
+//! Shao, Ziser & Cohen, "Gold Doesn't Always Glitter: Spectral Removal of Linear
+//! and Nonlinear Guarded Attribute Information", EACL 2023 (arXiv 2203.07893).
+//! With all directions kept it is the orthogonal variant of LEACE without its mean.
+//!
+//! Formula: Σ_xz the cross-covariance of x with the one-hot class, whose column c
+//! is the class mean minus the grand mean, times the class's share; V = its left
+//! singular vectors; x ↦ x − V·Vᵀ·x.
+//!
+//! # Shapes
+//! x n×d, Σ_xz d×classes, V d×k with k ≤ classes − 1.
+
+use super::fitted_projection;
+use crate::linalg::left_singular;
+use crate::moments::Moments;
+use crate::options::{Params, rank_within};
+use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Matrix, Needs};
+
+/// Class-means PCA; the rank is classes − 1 unless a smaller one is asked for.
+/// The neutral class counts as a class. Notes: `singular_value_i`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ClassMeansPca;
+
+impl Debiaser for ClassMeansPca {
+    fn name(&self) -> &'static str {
+        "class-means-pca"
+    }
+
+    fn title(&self) -> &'static str {
+        "Class-means PCA (SAL)"
+    }
+
+    fn citation(&self) -> &'static str {
+        "Shao et al. 2023, arXiv 2203.07893"
+    }
+
+    fn summary(&self) -> &'static str {
+        "Removes the principal directions of the class means."
+    }
+
+    fn docs(&self) -> &'static str {
+        "methods/class-means-pca.md"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs {
+            classes: 2,
+            ..Needs::default()
+        }
+    }
+
+    fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
+        Params::new(self.name(), self.params(), options)?;
+        data.check()?;
+        let present = data.require_classes(self.name(), 2)?;
+        let d = data.dim();
+        let max = (present.len() - 1).min(d);
+        let rank = rank_within(self.name(), options, max, max)?;
+        let mut moments = Moments::new(d, data.classes.len(), false);
+        moments.update(&data.x, &data.label)?;
+        let (values, vectors) =
+            left_singular(&moments.cross_covariance(), "SVD of the cross-covariance")?;
+        let scale = data.x.data().iter().fold(0.0_f64, |m, v| m.max(v.abs()));
+        let floor = f64::max(1e-9 * values[0], 1e-13 * scale);
+        let found = values.iter().take_while(|&&s| s > floor).count();
+        if found < rank {
+            return Err(FitError::Degenerate {
+                method: self.name(),
+                rank,
+                found,
+            });
+        }
+        let notes = (0..rank).map(|i| (format!("singular_value_{}", i + 1), values[i]));
+        let basis = Matrix::from_fn(rank, d, |i, j| vectors.at(i, j));
+        fitted_projection(&basis, notes.collect())
+    }
+}

@@ -1,0 +1,87 @@
+//! Mean difference: the direction from one group's mean to the other's.
+//!
+//! # Source
+//! The simplest linear direction of a concept; as an eraser, see the appendix of
+//! Belrose et al. 2023 (arXiv 2306.03819) and Haghighatkhah et al., "Better Hit
+//! the Nail on the Head than Beat around the Bush", EMNLP 2022 (arXiv 2212.04273),
+//! who show that one such projection already makes the two class means equal.
+//!
+//! Formula: v = m_r − m_l; x ↦ x − v·(v·x)/(v·v). With more than two groups, the
+//! span of all differences from the first group's mean.
+//!
+//! # Shapes
+//! x n×d, v d.
+
+use super::fitted_projection;
+use crate::linalg::extend_basis;
+use crate::matrix::{axpy, norm};
+use crate::options::{Params, rank_within};
+use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Matrix, Needs};
+
+/// Mean difference; the rank is groups − 1 unless a smaller one is asked for.
+/// The neutral class is not read. Notes: `distance_i`, from the first group's
+/// mean to that of group i + 1.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MeanDifference;
+
+impl Debiaser for MeanDifference {
+    fn name(&self) -> &'static str {
+        "mean-difference"
+    }
+
+    fn title(&self) -> &'static str {
+        "Mean difference"
+    }
+
+    fn citation(&self) -> &'static str {
+        "Haghighatkhah et al. 2022, arXiv 2212.04273"
+    }
+
+    fn summary(&self) -> &'static str {
+        "Removes the direction from one group's mean to the other's."
+    }
+
+    fn docs(&self) -> &'static str {
+        "methods/mean-difference.md"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs {
+            groups: true,
+            classes: 2,
+            ..Needs::default()
+        }
+    }
+
+    fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
+        Params::new(self.name(), self.params(), options)?;
+        data.check()?;
+        let groups = data.require_groups(self.name())?;
+        let max = (groups.len() - 1).min(data.dim());
+        let rank = rank_within(self.name(), options, max, max)?;
+        let first = data.class_mean(groups[0]);
+        // The largest component of any mean sets the scale below which a
+        // difference is rounding.
+        let mut basis = Vec::with_capacity(rank);
+        let mut notes = Vec::new();
+        for (i, &group) in groups[1..].iter().enumerate() {
+            let mean = data.class_mean(group);
+            let rounding = 1e-12 * (norm(&mean) + norm(&first));
+            let mut difference = mean;
+            axpy(-1.0, &first, &mut difference);
+            let distance = norm(&difference);
+            notes.push((format!("distance_{}", i + 1), distance));
+            if basis.len() < rank && distance > rounding {
+                extend_basis(&mut basis, &difference, 1e-9);
+            }
+        }
+        if basis.len() < rank {
+            return Err(FitError::Degenerate {
+                method: self.name(),
+                rank,
+                found: basis.len(),
+            });
+        }
+        fitted_projection(&Matrix::from_rows(&basis, data.dim()), notes)
+    }
+}

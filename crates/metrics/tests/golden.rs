@@ -1,0 +1,165 @@
+//! Metrics against numpy and scipy, on data and values made by
+//! `tests/generators/metrics_golden.py`.
+
+use interlingua_metrics::alignment::{CSLS_NEIGHBOURS, cosine_margin, linear_cka, retrieval_hits};
+use interlingua_metrics::bootstrap::{Bootstrap, Interval, mean};
+use interlingua_metrics::regression::{line, slope_through_origin};
+use interlingua_metrics::significance::{
+    Flips, benjamini_hochberg, holm, mcnemar_exact, sign_flip,
+};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Golden {
+    alignment: Vec<Alignment>,
+    sign_flip: Vec<SignFlip>,
+    mcnemar: Vec<McNemar>,
+    p: Vec<f64>,
+    holm: Vec<f64>,
+    benjamini_hochberg: Vec<f64>,
+    line: Line,
+    bootstrap: Intervals,
+}
+
+#[derive(Deserialize)]
+struct Alignment {
+    rows: usize,
+    dim_a: usize,
+    dim_b: usize,
+    a: Vec<f32>,
+    b: Vec<f32>,
+    cka: f64,
+    hits: Option<Hits>,
+    margin: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct Hits {
+    cosine_a_to_b: Vec<f64>,
+    cosine_b_to_a: Vec<f64>,
+    csls_a_to_b: Vec<f64>,
+    csls_b_to_a: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+struct SignFlip {
+    differences: Vec<f64>,
+    p: f64,
+}
+
+#[derive(Deserialize)]
+struct McNemar {
+    b: u64,
+    c: u64,
+    p: f64,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    x: Vec<f64>,
+    y: Vec<f64>,
+    slope: f64,
+    intercept: f64,
+    r2: f64,
+    through_origin: f64,
+}
+
+#[derive(Deserialize)]
+struct Intervals {
+    sample: Vec<f64>,
+    bca: [f64; 2],
+    percentile: [f64; 2],
+}
+
+fn golden() -> Golden {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/fixtures/metrics/golden.json"
+    );
+    let text = std::fs::read_to_string(path).expect("the golden values are in the repository");
+    serde_json::from_str(&text).expect("the generator writes this format")
+}
+
+fn check(what: &str, found: f64, expect: f64, tolerance: f64) {
+    assert!(
+        (found - expect).abs() < tolerance,
+        "{what}: {found} {expect}"
+    );
+}
+
+#[test]
+fn alignment() {
+    for case in golden().alignment {
+        let cka = linear_cka(&case.a, case.dim_a, &case.b, case.dim_b).unwrap();
+        check("cka", cka, case.cka, 1e-6);
+        if let (Some(expect), Some(margin)) = (case.hits, case.margin) {
+            let hits = retrieval_hits(&case.a, &case.b, case.dim_a, CSLS_NEIGHBOURS).unwrap();
+            assert_eq!(hits.cosine_a_to_b.len(), case.rows);
+            assert_eq!(hits.cosine_a_to_b, expect.cosine_a_to_b);
+            assert_eq!(hits.cosine_b_to_a, expect.cosine_b_to_a);
+            assert_eq!(hits.csls_a_to_b, expect.csls_a_to_b);
+            assert_eq!(hits.csls_b_to_a, expect.csls_b_to_a);
+            let found = cosine_margin(&case.a, &case.b, case.dim_a, &Bootstrap::default());
+            check("margin", found.unwrap().value, margin, 1e-6);
+        }
+    }
+}
+
+#[test]
+fn tests_and_corrections() {
+    let golden = golden();
+    for case in &golden.sign_flip {
+        let test = sign_flip(&case.differences, &Flips::default()).unwrap();
+        assert!(test.exact);
+        check("sign flip", test.p_value, case.p, 1e-12);
+    }
+    for case in &golden.mcnemar {
+        check("McNemar", mcnemar_exact(case.b, case.c), case.p, 1e-10);
+    }
+    let (h, b) = (
+        holm(&golden.p).unwrap(),
+        benjamini_hochberg(&golden.p).unwrap(),
+    );
+    for i in 0..golden.p.len() {
+        check("Holm", h[i], golden.holm[i], 1e-12);
+        check("BH", b[i], golden.benjamini_hochberg[i], 1e-12);
+    }
+}
+
+#[test]
+fn lines() {
+    let expect = golden().line;
+    let options = Bootstrap::default();
+    let found = line(&expect.x, &expect.y, &options).unwrap();
+    check("slope", found.slope.value, expect.slope, 1e-10);
+    check("intercept", found.intercept.value, expect.intercept, 1e-10);
+    check("r2", found.r2.unwrap(), expect.r2, 1e-10);
+    let through = slope_through_origin(&expect.x, &expect.y, &options).unwrap();
+    check(
+        "through origin",
+        through.value,
+        expect.through_origin,
+        1e-10,
+    );
+}
+
+/// With 200 000 resamples on both sides the ends differ by Monte Carlo noise only,
+/// whose standard deviation is near 0.001, and near 0.003 for the upper end of BCa,
+/// which reads the far tail. The two kinds lie 0.06 and 0.18 apart.
+#[test]
+fn intervals() {
+    let expect = golden().bootstrap;
+    for (interval, ends, tolerance) in [
+        (Interval::Bca, expect.bca, 0.012),
+        (Interval::Percentile, expect.percentile, 0.005),
+    ] {
+        let options = Bootstrap {
+            resamples: 200_000,
+            interval,
+            ..Bootstrap::default()
+        };
+        let found = mean(&expect.sample, &options).unwrap();
+        check("low", found.ci_low.unwrap(), ends[0], tolerance);
+        check("high", found.ci_high.unwrap(), ends[1], tolerance);
+    }
+}
