@@ -7,7 +7,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut files: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     if files.is_empty() {
         let file = std::env::temp_dir().join("interlingua-example.tsv");
-        std::fs::write(&file, "en\tfr\nGood morning.\tBonjour.\nThank you.\t\nTom!\tTom!\n")?;
+        std::fs::write(
+            &file,
+            "en\tfr\nGood morning.\tBonjour.\nThank you.\t\nTom!\tTom!\n",
+        )?;
         files.push(file);
     }
     for file in files {

@@ -58,7 +58,12 @@ pub fn counterfactuals<S: AsRef<str>>(
     if all.is_empty() {
         let words = matcher.words.iter().map(|w| (w.text.clone(), 0)).collect();
         let (language, category) = (list.language, list.category.clone());
-        return Err(DataError::NoMatches { language, category, sentences: sentences.len(), words });
+        return Err(DataError::NoMatches {
+            language,
+            category,
+            sentences: sentences.len(),
+            words,
+        });
     }
     if let Some(limit) = limit.filter(|l| *l < all.len()) {
         let mut order: Vec<usize> = (0..all.len()).collect();
@@ -71,7 +76,11 @@ pub fn counterfactuals<S: AsRef<str>>(
         tuples: Vec::with_capacity(all.len()),
         original_group: Vec::with_capacity(all.len()),
         sentence: Vec::with_capacity(all.len()),
-        matched: counts.into_iter().enumerate().filter(|(_, n)| *n > 0).collect(),
+        matched: counts
+            .into_iter()
+            .enumerate()
+            .filter(|(_, n)| *n > 0)
+            .collect(),
     };
     for (i, word) in all {
         let found = &matcher.words[word];
@@ -79,8 +88,14 @@ pub fn counterfactuals<S: AsRef<str>>(
         let counterparts = &list.rows[found.row];
         let mut tuple = Vec::with_capacity(counterparts.len());
         for (group, counterpart) in counterparts.iter().enumerate() {
-            let swapped = if group == found.group { None } else { Some(counterpart) };
-            tuple.push(swapped.map_or_else(|| sentence.to_owned(), |c| matcher.swap(sentence, word, c)));
+            let swapped = if group == found.group {
+                None
+            } else {
+                Some(counterpart)
+            };
+            tuple.push(
+                swapped.map_or_else(|| sentence.to_owned(), |c| matcher.swap(sentence, word, c)),
+            );
         }
         result.tuples.push(tuple);
         result.original_group.push(found.group);
@@ -147,27 +162,42 @@ impl Matcher {
             message,
         };
         if list.groups.len() < 2 || list.rows.is_empty() {
-            return Err(bad(format!("{} groups and {} tuples; two groups and one tuple at least", list.groups.len(), list.rows.len())));
+            return Err(bad(format!(
+                "{} groups and {} tuples; two groups and one tuple at least",
+                list.groups.len(),
+                list.rows.len()
+            )));
         }
         let mut words: Vec<Word> = Vec::new();
         let mut known: HashMap<Vec<char>, usize> = HashMap::new();
         let mut by_start: HashMap<String, Vec<usize>> = HashMap::new();
         for (row, tuple) in list.rows.iter().enumerate() {
             if tuple.len() != list.groups.len() {
-                return Err(bad(format!("tuple {row} has {} words for {} groups", tuple.len(), list.groups.len())));
+                return Err(bad(format!(
+                    "tuple {row} has {} words for {} groups",
+                    tuple.len(),
+                    list.groups.len()
+                )));
             }
             for (group, text) in tuple.iter().enumerate() {
                 let lower: Vec<char> = text.trim().chars().flat_map(char::to_lowercase).collect();
                 let start: String = lower.iter().take_while(|c| c.is_alphanumeric()).collect();
                 if start.is_empty() {
-                    return Err(bad(format!("tuple {row}: `{text}` doesn't start with a letter or digit")));
+                    return Err(bad(format!(
+                        "tuple {row}: `{text}` doesn't start with a letter or digit"
+                    )));
                 }
                 if known.contains_key(&lower) {
                     continue;
                 }
                 known.insert(lower.clone(), words.len());
                 by_start.entry(start).or_default().push(words.len());
-                words.push(Word { text: text.trim().to_owned(), lower, row, group });
+                words.push(Word {
+                    text: text.trim().to_owned(),
+                    lower,
+                    row,
+                    group,
+                });
             }
         }
         for candidates in by_start.values_mut() {
@@ -198,7 +228,11 @@ impl Matcher {
                 counts[word] += 1;
             }
         }
-        self.words.iter().zip(counts).map(|(w, n)| (w.text.clone(), n)).collect()
+        self.words
+            .iter()
+            .zip(counts)
+            .map(|(w, n)| (w.text.clone(), n))
+            .collect()
     }
 
     /// The words found, each once, by first appearance.
@@ -221,10 +255,19 @@ impl Matcher {
             let starts = c.is_alphanumeric() && !before.is_some_and(char::is_alphanumeric);
             if starts {
                 let rest = &sentence[at..];
-                let run: String =
-                    rest.chars().take_while(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
-                let candidates = self.by_start.get(&run).map(Vec::as_slice).unwrap_or_default();
-                let hit = candidates.iter().find_map(|w| Some((*w, prefix(rest, &self.words[*w].lower)?)));
+                let run: String = rest
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric())
+                    .flat_map(char::to_lowercase)
+                    .collect();
+                let candidates = self
+                    .by_start
+                    .get(&run)
+                    .map(Vec::as_slice)
+                    .unwrap_or_default();
+                let hit = candidates
+                    .iter()
+                    .find_map(|w| Some((*w, prefix(rest, &self.words[*w].lower)?)));
                 if let Some((word, length)) = hit {
                     found.push((word, at..at + length));
                     before = sentence[at..at + length].chars().next_back();
@@ -242,7 +285,11 @@ impl Matcher {
     fn swap(&self, sentence: &str, word: usize, by: &str) -> String {
         let mut result = String::with_capacity(sentence.len() + 16);
         let mut done = 0;
-        for (_, range) in self.matches(sentence).into_iter().filter(|(w, _)| *w == word) {
+        for (_, range) in self
+            .matches(sentence)
+            .into_iter()
+            .filter(|(w, _)| *w == word)
+        {
             result.push_str(&sentence[done..range.start]);
             result.push_str(&like(&sentence[range.clone()], by.trim()));
             done = range.end;
@@ -266,7 +313,8 @@ fn prefix(text: &str, lower: &[char]) -> Option<usize> {
         }
         end += c.len_utf8();
     }
-    let inside = lower.last().is_some_and(|c| c.is_alphanumeric()) && chars.next().is_some_and(char::is_alphanumeric);
+    let inside = lower.last().is_some_and(|c| c.is_alphanumeric())
+        && chars.next().is_some_and(char::is_alphanumeric);
     (!inside).then_some(end)
 }
 
@@ -278,7 +326,10 @@ fn like(model: &str, word: &str) -> String {
     }
     if letters.first().is_some_and(|c| c.is_uppercase()) {
         let mut chars = word.chars();
-        return chars.next().map(|c| c.to_uppercase().chain(chars).collect()).unwrap_or_default();
+        return chars
+            .next()
+            .map(|c| c.to_uppercase().chain(chars).collect())
+            .unwrap_or_default();
     }
     word.to_owned()
 }
@@ -295,7 +346,10 @@ mod tests {
             language: Language::EN,
             category: "gender".into(),
             groups: (0..groups).map(|i| format!("g{i}")).collect(),
-            rows: rows.iter().map(|r| r.iter().map(|w| w.to_string()).collect()).collect(),
+            rows: rows
+                .iter()
+                .map(|r| r.iter().map(|w| w.to_string()).collect())
+                .collect(),
         }
     }
 
@@ -306,28 +360,73 @@ mod tests {
 
     #[test]
     fn swaps_all_occurrences_and_keeps_capitals() {
-        let gender: &[&[&str]] = &[&["he", "she"], &["mann", "frau"], &["mr.", "mrs."], &["grand-père", "grand-mère"]];
-        check(gender, "He says he knows the theory.", &[&["He says he knows the theory.", "She says she knows the theory."]]);
-        check(gender, "Der Mann lacht.", &[&["Der Mann lacht.", "Der Frau lacht."]]);
-        check(gender, "MR. Smith, mr. Jones", &[&["MR. Smith, mr. Jones", "MRS. Smith, mrs. Jones"]]);
-        check(gender, "Son grand-mère.", &[&["Son grand-père.", "Son grand-mère."]]);
+        let gender: &[&[&str]] = &[
+            &["he", "she"],
+            &["mann", "frau"],
+            &["mr.", "mrs."],
+            &["grand-père", "grand-mère"],
+        ];
+        check(
+            gender,
+            "He says he knows the theory.",
+            &[&[
+                "He says he knows the theory.",
+                "She says she knows the theory.",
+            ]],
+        );
+        check(
+            gender,
+            "Der Mann lacht.",
+            &[&["Der Mann lacht.", "Der Frau lacht."]],
+        );
+        check(
+            gender,
+            "MR. Smith, mr. Jones",
+            &[&["MR. Smith, mr. Jones", "MRS. Smith, mrs. Jones"]],
+        );
+        check(
+            gender,
+            "Son grand-mère.",
+            &[&["Son grand-père.", "Son grand-mère."]],
+        );
         check(gender, "She's here", &[&["He's here", "She's here"]]);
         // Each word found makes a tuple of its own, in which the others stay.
-        check(gender, "he and frau", &[&["he and frau", "she and frau"], &["he and mann", "he and frau"]]);
+        check(
+            gender,
+            "he and frau",
+            &[
+                &["he and frau", "she and frau"],
+                &["he and mann", "he and frau"],
+            ],
+        );
     }
 
     #[test]
     fn triples_and_original_group() {
-        let religion: &[&[&str]] = &[&["torah", "bible", "quran"], &["jewish", "christian", "muslim"]];
+        let religion: &[&[&str]] = &[
+            &["torah", "bible", "quran"],
+            &["jewish", "christian", "muslim"],
+        ];
         let made = counterfactuals(&["none", "The Bible"], &list(3, religion), None, 0).unwrap();
         assert_eq!(made.tuples, [["The Torah", "The Bible", "The Quran"]]);
-        assert_eq!((made.original_group, made.sentence, made.matched), (vec![1], vec![1], vec![(0, 1)]));
+        assert_eq!(
+            (made.original_group, made.sentence, made.matched),
+            (vec![1], vec![1], vec![(0, 1)])
+        );
     }
 
     #[test]
     fn first_tuple_wins_and_longest_word_wins() {
-        check(&[&["his", "her"], &["him", "her"]], "her cat", &[&["his cat", "her cat"]]);
-        check(&[&["papa", "mama"], &["papa's", "mama's"]], "papa's huis", &[&["papa's huis", "mama's huis"]]);
+        check(
+            &[&["his", "her"], &["him", "her"]],
+            "her cat",
+            &[&["his cat", "her cat"]],
+        );
+        check(
+            &[&["papa", "mama"], &["papa's", "mama's"]],
+            "papa's huis",
+            &[&["papa's huis", "mama's huis"]],
+        );
     }
 
     #[test]
@@ -337,16 +436,28 @@ mod tests {
         let some = counterfactuals(&sentences, &rows, Some(10), 3).unwrap();
         assert_eq!(some.tuples.len(), 10);
         assert_eq!(some.matched, [(0, 40)]);
-        assert_eq!(some, counterfactuals(&sentences, &rows, Some(10), 3).unwrap());
-        assert_ne!(some.sentence, counterfactuals(&sentences, &rows, Some(10), 4).unwrap().sentence);
+        assert_eq!(
+            some,
+            counterfactuals(&sentences, &rows, Some(10), 3).unwrap()
+        );
+        assert_ne!(
+            some.sentence,
+            counterfactuals(&sentences, &rows, Some(10), 4)
+                .unwrap()
+                .sentence
+        );
         assert!(some.sentence.is_sorted());
     }
 
     #[test]
     fn no_match_lists_the_words() {
-        let error = counterfactuals(&["nothing here"], &list(2, &[&["he", "she"]]), None, 0).unwrap_err();
+        let error =
+            counterfactuals(&["nothing here"], &list(2, &[&["he", "she"]]), None, 0).unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("en/gender") && text.contains("he 0, she 0"), "{text}");
+        assert!(
+            text.contains("en/gender") && text.contains("he 0, she 0"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -361,7 +472,10 @@ mod tests {
         ] {
             assert_eq!(classify(sentence, &rows).unwrap(), expect, "{sentence}");
         }
-        assert_eq!((Class::Group(1).group(), Class::Mixed.group()), (Some(1), None));
+        assert_eq!(
+            (Class::Group(1).group(), Class::Mixed.group()),
+            (Some(1), None)
+        );
     }
 
     proptest! {

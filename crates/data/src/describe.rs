@@ -1,7 +1,6 @@
 //! What a file holds, and what is wrong with it, before anything is computed from it.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 
@@ -10,14 +9,15 @@ use serde_json::Value;
 
 use crate::error::{DataError, OnBadRow, Report};
 use crate::input::{
-    BOM, Limits, RawLines, TextEncoding, decode, head, looks_like_mac_roman, mojibake, open, read_small, trim_eol,
+    BOM, Limits, RawLines, TextEncoding, decode, head, looks_like_mac_roman, mojibake, open,
+    read_small, trim_eol,
 };
 use crate::iso::language_of;
 use crate::language::Language;
 use crate::load::delimited::Records;
 use crate::load::{Format, ParallelOptions, load_parallel, sniff, ted_xml};
 
-/// How many line numbers a list of faults shows.
+/// How many line numbers a list of faults keeps.
 const SHOWN: usize = 20;
 
 /// A description of a file or folder.
@@ -106,18 +106,6 @@ impl Lines {
     }
 }
 
-impl fmt::Display for Lines {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.count)?;
-        if !self.first.is_empty() {
-            let lines: Vec<String> = self.first.iter().map(u64::to_string).collect();
-            let more = if self.count as usize > self.first.len() { ", …" } else { "" };
-            write!(f, " (line {}{more})", lines.join(", "))?;
-        }
-        Ok(())
-    }
-}
-
 /// What the bytes tell.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Encoding {
@@ -153,15 +141,32 @@ pub fn describe(path: &Path) -> Result<Description, DataError> {
         Err(error) => return Err(error),
     };
     let binary = path.is_dir() || !path.exists() || is_binary(path)?;
-    let encoding = if binary { Encoding::default() } else { scan(path, limits)? };
+    let encoding = if binary {
+        Encoding::default()
+    } else {
+        scan(path, limits)?
+    };
     let mac = encoding.name.starts_with("Mac");
-    let text_encoding = if mac { TextEncoding::MacRomanWithUtf8 } else { TextEncoding::Utf8 };
-    let mut table = Table { encoding, ..Table::default() };
+    let text_encoding = if mac {
+        TextEncoding::MacRomanWithUtf8
+    } else {
+        TextEncoding::Utf8
+    };
+    let mut table = Table {
+        encoding,
+        ..Table::default()
+    };
     let name = match format {
-        Some(Format::Tsv | Format::TedTsv | Format::CrowsWide) => delimited(path, b'\t', text_encoding, limits, &mut table)?,
-        Some(Format::Csv | Format::CrowsOriginal | Format::CrowsDutch | Format::Reusens | Format::PairsCsv) if path.is_file() => {
-            delimited(path, b',', text_encoding, limits, &mut table)?
+        Some(Format::Tsv | Format::TedTsv | Format::CrowsWide) => {
+            delimited(path, b'\t', text_encoding, limits, &mut table)?
         }
+        Some(
+            Format::Csv
+            | Format::CrowsOriginal
+            | Format::CrowsDutch
+            | Format::Reusens
+            | Format::PairsCsv,
+        ) if path.is_file() => delimited(path, b',', text_encoding, limits, &mut table)?,
         Some(Format::PairsJsonl) => json(path, limits, &mut table)?,
         Some(Format::TedXml) => talks(path, &mut table)?,
         Some(Format::CrowsDutch | Format::Reusens) => bias(path, &mut table)?,
@@ -171,7 +176,11 @@ pub fn describe(path: &Path) -> Result<Description, DataError> {
     if binary {
         table.encoding.name = "decoded by the format".to_owned();
     }
-    let bytes = if path.is_file() { std::fs::metadata(path).map_or(0, |m| m.len()) } else { 0 };
+    let bytes = if path.is_file() {
+        std::fs::metadata(path).map_or(0, |m| m.len())
+    } else {
+        0
+    };
     Ok(table.finish(path, format.map_or(name, |f| f.name().to_owned()), bytes))
 }
 
@@ -202,7 +211,9 @@ impl Table {
         self.columns = names.iter().map(|n| Accumulator::new(n)).collect();
         for (i, left) in names.iter().enumerate() {
             for (j, right) in names.iter().enumerate().skip(i + 1) {
-                let paired = left.strip_suffix("more").is_some_and(|l| right.strip_suffix("less") == Some(l));
+                let paired = left
+                    .strip_suffix("more")
+                    .is_some_and(|l| right.strip_suffix("less") == Some(l));
                 let languages = self.columns[i].language.is_some()
                     && self.columns[j].language.is_some()
                     && language_of(left).is_some()
@@ -221,7 +232,8 @@ impl Table {
             let hash = self.hasher.hash_one(cell.trim());
             column.push(line, cell, hash);
             // A running number or an id would make every row unique.
-            if !matches!(column.name.as_str(), "" | "id" | "index") && !column.name.ends_with("_id") {
+            if !matches!(column.name.as_str(), "" | "id" | "index") && !column.name.ends_with("_id")
+            {
                 key.push(hash);
             }
         }
@@ -247,7 +259,10 @@ impl Table {
 
     fn finish(self, path: &Path, format: String, bytes: u64) -> Description {
         let names: Vec<String> = self.columns.iter().map(|c| c.name.clone()).collect();
-        let identical = self.compared.into_iter().filter(|(_, _, lines)| lines.count > 0);
+        let identical = self
+            .compared
+            .into_iter()
+            .filter(|(_, _, lines)| lines.count > 0);
         Description {
             file: path.to_owned(),
             format,
@@ -255,7 +270,11 @@ impl Table {
             rows: self.rows,
             duplicate_rows: self.duplicates,
             identical: identical
-                .map(|(i, j, rows)| Identical { left: names[i].clone(), right: names[j].clone(), rows })
+                .map(|(i, j, rows)| Identical {
+                    left: names[i].clone(),
+                    right: names[j].clone(),
+                    rows,
+                })
                 .collect(),
             columns: self.columns.into_iter().map(Accumulator::finish).collect(),
             encoding: self.encoding,
@@ -266,9 +285,23 @@ impl Table {
 
 impl Accumulator {
     fn new(name: &str) -> Self {
-        let code = name.strip_suffix("_more").or(name.strip_suffix("_less")).unwrap_or(name);
-        let language = if name == "id" { None } else { language_of(code) };
-        Accumulator { name: name.to_owned(), language, chars: vec![], words: vec![], empty: Lines::default(), seen: HashSet::new() }
+        let code = name
+            .strip_suffix("_more")
+            .or(name.strip_suffix("_less"))
+            .unwrap_or(name);
+        let language = if name == "id" {
+            None
+        } else {
+            language_of(code)
+        };
+        Accumulator {
+            name: name.to_owned(),
+            language,
+            chars: vec![],
+            words: vec![],
+            empty: Lines::default(),
+            seen: HashSet::new(),
+        }
     }
 
     fn push(&mut self, line: u64, cell: &str, hash: u64) {
@@ -299,21 +332,41 @@ fn quantiles(mut lengths: Vec<u32>) -> Quantiles {
     lengths.sort_unstable();
     let at = |share: f64| {
         let last = lengths.len().saturating_sub(1);
-        lengths.get((share * last as f64).round() as usize).copied().unwrap_or(0)
+        lengths
+            .get((share * last as f64).round() as usize)
+            .copied()
+            .unwrap_or(0)
     };
-    Quantiles { min: at(0.0), p5: at(0.05), median: at(0.5), p95: at(0.95), max: at(1.0) }
+    Quantiles {
+        min: at(0.0),
+        p5: at(0.05),
+        median: at(0.5),
+        p95: at(0.95),
+        max: at(1.0),
+    }
 }
 
 fn is_binary(path: &Path) -> Result<bool, DataError> {
     let start = head(path, 512)?;
-    Ok(start.starts_with(b"PK\x03\x04") || start.starts_with(b"PAR1") || start.get(257..262) == Some(b"ustar"))
+    Ok(start.starts_with(b"PK\x03\x04")
+        || start.starts_with(b"PAR1")
+        || start.get(257..262) == Some(b"ustar"))
 }
 
 /// Looks at the raw lines.
 fn scan(path: &Path, limits: Limits) -> Result<Encoding, DataError> {
-    let mut encoding = Encoding { byte_order_mark: head(path, 3)? == BOM, ..Encoding::default() };
+    let mut encoding = Encoding {
+        byte_order_mark: head(path, 3)? == BOM,
+        ..Encoding::default()
+    };
     // A JSON file may be one long line; it is only looked at here.
-    let mut lines = RawLines::new(open(path, Limits { cell_bytes: limits.decompressed_bytes.min(1 << 30), ..limits })?);
+    let mut lines = RawLines::new(open(
+        path,
+        Limits {
+            cell_bytes: limits.decompressed_bytes.min(1 << 30),
+            ..limits
+        },
+    )?);
     let mut high = Vec::new();
     while let Some((line, bytes)) = lines.next_line()? {
         if bytes.ends_with(b"\r\n") {
@@ -344,7 +397,11 @@ fn scan(path: &Path, limits: Limits) -> Result<Encoding, DataError> {
         }
     }
     encoding.name = if encoding.invalid_utf8.count > 0 {
-        if looks_like_mac_roman(&high) { "Mac OS Roman, probably" } else { "not UTF-8" }
+        if looks_like_mac_roman(&high) {
+            "Mac OS Roman, probably"
+        } else {
+            "not UTF-8"
+        }
     } else if encoding.valid_non_ascii.count > 0 {
         "UTF-8"
     } else {
@@ -354,7 +411,13 @@ fn scan(path: &Path, limits: Limits) -> Result<Encoding, DataError> {
     Ok(encoding)
 }
 
-fn delimited(path: &Path, delimiter: u8, encoding: TextEncoding, limits: Limits, table: &mut Table) -> Result<String, DataError> {
+fn delimited(
+    path: &Path,
+    delimiter: u8,
+    encoding: TextEncoding,
+    limits: Limits,
+    table: &mut Table,
+) -> Result<String, DataError> {
     let mut records = Records::new(open(path, limits)?, delimiter, encoding)?;
     table.header(&records.header.clone());
     while let Some(record) = records.next_record()? {
@@ -367,7 +430,12 @@ fn delimited(path: &Path, delimiter: u8, encoding: TextEncoding, limits: Limits,
             Err(bad) => table.report.bad_row(OnBadRow::Skip, path, bad)?,
         }
     }
-    Ok(if delimiter == b'\t' { "table, tab-separated" } else { "table, comma-separated" }.to_owned())
+    Ok(if delimiter == b'\t' {
+        "table, tab-separated"
+    } else {
+        "table, comma-separated"
+    }
+    .to_owned())
 }
 
 fn parallel(path: &Path, encoding: TextEncoding, table: &mut Table) -> Result<String, DataError> {
@@ -375,7 +443,13 @@ fn parallel(path: &Path, encoding: TextEncoding, table: &mut Table) -> Result<St
     options.encoding = Some(encoding);
     let (corpus, report) = load_parallel(path, &options)?;
     table.check_text = table.encoding.name.is_empty();
-    table.header(&corpus.languages.iter().map(|l| l.code().to_owned()).collect::<Vec<_>>());
+    table.header(
+        &corpus
+            .languages
+            .iter()
+            .map(|l| l.code().to_owned())
+            .collect::<Vec<_>>(),
+    );
     for i in 0..corpus.len() {
         let cells: Vec<&str> = corpus.columns.iter().map(|c| c[i].as_str()).collect();
         table.row(i as u64 + 1, &cells);
@@ -390,7 +464,16 @@ fn bias(path: &Path, table: &mut Table) -> Result<String, DataError> {
     table.check_text = true;
     table.header(&["id", "language", "category", "more", "less"].map(str::to_owned));
     for (i, pair) in set.pairs.iter().enumerate() {
-        table.row(i as u64 + 1, &[&pair.id, pair.language.code(), &pair.category, &pair.more, &pair.less]);
+        table.row(
+            i as u64 + 1,
+            &[
+                &pair.id,
+                pair.language.code(),
+                &pair.category,
+                &pair.more,
+                &pair.less,
+            ],
+        );
     }
     table.report = report;
     Ok(String::new())
@@ -400,7 +483,12 @@ fn bias(path: &Path, table: &mut Table) -> Result<String, DataError> {
 fn talks(path: &Path, table: &mut Table) -> Result<String, DataError> {
     let sides = ted_xml::sides(path, &ParallelOptions::new(&[], OnBadRow::Skip))?;
     table.check_text = table.encoding.name.is_empty();
-    table.header(&sides.keys().map(|l| l.code().to_owned()).collect::<Vec<_>>());
+    table.header(
+        &sides
+            .keys()
+            .map(|l| l.code().to_owned())
+            .collect::<Vec<_>>(),
+    );
     table.compared.clear();
     let longest = sides.values().map(Vec::len).max().unwrap_or(0);
     for (column, texts) in table.columns.iter_mut().zip(sides.values()) {
@@ -419,7 +507,7 @@ fn talks(path: &Path, table: &mut Table) -> Result<String, DataError> {
 /// Strings of JSON lines by key, or of a JSON document by the key at its top.
 fn json(path: &Path, limits: Limits, table: &mut Table) -> Result<String, DataError> {
     let first = RawLines::new(open(path, limits)?).next_line();
-    let one_per_line = first.ok().flatten().is_some_and(|(_, l)| matches!(serde_json::from_slice(&l), Ok(Value::Object(_))));
+    let one_per_line = first.ok().flatten().is_some_and(|(_, l)| matches!(serde_json::from_slice(&l), Ok(Value::Object(m)) if m.values().any(Value::is_string)));
     if one_per_line {
         let mut lines = RawLines::new(open(path, limits)?);
         while let Some((line, bytes)) = lines.next_line()? {
@@ -429,15 +517,21 @@ fn json(path: &Path, limits: Limits, table: &mut Table) -> Result<String, DataEr
                 Err(error) => {
                     let (file, kind) = (path.to_owned(), crate::error::FindingKind::BadValue);
                     table.report.rows_skipped += 1;
-                    table.report.note(&file, Some(line), kind, error.to_string());
+                    table
+                        .report
+                        .note(&file, Some(line), kind, error.to_string());
                 }
             }
         }
         return Ok("JSON lines".to_owned());
     }
     let bytes = read_small(path, limits, 512 << 20)?;
-    let value: Value = serde_json::from_slice(&bytes)
-        .map_err(|e| DataError::Json { file: path.to_owned(), line: e.line(), column: e.column(), message: e.to_string() })?;
+    let value: Value = serde_json::from_slice(&bytes).map_err(|e| DataError::Json {
+        file: path.to_owned(),
+        line: e.line(),
+        column: e.column(),
+        message: e.to_string(),
+    })?;
     match &value {
         Value::Array(items) => {
             for (i, item) in items.iter().enumerate() {
@@ -464,13 +558,23 @@ fn json(path: &Path, limits: Limits, table: &mut Table) -> Result<String, DataEr
 
 fn object_row(table: &mut Table, line: u64, value: &Value) {
     let Value::Object(map) = value else { return };
-    let texts: Vec<(&str, &str)> = map.iter().filter_map(|(k, v)| Some((k.as_str(), v.as_str()?))).collect();
+    let texts: Vec<(&str, &str)> = map
+        .iter()
+        .filter_map(|(k, v)| Some((k.as_str(), v.as_str()?)))
+        .collect();
     if table.columns.is_empty() {
         table.header(&texts.iter().map(|(k, _)| k.to_string()).collect::<Vec<_>>());
     }
     let names: Vec<String> = table.columns.iter().map(|c| c.name.clone()).collect();
-    let cells: Vec<&str> =
-        names.iter().map(|n| texts.iter().find(|(k, _)| k == n).map_or("", |(_, text)| *text)).collect();
+    let cells: Vec<&str> = names
+        .iter()
+        .map(|n| {
+            texts
+                .iter()
+                .find(|(k, _)| k == n)
+                .map_or("", |(_, text)| *text)
+        })
+        .collect();
     table.row(line, &cells);
 }
 
@@ -484,7 +588,12 @@ fn strings<'v>(value: &'v Value, into: &mut Vec<&'v str>) {
 }
 
 /// A file no loader knows: JSON, a table where the first line looks like a header, else plain lines.
-fn unknown(path: &Path, encoding: TextEncoding, limits: Limits, table: &mut Table) -> Result<String, DataError> {
+fn unknown(
+    path: &Path,
+    encoding: TextEncoding,
+    limits: Limits,
+    table: &mut Table,
+) -> Result<String, DataError> {
     let start = head(path, 1 << 16)?;
     let start = start.strip_prefix(BOM).unwrap_or(&start);
     if start.trim_ascii_start().starts_with(b"{") || start.trim_ascii_start().starts_with(b"[") {
@@ -492,8 +601,11 @@ fn unknown(path: &Path, encoding: TextEncoding, limits: Limits, table: &mut Tabl
     }
     let lines: Vec<&[u8]> = start.split(|b| *b == b'\n').take(3).collect();
     for delimiter in [b'\t', b','] {
-        let cells: Vec<usize> =
-            lines.iter().filter(|l| !l.is_empty()).map(|l| l.split(|b| *b == delimiter).count()).collect();
+        let cells: Vec<usize> = lines
+            .iter()
+            .filter(|l| !l.is_empty())
+            .map(|l| l.split(|b| *b == delimiter).count())
+            .collect();
         let header = cells.first().is_some_and(|n| *n >= 2) && !lines[0].contains(&b' ');
         if header && (delimiter == b'\t' || path.extension().is_some_and(|e| e == "csv")) {
             return delimited(path, delimiter, encoding, limits, table);
@@ -509,108 +621,4 @@ fn unknown(path: &Path, encoding: TextEncoding, limits: Limits, table: &mut Tabl
         }
     }
     Ok("plain lines".to_owned())
-}
-
-impl fmt::Display for Description {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.file.display())?;
-        let size = if self.bytes > 0 { format!(", {} bytes", grouped(self.bytes)) } else { String::new() };
-        writeln!(f, "{} rows, {}{size}", grouped(self.rows), self.format)?;
-        let languages: Vec<&str> = {
-            let mut seen = HashSet::new();
-            let codes = self.columns.iter().filter_map(|c| c.language.as_ref());
-            codes.filter(|l| seen.insert(**l)).map(Language::code).collect()
-        };
-        if !languages.is_empty() {
-            writeln!(f, "languages: {}", languages.join(", "))?;
-        }
-        let width = self.columns.iter().map(|c| c.name.chars().count()).max().unwrap_or(0).clamp(6, 28);
-        writeln!(f)?;
-        writeln!(
-            f,
-            "{:width$}  {:>9} {:>9} {:>7}   {:<24} {:<22}",
-            "column", "filled", "distinct", "empty", "characters", "words"
-        )?;
-        writeln!(f, "{:width$}  {:>9} {:>9} {:>7}   {:<24} {:<22}", "", "", "", "", "min p5 median p95 max", "min p5 median p95 max")?;
-        for column in &self.columns {
-            let name = if column.name.is_empty() { "(unnamed)" } else { &column.name };
-            writeln!(
-                f,
-                "{name:width$}  {:>9} {:>9} {:>7}   {:<24} {:<22}",
-                grouped(column.filled),
-                grouped(column.distinct),
-                grouped(column.empty.count),
-                column.chars.to_string(),
-                column.words.to_string()
-            )?;
-        }
-        writeln!(f)?;
-        let mut clean = true;
-        let mut fault = |f: &mut fmt::Formatter<'_>, label: &str, text: String| {
-            clean = false;
-            writeln!(f, "! {label}: {text}")
-        };
-        if self.duplicate_rows > 0 {
-            fault(f, "duplicate rows", grouped(self.duplicate_rows))?;
-        }
-        for column in self.columns.iter().filter(|c| c.empty.count > 0) {
-            fault(f, &format!("empty cells in `{}`", column.name), column.empty.to_string())?;
-        }
-        for identical in &self.identical {
-            fault(f, &format!("`{}` equals `{}`", identical.left, identical.right), identical.rows.to_string())?;
-        }
-        let encoding = &self.encoding;
-        for (label, lines) in [
-            ("lines that are not UTF-8", &encoding.invalid_utf8),
-            ("lines with U+FFFD (a lost character)", &encoding.replacement),
-            ("lines with mojibake", &encoding.mojibake),
-            ("lines with NUL bytes", &encoding.nul),
-        ] {
-            if lines.count > 0 {
-                fault(f, label, lines.to_string())?;
-            }
-        }
-        if encoding.invalid_utf8.count > 0 && encoding.valid_non_ascii.count > 0 {
-            fault(f, "mixed encodings: lines that are UTF-8", encoding.valid_non_ascii.to_string())?;
-        }
-        if encoding.crlf > 0 && encoding.lf > 0 {
-            fault(f, "mixed line ends", format!("{} CRLF, {} LF", encoding.crlf, encoding.lf))?;
-        }
-        if self.report.rows_skipped > 0 {
-            fault(f, "rows that can't be used", grouped(self.report.rows_skipped))?;
-        }
-        for finding in self.report.findings.iter().take(SHOWN) {
-            fault(f, "finding", finding.to_string())?;
-        }
-        let left = self.report.findings.len().saturating_sub(SHOWN) as u64 + self.report.findings_left_out;
-        if left > 0 {
-            fault(f, "further findings", grouped(left))?;
-        }
-        let ends = if encoding.crlf > 0 && encoding.lf == 0 { ", CRLF" } else { "" };
-        let mark = if encoding.byte_order_mark { ", byte order mark" } else { "" };
-        writeln!(f, "encoding: {}{ends}{mark}", encoding.name)?;
-        if clean {
-            writeln!(f, "no faults found")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Quantiles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {} {} {}", self.min, self.p5, self.median, self.p95, self.max)
-    }
-}
-
-/// A number with blanks between thousands.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
 }

@@ -121,7 +121,12 @@ impl Report {
     /// Adds a finding about data that was kept.
     pub fn note(&mut self, file: &Path, line: Option<u64>, kind: FindingKind, message: String) {
         if self.findings.len() < Self::MAX_FINDINGS {
-            self.findings.push(Finding { file: file.to_owned(), line, kind, message });
+            self.findings.push(Finding {
+                file: file.to_owned(),
+                line,
+                kind,
+                message,
+            });
         } else {
             self.findings_left_out += 1;
         }
@@ -141,7 +146,12 @@ impl Report {
     ///
     /// # Errors
     /// [`DataError::BadRow`] under [`OnBadRow::Error`].
-    pub(crate) fn bad_row(&mut self, policy: OnBadRow, file: &Path, bad: BadRow) -> Result<(), DataError> {
+    pub(crate) fn bad_row(
+        &mut self,
+        policy: OnBadRow,
+        file: &Path,
+        bad: BadRow,
+    ) -> Result<(), DataError> {
         match policy {
             OnBadRow::Error => Err(DataError::BadRow {
                 file: file.to_owned(),
@@ -174,7 +184,12 @@ pub(crate) struct BadRow {
 
 impl BadRow {
     pub fn new(line: u64, column: &str, kind: FindingKind, message: impl Into<String>) -> Self {
-        BadRow { line: Some(line), column: Some(column.to_owned()), kind, message: message.into() }
+        BadRow {
+            line: Some(line),
+            column: Some(column.to_owned()),
+            kind,
+            message: message.into(),
+        }
     }
 }
 
@@ -417,7 +432,9 @@ pub enum DataError {
         message: String,
     },
     /// The transfer ended early; the part that came is kept.
-    #[error("{url}: the transfer ended after {received} of {expected} bytes; run the same command again to resume")]
+    #[error(
+        "{url}: the transfer ended after {received} of {expected} bytes; run the same command again to resume"
+    )]
     Truncated {
         /// The address.
         url: String,
@@ -445,25 +462,48 @@ fn at_line(line: &Option<u64>) -> String {
 }
 
 fn in_column(column: &Option<String>) -> String {
-    column.as_ref().map(|c| format!(": column `{c}`")).unwrap_or_default()
+    column
+        .as_ref()
+        .map(|c| format!(": column `{c}`"))
+        .unwrap_or_default()
 }
 
 fn quoted(names: &[String]) -> String {
-    names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|n| format!("`{n}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn codes(languages: &[Language]) -> String {
-    languages.iter().map(Language::code).collect::<Vec<_>>().join(", ")
+    languages
+        .iter()
+        .map(Language::code)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn line_counts(counts: &[(PathBuf, u64)]) -> String {
-    counts.iter().map(|(f, n)| format!("{} has {n}", f.display())).collect::<Vec<_>>().join(", ")
+    counts
+        .iter()
+        .map(|(f, n)| format!("{} has {n}", f.display()))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn pair_counts(counts: &[(Language, usize)]) -> String {
-    counts.iter().map(|(l, n)| format!("{l}: {n}")).collect::<Vec<_>>().join(", ")
+    counts
+        .iter()
+        .map(|(l, n)| format!("{l}: {n}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn word_counts(words: &[(String, usize)]) -> String {
-    words.iter().map(|(w, n)| format!("{w} {n}")).collect::<Vec<_>>().join(", ")
+    words
+        .iter()
+        .map(|(w, n)| format!("{w} {n}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

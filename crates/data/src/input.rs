@@ -20,7 +20,10 @@ pub struct Limits {
 impl Default for Limits {
     /// 1 MiB for a cell, 4 GiB for a file.
     fn default() -> Self {
-        Limits { cell_bytes: 1 << 20, decompressed_bytes: 4 << 30 }
+        Limits {
+            cell_bytes: 1 << 20,
+            decompressed_bytes: 4 << 30,
+        }
     }
 }
 
@@ -46,8 +49,16 @@ pub(crate) struct Source<'a> {
 impl<'a> Source<'a> {
     /// A stream that ends in an error when it yields more than the limit.
     pub fn new(name: PathBuf, reader: impl Read + 'a, limits: Limits) -> Self {
-        let bounded = Bounded { inner: reader, left: limits.decompressed_bytes, limit: limits.decompressed_bytes };
-        Source { name, reader: Box::new(BufReader::with_capacity(1 << 16, bounded)), limits }
+        let bounded = Bounded {
+            inner: reader,
+            left: limits.decompressed_bytes,
+            limit: limits.decompressed_bytes,
+        };
+        Source {
+            name,
+            reader: Box::new(BufReader::with_capacity(1 << 16, bounded)),
+            limits,
+        }
     }
 }
 
@@ -68,8 +79,14 @@ pub(crate) fn open_file(path: &Path) -> Result<File, DataError> {
     let file = File::open(path).map_err(|e| io_error(path, e))?;
     let meta = file.metadata().map_err(|e| io_error(path, e))?;
     if meta.is_dir() {
-        let source = io::Error::new(io::ErrorKind::IsADirectory, "is a folder; a file is needed here");
-        return Err(DataError::Io { file: path.to_owned(), source });
+        let source = io::Error::new(
+            io::ErrorKind::IsADirectory,
+            "is a folder; a file is needed here",
+        );
+        return Err(DataError::Io {
+            file: path.to_owned(),
+            source,
+        });
     }
     Ok(file)
 }
@@ -78,7 +95,11 @@ pub(crate) fn open_file(path: &Path) -> Result<File, DataError> {
 pub(crate) fn head(path: &Path, size: u64) -> Result<Vec<u8>, DataError> {
     let mut bytes = Vec::new();
     let source = open(path, Limits::default())?;
-    source.reader.take(size).read_to_end(&mut bytes).map_err(|e| io_error(path, e))?;
+    source
+        .reader
+        .take(size)
+        .read_to_end(&mut bytes)
+        .map_err(|e| io_error(path, e))?;
     Ok(bytes)
 }
 
@@ -86,8 +107,17 @@ pub(crate) fn head(path: &Path, size: u64) -> Result<Vec<u8>, DataError> {
 pub(crate) fn read_small(path: &Path, limits: Limits, most: u64) -> Result<Vec<u8>, DataError> {
     let limit = limits.decompressed_bytes.min(most);
     let mut bytes = Vec::new();
-    let mut source = open(path, Limits { decompressed_bytes: limit, ..limits })?;
-    source.reader.read_to_end(&mut bytes).map_err(|e| io_error(path, e))?;
+    let mut source = open(
+        path,
+        Limits {
+            decompressed_bytes: limit,
+            ..limits
+        },
+    )?;
+    source
+        .reader
+        .read_to_end(&mut bytes)
+        .map_err(|e| io_error(path, e))?;
     if bytes.starts_with(BOM) {
         bytes.drain(..BOM.len());
     }
@@ -100,16 +130,30 @@ pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
 pub(crate) fn io_error(file: &Path, error: io::Error) -> DataError {
     let file = file.to_owned();
     if let Some(over) = error.get_ref().and_then(|e| e.downcast_ref::<Oversize>()) {
-        return DataError::TooLarge { file, line: over.line, what: over.what, limit: over.limit };
+        return DataError::TooLarge {
+            file,
+            line: over.line,
+            what: over.what,
+            limit: over.limit,
+        };
     }
     match error.kind() {
-        io::ErrorKind::NotFound => DataError::Missing { file, hint: String::new() },
+        io::ErrorKind::NotFound => DataError::Missing {
+            file,
+            hint: String::new(),
+        },
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DataError::DiskFull { file },
         // The decompressors report bad input through these kinds; the system itself doesn't on reading.
         io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
-            DataError::Archive { file, message: error.to_string() }
+            DataError::Archive {
+                file,
+                message: error.to_string(),
+            }
         }
-        _ => DataError::Io { file, source: error },
+        _ => DataError::Io {
+            file,
+            source: error,
+        },
     }
 }
 
@@ -138,7 +182,12 @@ impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         if count as u64 > self.left {
-            return Err(Oversize { what: "the decompressed file", limit: self.limit, line: None }.into());
+            return Err(Oversize {
+                what: "the decompressed file",
+                limit: self.limit,
+                line: None,
+            }
+            .into());
         }
         self.left -= count as u64;
         Ok(count)
@@ -177,7 +226,11 @@ impl<'a> RawLines<'a> {
         }
         self.number += 1;
         if line.len() as u64 > limit {
-            let over = Oversize { what: "a line", limit, line: Some(self.number) };
+            let over = Oversize {
+                what: "a line",
+                limit,
+                line: Some(self.number),
+            };
             return Err(io_error(&self.source.name, over.into()));
         }
         if self.number == 1 && line.starts_with(BOM) {
@@ -203,7 +256,12 @@ pub(crate) struct Undecodable {
 
 impl Undecodable {
     pub fn message(&self) -> String {
-        format!("byte {:#04x} at offset {} is not UTF-8{}", self.byte, self.offset, self.hint())
+        format!(
+            "byte {:#04x} at offset {} is not UTF-8{}",
+            self.byte,
+            self.offset,
+            self.hint()
+        )
     }
 
     pub fn hint(&self) -> String {
@@ -219,10 +277,16 @@ impl Undecodable {
 pub(crate) fn decode(bytes: &[u8], encoding: TextEncoding) -> Result<(String, bool), Undecodable> {
     let utf8 = std::str::from_utf8(bytes);
     match (encoding, utf8) {
-        (TextEncoding::Utf8 | TextEncoding::MacRomanWithUtf8, Ok(text)) => Ok((text.to_owned(), false)),
+        (TextEncoding::Utf8 | TextEncoding::MacRomanWithUtf8, Ok(text)) => {
+            Ok((text.to_owned(), false))
+        }
         (TextEncoding::Utf8, Err(error)) => {
             let offset = error.valid_up_to();
-            Err(Undecodable { offset, byte: bytes[offset], mac_roman: looks_like_mac_roman(bytes) })
+            Err(Undecodable {
+                offset,
+                byte: bytes[offset],
+                mac_roman: looks_like_mac_roman(bytes),
+            })
         }
         (TextEncoding::MacRoman | TextEncoding::MacRomanWithUtf8, _) => {
             let (text, _) = encoding_rs::MACINTOSH.decode_without_bom_handling(bytes);
@@ -235,18 +299,56 @@ pub(crate) fn decode(bytes: &[u8], encoding: TextEncoding) -> Result<(String, bo
 ///
 /// Accented letters lie at 0x80–0x9f in Mac OS Roman, where Latin-1 has control codes only.
 pub(crate) fn looks_like_mac_roman(bytes: &[u8]) -> bool {
-    let letters = |range: std::ops::RangeInclusive<u8>| bytes.iter().filter(|b| range.contains(b)).count();
+    let letters =
+        |range: std::ops::RangeInclusive<u8>| bytes.iter().filter(|b| range.contains(b)).count();
     let mac = letters(0x80..=0x9f);
     mac > 0 && mac >= letters(0xe0..=0xff)
 }
 
 /// Sequences that UTF-8 text turns into when it is read as Windows-1252 or Mac OS Roman.
 const MOJIBAKE: &[&str] = &[
-    "Ã©", "Ã¨", "Ãª", "Ã«", "Ã¤", "Ã¶", "Ã¼", "ÃŸ", "Ã§", "Ã´", "Ã®", "Ã¯", "Ã»", "Ã¹", "Ã ", "Ã¢", "Ã±", "â€™", "â€œ",
-    "â€\u{9d}", "â€“", "â€”", "â€¦", "Â«", "Â»", "Â°", "√©", "√®", "√™", "√´", "√§", "√∂", "√º", "‚Äô", "‚Äú",
+    "Ã©",
+    "Ã¨",
+    "Ãª",
+    "Ã«",
+    "Ã¤",
+    "Ã¶",
+    "Ã¼",
+    "ÃŸ",
+    "Ã§",
+    "Ã´",
+    "Ã®",
+    "Ã¯",
+    "Ã»",
+    "Ã¹",
+    "Ã ",
+    "Ã¢",
+    "Ã±",
+    "â€™",
+    "â€œ",
+    "â€\u{9d}",
+    "â€“",
+    "â€”",
+    "â€¦",
+    "Â«",
+    "Â»",
+    "Â°",
+    "√©",
+    "√®",
+    "√™",
+    "√´",
+    "√§",
+    "√∂",
+    "√º",
+    "‚Äô",
+    "‚Äú",
 ];
 
 /// The first sign of a wrong decoding in a text.
 pub(crate) fn mojibake(text: &str) -> Option<&'static str> {
-    if text.is_ascii() { None } else { MOJIBAKE.iter().copied().find(|sign| text.contains(sign)) }
+    if text.is_ascii() {
+        None
+    } else {
+        MOJIBAKE.iter().copied().find(|sign| text.contains(sign))
+    }
 }

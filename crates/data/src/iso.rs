@@ -11,15 +11,68 @@ const TWO_LETTERS: &str = "aa ab ae af ak am an ar as av ay az ba be bg bh bi bm
 
 /// Other spellings of the more common languages: ISO 639-2 (both variants) and English names.
 const OTHER: &[(&str, &str)] = &[
-    ("eng", "en"), ("english", "en"), ("fra", "fr"), ("fre", "fr"), ("french", "fr"), ("deu", "de"), ("ger", "de"),
-    ("german", "de"), ("nld", "nl"), ("dut", "nl"), ("dutch", "nl"), ("spa", "es"), ("spanish", "es"), ("ita", "it"),
-    ("italian", "it"), ("por", "pt"), ("portuguese", "pt"), ("rus", "ru"), ("russian", "ru"), ("zho", "zh"),
-    ("chi", "zh"), ("cmn", "zh"), ("chinese", "zh"), ("jpn", "ja"), ("japanese", "ja"), ("kor", "ko"), ("korean", "ko"),
-    ("ara", "ar"), ("arabic", "ar"), ("tur", "tr"), ("turkish", "tr"), ("pol", "pl"), ("polish", "pl"), ("ces", "cs"),
-    ("cze", "cs"), ("czech", "cs"), ("ron", "ro"), ("rum", "ro"), ("romanian", "ro"), ("swe", "sv"), ("swedish", "sv"),
-    ("dan", "da"), ("danish", "da"), ("fin", "fi"), ("finnish", "fi"), ("hun", "hu"), ("hungarian", "hu"),
-    ("ell", "el"), ("gre", "el"), ("heb", "he"), ("hebrew", "he"), ("hin", "hi"), ("hindi", "hi"), ("ukr", "uk"),
-    ("vie", "vi"), ("ind", "id"), ("cat", "ca"), ("bul", "bg"), ("hrv", "hr"), ("slk", "sk"), ("slv", "sl"), ("est", "et"),
+    ("eng", "en"),
+    ("english", "en"),
+    ("fra", "fr"),
+    ("fre", "fr"),
+    ("french", "fr"),
+    ("deu", "de"),
+    ("ger", "de"),
+    ("german", "de"),
+    ("nld", "nl"),
+    ("dut", "nl"),
+    ("dutch", "nl"),
+    ("spa", "es"),
+    ("spanish", "es"),
+    ("ita", "it"),
+    ("italian", "it"),
+    ("por", "pt"),
+    ("portuguese", "pt"),
+    ("rus", "ru"),
+    ("russian", "ru"),
+    ("zho", "zh"),
+    ("chi", "zh"),
+    ("cmn", "zh"),
+    ("chinese", "zh"),
+    ("jpn", "ja"),
+    ("japanese", "ja"),
+    ("kor", "ko"),
+    ("korean", "ko"),
+    ("ara", "ar"),
+    ("arabic", "ar"),
+    ("tur", "tr"),
+    ("turkish", "tr"),
+    ("pol", "pl"),
+    ("polish", "pl"),
+    ("ces", "cs"),
+    ("cze", "cs"),
+    ("czech", "cs"),
+    ("ron", "ro"),
+    ("rum", "ro"),
+    ("romanian", "ro"),
+    ("swe", "sv"),
+    ("swedish", "sv"),
+    ("dan", "da"),
+    ("danish", "da"),
+    ("fin", "fi"),
+    ("finnish", "fi"),
+    ("hun", "hu"),
+    ("hungarian", "hu"),
+    ("ell", "el"),
+    ("gre", "el"),
+    ("heb", "he"),
+    ("hebrew", "he"),
+    ("hin", "hi"),
+    ("hindi", "hi"),
+    ("ukr", "uk"),
+    ("vie", "vi"),
+    ("ind", "id"),
+    ("cat", "ca"),
+    ("bul", "bg"),
+    ("hrv", "hr"),
+    ("slk", "sk"),
+    ("slv", "sl"),
+    ("est", "et"),
 ];
 
 /// The language behind a code or name such as `de`, `deu`, `DE-de`, `german`; `None` when it is none we know.
@@ -29,9 +82,14 @@ pub fn language_of(text: &str) -> Option<Language> {
         Some((_, code)) => code,
         None => {
             let primary = lower.split(['-', '_']).next().unwrap_or_default();
-            match OTHER.iter().find(|(name, _)| primary.len() == 3 && *name == primary) {
+            match OTHER
+                .iter()
+                .find(|(name, _)| primary.len() == 3 && *name == primary)
+            {
                 Some((_, code)) => code,
-                None => TWO_LETTERS.split(' ').find(|c| !c.is_empty() && *c == primary)?,
+                None => TWO_LETTERS
+                    .split(' ')
+                    .find(|c| !c.is_empty() && *c == primary)?,
             }
         }
     };
@@ -41,10 +99,18 @@ pub fn language_of(text: &str) -> Option<Language> {
 /// The language a column header names: a code we know, or any code the caller asked for.
 pub(crate) fn column_language(header: &str, wanted: &[Language]) -> Option<Language> {
     let header = header.trim();
-    wanted.iter().copied().find(|l| l.code() == header).or_else(|| {
-        // `de-at` and `de` may both be columns; only the plain code stands for the language.
-        if header.contains(['-', '_']) { None } else { language_of(header) }
-    })
+    wanted
+        .iter()
+        .copied()
+        .find(|l| l.code() == header)
+        .or_else(|| {
+            // `de-at` and `de` may both be columns; only the plain code stands for the language.
+            if header.contains(['-', '_']) {
+                None
+            } else {
+                language_of(header)
+            }
+        })
 }
 
 #[cfg(test)]
@@ -54,10 +120,23 @@ mod tests {
     #[test]
     fn spellings() {
         for (text, expect) in [
-            ("en", Some("en")), ("eng", Some("en")), ("German", Some("de")), ("nld", Some("nl")), ("pt-BR", Some("pt")),
-            ("fr_FR", Some("fr")), ("md", None), ("txt", None), ("", None), ("id-x", Some("id")), ("eng-US", Some("en")),
+            ("en", Some("en")),
+            ("eng", Some("en")),
+            ("German", Some("de")),
+            ("nld", Some("nl")),
+            ("pt-BR", Some("pt")),
+            ("fr_FR", Some("fr")),
+            ("md", None),
+            ("txt", None),
+            ("", None),
+            ("id-x", Some("id")),
+            ("eng-US", Some("en")),
         ] {
-            assert_eq!(language_of(text).map(|l| l.to_string()).as_deref(), expect, "{text}");
+            assert_eq!(
+                language_of(text).map(|l| l.to_string()).as_deref(),
+                expect,
+                "{text}"
+            );
         }
     }
 }

@@ -29,7 +29,9 @@ impl Language {
 
 /// A text that is not a language code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a language code: use two or three lower-case letters, such as `en`, `fr`, `de`, `nl`")]
+#[error(
+    "`{0}` is not a language code: use two or three lower-case letters, such as `en`, `fr`, `de`, `nl`"
+)]
 pub struct BadLanguage(pub String);
 
 impl FromStr for Language {

@@ -6,6 +6,7 @@
 
 pub mod counterfactual;
 pub mod describe;
+mod describe_text;
 pub mod error;
 mod input;
 pub mod iso;
@@ -20,7 +21,8 @@ pub use error::{DataError, Finding, FindingKind, OnBadRow, Report};
 pub use input::{Limits, TextEncoding};
 pub use language::Language;
 pub use load::{
-    AttributeOptions, BiasOptions, Format, ParallelOptions, load_attributes, load_bias, load_parallel, sniff,
+    AttributeOptions, BiasOptions, Format, ParallelOptions, load_attributes, load_bias,
+    load_parallel, sniff,
 };
 pub use manifest::{FileState, FileStatus, Manifest, Progress, fetch, verify};
 pub use types::{AttributeList, BiasPair, BiasSet, Direction, ParallelCorpus};

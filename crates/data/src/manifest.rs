@@ -66,21 +66,36 @@ impl Manifest {
     /// An unreadable file, an unknown key, or a value out of range, each with its place.
     pub fn load(path: &Path) -> Result<Manifest, DataError> {
         let text = std::fs::read_to_string(path).map_err(|e| io_error(path, e))?;
-        let bad = |message: String| DataError::Manifest { file: path.to_owned(), message };
+        let bad = |message: String| DataError::Manifest {
+            file: path.to_owned(),
+            message,
+        };
         let manifest: Manifest = toml::from_str(&text).map_err(|e| bad(e.to_string()))?;
         if !plain_name(&manifest.name) {
-            return Err(bad(format!("name `{}`: letters, digits, `-`, `_` and `.` are allowed", manifest.name)));
+            return Err(bad(format!(
+                "name `{}`: letters, digits, `-`, `_` and `.` are allowed",
+                manifest.name
+            )));
         }
         for file in &manifest.files {
             let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
             if file.sha256.len() != 64 || !file.sha256.chars().all(hex) {
-                return Err(bad(format!("file `{}`: sha256 must be 64 lower-case hexadecimal digits", file.name)));
+                return Err(bad(format!(
+                    "file `{}`: sha256 must be 64 lower-case hexadecimal digits",
+                    file.name
+                )));
             }
             if !plain_name(&file.name) {
-                return Err(bad(format!("file name `{}`: letters, digits, `-`, `_`, `+` and `.` are allowed", file.name)));
+                return Err(bad(format!(
+                    "file name `{}`: letters, digits, `-`, `_`, `+` and `.` are allowed",
+                    file.name
+                )));
             }
             if !(file.url.starts_with("https://") || file.url.starts_with("http://")) {
-                return Err(bad(format!("file `{}`: the url must start with https:// or http://", file.name)));
+                return Err(bad(format!(
+                    "file `{}`: the url must start with https:// or http://",
+                    file.name
+                )));
             }
         }
         Ok(manifest)
@@ -99,7 +114,10 @@ impl Manifest {
             let manifest = Manifest::load(&path)?;
             if manifests.iter().any(|m| m.name == manifest.name) {
                 let message = format!("another manifest is named `{}` too", manifest.name);
-                return Err(DataError::Manifest { file: path, message });
+                return Err(DataError::Manifest {
+                    file: path,
+                    message,
+                });
             }
             manifests.push(manifest);
         }
@@ -132,16 +150,32 @@ pub struct Progress<'m> {
 /// # Errors
 /// [`DataError::Http`], [`DataError::Offline`], [`DataError::Truncated`], [`DataError::HashMismatch`],
 /// [`DataError::DiskFull`]; files fetched before stay.
-pub fn fetch(manifest: &Manifest, cache_dir: &Path, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf, DataError> {
+pub fn fetch(
+    manifest: &Manifest,
+    cache_dir: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<PathBuf, DataError> {
     let folder = cache_dir.join(&manifest.name);
     std::fs::create_dir_all(&folder).map_err(|e| io_error(&folder, e))?;
     for (index, file) in manifest.files.iter().enumerate() {
         let target = folder.join(&file.name);
         let state = state_of(file, &target)?;
         if state == FileState::Ok {
-            progress(Progress { file, index, received: file.bytes, cached: true });
+            progress(Progress {
+                file,
+                index,
+                received: file.bytes,
+                cached: true,
+            });
         } else {
-            download(file, &target, &mut |received| progress(Progress { file, index, received, cached: false }))?;
+            download(file, &target, &mut |received| {
+                progress(Progress {
+                    file,
+                    index,
+                    received,
+                    cached: false,
+                })
+            })?;
         }
         if let Some(member) = &file.unpack {
             unpack(&target, member, &folder)?;
@@ -193,7 +227,11 @@ fn state_of(file: &RemoteFile, path: &Path) -> Result<FileState, DataError> {
         return Ok(FileState::Missing);
     }
     let actual = hash_file(path)?;
-    Ok(if actual == file.sha256 { FileState::Ok } else { FileState::Mismatch { actual } })
+    Ok(if actual == file.sha256 {
+        FileState::Ok
+    } else {
+        FileState::Mismatch { actual }
+    })
 }
 
 fn plain_name(name: &str) -> bool {
@@ -212,7 +250,11 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn download(file: &RemoteFile, target: &Path, progress: &mut dyn FnMut(u64)) -> Result<(), DataError> {
+fn download(
+    file: &RemoteFile,
+    target: &Path,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), DataError> {
     let partial = target.with_file_name(format!("{}.part", file.name));
     let mut have = std::fs::metadata(&partial).map(|m| m.len()).unwrap_or(0);
     if have > file.bytes {
@@ -235,7 +277,13 @@ fn download(file: &RemoteFile, target: &Path, progress: &mut dyn FnMut(u64)) -> 
     std::fs::rename(&partial, target).map_err(|e| io_error(target, e))
 }
 
-fn transfer(file: &RemoteFile, target: &Path, partial: &Path, have: u64, progress: &mut dyn FnMut(u64)) -> Result<(), DataError> {
+fn transfer(
+    file: &RemoteFile,
+    target: &Path,
+    partial: &Path,
+    have: u64,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), DataError> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_connect(Some(Duration::from_secs(20)))
@@ -264,12 +312,18 @@ fn transfer(file: &RemoteFile, target: &Path, partial: &Path, have: u64, progres
         }
         _ => {
             let hint = match status {
-                404 | 410 => ": the file was moved or removed; look for it at the homepage in the manifest",
+                404 | 410 => {
+                    ": the file was moved or removed; look for it at the homepage in the manifest"
+                }
                 401 | 403 => ": access is restricted; fetch the file by hand",
                 429 | 500..=599 => ": the server is busy or broken; try again later",
                 _ => "",
             };
-            return Err(DataError::Http { url: file.url.clone(), status, hint: hint.to_owned() });
+            return Err(DataError::Http {
+                url: file.url.clone(),
+                status,
+                hint: hint.to_owned(),
+            });
         }
     };
     if status == 206 && !resumed {
@@ -279,7 +333,11 @@ fn transfer(file: &RemoteFile, target: &Path, partial: &Path, have: u64, progres
     let mut received = if resumed { have } else { 0 };
     let mut options = OpenOptions::new();
     options.create(true).write(true);
-    if resumed { options.append(true) } else { options.truncate(true) };
+    if resumed {
+        options.append(true)
+    } else {
+        options.truncate(true)
+    };
     let mut output = options.open(partial).map_err(|e| io_error(partial, e))?;
     let body = response.body_mut();
     // One byte more than expected is enough to know that the file is another one.
@@ -293,35 +351,51 @@ fn transfer(file: &RemoteFile, target: &Path, partial: &Path, have: u64, progres
             // What came is on disk; the next run goes on from there.
             Err(_) => break,
         };
-        output.write_all(&buffer[..count]).map_err(|e| io_error(partial, e))?;
+        output
+            .write_all(&buffer[..count])
+            .map_err(|e| io_error(partial, e))?;
         received += count as u64;
         progress(received.min(file.bytes));
     }
     output.sync_all().map_err(|e| io_error(partial, e))?;
     if received < file.bytes {
-        return Err(DataError::Truncated { url: file.url.clone(), received, expected: file.bytes });
+        return Err(DataError::Truncated {
+            url: file.url.clone(),
+            received,
+            expected: file.bytes,
+        });
     }
     Ok(())
 }
 
 /// Whether the server goes on where the part on disk ends.
 fn starts_at(response: &ureq::http::Response<ureq::Body>, have: u64) -> bool {
-    let range = response.headers().get("content-range").and_then(|v| v.to_str().ok());
-    let start = range.and_then(|r| r.trim().strip_prefix("bytes ")).and_then(|r| r.split('-').next());
+    let range = response
+        .headers()
+        .get("content-range")
+        .and_then(|v| v.to_str().ok());
+    let start = range
+        .and_then(|r| r.trim().strip_prefix("bytes "))
+        .and_then(|r| r.split('-').next());
     start.and_then(|s| s.trim().parse::<u64>().ok()) == Some(have)
 }
 
 /// Takes one member out of a zip into the folder.
 fn unpack(archive: &Path, member: &str, folder: &Path) -> Result<(), DataError> {
     let name = member.rsplit('/').next().unwrap_or(member);
-    let damaged = |message: String| DataError::Archive { file: archive.to_owned(), message };
+    let damaged = |message: String| DataError::Archive {
+        file: archive.to_owned(),
+        message,
+    };
     let file = File::open(archive).map_err(|e| io_error(archive, e))?;
     let mut zip = zip::ZipArchive::new(file).map_err(|e| damaged(e.to_string()))?;
     if !plain_name(name) {
         return Err(damaged(format!("`{member}` is no plain file name")));
     }
     let limits = Limits::default();
-    let entry = zip.by_name(member).map_err(|e| damaged(format!("{member}: {e}")))?;
+    let entry = zip
+        .by_name(member)
+        .map_err(|e| damaged(format!("{member}: {e}")))?;
     let mut source = Source::new(archive.join(member), entry, limits);
     let target = folder.join(name);
     let partial = folder.join(format!("{name}.part"));

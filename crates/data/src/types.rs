@@ -89,12 +89,22 @@ impl BiasSet {
 
     /// The languages, sorted.
     pub fn languages(&self) -> Vec<Language> {
-        self.pairs.iter().map(|p| p.language).collect::<BTreeSet<_>>().into_iter().collect()
+        self.pairs
+            .iter()
+            .map(|p| p.language)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect()
     }
 
     /// The categories, sorted.
     pub fn categories(&self) -> Vec<String> {
-        self.pairs.iter().map(|p| p.category.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+        self.pairs
+            .iter()
+            .map(|p| p.category.clone())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect()
     }
 
     /// The pairs in one language.
@@ -109,8 +119,16 @@ impl BiasSet {
         for pair in &self.pairs {
             seen.entry(&pair.id).or_default().insert(pair.language);
         }
-        let pairs = self.pairs.iter().filter(|p| seen[p.id.as_str()].len() == wanted).cloned().collect();
-        BiasSet { name: self.name.clone(), pairs }
+        let pairs = self
+            .pairs
+            .iter()
+            .filter(|p| seen[p.id.as_str()].len() == wanted)
+            .cloned()
+            .collect();
+        BiasSet {
+            name: self.name.clone(),
+            pairs,
+        }
     }
 }
 
@@ -130,11 +148,15 @@ impl ParallelCorpus {
     /// # Errors
     /// [`DataError::MissingLanguage`] with the languages that exist.
     pub fn column(&self, language: Language) -> Result<&[String], DataError> {
-        let at = self.languages.iter().position(|l| *l == language).ok_or_else(|| DataError::MissingLanguage {
-            file: "this corpus".into(),
-            language,
-            available: self.languages.clone(),
-        })?;
+        let at = self
+            .languages
+            .iter()
+            .position(|l| *l == language)
+            .ok_or_else(|| DataError::MissingLanguage {
+                file: "this corpus".into(),
+                language,
+                available: self.languages.clone(),
+            })?;
         Ok(&self.columns[at])
     }
 
@@ -143,13 +165,25 @@ impl ParallelCorpus {
     /// # Errors
     /// [`DataError::MissingLanguage`] with the languages that exist.
     pub fn select(&self, languages: &[Language]) -> Result<ParallelCorpus, DataError> {
-        let columns = languages.iter().map(|l| self.column(*l).map(<[String]>::to_vec)).collect::<Result<_, _>>()?;
-        Ok(ParallelCorpus { ids: self.ids.clone(), languages: languages.to_vec(), columns })
+        let columns = languages
+            .iter()
+            .map(|l| self.column(*l).map(<[String]>::to_vec))
+            .collect::<Result<_, _>>()?;
+        Ok(ParallelCorpus {
+            ids: self.ids.clone(),
+            languages: languages.to_vec(),
+            columns,
+        })
     }
 
     /// The rows at these positions, in this order. Positions that don't exist are passed over.
     pub fn rows(&self, positions: &[usize]) -> ParallelCorpus {
-        let pick = |cells: &[String]| positions.iter().filter_map(|i| cells.get(*i).cloned()).collect::<Vec<_>>();
+        let pick = |cells: &[String]| {
+            positions
+                .iter()
+                .filter_map(|i| cells.get(*i).cloned())
+                .collect::<Vec<_>>()
+        };
         ParallelCorpus {
             ids: pick(&self.ids),
             languages: self.languages.clone(),
@@ -163,15 +197,26 @@ impl ParallelCorpus {
     ///
     /// # Errors
     /// [`DataError::NotEnoughRows`].
-    pub fn split(&self, train: usize, heldout: usize, seed: u64) -> Result<(ParallelCorpus, ParallelCorpus), DataError> {
+    pub fn split(
+        &self,
+        train: usize,
+        heldout: usize,
+        seed: u64,
+    ) -> Result<(ParallelCorpus, ParallelCorpus), DataError> {
         let wanted = train.saturating_add(heldout);
         if wanted > self.len() {
-            return Err(DataError::NotEnoughRows { wanted, available: self.len() });
+            return Err(DataError::NotEnoughRows {
+                wanted,
+                available: self.len(),
+            });
         }
         let mut order: Vec<usize> = (0..self.len()).collect();
         order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
         // The held-out rows come first, so that they stay the same when the training set grows.
-        Ok((self.rows(&order[heldout..wanted]), self.rows(&order[..heldout])))
+        Ok((
+            self.rows(&order[heldout..wanted]),
+            self.rows(&order[..heldout]),
+        ))
     }
 
     /// The corpus without rows that repeat an earlier row in all languages.
@@ -186,7 +231,11 @@ impl ParallelCorpus {
     pub fn dedup_any(&self) -> ParallelCorpus {
         let mut seen: Vec<HashSet<String>> = vec![HashSet::new(); self.columns.len()];
         self.keep(|row| {
-            if row.iter().zip(&seen).any(|(cell, seen)| seen.contains(*cell)) {
+            if row
+                .iter()
+                .zip(&seen)
+                .any(|(cell, seen)| seen.contains(*cell))
+            {
                 return false;
             }
             row.iter().zip(&mut seen).for_each(|(cell, seen)| {
@@ -200,7 +249,11 @@ impl ParallelCorpus {
     ///
     /// # Errors
     /// [`DataError::MissingLanguage`] with the languages that exist.
-    pub fn filter_min_words(&self, language: Language, least: usize) -> Result<ParallelCorpus, DataError> {
+    pub fn filter_min_words(
+        &self,
+        language: Language,
+        least: usize,
+    ) -> Result<ParallelCorpus, DataError> {
         let column = self.column(language)?;
         let long = |i: &usize| column[*i].split_whitespace().take(least).count() >= least;
         Ok(self.rows(&(0..self.len()).filter(long).collect::<Vec<_>>()))
@@ -226,34 +279,62 @@ mod tests {
         ParallelCorpus {
             ids: (0..rows.len()).map(|i| i.to_string()).collect(),
             languages: vec![Language::EN, Language::FR],
-            columns: vec![rows.iter().map(|r| r.0.to_owned()).collect(), rows.iter().map(|r| r.1.to_owned()).collect()],
+            columns: vec![
+                rows.iter().map(|r| r.0.to_owned()).collect(),
+                rows.iter().map(|r| r.1.to_owned()).collect(),
+            ],
         }
     }
 
     #[test]
     fn split_is_deterministic_and_disjoint() {
-        let rows: Vec<(String, String)> = (0..50).map(|i| (format!("e{i}"), format!("f{i}"))).collect();
-        let corpus = corpus(&rows.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect::<Vec<_>>());
+        let rows: Vec<(String, String)> = (0..50)
+            .map(|i| (format!("e{i}"), format!("f{i}")))
+            .collect();
+        let corpus = corpus(
+            &rows
+                .iter()
+                .map(|(a, b)| (a.as_str(), b.as_str()))
+                .collect::<Vec<_>>(),
+        );
         let (train, held) = corpus.split(30, 10, 7).unwrap();
         assert_eq!((train.len(), held.len()), (30, 10));
-        assert_eq!(corpus.split(30, 10, 7).unwrap(), (train.clone(), held.clone()));
+        assert_eq!(
+            corpus.split(30, 10, 7).unwrap(),
+            (train.clone(), held.clone())
+        );
         assert!(train.ids.iter().all(|id| !held.ids.contains(id)));
         assert_ne!(corpus.split(30, 10, 8).unwrap().0, train);
         assert_eq!(corpus.split(40, 10, 7).unwrap().1, held);
         for i in 0..held.len() {
             assert_eq!(held.columns[0][i][1..], held.columns[1][i][1..]);
         }
-        assert!(matches!(corpus.split(45, 10, 7), Err(DataError::NotEnoughRows { wanted: 55, available: 50 })));
+        assert!(matches!(
+            corpus.split(45, 10, 7),
+            Err(DataError::NotEnoughRows {
+                wanted: 55,
+                available: 50
+            })
+        ));
     }
 
     #[test]
     fn dedup_and_filters() {
-        let corpus = corpus(&[("a b", "x"), ("a b", "x"), ("c", "x"), ("a b", "y"), ("d e f", "z")]);
+        let corpus = corpus(&[
+            ("a b", "x"),
+            ("a b", "x"),
+            ("c", "x"),
+            ("a b", "y"),
+            ("d e f", "z"),
+        ]);
         assert_eq!(corpus.dedup().ids, ["0", "2", "3", "4"]);
         assert_eq!(corpus.dedup_any().ids, ["0", "4"]);
         assert_eq!(corpus.filter_min_words(Language::EN, 3).unwrap().ids, ["4"]);
         assert_eq!(corpus.select(&[Language::FR]).unwrap().columns.len(), 1);
         let error = corpus.select(&[Language::NL]).unwrap_err().to_string();
-        assert!(error.contains("`nl`") && error.contains("en, fr"), "{error}");
+        assert!(
+            error.contains("`nl`") && error.contains("en, fr"),
+            "{error}"
+        );
     }
 }

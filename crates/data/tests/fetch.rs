@@ -54,9 +54,15 @@ fn serve(body: Vec<u8>, mode: Mode) -> Server {
             let length = body.len();
             let from = start.unwrap_or(0) as usize;
             let _ = match mode {
-                Mode::Status(code) => write!(stream, "HTTP/1.1 {code} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+                Mode::Status(code) => write!(
+                    stream,
+                    "HTTP/1.1 {code} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                ),
                 Mode::BadRange if start.is_some() => {
-                    write!(stream, "HTTP/1.1 416 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                    write!(
+                        stream,
+                        "HTTP/1.1 416 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                    )
                 }
                 Mode::Good if start.is_some() => {
                     let _ = write!(
@@ -68,8 +74,15 @@ fn serve(body: Vec<u8>, mode: Mode) -> Server {
                     stream.write_all(&body[from..])
                 }
                 mode => {
-                    let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
-                    let end = if mode == Mode::BreakOff { length / 2 } else { length };
+                    let _ = write!(
+                        stream,
+                        "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+                    );
+                    let end = if mode == Mode::BreakOff {
+                        length / 2
+                    } else {
+                        length
+                    };
                     stream.write_all(&body[..end])
                 }
             };
@@ -79,15 +92,26 @@ fn serve(body: Vec<u8>, mode: Mode) -> Server {
 }
 
 fn body() -> Vec<u8> {
-    (0..200_000u32).map(|i| (i.wrapping_mul(2654435761) >> 13) as u8).collect()
+    (0..200_000u32)
+        .map(|i| (i.wrapping_mul(2654435761) >> 13) as u8)
+        .collect()
 }
 
 fn sha(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }
 
 fn manifest(url: &str, body: &[u8]) -> Manifest {
-    let file = RemoteFile { name: "file.bin".into(), url: url.into(), sha256: sha(body), bytes: body.len() as u64, unpack: None };
+    let file = RemoteFile {
+        name: "file.bin".into(),
+        url: url.into(),
+        sha256: sha(body),
+        bytes: body.len() as u64,
+        unpack: None,
+    };
     Manifest {
         name: "set".into(),
         description: String::new(),
@@ -116,7 +140,10 @@ fn downloads_verifies_and_caches() {
         last = p.received;
     })
     .unwrap();
-    assert_eq!((last, std::fs::read(at.join("file.bin")).unwrap()), (200_000, body()));
+    assert_eq!(
+        (last, std::fs::read(at.join("file.bin")).unwrap()),
+        (200_000, body())
+    );
     assert_eq!(verify(&manifest, &at).unwrap()[0].state, FileState::Ok);
     let mut cached = false;
     fetch(&manifest, folder.path(), &mut |p| cached = p.cached).unwrap();
@@ -124,7 +151,12 @@ fn downloads_verifies_and_caches() {
     assert_eq!(server.ranges.lock().unwrap().len(), 1);
     // A file that changed on disk is seen, and fetched again.
     std::fs::write(at.join("file.bin"), b"other").unwrap();
-    assert_eq!(verify(&manifest, &at).unwrap()[0].state, FileState::Mismatch { actual: sha(b"other") });
+    assert_eq!(
+        verify(&manifest, &at).unwrap()[0].state,
+        FileState::Mismatch {
+            actual: sha(b"other")
+        }
+    );
     quiet(&manifest, folder.path()).unwrap();
     assert_eq!(std::fs::read(at.join("file.bin")).unwrap(), body());
     std::fs::remove_file(at.join("file.bin")).unwrap();
@@ -135,7 +167,10 @@ fn downloads_verifies_and_caches() {
 fn a_broken_transfer_is_resumed() {
     let folder = Folder::new();
     let broken = serve(body(), Mode::BreakOff);
-    let error = check_error(quiet(&manifest(&broken.url, &body()), folder.path()), &["100000 of 200000", "resume"]);
+    let error = check_error(
+        quiet(&manifest(&broken.url, &body()), folder.path()),
+        &["100000 of 200000", "resume"],
+    );
     assert!(matches!(error, DataError::Truncated { .. }));
     assert!(!folder.path().join("set/file.bin").exists());
     let good = serve(body(), Mode::Good);
@@ -147,7 +182,10 @@ fn a_broken_transfer_is_resumed() {
 
 #[test]
 fn servers_without_ranges() {
-    for (mode, requests) in [(Mode::NoRange, vec![Some(5)]), (Mode::BadRange, vec![Some(5), None])] {
+    for (mode, requests) in [
+        (Mode::NoRange, vec![Some(5)]),
+        (Mode::BadRange, vec![Some(5), None]),
+    ] {
         let folder = Folder::new();
         std::fs::create_dir(folder.path().join("set")).unwrap();
         folder.write("set/file.bin.part", b"wrong");
@@ -164,8 +202,16 @@ fn wrong_hash_says_both_and_removes_the_copy() {
     let server = serve(body(), Mode::Good);
     let mut manifest = manifest(&server.url, &body());
     manifest.files[0].sha256 = sha(b"what it should be");
-    check_error(quiet(&manifest, folder.path()), &[&sha(&body()), &sha(b"what it should be"), &server.url]);
-    assert_eq!(std::fs::read_dir(folder.path().join("set")).unwrap().count(), 0);
+    check_error(
+        quiet(&manifest, folder.path()),
+        &[&sha(&body()), &sha(b"what it should be"), &server.url],
+    );
+    assert_eq!(
+        std::fs::read_dir(folder.path().join("set"))
+            .unwrap()
+            .count(),
+        0
+    );
     // A server that sends more than announced in the manifest is cut off and fails the same way.
     manifest.files[0].bytes = 1000;
     check_error(quiet(&manifest, folder.path()), &["sha256"]);
@@ -174,16 +220,26 @@ fn wrong_hash_says_both_and_removes_the_copy() {
 #[test]
 fn server_errors_and_no_network() {
     let folder = Folder::new();
-    for (status, hint) in [(404, "moved or removed"), (403, "restricted"), (503, "try again later")] {
+    for (status, hint) in [
+        (404, "moved or removed"),
+        (403, "restricted"),
+        (503, "try again later"),
+    ] {
         let server = serve(body(), Mode::Status(status));
-        let error = check_error(quiet(&manifest(&server.url, &body()), folder.path()), &[&status.to_string(), hint, &server.url]);
+        let error = check_error(
+            quiet(&manifest(&server.url, &body()), folder.path()),
+            &[&status.to_string(), hint, &server.url],
+        );
         assert!(matches!(error, DataError::Http { .. }));
     }
     let closed = {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         format!("http://{}/x", listener.local_addr().unwrap())
     };
-    let error = check_error(quiet(&manifest(&closed, &body()), folder.path()), &["can't reach", "file.bin", "by hand"]);
+    let error = check_error(
+        quiet(&manifest(&closed, &body()), folder.path()),
+        &["can't reach", "file.bin", "by hand"],
+    );
     assert!(matches!(error, DataError::Offline { .. }));
 }
 
@@ -198,7 +254,10 @@ fn full_disk() {
     std::fs::create_dir(folder.path().join("set")).unwrap();
     std::os::unix::fs::symlink("/dev/full", folder.path().join("set/file.bin.part")).unwrap();
     let server = serve(body(), Mode::Good);
-    let error = check_error(quiet(&manifest(&server.url, &body()), folder.path()), &["disk is full"]);
+    let error = check_error(
+        quiet(&manifest(&server.url, &body()), folder.path()),
+        &["disk is full"],
+    );
     assert!(matches!(error, DataError::DiskFull { .. }));
 }
 
@@ -217,10 +276,15 @@ fn a_member_is_unpacked() {
 
 #[test]
 fn our_manifests_are_sound() {
-    let manifests = Manifest::load_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets")).unwrap();
+    let manifests =
+        Manifest::load_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets")).unwrap();
     assert!(manifests.len() >= 10);
     for manifest in &manifests {
-        assert!(!manifest.licence.is_empty() && !manifest.licence_note.is_empty(), "{}", manifest.name);
+        assert!(
+            !manifest.licence.is_empty() && !manifest.licence_note.is_empty(),
+            "{}",
+            manifest.name
+        );
         assert!(manifest.bytes() > 0, "{}", manifest.name);
         let mut names: Vec<&str> = manifest.files.iter().map(|f| f.name.as_str()).collect();
         names.sort();
@@ -228,9 +292,18 @@ fn our_manifests_are_sound() {
         assert_eq!(names.len(), manifest.files.len(), "{}", manifest.name);
         // Where the data is at hand, it must be what the manifest says.
         if let Some(folder) = shared(&manifest.name) {
-            for (status, file) in verify(manifest, &folder).unwrap().iter().zip(&manifest.files) {
+            for (status, file) in verify(manifest, &folder)
+                .unwrap()
+                .iter()
+                .zip(&manifest.files)
+            {
                 assert_eq!(status.state, FileState::Ok, "{}", status.path.display());
-                assert_eq!(std::fs::metadata(&status.path).unwrap().len(), file.bytes, "{}", file.name);
+                assert_eq!(
+                    std::fs::metadata(&status.path).unwrap().len(),
+                    file.bytes,
+                    "{}",
+                    file.name
+                );
             }
         }
     }
@@ -241,10 +314,24 @@ fn bad_manifests() {
     let folder = Folder::new();
     let good = "name = \"a\"\ndescription = \"d\"\nlicence = \"none\"\nhomepage = \"h\"\n";
     for (text, parts) in [
-        (format!("{good}licenze = 1\n"), &["bad.toml", "licenze", "line 5"][..]),
+        (
+            format!("{good}licenze = 1\n"),
+            &["bad.toml", "licenze", "line 5"][..],
+        ),
         (good.replace("\"a\"", "\"../a\""), &["bad.toml", "../a"]),
-        (format!("{good}[[file]]\nname = \"x\"\nurl = \"https://e\"\nsha256 = \"12\"\nbytes = 1\n"), &["sha256", "64"]),
-        (format!("{good}[[file]]\nname = \"x\"\nurl = \"ftp://e\"\nsha256 = \"{}\"\nbytes = 1\n", sha(b"")), &["https://"]),
+        (
+            format!(
+                "{good}[[file]]\nname = \"x\"\nurl = \"https://e\"\nsha256 = \"12\"\nbytes = 1\n"
+            ),
+            &["sha256", "64"],
+        ),
+        (
+            format!(
+                "{good}[[file]]\nname = \"x\"\nurl = \"ftp://e\"\nsha256 = \"{}\"\nbytes = 1\n",
+                sha(b"")
+            ),
+            &["https://"],
+        ),
         ("name = ".to_owned(), &["bad.toml"]),
     ] {
         let file = folder.write("bad.toml", text);

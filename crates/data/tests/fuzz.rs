@@ -3,16 +3,51 @@
 mod common;
 
 use common::*;
-use interlingua_data::{AttributeOptions, BiasOptions, Format, OnBadRow, ParallelOptions, load_attributes, load_bias, load_parallel};
+use interlingua_data::{
+    AttributeOptions, BiasOptions, Format, OnBadRow, ParallelOptions, load_attributes, load_bias,
+    load_parallel,
+};
 use proptest::prelude::*;
 
 /// Pieces that steer random input into the formats.
 const PIECES: &[&[u8]] = &[
-    b"en\tfr\tde\n", b"en,fr\n", b"talk_id\ten\tde\n", b"id,sent_more,sent_less,stereo_antistereo,bias_type\r\n", b"\"", b"\"\"", b"\t",
-    b",", b"\n", b"\r\n", b"stereo", b"en_more\ten_less\tlabel\tbias_type\tid\n", b"<tmx>", b"<tu><tuv xml:lang=\"en\"><seg>", b"</seg>",
-    b"</tuv></tu>", b"&amp;", b"&#x110000;", b"&", b"<mteval><doc docid=\"1\">", b"<seg id=\"1\">", b"</doc>", b"<![CDATA[", b"<!--",
-    b"{\"translation\":", b"{\"en\":\"a\",\"fr\":\"b\"}", b"}", b"[", b"{\"gender\":[[\"a\",\"b\"]]}", b"PK\x03\x04", b"PAR1", b"\x1f\x8b\x08",
-    b"\xef\xbb\xbf", b"\x8e", b"\xc3\xa9", b"a", b"\0",
+    b"en\tfr\tde\n",
+    b"en,fr\n",
+    b"talk_id\ten\tde\n",
+    b"id,sent_more,sent_less,stereo_antistereo,bias_type\r\n",
+    b"\"",
+    b"\"\"",
+    b"\t",
+    b",",
+    b"\n",
+    b"\r\n",
+    b"stereo",
+    b"en_more\ten_less\tlabel\tbias_type\tid\n",
+    b"<tmx>",
+    b"<tu><tuv xml:lang=\"en\"><seg>",
+    b"</seg>",
+    b"</tuv></tu>",
+    b"&amp;",
+    b"&#x110000;",
+    b"&",
+    b"<mteval><doc docid=\"1\">",
+    b"<seg id=\"1\">",
+    b"</doc>",
+    b"<![CDATA[",
+    b"<!--",
+    b"{\"translation\":",
+    b"{\"en\":\"a\",\"fr\":\"b\"}",
+    b"}",
+    b"[",
+    b"{\"gender\":[[\"a\",\"b\"]]}",
+    b"PK\x03\x04",
+    b"PAR1",
+    b"\x1f\x8b\x08",
+    b"\xef\xbb\xbf",
+    b"\x8e",
+    b"\xc3\xa9",
+    b"a",
+    b"\0",
 ];
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {

@@ -30,7 +30,11 @@ pub struct AttributeOptions {
 impl AttributeOptions {
     /// The language told from the name.
     pub fn new(on_bad_row: OnBadRow) -> Self {
-        AttributeOptions { language: None, on_bad_row, limits: Limits::default() }
+        AttributeOptions {
+            language: None,
+            on_bad_row,
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -38,9 +42,13 @@ impl AttributeOptions {
 ///
 /// # Errors
 /// Any [`DataError`]; a bad tuple is named by its key, such as `gender[23]`.
-pub fn load_attributes(path: &Path, options: &AttributeOptions) -> Result<(Vec<AttributeList>, Report), DataError> {
+pub fn load_attributes(
+    path: &Path,
+    options: &AttributeOptions,
+) -> Result<(Vec<AttributeList>, Report), DataError> {
     let bytes = read_small(path, options.limits, MOST)?;
-    let text: BTreeMap<String, Value> = serde_json::from_slice(&bytes).map_err(|e| super::translation_json::json_error(path, &e))?;
+    let text: BTreeMap<String, Value> = serde_json::from_slice(&bytes)
+        .map_err(|e| super::translation_json::json_error(path, &e))?;
     let language = match options.language {
         Some(language) => language,
         None => language_from_name(path)?,
@@ -58,10 +66,19 @@ pub fn load_attributes(path: &Path, options: &AttributeOptions) -> Result<(Vec<A
         };
         let category = canonical_category(key).to_owned();
         let groups = group_names(&category, first.len());
-        lists.push(AttributeList { language, category, groups, rows });
+        lists.push(AttributeList {
+            language,
+            category,
+            groups,
+            rows,
+        });
     }
     if lists.is_empty() {
-        return Err(DataError::Empty { file: path.to_owned(), read: 0, skipped: 0 });
+        return Err(DataError::Empty {
+            file: path.to_owned(),
+            read: 0,
+            skipped: 0,
+        });
     }
     Ok((lists, report))
 }
@@ -71,8 +88,12 @@ pub fn load_attributes(path: &Path, options: &AttributeOptions) -> Result<(Vec<A
 /// # Errors
 /// The file can't be written.
 pub fn write_attributes(path: &Path, lists: &[AttributeList]) -> Result<(), DataError> {
-    let map: BTreeMap<&str, &Vec<Vec<String>>> = lists.iter().map(|l| (l.category.as_str(), &l.rows)).collect();
-    let mut bytes = serde_json::to_vec_pretty(&map).map_err(|e| super::translation_json::json_error(path, &e))?;
+    let map: BTreeMap<&str, &Vec<Vec<String>>> = lists
+        .iter()
+        .map(|l| (l.category.as_str(), &l.rows))
+        .collect();
+    let mut bytes = serde_json::to_vec_pretty(&map)
+        .map_err(|e| super::translation_json::json_error(path, &e))?;
     bytes.push(b'\n');
     write_atomically(path, &bytes)
 }
@@ -84,10 +105,19 @@ fn read_rows(
     policy: OnBadRow,
     report: &mut Report,
 ) -> Result<Vec<Vec<String>>, DataError> {
-    let bad = |place: String, kind, message: String| BadRow { line: None, column: Some(place), kind, message };
+    let bad = |place: String, kind, message: String| BadRow {
+        line: None,
+        column: Some(place),
+        kind,
+        message,
+    };
     let Some(tuples) = tuples.as_array() else {
         let message = "a list of tuples of words is expected here".to_owned();
-        report.bad_row(OnBadRow::Error, path, bad(key.to_owned(), FindingKind::BadValue, message))?;
+        report.bad_row(
+            OnBadRow::Error,
+            path,
+            bad(key.to_owned(), FindingKind::BadValue, message),
+        )?;
         return Ok(Vec::new());
     };
     let mut rows: Vec<Vec<String>> = Vec::new();
@@ -95,7 +125,9 @@ fn read_rows(
     for (i, tuple) in tuples.iter().enumerate() {
         report.rows_read += 1;
         let place = format!("{key}[{i}]");
-        let words: Option<Vec<&str>> = tuple.as_array().and_then(|t| t.iter().map(Value::as_str).collect());
+        let words: Option<Vec<&str>> = tuple
+            .as_array()
+            .and_then(|t| t.iter().map(Value::as_str).collect());
         let Some(words) = words.filter(|w| w.len() >= 2) else {
             let message = "not a list of two or more words".to_owned();
             report.bad_row(policy, path, bad(place, FindingKind::BadValue, message))?;
@@ -104,16 +136,33 @@ fn read_rows(
         let mut row = Vec::with_capacity(words.len());
         for word in words {
             if word.trim() != word {
-                report.note(path, None, FindingKind::Trimmed, format!("{place}: `{word}`"));
+                report.note(
+                    path,
+                    None,
+                    FindingKind::Trimmed,
+                    format!("{place}: `{word}`"),
+                );
             }
             row.push(word.trim().to_owned());
         }
         let fault = if row.iter().any(String::is_empty) {
             Some((FindingKind::EmptyCell, "an empty word".to_owned()))
         } else if rows.first().is_some_and(|first| first.len() != row.len()) {
-            Some((FindingKind::FieldCount, format!("{} words, the first tuple has {}", row.len(), rows[0].len())))
-        } else if row.iter().map(|w| w.to_lowercase()).collect::<HashSet<_>>().len() < row.len() {
-            Some((FindingKind::IdenticalPair, format!("{row:?} names two groups by the same word")))
+            Some((
+                FindingKind::FieldCount,
+                format!("{} words, the first tuple has {}", row.len(), rows[0].len()),
+            ))
+        } else if row
+            .iter()
+            .map(|w| w.to_lowercase())
+            .collect::<HashSet<_>>()
+            .len()
+            < row.len()
+        {
+            Some((
+                FindingKind::IdenticalPair,
+                format!("{row:?} names two groups by the same word"),
+            ))
         } else {
             None
         };
@@ -123,7 +172,12 @@ fn read_rows(
             rows.push(row);
         } else {
             report.rows_skipped += 1;
-            report.note(path, None, FindingKind::Duplicate, format!("{place}: {row:?} was listed before"));
+            report.note(
+                path,
+                None,
+                FindingKind::Duplicate,
+                format!("{place}: {row:?} was listed before"),
+            );
         }
     }
     Ok(rows)
@@ -146,8 +200,11 @@ fn language_from_name(path: &Path) -> Result<Language, DataError> {
     if stem == "bias_attribute_words" {
         return Ok(Language::EN);
     }
-    stem.rsplit(['_', '-']).next().and_then(language_of).ok_or_else(|| DataError::UnknownLanguage {
-        file: path.to_owned(),
-        reason: "the name doesn't end in a language code, as in `words_de.json`".to_owned(),
-    })
+    stem.rsplit(['_', '-'])
+        .next()
+        .and_then(language_of)
+        .ok_or_else(|| DataError::UnknownLanguage {
+            file: path.to_owned(),
+            reason: "the name doesn't end in a language code, as in `words_de.json`".to_owned(),
+        })
 }

@@ -17,13 +17,24 @@ use crate::language::Language;
 use crate::types::{BiasPair, BiasSet};
 
 /// The files with their languages.
-const FILES: &[(&str, Language)] =
-    &[("crows_eng.csv", Language::EN), ("crows_french.csv", Language::FR), ("crows_dutch.csv", Language::NL)];
+const FILES: &[(&str, Language)] = &[
+    ("crows_eng.csv", Language::EN),
+    ("crows_french.csv", Language::FR),
+    ("crows_dutch.csv", Language::NL),
+];
 
 pub(crate) fn load(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Report), DataError> {
-    let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
+    let folder = if path.is_dir() {
+        path
+    } else {
+        path.parent().unwrap_or(Path::new("."))
+    };
     let files: Vec<(PathBuf, Language)> = if path.is_dir() {
-        FILES.iter().map(|(name, language)| (path.join(name), *language)).filter(|(f, _)| f.is_file()).collect()
+        FILES
+            .iter()
+            .map(|(name, language)| (path.join(name), *language))
+            .filter(|(f, _)| f.is_file())
+            .collect()
     } else {
         vec![(path.to_owned(), language_from(path, options)?)]
     };
@@ -43,17 +54,36 @@ pub(crate) fn load(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Repor
         }
         pairs.extend(own);
     }
-    Ok((BiasSet { name: "crows-pairs-dutch".to_owned(), pairs }, report))
+    Ok((
+        BiasSet {
+            name: "crows-pairs-dutch".to_owned(),
+            pairs,
+        },
+        report,
+    ))
 }
 
-fn load_file(file: &Path, language: Language, options: &BiasOptions, report: &mut Report) -> Result<Vec<BiasPair>, DataError> {
-    let prescribed = if language == Language::NL { TextEncoding::MacRomanWithUtf8 } else { TextEncoding::Utf8 };
+fn load_file(
+    file: &Path,
+    language: Language,
+    options: &BiasOptions,
+    report: &mut Report,
+) -> Result<Vec<BiasPair>, DataError> {
+    let prescribed = if language == Language::NL {
+        TextEncoding::MacRomanWithUtf8
+    } else {
+        TextEncoding::Utf8
+    };
     let source = open(file, options.limits)?;
     let records = Records::new(source, b',', options.encoding.unwrap_or(prescribed))?;
     read(file, records, language, options, report)
 }
 
-fn load_english(folder: &Path, needed_by: &Path, options: &BiasOptions) -> Result<HashMap<String, BiasPair>, DataError> {
+fn load_english(
+    folder: &Path,
+    needed_by: &Path,
+    options: &BiasOptions,
+) -> Result<HashMap<String, BiasPair>, DataError> {
     let file = folder.join(FILES[0].0);
     if !file.is_file() {
         return Err(DataError::MissingCompanion {
@@ -77,17 +107,28 @@ fn relabel(
     for mut pair in pairs {
         let Some(original) = english.get(&pair.id) else {
             let message = format!("id {} isn't in the English file", pair.id);
-            let bad = BadRow { line: None, column: Some("id".to_owned()), kind: FindingKind::BadValue, message };
+            let bad = BadRow {
+                line: None,
+                column: Some("id".to_owned()),
+                kind: FindingKind::BadValue,
+                message,
+            };
             report.bad_row(policy, file, bad)?;
             continue;
         };
         if pair.direction != original.direction {
-            let message = format!("id {}: {:?} in the file, {:?} in English", pair.id, pair.direction, original.direction);
+            let message = format!(
+                "id {}: {:?} in the file, {:?} in English",
+                pair.id, pair.direction, original.direction
+            );
             report.note(file, None, FindingKind::LabelReplaced, message);
             pair.direction = original.direction;
         }
         if pair.category != original.category {
-            let message = format!("id {}: category `{}` in the file, `{}` in English", pair.id, pair.category, original.category);
+            let message = format!(
+                "id {}: category `{}` in the file, `{}` in English",
+                pair.id, pair.category, original.category
+            );
             report.note(file, None, FindingKind::Note, message);
             pair.category.clone_from(&original.category);
         }
@@ -105,7 +146,10 @@ fn language_from(path: &Path, options: &BiasOptions) -> Result<Language, DataErr
         (None, [language]) => Ok(*language),
         _ => {
             let reason = "the name isn't like `crows_dutch.csv`".to_owned();
-            Err(DataError::UnknownLanguage { file: path.to_owned(), reason })
+            Err(DataError::UnknownLanguage {
+                file: path.to_owned(),
+                reason,
+            })
         }
     }
 }

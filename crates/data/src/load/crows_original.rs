@@ -17,8 +17,20 @@ pub(crate) fn load(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Repor
     let mut report = Report::default();
     let source = open(path, options.limits)?;
     let encoding = options.encoding.unwrap_or(TextEncoding::Utf8);
-    let pairs = read(path, Records::new(source, b',', encoding)?, Language::EN, options, &mut report)?;
-    Ok((BiasSet { name: "crows-pairs".to_owned(), pairs }, report))
+    let pairs = read(
+        path,
+        Records::new(source, b',', encoding)?,
+        Language::EN,
+        options,
+        &mut report,
+    )?;
+    Ok((
+        BiasSet {
+            name: "crows-pairs".to_owned(),
+            pairs,
+        },
+        report,
+    ))
 }
 
 /// Reads the columns that all CrowS-Pairs files share. The id is column `id`, or the unnamed first one.
@@ -29,7 +41,9 @@ pub(crate) fn read(
     options: &BiasOptions,
     report: &mut Report,
 ) -> Result<Vec<BiasPair>, DataError> {
-    let id = records.column("id").or_else(|missing| records.column("").map_err(|_| missing))?;
+    let id = records
+        .column("id")
+        .or_else(|missing| records.column("").map_err(|_| missing))?;
     let more = records.column("sent_more")?;
     let less = records.column("sent_less")?;
     let label = records.column("stereo_antistereo")?;
@@ -62,10 +76,18 @@ pub(crate) fn read(
             less: record.cells[less].clone(),
             planted: None,
         };
-        push_pair(&mut pairs, report, options.on_bad_row, path, record.line, pair)?;
+        push_pair(
+            &mut pairs,
+            report,
+            options.on_bad_row,
+            path,
+            record.line,
+            pair,
+        )?;
     }
     if reencoded > 0 {
-        let message = format!("{reencoded} rows were decoded from Mac OS Roman, the others from UTF-8");
+        let message =
+            format!("{reencoded} rows were decoded from Mac OS Roman, the others from UTF-8");
         report.note(path, None, FindingKind::Reencoded, message);
     }
     Ok(pairs)

@@ -12,7 +12,11 @@ use crate::types::{BiasPair, BiasSet};
 
 pub(crate) fn load(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Report), DataError> {
     let source = open(path, options.limits)?;
-    let mut records = Records::new(source, b'\t', options.encoding.unwrap_or(TextEncoding::Utf8))?;
+    let mut records = Records::new(
+        source,
+        b'\t',
+        options.encoding.unwrap_or(TextEncoding::Utf8),
+    )?;
     let mut columns: Vec<(Language, usize, usize)> = Vec::new();
     for (at, header) in records.header.iter().enumerate() {
         if let Some(code) = header.strip_suffix("_more") {
@@ -26,7 +30,11 @@ pub(crate) fn load(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Repor
         records.column("en_more")?;
     }
     let languages = choose(path, &options.languages, &available)?;
-    let id = match records.header.iter().position(|h| h == "id" || h.ends_with("_id")) {
+    let id = match records
+        .header
+        .iter()
+        .position(|h| h == "id" || h.ends_with("_id"))
+    {
         Some(id) => id,
         None => records.column("id")?,
     };
@@ -62,7 +70,9 @@ pub(crate) fn load(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Repor
             }
         };
         for (language, pairs) in languages.iter().zip(&mut by_language) {
-            let Some((_, more, less)) = columns.iter().find(|c| c.0 == *language) else { continue };
+            let Some((_, more, less)) = columns.iter().find(|c| c.0 == *language) else {
+                continue;
+            };
             let pair = BiasPair {
                 id: record.cells[id].trim().to_owned(),
                 language: *language,
@@ -72,9 +82,26 @@ pub(crate) fn load(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Repor
                 less: record.cells[*less].clone(),
                 planted: None,
             };
-            push_pair(pairs, &mut report, options.on_bad_row, path, record.line, pair)?;
+            push_pair(
+                pairs,
+                &mut report,
+                options.on_bad_row,
+                path,
+                record.line,
+                pair,
+            )?;
         }
     }
-    let name = file_name(path).split('.').next().unwrap_or_default().to_owned();
-    Ok((BiasSet { name, pairs: by_language.into_iter().flatten().collect() }, report))
+    let name = file_name(path)
+        .split('.')
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    Ok((
+        BiasSet {
+            name,
+            pairs: by_language.into_iter().flatten().collect(),
+        },
+        report,
+    ))
 }

@@ -41,13 +41,22 @@ impl<'a> Records<'a> {
     ///
     /// # Errors
     /// An empty file, or a header that can't be decoded.
-    pub fn new(source: Source<'a>, delimiter: u8, encoding: TextEncoding) -> Result<Self, DataError> {
+    pub fn new(
+        source: Source<'a>,
+        delimiter: u8,
+        encoding: TextEncoding,
+    ) -> Result<Self, DataError> {
         let mut lines = RawLines::new(source);
         let Some((number, first)) = lines.next_line()? else {
-            return Err(DataError::Empty { file: lines.name().to_owned(), read: 0, skipped: 0 });
+            return Err(DataError::Empty {
+                file: lines.name().to_owned(),
+                read: 0,
+                skipped: 0,
+            });
         };
-        let quoted_header =
-            trim_eol(&first).split(|b| *b == delimiter).all(|c| c.len() >= 2 && c.starts_with(b"\"") && c.ends_with(b"\""));
+        let quoted_header = trim_eol(&first)
+            .split(|b| *b == delimiter)
+            .all(|c| c.len() >= 2 && c.starts_with(b"\"") && c.ends_with(b"\""));
         let mut records = Records {
             lines,
             pending: VecDeque::from([(number, first)]),
@@ -57,9 +66,17 @@ impl<'a> Records<'a> {
             header: Vec::new(),
         };
         match records.next_record()? {
-            Some(Ok(record)) => records.header = record.cells.iter().map(|c| c.trim().to_owned()).collect(),
+            Some(Ok(record)) => {
+                records.header = record.cells.iter().map(|c| c.trim().to_owned()).collect()
+            }
             Some(Err(bad)) => return Err(header_error(records.name(), bad)),
-            None => return Err(DataError::Empty { file: records.name().to_owned(), read: 0, skipped: 0 }),
+            None => {
+                return Err(DataError::Empty {
+                    file: records.name().to_owned(),
+                    read: 0,
+                    skipped: 0,
+                });
+            }
         }
         Ok(records)
     }
@@ -73,32 +90,54 @@ impl<'a> Records<'a> {
     /// # Errors
     /// [`DataError::MissingColumn`] with the columns that exist.
     pub fn column(&self, name: &str) -> Result<usize, DataError> {
-        self.header.iter().position(|h| h == name).ok_or_else(|| DataError::MissingColumn {
-            file: self.name().to_owned(),
-            column: name.to_owned(),
-            found: self.header.clone(),
-        })
+        self.header
+            .iter()
+            .position(|h| h == name)
+            .ok_or_else(|| DataError::MissingColumn {
+                file: self.name().to_owned(),
+                column: name.to_owned(),
+                found: self.header.clone(),
+            })
     }
 
     /// The next record with as many cells as the header, a bad row, or `None` at the end. Blank lines are passed over.
     pub fn next_record(&mut self) -> Result<Option<Result<Record, BadRow>>, DataError> {
         loop {
-            let Some((line, first)) = self.line()? else { return Ok(None) };
+            let Some((line, first)) = self.line()? else {
+                return Ok(None);
+            };
             if trim_eol(&first).is_empty() {
                 continue;
             }
-            let cells = if self.strict { self.strict_cells(first)? } else { self.lenient_cells(first)? };
+            let cells = if self.strict {
+                self.strict_cells(first)?
+            } else {
+                self.lenient_cells(first)?
+            };
             return Ok(Some(self.finish(line, cells)));
         }
     }
 
     fn finish(&self, line: u64, cells: Option<Vec<Vec<u8>>>) -> Result<Record, BadRow> {
-        let bad = |column: Option<String>, kind, message| BadRow { line: Some(line), column, kind, message };
+        let bad = |column: Option<String>, kind, message| BadRow {
+            line: Some(line),
+            column,
+            kind,
+            message,
+        };
         let Some(cells) = cells else {
-            return Err(bad(None, FindingKind::BadValue, "a quotation mark is opened and never closed".to_owned()));
+            return Err(bad(
+                None,
+                FindingKind::BadValue,
+                "a quotation mark is opened and never closed".to_owned(),
+            ));
         };
         if !self.header.is_empty() && cells.len() != self.header.len() {
-            let message = format!("{} cells, the header has {}", cells.len(), self.header.len());
+            let message = format!(
+                "{} cells, the header has {}",
+                cells.len(),
+                self.header.len()
+            );
             return Err(bad(None, FindingKind::FieldCount, message));
         }
         // The row is decoded as one text, because one cell alone may be valid in two encodings by chance.
@@ -108,21 +147,38 @@ impl<'a> Records<'a> {
             for (i, cell) in cells.iter().enumerate() {
                 if fault.offset <= at + cell.len() {
                     fault.offset -= at;
-                    return bad(self.header.get(i).cloned(), FindingKind::BadEncoding, fault.message());
+                    return bad(
+                        self.header.get(i).cloned(),
+                        FindingKind::BadEncoding,
+                        fault.message(),
+                    );
                 }
                 at += cell.len() + 1;
             }
             bad(None, FindingKind::BadEncoding, fault.message())
         })?;
-        let encoding = if reencoded { TextEncoding::MacRoman } else { TextEncoding::Utf8 };
+        let encoding = if reencoded {
+            TextEncoding::MacRoman
+        } else {
+            TextEncoding::Utf8
+        };
         let mut texts = Vec::with_capacity(cells.len());
         for (i, cell) in cells.iter().enumerate() {
             let decoded = decode(cell, encoding);
-            let (text, _) =
-                decoded.map_err(|f| bad(self.header.get(i).cloned(), FindingKind::BadEncoding, f.message()))?;
+            let (text, _) = decoded.map_err(|f| {
+                bad(
+                    self.header.get(i).cloned(),
+                    FindingKind::BadEncoding,
+                    f.message(),
+                )
+            })?;
             texts.push(text);
         }
-        Ok(Record { line, cells: texts, reencoded })
+        Ok(Record {
+            line,
+            cells: texts,
+            reencoded,
+        })
     }
 
     fn line(&mut self) -> Result<Option<(u64, Vec<u8>)>, DataError> {
@@ -164,12 +220,18 @@ impl<'a> Records<'a> {
         // A cell opens a quotation mark and the line ends first. It is a line break within a cell when the line alone,
         // or the one after it, doesn't have the cells of a row, and the lines together do.
         if !alone.closed {
-            let raw: Vec<Vec<u8>> = trim_eol(&first).split(|b| *b == self.delimiter).map(<[u8]>::to_vec).collect();
+            let raw: Vec<Vec<u8>> = trim_eol(&first)
+                .split(|b| *b == self.delimiter)
+                .map(<[u8]>::to_vec)
+                .collect();
             let mut text = first;
             let mut taken: Vec<(u64, Vec<u8>)> = Vec::new();
             while taken.len() < MAX_SPAN && (text.len() as u64) < self.lines.limits().cell_bytes {
-                let Some((number, next)) = self.line()? else { break };
-                let next_is_row = trim_eol(&next).split(|b| *b == self.delimiter).count() == expected;
+                let Some((number, next)) = self.line()? else {
+                    break;
+                };
+                let next_is_row =
+                    trim_eol(&next).split(|b| *b == self.delimiter).count() == expected;
                 text.extend_from_slice(&next);
                 taken.push((number, next));
                 if taken.len() == 1 && raw.len() == expected && next_is_row && expected > 1 {
@@ -249,7 +311,11 @@ struct Lenient {
 }
 
 fn lenient(text: &[u8], delimiter: u8) -> Lenient {
-    let mut result = Lenient { cells: Vec::new(), closed: true, spans: false };
+    let mut result = Lenient {
+        cells: Vec::new(),
+        closed: true,
+        spans: false,
+    };
     let mut rest = text;
     loop {
         match quoted_cell(rest, delimiter) {
@@ -302,7 +368,11 @@ fn quoted_cell(text: &[u8], delimiter: u8) -> Quoted {
                 at += 2;
             }
             (b'"', next) if next.is_none_or(|b| *b == delimiter) => {
-                return if needed { Quoted::Yes(cell, at + 1) } else { Quoted::No };
+                return if needed {
+                    Quoted::Yes(cell, at + 1)
+                } else {
+                    Quoted::No
+                };
             }
             (b'"', _) => return Quoted::No,
             (byte, _) => {
@@ -316,11 +386,21 @@ fn quoted_cell(text: &[u8], delimiter: u8) -> Quoted {
 }
 
 fn header_error(file: &Path, bad: BadRow) -> DataError {
-    DataError::BadRow { file: file.to_owned(), line: bad.line, column: bad.column, kind: bad.kind, message: bad.message }
+    DataError::BadRow {
+        file: file.to_owned(),
+        line: bad.line,
+        column: bad.column,
+        kind: bad.kind,
+        message: bad.message,
+    }
 }
 
 /// One record as text; a cell is quoted where it has to be.
-pub(crate) fn write_record<'c>(cells: impl IntoIterator<Item = &'c str>, delimiter: char, quote_all: bool) -> String {
+pub(crate) fn write_record<'c>(
+    cells: impl IntoIterator<Item = &'c str>,
+    delimiter: char,
+    quote_all: bool,
+) -> String {
     let mut text = String::new();
     for (i, cell) in cells.into_iter().enumerate() {
         if i > 0 {
@@ -346,7 +426,11 @@ mod tests {
     use super::*;
     use crate::input::Limits;
 
-    fn read(bytes: &[u8], delimiter: u8, encoding: TextEncoding) -> Vec<Result<Vec<String>, FindingKind>> {
+    fn read(
+        bytes: &[u8],
+        delimiter: u8,
+        encoding: TextEncoding,
+    ) -> Vec<Result<Vec<String>, FindingKind>> {
         let source = Source::new("test".into(), bytes, Limits::default());
         let mut records = match Records::new(source, delimiter, encoding) {
             Ok(records) => records,
@@ -368,31 +452,71 @@ mod tests {
     #[test]
     fn csv() {
         check("a,b\r\n1,2\r\n", b',', &[&["a", "b"], &["1", "2"]]);
-        check("\u{feff}a,b\n\"x\ny\",\"say \"\"hi\"\"\"\n\n3,4", b',', &[&["a", "b"], &["x\ny", "say \"hi\""], &["3", "4"]]);
-        check("a,b\n\"x,\r\ny\",\n", b',', &[&["a", "b"], &["x,\r\ny", ""]]);
+        check(
+            "\u{feff}a,b\n\"x\ny\",\"say \"\"hi\"\"\"\n\n3,4",
+            b',',
+            &[&["a", "b"], &["x\ny", "say \"hi\""], &["3", "4"]],
+        );
+        check(
+            "a,b\n\"x,\r\ny\",\n",
+            b',',
+            &[&["a", "b"], &["x,\r\ny", ""]],
+        );
     }
 
     #[test]
     fn tsv_quotation_marks() {
-        check("a\tb\n\"Look,\" she said.\t\"Yes.\"\n", b'\t', &[&["a", "b"], &["\"Look,\" she said.", "\"Yes.\""]]);
-        check("a\tb\n\"one\ntwo\"\tx\n", b'\t', &[&["a", "b"], &["one\ntwo", "x"]]);
-        check("a\tb\nx\t\"one\ntwo\"\ny\tz\n", b'\t', &[&["a", "b"], &["x", "one\ntwo"], &["y", "z"]]);
-        check("a\tb\n\"one\ttwo\"\tx\n", b'\t', &[&["a", "b"], &["one\ttwo", "x"]]);
-        check("a\tb\n\"open\tx\nc\td\n", b'\t', &[&["a", "b"], &["\"open", "x"], &["c", "d"]]);
-        check("a\tb\n\"open\tx\nc\td\"\n", b'\t', &[&["a", "b"], &["\"open", "x"], &["c", "d\""]]);
+        check(
+            "a\tb\n\"Look,\" she said.\t\"Yes.\"\n",
+            b'\t',
+            &[&["a", "b"], &["\"Look,\" she said.", "\"Yes.\""]],
+        );
+        check(
+            "a\tb\n\"one\ntwo\"\tx\n",
+            b'\t',
+            &[&["a", "b"], &["one\ntwo", "x"]],
+        );
+        check(
+            "a\tb\nx\t\"one\ntwo\"\ny\tz\n",
+            b'\t',
+            &[&["a", "b"], &["x", "one\ntwo"], &["y", "z"]],
+        );
+        check(
+            "a\tb\n\"one\ttwo\"\tx\n",
+            b'\t',
+            &[&["a", "b"], &["one\ttwo", "x"]],
+        );
+        check(
+            "a\tb\n\"open\tx\nc\td\n",
+            b'\t',
+            &[&["a", "b"], &["\"open", "x"], &["c", "d"]],
+        );
+        check(
+            "a\tb\n\"open\tx\nc\td\"\n",
+            b'\t',
+            &[&["a", "b"], &["\"open", "x"], &["c", "d\""]],
+        );
     }
 
     #[test]
     fn bad_rows_are_told_apart() {
         let rows = read(b"a,b\n1\n\x8e,2\n3,4\n\"open,5\n", b',', TextEncoding::Utf8);
         let kinds: Vec<Option<FindingKind>> = rows.into_iter().map(Result::err).collect();
-        let (count, encoding, open) = (FindingKind::FieldCount, FindingKind::BadEncoding, FindingKind::BadValue);
+        let (count, encoding, open) = (
+            FindingKind::FieldCount,
+            FindingKind::BadEncoding,
+            FindingKind::BadValue,
+        );
         assert_eq!(kinds, [None, Some(count), Some(encoding), None, Some(open)]);
     }
 
     #[test]
     fn mac_roman_row_by_row() {
-        let rows = read(b"a,b\nMo\x91i,\x8e\xc3\xa9\n\xc3\xa9\xc3\xa9n,x\n", b',', TextEncoding::MacRomanWithUtf8);
+        let rows = read(
+            b"a,b\nMo\x91i,\x8e\xc3\xa9\n\xc3\xa9\xc3\xa9n,x\n",
+            b',',
+            TextEncoding::MacRomanWithUtf8,
+        );
         assert_eq!(rows[1].as_ref().unwrap()[0], "Moëi");
         assert_eq!(rows[2].as_ref().unwrap()[0], "één");
     }

@@ -137,7 +137,14 @@ impl ParallelOptions {
     /// Everything in these languages.
     pub fn new(languages: &[Language], on_bad_row: OnBadRow) -> Self {
         let languages = languages.to_vec();
-        ParallelOptions { languages, format: None, on_bad_row, limit: None, limits: Limits::default(), encoding: None }
+        ParallelOptions {
+            languages,
+            format: None,
+            on_bad_row,
+            limit: None,
+            limits: Limits::default(),
+            encoding: None,
+        }
     }
 }
 
@@ -179,7 +186,10 @@ impl BiasOptions {
 ///
 /// # Errors
 /// Any [`DataError`]; a language that the source lacks is [`DataError::MissingLanguage`] with those it has.
-pub fn load_parallel(path: &Path, options: &ParallelOptions) -> Result<(ParallelCorpus, Report), DataError> {
+pub fn load_parallel(
+    path: &Path,
+    options: &ParallelOptions,
+) -> Result<(ParallelCorpus, Report), DataError> {
     let format = match options.format {
         Some(format) => format,
         None => sniff(path)?,
@@ -195,7 +205,11 @@ pub fn load_parallel(path: &Path, options: &ParallelOptions) -> Result<(Parallel
         other => Err(not_this(path, other, Format::PARALLEL, "parallel text")),
     }?;
     if corpus.is_empty() {
-        return Err(DataError::Empty { file: path.to_owned(), read: report.rows_read, skipped: report.rows_skipped });
+        return Err(DataError::Empty {
+            file: path.to_owned(),
+            read: report.rows_read,
+            skipped: report.rows_skipped,
+        });
     }
     Ok((corpus, report))
 }
@@ -225,10 +239,14 @@ pub fn load_bias(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Report)
                 line: None,
                 column: Some("category".to_owned()),
                 kind: FindingKind::BadValue,
-                message: format!("no pair of category `{missing}`; there are: {}", available.join(", ")),
+                message: format!(
+                    "no pair of category `{missing}`; there are: {}",
+                    available.join(", ")
+                ),
             });
         }
-        set.pairs.retain(|p| options.categories.contains(&p.category));
+        set.pairs
+            .retain(|p| options.categories.contains(&p.category));
     }
     if let Some(limit) = options.limit {
         let mut counts = std::collections::HashMap::new();
@@ -239,7 +257,11 @@ pub fn load_bias(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Report)
         });
     }
     if set.is_empty() {
-        return Err(DataError::Empty { file: path.to_owned(), read: report.rows_read, skipped: report.rows_skipped });
+        return Err(DataError::Empty {
+            file: path.to_owned(),
+            read: report.rows_read,
+            skipped: report.rows_skipped,
+        });
     }
     Ok((set, report))
 }
@@ -262,7 +284,11 @@ pub fn canonical_category(category: &str) -> &str {
 }
 
 /// Fails unless every wanted language is available; empty `wanted` means all.
-pub(crate) fn choose(path: &Path, wanted: &[Language], available: &[Language]) -> Result<Vec<Language>, DataError> {
+pub(crate) fn choose(
+    path: &Path,
+    wanted: &[Language],
+    available: &[Language],
+) -> Result<Vec<Language>, DataError> {
     if let Some(missing) = wanted.iter().find(|l| !available.contains(l)) {
         return Err(DataError::MissingLanguage {
             file: path.to_owned(),
@@ -270,7 +296,11 @@ pub(crate) fn choose(path: &Path, wanted: &[Language], available: &[Language]) -
             available: available.to_vec(),
         });
     }
-    Ok(if wanted.is_empty() { available.to_vec() } else { wanted.to_vec() })
+    Ok(if wanted.is_empty() {
+        available.to_vec()
+    } else {
+        wanted.to_vec()
+    })
 }
 
 /// Collects rows, checking every cell.
@@ -286,7 +316,11 @@ impl Builder {
     pub fn new(languages: Vec<Language>, policy: OnBadRow, limit: Option<usize>) -> Self {
         let columns = vec![Vec::new(); languages.len()];
         Builder {
-            corpus: ParallelCorpus { ids: Vec::new(), languages, columns },
+            corpus: ParallelCorpus {
+                ids: Vec::new(),
+                languages,
+                columns,
+            },
             report: Report::default(),
             policy,
             limit: limit.unwrap_or(usize::MAX),
@@ -300,7 +334,13 @@ impl Builder {
     }
 
     /// Adds a row, one cell per language; blanks around a cell are cut off.
-    pub fn push(&mut self, file: &Path, line: u64, id: String, cells: &[&str]) -> Result<(), DataError> {
+    pub fn push(
+        &mut self,
+        file: &Path,
+        line: u64,
+        id: String,
+        cells: &[&str],
+    ) -> Result<(), DataError> {
         self.report.rows_read += 1;
         for (cell, language) in cells.iter().zip(&self.corpus.languages) {
             if cell.trim().is_empty() {
@@ -315,7 +355,11 @@ impl Builder {
             column.push(cell.trim().to_owned());
         }
         // An id that comes twice is made unique by the line, which is unique in a file.
-        let id = if self.ids.insert(id.clone()) { id } else { format!("{id}@{line}") };
+        let id = if self.ids.insert(id.clone()) {
+            id
+        } else {
+            format!("{id}@{line}")
+        };
         self.ids.insert(id.clone());
         self.corpus.ids.push(id);
         Ok(())
@@ -330,7 +374,8 @@ impl Builder {
     pub fn untranslated(&mut self, file: &Path, line: Option<u64>, message: String) {
         self.report.rows_read += 1;
         self.report.rows_skipped += 1;
-        self.report.note(file, line, FindingKind::MissingTranslation, message);
+        self.report
+            .note(file, line, FindingKind::MissingTranslation, message);
     }
 
     pub fn finish(self) -> (ParallelCorpus, Report) {
@@ -341,15 +386,26 @@ impl Builder {
 /// Lists signs that a text was damaged before it was stored; the text is kept.
 fn suspicious(report: &mut Report, file: &Path, line: u64, column: &str, text: &str) {
     if text.contains('\u{fffd}') {
-        let message = format!("column `{column}` holds U+FFFD, the mark of a character lost in an earlier decoding");
+        let message = format!(
+            "column `{column}` holds U+FFFD, the mark of a character lost in an earlier decoding"
+        );
         report.note(file, Some(line), FindingKind::BadEncoding, message);
     }
     if let Some(sign) = mojibake(text) {
-        let message = format!("column `{column}` holds `{sign}`, as UTF-8 read in another encoding looks");
+        let message =
+            format!("column `{column}` holds `{sign}`, as UTF-8 read in another encoding looks");
         report.note(file, Some(line), FindingKind::Mojibake, message);
     }
-    if text.chars().any(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}')) {
-        report.note(file, Some(line), FindingKind::Note, format!("column `{column}` holds control characters"));
+    if text
+        .chars()
+        .any(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}'))
+    {
+        report.note(
+            file,
+            Some(line),
+            FindingKind::Note,
+            format!("column `{column}` holds control characters"),
+        );
     }
 }
 
@@ -365,22 +421,42 @@ pub(crate) fn push_pair(
     for (cell, column) in [(&pair.more, "sent_more"), (&pair.less, "sent_less")] {
         if cell.trim().is_empty() {
             let message = format!("no sentence in {} pair {}", pair.language, pair.id);
-            return report.bad_row(policy, file, BadRow::new(line, column, FindingKind::EmptyCell, message));
+            return report.bad_row(
+                policy,
+                file,
+                BadRow::new(line, column, FindingKind::EmptyCell, message),
+            );
         }
     }
     if pair.more.trim() == pair.less.trim() {
-        let message = format!("both sentences of {} pair {} are the same", pair.language, pair.id);
-        let bad = BadRow { line: Some(line), column: None, kind: FindingKind::IdenticalPair, message };
+        let message = format!(
+            "both sentences of {} pair {} are the same",
+            pair.language, pair.id
+        );
+        let bad = BadRow {
+            line: Some(line),
+            column: None,
+            kind: FindingKind::IdenticalPair,
+            message,
+        };
         return report.bad_row(policy, file, bad);
     }
     suspicious(report, file, line, "sent_more", &pair.more);
     suspicious(report, file, line, "sent_less", &pair.less);
-    pairs.push(BiasPair { more: pair.more.trim().to_owned(), less: pair.less.trim().to_owned(), ..pair });
+    pairs.push(BiasPair {
+        more: pair.more.trim().to_owned(),
+        less: pair.less.trim().to_owned(),
+        ..pair
+    });
     Ok(())
 }
 
 /// Reads a `stereo` or `antistereo` label.
-pub(crate) fn direction(text: &str, line: u64, column: &str) -> Result<crate::types::Direction, BadRow> {
+pub(crate) fn direction(
+    text: &str,
+    line: u64,
+    column: &str,
+) -> Result<crate::types::Direction, BadRow> {
     match text.trim() {
         "stereo" => Ok(crate::types::Direction::Stereo),
         "antistereo" => Ok(crate::types::Direction::Antistereo),
@@ -404,7 +480,9 @@ pub(crate) fn entries(path: &Path) -> Result<Vec<PathBuf>, DataError> {
 
 /// The last part of a path as text.
 pub(crate) fn file_name(path: &Path) -> String {
-    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+    path.file_name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 /// Writes beside the target and renames, so that a crash leaves the earlier file intact.
@@ -417,5 +495,7 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), DataErro
 
 /// The lists of one category, out of those of a file.
 pub fn attribute_list<'a>(lists: &'a [AttributeList], category: &str) -> Option<&'a AttributeList> {
-    lists.iter().find(|l| l.category == canonical_category(category))
+    lists
+        .iter()
+        .find(|l| l.category == canonical_category(category))
 }

@@ -17,7 +17,10 @@ pub(crate) fn split_name(name: &str) -> Option<(String, Language)> {
     let (stem, code) = name.rsplit_once('.')?;
     let language = language_of(code)?;
     // NTREX marks the side in the stem, Moses the language pair: `corpus.de-en.de`.
-    let stem = stem.strip_suffix("-src").or(stem.strip_suffix("-ref")).unwrap_or(stem);
+    let stem = stem
+        .strip_suffix("-src")
+        .or(stem.strip_suffix("-ref"))
+        .unwrap_or(stem);
     (!stem.is_empty()).then(|| (stem.to_owned(), language))
 }
 
@@ -48,7 +51,10 @@ pub(crate) fn siblings(path: &Path) -> Result<BTreeMap<Language, PathBuf>, DataE
 }
 
 /// Reads one set, or all sets of a folder one after the other.
-pub(crate) fn load(path: &Path, options: &ParallelOptions) -> Result<(ParallelCorpus, Report), DataError> {
+pub(crate) fn load(
+    path: &Path,
+    options: &ParallelOptions,
+) -> Result<(ParallelCorpus, Report), DataError> {
     let mut sets: BTreeMap<String, BTreeMap<Language, PathBuf>> = BTreeMap::new();
     if path.is_dir() {
         for file in entries(path)? {
@@ -62,16 +68,27 @@ pub(crate) fn load(path: &Path, options: &ParallelOptions) -> Result<(ParallelCo
         let files = siblings(path)?;
         if files.is_empty() {
             if path.exists() {
-                let reason = "the name doesn't end in a language code, as in `corpus.de`".to_owned();
-                return Err(DataError::UnknownLanguage { file: path.to_owned(), reason });
+                let reason =
+                    "the name doesn't end in a language code, as in `corpus.de`".to_owned();
+                return Err(DataError::UnknownLanguage {
+                    file: path.to_owned(),
+                    reason,
+                });
             }
-            return Err(DataError::Missing { file: path.to_owned(), hint: String::new() });
+            return Err(DataError::Missing {
+                file: path.to_owned(),
+                hint: String::new(),
+            });
         }
         sets.insert(file_name(path), files);
     }
     let mut available: Vec<Language> = Vec::new();
     if let Some(first) = sets.values().next() {
-        available = first.keys().copied().filter(|l| sets.values().all(|s| s.contains_key(l))).collect();
+        available = first
+            .keys()
+            .copied()
+            .filter(|l| sets.values().all(|s| s.contains_key(l)))
+            .collect();
     }
     // English leads where it exists, as in every other format.
     available.sort_by_key(|l| (*l != Language::EN, *l));
@@ -112,7 +129,9 @@ fn load_set(
         }
         if ended > 0 {
             // A row more or less shifts all that follow, so no policy can repair it.
-            return Err(DataError::LineCounts { counts: count_lines(files, options)? });
+            return Err(DataError::LineCounts {
+                counts: count_lines(files, options)?,
+            });
         }
         line += 1;
         let mut cells = Vec::with_capacity(row.len());
@@ -122,7 +141,10 @@ fn load_set(
                 Ok((text, _)) => cells.push(text),
                 Err(error) => {
                     let column = builder.corpus.languages[i].code().to_owned();
-                    fault = Some((i, BadRow::new(line, &column, FindingKind::BadEncoding, error.message())));
+                    fault = Some((
+                        i,
+                        BadRow::new(line, &column, FindingKind::BadEncoding, error.message()),
+                    ));
                     break;
                 }
             }
@@ -133,13 +155,20 @@ fn load_set(
         }
         let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
         let empty = cells.iter().position(|c| c.trim().is_empty()).unwrap_or(0);
-        let id = if many { format!("{stem}:{line}") } else { line.to_string() };
+        let id = if many {
+            format!("{stem}:{line}")
+        } else {
+            line.to_string()
+        };
         builder.push(files[empty], line, id, &cells)?;
     }
     Ok(())
 }
 
-fn count_lines(files: &[&PathBuf], options: &ParallelOptions) -> Result<Vec<(PathBuf, u64)>, DataError> {
+fn count_lines(
+    files: &[&PathBuf],
+    options: &ParallelOptions,
+) -> Result<Vec<(PathBuf, u64)>, DataError> {
     let mut counts = Vec::new();
     for file in files {
         let mut reader = RawLines::new(open(file, options.limits)?);

@@ -9,9 +9,21 @@ use crate::input::{RawLines, TextEncoding, open};
 use crate::language::Language;
 use crate::types::{BiasPair, BiasSet, Direction};
 
-const COLUMNS: [&str; 7] = ["id", "language", "category", "direction", "more", "less", "planted"];
+const COLUMNS: [&str; 7] = [
+    "id",
+    "language",
+    "category",
+    "direction",
+    "more",
+    "less",
+    "planted",
+];
 
-pub(crate) fn load(path: &Path, format: Format, options: &BiasOptions) -> Result<(BiasSet, Report), DataError> {
+pub(crate) fn load(
+    path: &Path,
+    format: Format,
+    options: &BiasOptions,
+) -> Result<(BiasSet, Report), DataError> {
     let mut report = Report::default();
     let mut pairs = match format {
         Format::PairsJsonl => read_jsonl(path, options, &mut report)?,
@@ -22,11 +34,19 @@ pub(crate) fn load(path: &Path, format: Format, options: &BiasOptions) -> Result
     available.dedup();
     let languages = choose(path, &options.languages, &available)?;
     pairs.retain(|p| languages.contains(&p.language));
-    let name = file_name(path).split('.').next().unwrap_or_default().to_owned();
+    let name = file_name(path)
+        .split('.')
+        .next()
+        .unwrap_or_default()
+        .to_owned();
     Ok((BiasSet { name, pairs }, report))
 }
 
-fn read_jsonl(path: &Path, options: &BiasOptions, report: &mut Report) -> Result<Vec<BiasPair>, DataError> {
+fn read_jsonl(
+    path: &Path,
+    options: &BiasOptions,
+    report: &mut Report,
+) -> Result<Vec<BiasPair>, DataError> {
     let mut lines = RawLines::new(open(path, options.limits)?);
     let mut pairs = Vec::new();
     while let Some((line, bytes)) = lines.next_line()? {
@@ -37,7 +57,12 @@ fn read_jsonl(path: &Path, options: &BiasOptions, report: &mut Report) -> Result
         match serde_json::from_slice::<BiasPair>(&bytes) {
             Ok(pair) => push_pair(&mut pairs, report, options.on_bad_row, path, line, pair)?,
             Err(error) => {
-                let bad = BadRow { line: Some(line), column: None, kind: FindingKind::BadValue, message: error.to_string() };
+                let bad = BadRow {
+                    line: Some(line),
+                    column: None,
+                    kind: FindingKind::BadValue,
+                    message: error.to_string(),
+                };
                 report.bad_row(options.on_bad_row, path, bad)?;
             }
         }
@@ -45,7 +70,11 @@ fn read_jsonl(path: &Path, options: &BiasOptions, report: &mut Report) -> Result
     Ok(pairs)
 }
 
-fn read_csv(path: &Path, options: &BiasOptions, report: &mut Report) -> Result<Vec<BiasPair>, DataError> {
+fn read_csv(
+    path: &Path,
+    options: &BiasOptions,
+    report: &mut Report,
+) -> Result<Vec<BiasPair>, DataError> {
     let source = open(path, options.limits)?;
     let mut records = Records::new(source, b',', options.encoding.unwrap_or(TextEncoding::Utf8))?;
     let mut at = [0; COLUMNS.len()];
@@ -57,14 +86,21 @@ fn read_csv(path: &Path, options: &BiasOptions, report: &mut Report) -> Result<V
         report.rows_read += 1;
         let parsed = record.and_then(|record| {
             let cell = |i: usize| record.cells[at[i]].as_str();
-            let bad = |i: usize, message| BadRow::new(record.line, COLUMNS[i], FindingKind::BadValue, message);
+            let bad = |i: usize, message| {
+                BadRow::new(record.line, COLUMNS[i], FindingKind::BadValue, message)
+            };
             let planted = match cell(6) {
                 "" => None,
-                text => Some(text.parse().map_err(|_| bad(6, format!("`{text}` is no number")))?),
+                text => Some(
+                    text.parse()
+                        .map_err(|_| bad(6, format!("`{text}` is no number")))?,
+                ),
             };
             let pair = BiasPair {
                 id: cell(0).to_owned(),
-                language: cell(1).parse().map_err(|e: crate::language::BadLanguage| bad(1, e.to_string()))?,
+                language: cell(1)
+                    .parse()
+                    .map_err(|e: crate::language::BadLanguage| bad(1, e.to_string()))?,
                 category: cell(2).to_owned(),
                 direction: direction(cell(3), record.line, COLUMNS[3])?,
                 more: cell(4).to_owned(),
@@ -74,7 +110,9 @@ fn read_csv(path: &Path, options: &BiasOptions, report: &mut Report) -> Result<V
             Ok((record.line, pair))
         });
         match parsed {
-            Ok((line, pair)) => push_pair(&mut pairs, report, options.on_bad_row, path, line, pair)?,
+            Ok((line, pair)) => {
+                push_pair(&mut pairs, report, options.on_bad_row, path, line, pair)?
+            }
             Err(bad) => report.bad_row(options.on_bad_row, path, bad)?,
         }
     }
@@ -88,7 +126,8 @@ fn read_csv(path: &Path, options: &BiasOptions, report: &mut Report) -> Result<V
 pub fn write_pairs_jsonl(path: &Path, pairs: &[BiasPair]) -> Result<(), DataError> {
     let mut bytes = Vec::new();
     for pair in pairs {
-        serde_json::to_writer(&mut bytes, pair).map_err(|e| super::translation_json::json_error(path, &e))?;
+        serde_json::to_writer(&mut bytes, pair)
+            .map_err(|e| super::translation_json::json_error(path, &e))?;
         bytes.push(b'\n');
     }
     write_atomically(path, &bytes)
@@ -106,8 +145,15 @@ pub fn write_pairs_csv(path: &Path, pairs: &[BiasPair]) -> Result<(), DataError>
             Direction::Stereo => "stereo",
             Direction::Antistereo => "antistereo",
         };
-        let cells =
-            [&pair.id, pair.language.code(), &pair.category, direction, &pair.more, &pair.less, &planted];
+        let cells = [
+            &pair.id,
+            pair.language.code(),
+            &pair.category,
+            direction,
+            &pair.more,
+            &pair.less,
+            &planted,
+        ];
         text.push_str(&write_record(cells, ',', false));
     }
     write_atomically(path, text.as_bytes())

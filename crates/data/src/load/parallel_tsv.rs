@@ -19,20 +19,35 @@ const NULLS: &[&str] = &["__NULL__", "_ _ NULL _ _", "NULL"];
 
 /// Whether a header looks like one of language columns.
 pub(crate) fn is_table(header: &[String]) -> bool {
-    let languages = header.iter().filter(|c| language_of(c).is_some() && !ID.contains(&c.as_str())).count();
+    let languages = header
+        .iter()
+        .filter(|c| language_of(c).is_some() && !ID.contains(&c.as_str()))
+        .count();
     languages >= 2 && languages + 2 >= header.len()
 }
 
 /// Whether a header has a talk column besides languages.
 pub(crate) fn is_talk_table(header: &[String]) -> bool {
-    header.iter().any(|c| TALK.contains(&c.as_str())) && header.iter().filter(|c| language_of(c).is_some()).count() >= 2
+    header.iter().any(|c| TALK.contains(&c.as_str()))
+        && header.iter().filter(|c| language_of(c).is_some()).count() >= 2
 }
 
-pub(crate) fn load(path: &Path, format: Format, options: &ParallelOptions) -> Result<(ParallelCorpus, Report), DataError> {
+pub(crate) fn load(
+    path: &Path,
+    format: Format,
+    options: &ParallelOptions,
+) -> Result<(ParallelCorpus, Report), DataError> {
     let delimiter = if format == Format::Csv { b',' } else { b'\t' };
     let source = open(path, options.limits)?;
-    let mut records = Records::new(source, delimiter, options.encoding.unwrap_or(TextEncoding::Utf8))?;
-    let talk = records.header.iter().position(|h| TALK.contains(&h.as_str()));
+    let mut records = Records::new(
+        source,
+        delimiter,
+        options.encoding.unwrap_or(TextEncoding::Utf8),
+    )?;
+    let talk = records
+        .header
+        .iter()
+        .position(|h| TALK.contains(&h.as_str()));
     if format == Format::TedTsv && talk.is_none() {
         records.column(TALK[0])?;
     }
@@ -59,8 +74,10 @@ pub(crate) fn load(path: &Path, format: Format, options: &ParallelOptions) -> Re
         });
     }
     let languages = choose(path, &options.languages, &available)?;
-    let at: Vec<usize> =
-        languages.iter().filter_map(|l| found.iter().find(|(f, _)| f == l).map(|(_, i)| *i)).collect();
+    let at: Vec<usize> = languages
+        .iter()
+        .filter_map(|l| found.iter().find(|(f, _)| f == l).map(|(_, i)| *i))
+        .collect();
     let file = records.name().to_owned();
     let mut builder = Builder::new(languages, options.on_bad_row, options.limit);
     while !builder.full() {
@@ -73,7 +90,9 @@ pub(crate) fn load(path: &Path, format: Format, options: &ParallelOptions) -> Re
             Some(Ok(record)) => record,
         };
         let cells: Vec<&str> = at.iter().map(|i| record.cells[*i].as_str()).collect();
-        let missing = cells.iter().position(|c| c.trim().is_empty() || NULLS.contains(&c.trim()));
+        let missing = cells
+            .iter()
+            .position(|c| c.trim().is_empty() || NULLS.contains(&c.trim()));
         if let (Some(_), Some(missing)) = (talk, missing) {
             let code = builder.corpus.languages[missing];
             builder.untranslated(&file, Some(record.line), format!("no text in `{code}`"));
@@ -81,12 +100,16 @@ pub(crate) fn load(path: &Path, format: Format, options: &ParallelOptions) -> Re
         }
         let id = match (talk, own_id) {
             (Some(talk), _) => format!("{}:{}", record.cells[talk].trim(), record.line),
-            (None, Some(id)) if !record.cells[id].trim().is_empty() && !at.contains(&id) => record.cells[id].trim().to_owned(),
+            (None, Some(id)) if !record.cells[id].trim().is_empty() && !at.contains(&id) => {
+                record.cells[id].trim().to_owned()
+            }
             _ => record.line.to_string(),
         };
         if record.reencoded {
             let message = "decoded from Mac OS Roman".to_owned();
-            builder.report.note(&file, Some(record.line), FindingKind::Reencoded, message);
+            builder
+                .report
+                .note(&file, Some(record.line), FindingKind::Reencoded, message);
         }
         builder.push(&file, record.line, id, &cells)?;
     }
@@ -99,11 +122,17 @@ pub(crate) fn load(path: &Path, format: Format, options: &ParallelOptions) -> Re
 /// The file can't be written.
 pub fn write_tsv(path: &Path, corpus: &ParallelCorpus) -> Result<(), DataError> {
     // A quoted header declares that quotation marks follow RFC 4180.
-    let header = ["id"].into_iter().chain(corpus.languages.iter().map(Language::code));
+    let header = ["id"]
+        .into_iter()
+        .chain(corpus.languages.iter().map(Language::code));
     let mut text = write_record(header, '\t', true);
     for (i, id) in corpus.ids.iter().enumerate() {
         let cells = corpus.columns.iter().map(|c| c[i].as_str());
-        text.push_str(&write_record([id.as_str()].into_iter().chain(cells), '\t', false));
+        text.push_str(&write_record(
+            [id.as_str()].into_iter().chain(cells),
+            '\t',
+            false,
+        ));
     }
     write_atomically(path, text.as_bytes())
 }

@@ -16,7 +16,10 @@ use crate::types::ParallelCorpus;
 /// Rows decoded at a time, which bounds the memory beside the corpus itself.
 const SLICE: usize = 1 << 16;
 
-pub(crate) fn load(path: &Path, options: &ParallelOptions) -> Result<(ParallelCorpus, Report), DataError> {
+pub(crate) fn load(
+    path: &Path,
+    options: &ParallelOptions,
+) -> Result<(ParallelCorpus, Report), DataError> {
     let (names, rows) = schema(path)?;
     let mut found: Vec<(Language, &String)> = Vec::new();
     for name in names.iter().filter(|n| *n != "id") {
@@ -28,12 +31,21 @@ pub(crate) fn load(path: &Path, options: &ParallelOptions) -> Result<(ParallelCo
     }
     let available: Vec<Language> = found.iter().map(|(l, _)| *l).collect();
     if available.is_empty() {
-        return Err(DataError::MissingColumn { file: path.to_owned(), column: "en".to_owned(), found: names });
+        return Err(DataError::MissingColumn {
+            file: path.to_owned(),
+            column: "en".to_owned(),
+            found: names,
+        });
     }
     let languages = choose(path, &options.languages, &available)?;
     let mut columns: Vec<String> = Vec::new();
     for language in &languages {
-        columns.extend(found.iter().filter(|(l, _)| l == language).map(|(_, n)| n.to_string()));
+        columns.extend(
+            found
+                .iter()
+                .filter(|(l, _)| l == language)
+                .map(|(_, n)| n.to_string()),
+        );
     }
     let has_id = names.iter().any(|n| n == "id");
     let mut builder = Builder::new(languages, options.on_bad_row, options.limit);
@@ -41,7 +53,12 @@ pub(crate) fn load(path: &Path, options: &ParallelOptions) -> Result<(ParallelCo
     while start < rows && !builder.full() {
         let mut wanted = columns.clone();
         wanted.extend(has_id.then(|| "id".to_owned()));
-        let frame = read(path, |reader| reader.with_columns(Some(wanted)).with_slice(Some((start, SLICE))).finish())?;
+        let frame = read(path, |reader| {
+            reader
+                .with_columns(Some(wanted))
+                .with_slice(Some((start, SLICE)))
+                .finish()
+        })?;
         if frame.height() == 0 {
             break;
         }
@@ -65,10 +82,21 @@ pub(crate) fn load(path: &Path, options: &ParallelOptions) -> Result<(ParallelCo
             // A null is an empty cell.
             let row: Vec<&str> = cells.iter().map(|c| c.get(i).unwrap_or("")).collect();
             let number = (start + i + 1) as u64;
-            let id = ids.as_ref().and_then(|c| c.get(i)).map_or_else(|| number.to_string(), str::to_owned);
-            if row.iter().any(|c| c.len() as u64 > options.limits.cell_bytes) {
+            let id = ids
+                .as_ref()
+                .and_then(|c| c.get(i))
+                .map_or_else(|| number.to_string(), str::to_owned);
+            if row
+                .iter()
+                .any(|c| c.len() as u64 > options.limits.cell_bytes)
+            {
                 let limit = options.limits.cell_bytes;
-                return Err(DataError::TooLarge { file: path.to_owned(), line: Some(number), what: "a cell", limit });
+                return Err(DataError::TooLarge {
+                    file: path.to_owned(),
+                    line: Some(number),
+                    what: "a cell",
+                    limit,
+                });
             }
             builder.push(path, number, id, &row)?;
         }
@@ -97,28 +125,43 @@ pub fn write_parquet(path: &Path, corpus: &ParallelCorpus) -> Result<(), DataErr
     let mut frame = to_frame(corpus).map_err(|e| parquet_error(path, e))?;
     let partial = path.with_file_name(format!("{}.part", super::file_name(path)));
     let file = File::create(&partial).map_err(|e| io_error(&partial, e))?;
-    ParquetWriter::new(file).finish(&mut frame).map_err(|e| parquet_error(&partial, e))?;
+    ParquetWriter::new(file)
+        .finish(&mut frame)
+        .map_err(|e| parquet_error(&partial, e))?;
     std::fs::rename(&partial, path).map_err(|e| io_error(path, e))
 }
 
 /// Column names and number of rows.
 pub(crate) fn schema(path: &Path) -> Result<(Vec<String>, usize), DataError> {
     read(path, |mut reader| {
-        let names = reader.schema()?.iter_names().map(|n| n.to_string()).collect();
+        let names = reader
+            .schema()?
+            .iter_names()
+            .map(|n| n.to_string())
+            .collect();
         Ok((names, reader.num_rows()?))
     })
 }
 
 /// Runs a read and turns a panic into an error: the decoder asserts what a well-formed file guarantees, and a damaged
 /// file must not end the program.
-fn read<T>(path: &Path, job: impl FnOnce(ParquetReader<File>) -> PolarsResult<T>) -> Result<T, DataError> {
+fn read<T>(
+    path: &Path,
+    job: impl FnOnce(ParquetReader<File>) -> PolarsResult<T>,
+) -> Result<T, DataError> {
     let file = open_file(path)?;
     match catch_unwind(AssertUnwindSafe(|| job(ParquetReader::new(file)))) {
         Ok(result) => result.map_err(|e| parquet_error(path, e)),
-        Err(_) => Err(DataError::Parquet { file: path.to_owned(), message: "the file is damaged".to_owned() }),
+        Err(_) => Err(DataError::Parquet {
+            file: path.to_owned(),
+            message: "the file is damaged".to_owned(),
+        }),
     }
 }
 
 fn parquet_error(path: &Path, error: PolarsError) -> DataError {
-    DataError::Parquet { file: path.to_owned(), message: error.to_string() }
+    DataError::Parquet {
+        file: path.to_owned(),
+        message: error.to_string(),
+    }
 }

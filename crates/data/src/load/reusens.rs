@@ -21,7 +21,11 @@ use crate::types::{BiasPair, BiasSet, Direction};
 const PREFIX: &str = "crows_pairs_anonymized_";
 
 pub(crate) fn load(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Report), DataError> {
-    let files: Vec<PathBuf> = if path.is_dir() { entries(path)? } else { vec![path.to_owned()] };
+    let files: Vec<PathBuf> = if path.is_dir() {
+        entries(path)?
+    } else {
+        vec![path.to_owned()]
+    };
     let mut samples: Vec<(String, Language, PathBuf)> = Vec::new();
     for file in files {
         match parse_name(&file_name(&file)) {
@@ -45,12 +49,21 @@ pub(crate) fn load(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Repor
             load_sample(file, language, seed, options, &mut report, &mut pairs)?;
         }
     }
-    Ok((BiasSet { name: "reusens2023".to_owned(), pairs }, report))
+    Ok((
+        BiasSet {
+            name: "reusens2023".to_owned(),
+            pairs,
+        },
+        report,
+    ))
 }
 
 /// `crows_pairs_anonymized_de_s0.csv` is language `de`, seed `s0`.
 fn parse_name(name: &str) -> Option<(Language, String)> {
-    let (code, seed) = name.strip_prefix(PREFIX)?.strip_suffix(".csv")?.split_once('_')?;
+    let (code, seed) = name
+        .strip_prefix(PREFIX)?
+        .strip_suffix(".csv")?
+        .split_once('_')?;
     Some((language_of(code)?, seed.to_owned()))
 }
 
@@ -70,7 +83,8 @@ fn load_sample(
     pairs: &mut Vec<BiasPair>,
 ) -> Result<(), DataError> {
     let reference = reference(file, seed, options)?;
-    let by_index: HashMap<&str, &Reference> = reference.iter().map(|r| (r.index.as_str(), r)).collect();
+    let by_index: HashMap<&str, &Reference> =
+        reference.iter().map(|r| (r.index.as_str(), r)).collect();
     let source = open(file, options.limits)?;
     let mut records = Records::new(source, b',', options.encoding.unwrap_or(TextEncoding::Utf8))?;
     let more = records.column("sent_more")?;
@@ -97,8 +111,15 @@ fn load_sample(
             reference.get(row - 1)
         };
         let Some(found) = found else {
-            let message = format!("row {row} (index {}) isn't in the Dutch sample", own_index.unwrap_or("none"));
-            report.bad_row(options.on_bad_row, file, BadRow::new(record.line, "index", FindingKind::BadValue, message))?;
+            let message = format!(
+                "row {row} (index {}) isn't in the Dutch sample",
+                own_index.unwrap_or("none")
+            );
+            report.bad_row(
+                options.on_bad_row,
+                file,
+                BadRow::new(record.line, "index", FindingKind::BadValue, message),
+            )?;
             continue;
         };
         let label = match direction(&record.cells[label], record.line, "stereo_antistereo") {
@@ -108,9 +129,18 @@ fn load_sample(
                 continue;
             }
         };
-        note_differences(file, &record, own_index, found, label, canonical_category(&record.cells[category]), report);
+        note_differences(
+            file,
+            &record,
+            own_index,
+            found,
+            label,
+            canonical_category(&record.cells[category]),
+            report,
+        );
         if doubt.is_some_and(|d| !record.cells[d].trim().is_empty()) {
-            let message = "the authors doubt that the stereotype applies in this culture".to_owned();
+            let message =
+                "the authors doubt that the stereotype applies in this culture".to_owned();
             report.note(file, Some(record.line), FindingKind::Note, message);
         }
         let pair = BiasPair {
@@ -141,11 +171,17 @@ fn note_differences(
         report.note(file, Some(record.line), FindingKind::IdReplaced, message);
     }
     if label != found.direction {
-        let message = format!("{label:?} in the file, {:?} in the Dutch sample", found.direction);
+        let message = format!(
+            "{label:?} in the file, {:?} in the Dutch sample",
+            found.direction
+        );
         report.note(file, Some(record.line), FindingKind::LabelReplaced, message);
     }
     if category != found.category {
-        let message = format!("category `{category}` in the file, `{}` in the Dutch sample", found.category);
+        let message = format!(
+            "category `{category}` in the file, `{}` in the Dutch sample",
+            found.category
+        );
         report.note(file, Some(record.line), FindingKind::Note, message);
     }
 }
@@ -169,7 +205,8 @@ fn reference(file: &Path, seed: &str, options: &BiasOptions) -> Result<Vec<Refer
     let mut rows = Vec::new();
     while let Some(record) = records.next_record()? {
         // The others are matched to these rows by position, so none may be left out.
-        let record = record.and_then(|r| direction(&r.cells[label], r.line, "stereo_antistereo").map(|d| (r, d)));
+        let record = record
+            .and_then(|r| direction(&r.cells[label], r.line, "stereo_antistereo").map(|d| (r, d)));
         let (record, direction) = record.map_err(|bad| DataError::BadRow {
             file: dutch.clone(),
             line: bad.line,

@@ -17,7 +17,10 @@ pub fn sniff(path: &Path) -> Result<Format, DataError> {
     if !path.exists() {
         // `data/newstest2009` stands for `data/newstest2009.eng`, `.deu`, `.fra`.
         return match moses::siblings(path)?.len() {
-            0 => Err(DataError::Missing { file: path.to_owned(), hint: similar(path) }),
+            0 => Err(DataError::Missing {
+                file: path.to_owned(),
+                hint: similar(path),
+            }),
             _ => Ok(Format::Moses),
         };
     }
@@ -39,7 +42,10 @@ pub fn sniff(path: &Path) -> Result<Format, DataError> {
         if text.contains("<tmx") {
             return Ok(Format::Tmx);
         }
-        if ["<mteval", "<srcset", "<refset", "<talkid", "<seg", "<url>"].iter().any(|t| text.contains(t)) {
+        if ["<mteval", "<srcset", "<refset", "<talkid", "<seg", "<url>"]
+            .iter()
+            .any(|t| text.contains(t))
+        {
             return Ok(Format::TedXml);
         }
         return Err(unknown(path, "XML, but neither TMX nor IWSLT"));
@@ -51,12 +57,18 @@ pub fn sniff(path: &Path) -> Result<Format, DataError> {
         if text.contains("\"more\"") && text.contains("\"less\"") {
             return Ok(Format::PairsJsonl);
         }
-        return Err(unknown(path, "JSON without `translation` and without `more` and `less`"));
+        return Err(unknown(
+            path,
+            "JSON without `translation` and without `more` and `less`",
+        ));
     }
     let first = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
     let first = String::from_utf8_lossy(trim_eol(first)).into_owned();
     let cells = |delimiter: char| -> Vec<String> {
-        first.split(delimiter).map(|c| c.trim().trim_matches('"').to_owned()).collect()
+        first
+            .split(delimiter)
+            .map(|c| c.trim().trim_matches('"').to_owned())
+            .collect()
     };
     let (tabs, commas) = (cells('\t'), cells(','));
     let has = |cells: &[String], name: &str| cells.iter().any(|c| c == name);
@@ -67,13 +79,15 @@ pub fn sniff(path: &Path) -> Result<Format, DataError> {
         return Ok(Format::PairsCsv);
     }
     if has(&commas, "sent_more") && has(&commas, "sent_less") {
-        return Ok(if has(&commas, "annotations") || has(&commas, "anon_writer") {
-            Format::CrowsOriginal
-        } else if has(&commas, "id") {
-            Format::CrowsDutch
-        } else {
-            Format::Reusens
-        });
+        return Ok(
+            if has(&commas, "annotations") || has(&commas, "anon_writer") {
+                Format::CrowsOriginal
+            } else if has(&commas, "id") {
+                Format::CrowsDutch
+            } else {
+                Format::Reusens
+            },
+        );
     }
     if parallel_tsv::is_talk_table(&tabs) {
         return Ok(Format::TedTsv);
@@ -113,8 +127,16 @@ fn sniff_folder(path: &Path) -> Result<Format, DataError> {
 }
 
 fn unknown(path: &Path, reason: &str) -> DataError {
-    let expected = Format::PARALLEL.iter().chain(Format::BIAS).map(Format::name).collect();
-    DataError::UnknownFormat { file: path.to_owned(), reason: reason.to_owned(), expected }
+    let expected = Format::PARALLEL
+        .iter()
+        .chain(Format::BIAS)
+        .map(Format::name)
+        .collect();
+    DataError::UnknownFormat {
+        file: path.to_owned(),
+        reason: reason.to_owned(),
+        expected,
+    }
 }
 
 /// The names in the same folder, since a wrong name is the common case.

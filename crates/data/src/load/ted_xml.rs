@@ -51,7 +51,11 @@ pub(crate) fn parse_name(name: &str) -> Option<TedName> {
         return None;
     }
     let holds = holds.unwrap_or(from);
-    (holds == other || holds == Language::EN).then(|| TedName { set: set.to_owned(), other, holds })
+    (holds == other || holds == Language::EN).then(|| TedName {
+        set: set.to_owned(),
+        other,
+        holds,
+    })
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +75,10 @@ struct Side {
 /// The test sets found, by set and other language: English side, other side.
 type Sets = BTreeMap<(String, Language), [Option<Side>; 2]>;
 
-pub(crate) fn load(path: &Path, options: &ParallelOptions) -> Result<(ParallelCorpus, Report), DataError> {
+pub(crate) fn load(
+    path: &Path,
+    options: &ParallelOptions,
+) -> Result<(ParallelCorpus, Report), DataError> {
     let mut report = Report::default();
     let sets = read_sets(path, options, &mut report)?;
     let mut available = vec![Language::EN];
@@ -79,7 +86,11 @@ pub(crate) fn load(path: &Path, options: &ParallelOptions) -> Result<(ParallelCo
     available.sort_by_key(|l| (*l != Language::EN, *l));
     available.dedup();
     let languages = choose(path, &options.languages, &available)?;
-    let mut others: Vec<Language> = languages.iter().copied().filter(|l| *l != Language::EN).collect();
+    let mut others: Vec<Language> = languages
+        .iter()
+        .copied()
+        .filter(|l| *l != Language::EN)
+        .collect();
     if others.is_empty() {
         others = available[1..].to_vec();
     }
@@ -89,10 +100,17 @@ pub(crate) fn load(path: &Path, options: &ParallelOptions) -> Result<(ParallelCo
     }
     let mut builder = Builder::new(languages.clone(), options.on_bad_row, options.limit);
     builder.report = report;
-    let lookups: Vec<HashMap<&Key, usize>> =
-        tables.iter().skip(1).map(|t| t.iter().enumerate().map(|(i, r)| (&r.key, i)).collect()).collect();
+    let lookups: Vec<HashMap<&Key, usize>> = tables
+        .iter()
+        .skip(1)
+        .map(|t| t.iter().enumerate().map(|(i, r)| (&r.key, i)).collect())
+        .collect();
     let Some(first) = tables.first() else {
-        return Err(DataError::Empty { file: path.to_owned(), read: 0, skipped: 0 });
+        return Err(DataError::Empty {
+            file: path.to_owned(),
+            read: 0,
+            skipped: 0,
+        });
     };
     for row in first {
         if builder.full() {
@@ -107,15 +125,28 @@ pub(crate) fn load(path: &Path, options: &ParallelOptions) -> Result<(ParallelCo
         if texts.len() < others.len() {
             continue;
         }
-        let cell = |l: &Language| others.iter().position(|o| o == l).map_or(row.english.as_str(), |i| texts[i]);
+        let cell = |l: &Language| {
+            others
+                .iter()
+                .position(|o| o == l)
+                .map_or(row.english.as_str(), |i| texts[i])
+        };
         let cells: Vec<&str> = languages.iter().map(cell).collect();
         let id = format!("{}:{}", row.key.0, row.segment);
         builder.push(&row.file, row.line, id, &cells)?;
     }
     let (corpus, report) = builder.finish();
     if corpus.is_empty() {
-        let counts = others.iter().zip(&tables).map(|(l, t)| (*l, t.len())).collect();
-        return Err(DataError::EmptyJoin { file: path.to_owned(), languages, counts });
+        let counts = others
+            .iter()
+            .zip(&tables)
+            .map(|(l, t)| (*l, t.len()))
+            .collect();
+        return Err(DataError::EmptyJoin {
+            file: path.to_owned(),
+            languages,
+            counts,
+        });
     }
     Ok((corpus, report))
 }
@@ -133,15 +164,27 @@ struct Row {
 }
 
 /// All sentence pairs of English and one language, in file order.
-fn table(path: &Path, language: Language, sets: &Sets, report: &mut Report) -> Result<Vec<Row>, DataError> {
+fn table(
+    path: &Path,
+    language: Language,
+    sets: &Sets,
+    report: &mut Report,
+) -> Result<Vec<Row>, DataError> {
     let mut rows = Vec::new();
     let mut said: HashMap<(String, String), usize> = HashMap::new();
     for ((set, _), sides) in sets.iter().filter(|((_, l), _)| *l == language) {
         let (english, other) = match sides {
             [Some(english), Some(other)] => (english, other),
             [present, absent] => {
-                let file = present.as_ref().or(absent.as_ref()).map_or(path, |s| s.file.as_path());
-                let lacking = if present.is_none() { Language::EN } else { language };
+                let file = present
+                    .as_ref()
+                    .or(absent.as_ref())
+                    .map_or(path, |s| s.file.as_path());
+                let lacking = if present.is_none() {
+                    Language::EN
+                } else {
+                    language
+                };
                 return Err(DataError::MissingCompanion {
                     file: file.to_owned(),
                     companion: format!("{set}.….{lacking}.xml"),
@@ -149,14 +192,21 @@ fn table(path: &Path, language: Language, sets: &Sets, report: &mut Report) -> R
                 });
             }
         };
-        let by_id: HashMap<(&str, &str), &Segment> =
-            other.segments.iter().map(|s| ((s.talk.as_str(), s.id.as_str()), s)).collect();
+        let by_id: HashMap<(&str, &str), &Segment> = other
+            .segments
+            .iter()
+            .map(|s| ((s.talk.as_str(), s.id.as_str()), s))
+            .collect();
         let mut matched = 0;
         for segment in &english.segments {
-            let Some(partner) = by_id.get(&(segment.talk.as_str(), segment.id.as_str())) else { continue };
+            let Some(partner) = by_id.get(&(segment.talk.as_str(), segment.id.as_str())) else {
+                continue;
+            };
             matched += 1;
             let words = normalise(&segment.text);
-            let count = said.entry((segment.talk.clone(), words.clone())).or_default();
+            let count = said
+                .entry((segment.talk.clone(), words.clone()))
+                .or_default();
             rows.push(Row {
                 key: (segment.talk.clone(), words, *count),
                 segment: segment.id.clone(),
@@ -169,7 +219,11 @@ fn table(path: &Path, language: Language, sets: &Sets, report: &mut Report) -> R
         }
         for (side, name) in [(english, "English"), (other, language.code())] {
             if side.segments.len() > matched {
-                let message = format!("{} of {} {name} segments have no partner", side.segments.len() - matched, side.segments.len());
+                let message = format!(
+                    "{} of {} {name} segments have no partner",
+                    side.segments.len() - matched,
+                    side.segments.len()
+                );
                 report.note(&side.file, None, FindingKind::MissingTranslation, message);
             }
         }
@@ -180,22 +234,38 @@ fn table(path: &Path, language: Language, sets: &Sets, report: &mut Report) -> R
 /// Lower-case words with single blanks, so that spacing, punctuation and case don't part two copies of a sentence.
 pub(crate) fn normalise(text: &str) -> String {
     let lower = text.to_lowercase();
-    let words: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty()).collect();
+    let words: Vec<&str> = lower
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .filter(|w| !w.is_empty())
+        .collect();
     words.join(" ")
 }
 
-fn read_sets(path: &Path, options: &ParallelOptions, report: &mut Report) -> Result<Sets, DataError> {
+fn read_sets(
+    path: &Path,
+    options: &ParallelOptions,
+    report: &mut Report,
+) -> Result<Sets, DataError> {
     let mut sets = Sets::new();
     let files = if path.is_dir() {
         entries(path)?
     } else {
         let Some(own) = parse_name(&file_name(path)) else {
-            let reason = "the name isn't like `IWSLT17.TED.tst2010.en-nl.en.xml` or `en-nl.tgz`".to_owned();
-            return Err(DataError::UnknownLanguage { file: path.to_owned(), reason });
+            let reason =
+                "the name isn't like `IWSLT17.TED.tst2010.en-nl.en.xml` or `en-nl.tgz`".to_owned();
+            return Err(DataError::UnknownLanguage {
+                file: path.to_owned(),
+                reason,
+            });
         };
         // A single file stands for its set: the other side lies next to it.
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let partner = |f: &PathBuf| parse_name(&file_name(f)).is_some_and(|n| n.set == own.set && n.other == own.other);
+        let folder = path
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let partner = |f: &PathBuf| {
+            parse_name(&file_name(f)).is_some_and(|n| n.set == own.set && n.other == own.other)
+        };
         entries(folder)?.into_iter().filter(partner).collect()
     };
     for file in files {
@@ -214,13 +284,22 @@ fn read_sets(path: &Path, options: &ParallelOptions, report: &mut Report) -> Res
 }
 
 /// Reads the members of a tgz one after the other, without unpacking to disk.
-fn read_archive(file: &Path, options: &ParallelOptions, report: &mut Report, sets: &mut Sets) -> Result<(), DataError> {
+fn read_archive(
+    file: &Path,
+    options: &ParallelOptions,
+    report: &mut Report,
+    sets: &mut Sets,
+) -> Result<(), DataError> {
     let gz = flate2::read::MultiGzDecoder::new(open_file(file)?);
     let bounded = Source::new(file.to_owned(), gz, options.limits);
     let mut archive = tar::Archive::new(bounded.reader);
     for entry in archive.entries().map_err(|e| io_error(file, e))? {
         let entry = entry.map_err(|e| archive_error(file, e))?;
-        let member = entry.path().map_err(|e| io_error(file, e))?.to_string_lossy().into_owned();
+        let member = entry
+            .path()
+            .map_err(|e| io_error(file, e))?
+            .to_string_lossy()
+            .into_owned();
         let name = member.rsplit('/').next().unwrap_or_default().to_owned();
         let size = entry.header().size().map_err(|e| archive_error(file, e))?;
         if !entry.header().entry_type().is_file() || parse_name(&name).is_none() {
@@ -228,15 +307,27 @@ fn read_archive(file: &Path, options: &ParallelOptions, report: &mut Report, set
         }
         let shown = PathBuf::from(format!("{}!{member}", file.display()));
         // A truncated archive ends a member early without an error of its own, so the size is checked.
-        let checked = WholeMember { inner: entry, left: size };
-        add(Source::new(shown, checked, options.limits), &name, options, report, sets)?;
+        let checked = WholeMember {
+            inner: entry,
+            left: size,
+        };
+        add(
+            Source::new(shown, checked, options.limits),
+            &name,
+            options,
+            report,
+            sets,
+        )?;
     }
     Ok(())
 }
 
 fn archive_error(file: &Path, error: std::io::Error) -> DataError {
     match io_error(file, error) {
-        DataError::Io { file, source } => DataError::Archive { file, message: source.to_string() },
+        DataError::Io { file, source } => DataError::Archive {
+            file,
+            message: source.to_string(),
+        },
         other => other,
     }
 }
@@ -264,8 +355,11 @@ fn add(
     report: &mut Report,
     sets: &mut Sets,
 ) -> Result<(), DataError> {
-    let Some(parsed) = parse_name(name) else { return Ok(()) };
-    let wanted = options.languages.is_empty() || options.languages.contains(&parsed.other)
+    let Some(parsed) = parse_name(name) else {
+        return Ok(());
+    };
+    let wanted = options.languages.is_empty()
+        || options.languages.contains(&parsed.other)
         || options.languages.iter().all(|l| *l == Language::EN);
     let sides = sets.entry((parsed.set, parsed.other)).or_default();
     let file = source.name.clone();
@@ -297,22 +391,35 @@ pub(crate) fn segments(source: Source) -> Result<Vec<Segment>, DataError> {
         match event.map_err(|e| xml_error(&file, line, e))? {
             Event::Eof if depth > 0 => {
                 let message = "the file ends before its elements are closed".to_owned();
-                return Err(DataError::Xml { file, line, message });
+                return Err(DataError::Xml {
+                    file,
+                    line,
+                    message,
+                });
             }
             Event::Eof => return Ok(found),
             Event::Start(tag) => {
                 depth += 1;
                 let attribute = |key: &str| -> Result<String, DataError> {
-                    let value = tag.try_get_attribute(key).map_err(|e| xml_error(&file, line, e.into()))?;
-                    Ok(value.map(|v| String::from_utf8_lossy(&v.value).into_owned()).unwrap_or_default())
+                    let value = tag
+                        .try_get_attribute(key)
+                        .map_err(|e| xml_error(&file, line, e.into()))?;
+                    Ok(value
+                        .map(|v| String::from_utf8_lossy(&v.value).into_owned())
+                        .unwrap_or_default())
                 };
                 match tag.local_name().as_ref() {
                     b"doc" => talk = attribute("docid")?,
                     b"seg" => {
                         let id = attribute("id")?;
                         if talk.is_empty() || id.is_empty() {
-                            let message = "a <seg> without id, or outside a <doc> with docid".to_owned();
-                            return Err(DataError::Xml { file, line, message });
+                            let message =
+                                "a <seg> without id, or outside a <doc> with docid".to_owned();
+                            return Err(DataError::Xml {
+                                file,
+                                line,
+                                message,
+                            });
                         }
                         current = Some((id, line, String::new()));
                     }
@@ -325,7 +432,12 @@ pub(crate) fn segments(source: Source) -> Result<Vec<Segment>, DataError> {
                     if let Some((id, line, text)) = current.take() {
                         // Subtitle lines leave double blanks inside; they carry no meaning.
                         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-                        found.push(Segment { talk: talk.clone(), id, line, text });
+                        found.push(Segment {
+                            talk: talk.clone(),
+                            id,
+                            line,
+                            text,
+                        });
                     }
                 }
             }
@@ -341,26 +453,46 @@ pub(crate) fn segments(source: Source) -> Result<Vec<Segment>, DataError> {
             }
             _ => {}
         }
-        if current.as_ref().is_some_and(|(_, _, text)| text.len() as u64 > limit) {
-            return Err(DataError::TooLarge { file, line: Some(line), what: "a segment", limit });
+        if current
+            .as_ref()
+            .is_some_and(|(_, _, text)| text.len() as u64 > limit)
+        {
+            return Err(DataError::TooLarge {
+                file,
+                line: Some(line),
+                what: "a segment",
+                limit,
+            });
         }
     }
 }
 
 /// The sentences of a `train.tags` file: lines that are no tags, numbered within their talk.
-fn train_tags(source: Source, options: &ParallelOptions, report: &mut Report) -> Result<Vec<Segment>, DataError> {
+fn train_tags(
+    source: Source,
+    options: &ParallelOptions,
+    report: &mut Report,
+) -> Result<Vec<Segment>, DataError> {
     let mut lines = RawLines::new(source);
     let file = lines.name().to_owned();
     let mut found: Vec<Segment> = Vec::new();
     let mut talk = String::new();
     let mut count = 0u64;
     while let Some((line, bytes)) = lines.next_line()? {
-        let text = match decode(trim_eol(&bytes), options.encoding.unwrap_or(TextEncoding::Utf8)) {
+        let text = match decode(
+            trim_eol(&bytes),
+            options.encoding.unwrap_or(TextEncoding::Utf8),
+        ) {
             Ok((text, _)) => text,
             Err(fault) => {
                 // The number is used up, so that the lines that follow keep their partners.
                 count += 1;
-                let bad = BadRow { line: Some(line), column: None, kind: FindingKind::BadEncoding, message: fault.message() };
+                let bad = BadRow {
+                    line: Some(line),
+                    column: None,
+                    kind: FindingKind::BadEncoding,
+                    message: fault.message(),
+                };
                 report.bad_row(options.on_bad_row, &file, bad)?;
                 continue;
             }
@@ -372,14 +504,22 @@ fn train_tags(source: Source, options: &ParallelOptions, report: &mut Report) ->
         } else if !text.starts_with('<') {
             count += 1;
             let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-            found.push(Segment { talk: talk.clone(), id: count.to_string(), line, text });
+            found.push(Segment {
+                talk: talk.clone(),
+                id: count.to_string(),
+                line,
+                text,
+            });
         }
     }
     Ok(found)
 }
 
 /// All segments under a path by language, for descriptions.
-pub(crate) fn sides(path: &Path, options: &ParallelOptions) -> Result<BTreeMap<Language, Vec<String>>, DataError> {
+pub(crate) fn sides(
+    path: &Path,
+    options: &ParallelOptions,
+) -> Result<BTreeMap<Language, Vec<String>>, DataError> {
     let mut by_language: BTreeMap<Language, Vec<String>> = BTreeMap::new();
     let sets = read_sets(path, options, &mut Report::default())?;
     for ((_, other), sides) in sets {
@@ -398,8 +538,14 @@ mod tests {
     #[test]
     fn names() {
         for (name, expect) in [
-            ("IWSLT17.TED.tst2010.en-nl.nl.xml", Some(("IWSLT17.TED.tst2010", "nl", "nl"))),
-            ("IWSLT17.TED.tst2017.mltlng.nl-en.nl.xml", Some(("IWSLT17.TED.tst2017.mltlng", "nl", "nl"))),
+            (
+                "IWSLT17.TED.tst2010.en-nl.nl.xml",
+                Some(("IWSLT17.TED.tst2010", "nl", "nl")),
+            ),
+            (
+                "IWSLT17.TED.tst2017.mltlng.nl-en.nl.xml",
+                Some(("IWSLT17.TED.tst2017.mltlng", "nl", "nl")),
+            ),
             ("train.tags.en-de.en", Some(("train.tags", "de", "en"))),
             ("de-en.tgz", Some(("", "de", "de"))),
             ("en-de.tar.gz", Some(("", "de", "en"))),
@@ -415,6 +561,9 @@ mod tests {
 
     #[test]
     fn normalised() {
-        assert_eq!(normalise("  \"Well,\" he  said — it's 3!"), "well he said it s 3");
+        assert_eq!(
+            normalise("  \"Well,\" he  said — it's 3!"),
+            "well he said it s 3"
+        );
     }
 }

@@ -15,8 +15,11 @@ use crate::types::ParallelCorpus;
 /// Elements whose content is native formatting code and not text.
 const CODES: &[&[u8]] = &[b"bpt", b"ept", b"it", b"ph", b"ut"];
 
-/// Reads the file twice when all languages are wanted: the first pass collects them, the second the rows.
-pub(crate) fn load(path: &Path, options: &ParallelOptions) -> Result<(ParallelCorpus, Report), DataError> {
+/// Reads the file twice: the first pass collects the languages, which TMX declares nowhere, the second the rows.
+pub(crate) fn load(
+    path: &Path,
+    options: &ParallelOptions,
+) -> Result<(ParallelCorpus, Report), DataError> {
     let mut available: Vec<Language> = Vec::new();
     each_unit(path, options, &mut |_, texts| {
         for (language, _) in texts {
@@ -43,7 +46,9 @@ pub(crate) fn load(path: &Path, options: &ParallelOptions) -> Result<(ParallelCo
             }
             if same.next().is_some() {
                 let message = format!("several texts in `{language}`; the first is used");
-                builder.report.note(path, Some(line), FindingKind::Duplicate, message);
+                builder
+                    .report
+                    .note(path, Some(line), FindingKind::Duplicate, message);
             }
         }
         builder.push(path, line, number.to_string(), &cells)?;
@@ -55,7 +60,11 @@ pub(crate) fn load(path: &Path, options: &ParallelOptions) -> Result<(ParallelCo
 type OnUnit<'f> = dyn FnMut(u64, &[(Language, String)]) -> Result<bool, DataError> + 'f;
 
 /// Calls back for every translation unit, until the callback returns false.
-fn each_unit(path: &Path, options: &ParallelOptions, on_unit: &mut OnUnit) -> Result<(), DataError> {
+fn each_unit(
+    path: &Path,
+    options: &ParallelOptions,
+    on_unit: &mut OnUnit,
+) -> Result<(), DataError> {
     let mut xml = reader(open(path, options.limits)?);
     let mut buffer = Vec::new();
     let mut texts: Vec<(Language, String)> = Vec::new();
@@ -70,11 +79,19 @@ fn each_unit(path: &Path, options: &ParallelOptions, on_unit: &mut OnUnit) -> Re
         let line = xml.get_ref().line;
         match event.map_err(|e| xml_error(path, line, e))? {
             Event::Eof if units == 0 => {
-                return Err(DataError::Xml { file: path.to_owned(), line, message: "no <tu> element".to_owned() });
+                return Err(DataError::Xml {
+                    file: path.to_owned(),
+                    line,
+                    message: "no <tu> element".to_owned(),
+                });
             }
             Event::Eof if start > 0 => {
                 let message = format!("the file ends within the <tu> of line {start}");
-                return Err(DataError::Xml { file: path.to_owned(), line, message });
+                return Err(DataError::Xml {
+                    file: path.to_owned(),
+                    line,
+                    message,
+                });
             }
             Event::Eof => return Ok(()),
             Event::Start(tag) => match tag.local_name().as_ref() {
@@ -100,7 +117,9 @@ fn each_unit(path: &Path, options: &ParallelOptions, on_unit: &mut OnUnit) -> Re
                         texts.push((language, text));
                     }
                 }
-                name if segment.is_some() && CODES.contains(&name) => in_code = in_code.saturating_sub(1),
+                name if segment.is_some() && CODES.contains(&name) => {
+                    in_code = in_code.saturating_sub(1)
+                }
                 _ => {}
             },
             Event::Text(text) if in_code == 0 => {
@@ -121,9 +140,17 @@ fn each_unit(path: &Path, options: &ParallelOptions, on_unit: &mut OnUnit) -> Re
             }
             _ => {}
         }
-        if segment.as_ref().is_some_and(|s| s.len() as u64 > options.limits.cell_bytes) {
+        if segment
+            .as_ref()
+            .is_some_and(|s| s.len() as u64 > options.limits.cell_bytes)
+        {
             let limit = options.limits.cell_bytes;
-            return Err(DataError::TooLarge { file: path.to_owned(), line: Some(line), what: "a segment", limit });
+            return Err(DataError::TooLarge {
+                file: path.to_owned(),
+                line: Some(line),
+                what: "a segment",
+                limit,
+            });
         }
     }
 }

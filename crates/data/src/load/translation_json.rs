@@ -20,12 +20,19 @@ struct Entry {
     translation: BTreeMap<String, Option<String>>,
 }
 
-pub(crate) fn load(path: &Path, options: &ParallelOptions) -> Result<(ParallelCorpus, Report), DataError> {
+pub(crate) fn load(
+    path: &Path,
+    options: &ParallelOptions,
+) -> Result<(ParallelCorpus, Report), DataError> {
     let start = crate::input::head(path, 4096)?;
-    let is_array = start.iter().find(|b| !b.is_ascii_whitespace() && !crate::input::BOM.contains(b)) == Some(&b'[');
+    let is_array = start
+        .iter()
+        .find(|b| !b.is_ascii_whitespace() && !crate::input::BOM.contains(b))
+        == Some(&b'[');
     if is_array {
         let bytes = read_small(path, options.limits, MOST)?;
-        let entries: Vec<Entry> = serde_json::from_slice(&bytes).map_err(|e| json_error(path, &e))?;
+        let entries: Vec<Entry> =
+            serde_json::from_slice(&bytes).map_err(|e| json_error(path, &e))?;
         let mut builder = None;
         for (i, entry) in entries.into_iter().enumerate() {
             if !add(path, i as u64 + 1, entry, options, &mut builder)? {
@@ -37,7 +44,11 @@ pub(crate) fn load(path: &Path, options: &ParallelOptions) -> Result<(ParallelCo
     lines(open(path, options.limits)?, path, options)
 }
 
-fn lines(source: Source, path: &Path, options: &ParallelOptions) -> Result<(ParallelCorpus, Report), DataError> {
+fn lines(
+    source: Source,
+    path: &Path,
+    options: &ParallelOptions,
+) -> Result<(ParallelCorpus, Report), DataError> {
     let mut lines = RawLines::new(source);
     let mut builder = None;
     let mut early = Report::default();
@@ -52,8 +63,15 @@ fn lines(source: Source, path: &Path, options: &ParallelOptions) -> Result<(Para
                 }
             }
             Err(error) => {
-                let bad = BadRow { line: Some(line), column: None, kind: FindingKind::BadValue, message: error.to_string() };
-                let report = builder.as_mut().map_or(&mut early, |b: &mut Builder| &mut b.report);
+                let bad = BadRow {
+                    line: Some(line),
+                    column: None,
+                    kind: FindingKind::BadValue,
+                    message: error.to_string(),
+                };
+                let report = builder
+                    .as_mut()
+                    .map_or(&mut early, |b: &mut Builder| &mut b.report);
                 report.bad_row(options.on_bad_row, path, bad)?;
             }
         }
@@ -74,7 +92,12 @@ fn add(
     let cells: Vec<(Language, String)> = entry
         .translation
         .into_iter()
-        .filter_map(|(code, text)| Some((column_language(&code, &options.languages)?, text.unwrap_or_default())))
+        .filter_map(|(code, text)| {
+            Some((
+                column_language(&code, &options.languages)?,
+                text.unwrap_or_default(),
+            ))
+        })
         .collect();
     if builder.is_none() {
         let mut available: Vec<Language> = cells.iter().map(|(l, _)| *l).collect();
@@ -82,7 +105,9 @@ fn add(
         let languages = choose(path, &options.languages, &available)?;
         *builder = Some(Builder::new(languages, options.on_bad_row, options.limit));
     }
-    let Some(builder) = builder else { return Ok(false) };
+    let Some(builder) = builder else {
+        return Ok(false);
+    };
     if builder.full() {
         return Ok(false);
     }
@@ -90,7 +115,12 @@ fn add(
         .corpus
         .languages
         .iter()
-        .map(|l| cells.iter().find(|(c, _)| c == l).map_or("", |(_, text)| text.as_str()))
+        .map(|l| {
+            cells
+                .iter()
+                .find(|(c, _)| c == l)
+                .map_or("", |(_, text)| text.as_str())
+        })
         .collect();
     builder.push(path, number, number.to_string(), &texts)?;
     Ok(true)
@@ -99,10 +129,19 @@ fn add(
 fn finish(path: &Path, builder: Option<Builder>) -> Result<(ParallelCorpus, Report), DataError> {
     match builder {
         Some(builder) => Ok(builder.finish()),
-        None => Err(DataError::Empty { file: path.to_owned(), read: 0, skipped: 0 }),
+        None => Err(DataError::Empty {
+            file: path.to_owned(),
+            read: 0,
+            skipped: 0,
+        }),
     }
 }
 
 pub(crate) fn json_error(path: &Path, error: &serde_json::Error) -> DataError {
-    DataError::Json { file: path.to_owned(), line: error.line(), column: error.column(), message: error.to_string() }
+    DataError::Json {
+        file: path.to_owned(),
+        line: error.line(),
+        column: error.column(),
+        message: error.to_string(),
+    }
 }

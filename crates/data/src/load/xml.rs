@@ -33,7 +33,11 @@ impl Read for Guard<'_> {
 impl BufRead for Guard<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.since_mark > self.limits.cell_bytes {
-            let over = Oversize { what: "an XML element", limit: self.limits.cell_bytes, line: Some(self.line) };
+            let over = Oversize {
+                what: "an XML element",
+                limit: self.limits.cell_bytes,
+                line: Some(self.line),
+            };
             return Err(over.into());
         }
         self.inner.fill_buf()
@@ -57,7 +61,12 @@ impl BufRead for Guard<'_> {
 
 /// A reader that tolerates the bare `&` that subtitles contain.
 pub(crate) fn reader(source: Source<'_>) -> Reader<Guard<'_>> {
-    let guard = Guard { inner: source.reader, line: 1, since_mark: 0, limits: source.limits };
+    let guard = Guard {
+        inner: source.reader,
+        line: 1,
+        since_mark: 0,
+        limits: source.limits,
+    };
     let mut reader = Reader::from_reader(guard);
     reader.config_mut().allow_dangling_amp = true;
     reader
@@ -73,25 +82,43 @@ pub(crate) fn xml_error(file: &Path, line: u64, error: quick_xml::Error) -> Data
                 Err(shared) => io_error(file, io::Error::new(kind, shared.to_string())),
             }
         }
-        other => DataError::Xml { file: file.to_owned(), line, message: other.to_string() },
+        other => DataError::Xml {
+            file: file.to_owned(),
+            line,
+            message: other.to_string(),
+        },
     }
 }
 
 /// Appends text.
-pub(crate) fn push_text(to: &mut String, text: &BytesText, file: &Path, line: u64) -> Result<(), DataError> {
-    let decoded = text.xml10_content().map_err(|e| xml_error(file, line, e.into()))?;
+pub(crate) fn push_text(
+    to: &mut String,
+    text: &BytesText,
+    file: &Path,
+    line: u64,
+) -> Result<(), DataError> {
+    let decoded = text
+        .xml10_content()
+        .map_err(|e| xml_error(file, line, e.into()))?;
     to.push_str(&decoded);
     Ok(())
 }
 
 /// Appends the character behind `&…;`; entities other than the five of XML and numbers are kept as they are written,
 /// because nothing defines them.
-pub(crate) fn push_reference(to: &mut String, reference: &BytesRef, file: &Path, line: u64) -> Result<(), DataError> {
+pub(crate) fn push_reference(
+    to: &mut String,
+    reference: &BytesRef,
+    file: &Path,
+    line: u64,
+) -> Result<(), DataError> {
     if let Ok(Some(character)) = reference.resolve_char_ref() {
         to.push(character);
         return Ok(());
     }
-    let name = reference.decode().map_err(|e| xml_error(file, line, e.into()))?;
+    let name = reference
+        .decode()
+        .map_err(|e| xml_error(file, line, e.into()))?;
     match quick_xml::escape::resolve_predefined_entity(&name) {
         Some(text) => to.push_str(text),
         None => {

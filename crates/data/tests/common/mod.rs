@@ -3,7 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use interlingua_data::{BiasOptions, BiasSet, DataError, Language, OnBadRow, ParallelCorpus, ParallelOptions, Report};
+use interlingua_data::{
+    BiasOptions, BiasSet, DataError, Language, OnBadRow, ParallelCorpus, ParallelOptions, Report,
+};
 
 pub const EN: Language = Language::EN;
 pub const FR: Language = Language::FR;
@@ -28,11 +30,19 @@ impl Folder {
     }
 }
 
-pub fn parallel(path: &Path, languages: &[Language], policy: OnBadRow) -> Result<(ParallelCorpus, Report), DataError> {
+pub fn parallel(
+    path: &Path,
+    languages: &[Language],
+    policy: OnBadRow,
+) -> Result<(ParallelCorpus, Report), DataError> {
     interlingua_data::load_parallel(path, &ParallelOptions::new(languages, policy))
 }
 
-pub fn bias(path: &Path, languages: &[Language], policy: OnBadRow) -> Result<(BiasSet, Report), DataError> {
+pub fn bias(
+    path: &Path,
+    languages: &[Language],
+    policy: OnBadRow,
+) -> Result<(BiasSet, Report), DataError> {
     interlingua_data::load_bias(path, &BiasOptions::new(languages, policy))
 }
 
@@ -57,7 +67,9 @@ pub fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
     use std::io::{Cursor, Write};
     let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
     for (name, bytes) in members {
-        writer.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+        writer
+            .start_file(*name, zip::write::SimpleFileOptions::default())
+            .unwrap();
         writer.write_all(bytes).unwrap();
     }
     writer.finish().unwrap().into_inner()
@@ -78,7 +90,9 @@ pub fn tar_gz(members: &[(&str, &[u8])]) -> Vec<u8> {
 pub fn ted(talks: &[(&str, &[&str])]) -> String {
     let mut text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<mteval>\n<srcset setid=\"s\" srclang=\"x\">\n".to_owned();
     for (talk, segments) in talks {
-        text.push_str(&format!("<doc docid=\"{talk}\" genre=\"lectures\">\n<url>u</url>\n<talkid>{talk}</talkid>\n"));
+        text.push_str(&format!(
+            "<doc docid=\"{talk}\" genre=\"lectures\">\n<url>u</url>\n<talkid>{talk}</talkid>\n"
+        ));
         for (i, segment) in segments.iter().enumerate() {
             text.push_str(&format!("<seg id=\"{}\"> {segment}  </seg>\n", i + 1));
         }
@@ -88,11 +102,14 @@ pub fn ted(talks: &[(&str, &[&str])]) -> String {
 }
 
 pub fn tmx(units: &[&[(&str, &str)]]) -> String {
-    let mut text = "<?xml version=\"1.0\"?>\n<tmx version=\"1.4\"><header srclang=\"en\"/><body>\n".to_owned();
+    let mut text =
+        "<?xml version=\"1.0\"?>\n<tmx version=\"1.4\"><header srclang=\"en\"/><body>\n".to_owned();
     for unit in units {
         text.push_str("<tu>");
         for (language, segment) in *unit {
-            text.push_str(&format!("<tuv xml:lang=\"{language}\"><seg>{segment}</seg></tuv>"));
+            text.push_str(&format!(
+                "<tuv xml:lang=\"{language}\"><seg>{segment}</seg></tuv>"
+            ));
         }
         text.push_str("</tu>\n");
     }
