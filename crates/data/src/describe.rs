@@ -241,10 +241,11 @@ impl Table {
             self.duplicates += 1;
         }
         for (i, j, lines) in &mut self.compared {
-            if let (Some(left), Some(right)) = (cells.get(*i), cells.get(*j)) {
-                if !left.trim().is_empty() && left.trim() == right.trim() {
-                    lines.add(line);
-                }
+            if let (Some(left), Some(right)) = (cells.get(*i), cells.get(*j))
+                && !left.trim().is_empty()
+                && left.trim() == right.trim()
+            {
+                lines.add(line);
             }
         }
         if self.check_text {
