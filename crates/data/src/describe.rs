@@ -15,7 +15,9 @@ use crate::input::{
 use crate::iso::language_of;
 use crate::language::Language;
 use crate::load::delimited::Records;
-use crate::load::{Format, ParallelOptions, load_parallel, sniff, ted_xml};
+use crate::load::{
+    AttributeOptions, Format, ParallelOptions, load_attributes, load_parallel, sniff, ted_xml,
+};
 
 /// How many line numbers a list of faults keeps.
 const SHOWN: usize = 20;
@@ -540,6 +542,15 @@ fn json(path: &Path, limits: Limits, table: &mut Table) -> Result<String, DataEr
             }
         }
         Value::Object(map) => {
+            // A word list has faults of its own. Its language doesn't matter for them; another shape isn't a fault.
+            let options = AttributeOptions {
+                language: Some(Language::EN),
+                on_bad_row: OnBadRow::Skip,
+                limits,
+            };
+            if let Ok((_, report)) = load_attributes(path, &options) {
+                table.report = report;
+            }
             for (key, value) in map {
                 let mut texts = Vec::new();
                 strings(value, &mut texts);

@@ -377,6 +377,12 @@ fn describing_faults() {
             .rows,
         2
     );
+    let file = folder.write("w.json", "{\"race\": [[\"a\", \"b \"], [\"c\", \"c\"]]}");
+    let shown = interlingua_data::describe(&file).unwrap().to_string();
+    assert!(
+        shown.contains("race[0]: `b `") && shown.contains("race[1]"),
+        "{shown}"
+    );
     check_error(
         interlingua_data::describe(&folder.path().join("no.tsv")),
         &["no such file"],
