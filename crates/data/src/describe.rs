@@ -1,7 +1,6 @@
 //! What a file holds, and what is wrong with it, before anything is computed from it.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 
@@ -16,9 +15,11 @@ use crate::input::{
 use crate::iso::language_of;
 use crate::language::Language;
 use crate::load::delimited::Records;
-use crate::load::{Format, ParallelOptions, load_parallel, sniff, ted_xml};
+use crate::load::{
+    AttributeOptions, Format, ParallelOptions, load_attributes, load_parallel, sniff, ted_xml,
+};
 
-/// How many line numbers a list of faults shows.
+/// How many line numbers a list of faults keeps.
 const SHOWN: usize = 20;
 
 /// A description of a file or folder.
@@ -104,22 +105,6 @@ impl Lines {
         if self.first.len() < SHOWN {
             self.first.push(line);
         }
-    }
-}
-
-impl fmt::Display for Lines {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.count)?;
-        if !self.first.is_empty() {
-            let lines: Vec<String> = self.first.iter().map(u64::to_string).collect();
-            let more = if self.count as usize > self.first.len() {
-                ", …"
-            } else {
-                ""
-            };
-            write!(f, " (line {}{more})", lines.join(", "))?;
-        }
-        Ok(())
     }
 }
 
@@ -258,10 +243,11 @@ impl Table {
             self.duplicates += 1;
         }
         for (i, j, lines) in &mut self.compared {
-            if let (Some(left), Some(right)) = (cells.get(*i), cells.get(*j)) {
-                if !left.trim().is_empty() && left.trim() == right.trim() {
-                    lines.add(line);
-                }
+            if let (Some(left), Some(right)) = (cells.get(*i), cells.get(*j))
+                && !left.trim().is_empty()
+                && left.trim() == right.trim()
+            {
+                lines.add(line);
             }
         }
         if self.check_text {
@@ -524,10 +510,7 @@ fn talks(path: &Path, table: &mut Table) -> Result<String, DataError> {
 /// Strings of JSON lines by key, or of a JSON document by the key at its top.
 fn json(path: &Path, limits: Limits, table: &mut Table) -> Result<String, DataError> {
     let first = RawLines::new(open(path, limits)?).next_line();
-    let one_per_line = first
-        .ok()
-        .flatten()
-        .is_some_and(|(_, l)| matches!(serde_json::from_slice(&l), Ok(Value::Object(_))));
+    let one_per_line = first.ok().flatten().is_some_and(|(_, l)| matches!(serde_json::from_slice(&l), Ok(Value::Object(m)) if m.values().any(Value::is_string)));
     if one_per_line {
         let mut lines = RawLines::new(open(path, limits)?);
         while let Some((line, bytes)) = lines.next_line()? {
@@ -559,6 +542,15 @@ fn json(path: &Path, limits: Limits, table: &mut Table) -> Result<String, DataEr
             }
         }
         Value::Object(map) => {
+            // A word list has faults of its own. Its language doesn't matter for them; another shape isn't a fault.
+            let options = AttributeOptions {
+                language: Some(Language::EN),
+                on_bad_row: OnBadRow::Skip,
+                limits,
+            };
+            if let Ok((_, report)) = load_attributes(path, &options) {
+                table.report = report;
+            }
             for (key, value) in map {
                 let mut texts = Vec::new();
                 strings(value, &mut texts);
@@ -641,165 +633,4 @@ fn unknown(
         }
     }
     Ok("plain lines".to_owned())
-}
-
-impl fmt::Display for Description {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.file.display())?;
-        let size = if self.bytes > 0 {
-            format!(", {} bytes", grouped(self.bytes))
-        } else {
-            String::new()
-        };
-        writeln!(f, "{} rows, {}{size}", grouped(self.rows), self.format)?;
-        let languages: Vec<&str> = {
-            let mut seen = HashSet::new();
-            let codes = self.columns.iter().filter_map(|c| c.language.as_ref());
-            codes
-                .filter(|l| seen.insert(**l))
-                .map(Language::code)
-                .collect()
-        };
-        if !languages.is_empty() {
-            writeln!(f, "languages: {}", languages.join(", "))?;
-        }
-        let width = self
-            .columns
-            .iter()
-            .map(|c| c.name.chars().count())
-            .max()
-            .unwrap_or(0)
-            .clamp(6, 28);
-        writeln!(f)?;
-        writeln!(
-            f,
-            "{:width$}  {:>9} {:>9} {:>7}   {:<24} {:<22}",
-            "column", "filled", "distinct", "empty", "characters", "words"
-        )?;
-        writeln!(
-            f,
-            "{:width$}  {:>9} {:>9} {:>7}   {:<24} {:<22}",
-            "", "", "", "", "min p5 median p95 max", "min p5 median p95 max"
-        )?;
-        for column in &self.columns {
-            let name = if column.name.is_empty() {
-                "(unnamed)"
-            } else {
-                &column.name
-            };
-            writeln!(
-                f,
-                "{name:width$}  {:>9} {:>9} {:>7}   {:<24} {:<22}",
-                grouped(column.filled),
-                grouped(column.distinct),
-                grouped(column.empty.count),
-                column.chars.to_string(),
-                column.words.to_string()
-            )?;
-        }
-        writeln!(f)?;
-        let mut clean = true;
-        let mut fault = |f: &mut fmt::Formatter<'_>, label: &str, text: String| {
-            clean = false;
-            writeln!(f, "! {label}: {text}")
-        };
-        if self.duplicate_rows > 0 {
-            fault(f, "duplicate rows", grouped(self.duplicate_rows))?;
-        }
-        for column in self.columns.iter().filter(|c| c.empty.count > 0) {
-            fault(
-                f,
-                &format!("empty cells in `{}`", column.name),
-                column.empty.to_string(),
-            )?;
-        }
-        for identical in &self.identical {
-            fault(
-                f,
-                &format!("`{}` equals `{}`", identical.left, identical.right),
-                identical.rows.to_string(),
-            )?;
-        }
-        let encoding = &self.encoding;
-        for (label, lines) in [
-            ("lines that are not UTF-8", &encoding.invalid_utf8),
-            (
-                "lines with U+FFFD (a lost character)",
-                &encoding.replacement,
-            ),
-            ("lines with mojibake", &encoding.mojibake),
-            ("lines with NUL bytes", &encoding.nul),
-        ] {
-            if lines.count > 0 {
-                fault(f, label, lines.to_string())?;
-            }
-        }
-        if encoding.invalid_utf8.count > 0 && encoding.valid_non_ascii.count > 0 {
-            fault(
-                f,
-                "mixed encodings: lines that are UTF-8",
-                encoding.valid_non_ascii.to_string(),
-            )?;
-        }
-        if encoding.crlf > 0 && encoding.lf > 0 {
-            fault(
-                f,
-                "mixed line ends",
-                format!("{} CRLF, {} LF", encoding.crlf, encoding.lf),
-            )?;
-        }
-        if self.report.rows_skipped > 0 {
-            fault(
-                f,
-                "rows that can't be used",
-                grouped(self.report.rows_skipped),
-            )?;
-        }
-        for finding in self.report.findings.iter().take(SHOWN) {
-            fault(f, "finding", finding.to_string())?;
-        }
-        let left =
-            self.report.findings.len().saturating_sub(SHOWN) as u64 + self.report.findings_left_out;
-        if left > 0 {
-            fault(f, "further findings", grouped(left))?;
-        }
-        let ends = if encoding.crlf > 0 && encoding.lf == 0 {
-            ", CRLF"
-        } else {
-            ""
-        };
-        let mark = if encoding.byte_order_mark {
-            ", byte order mark"
-        } else {
-            ""
-        };
-        writeln!(f, "encoding: {}{ends}{mark}", encoding.name)?;
-        if clean {
-            writeln!(f, "no faults found")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Quantiles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {} {} {} {}",
-            self.min, self.p5, self.median, self.p95, self.max
-        )
-    }
-}
-
-/// A number with blanks between thousands.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
 }

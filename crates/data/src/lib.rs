@@ -6,6 +6,7 @@
 
 pub mod counterfactual;
 pub mod describe;
+mod describe_text;
 pub mod error;
 mod input;
 pub mod iso;

@@ -19,10 +19,10 @@ pub(crate) fn load(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Repor
     )?;
     let mut columns: Vec<(Language, usize, usize)> = Vec::new();
     for (at, header) in records.header.iter().enumerate() {
-        if let Some(code) = header.strip_suffix("_more") {
-            if let Some(language) = column_language(code, &options.languages) {
-                columns.push((language, at, records.column(&format!("{code}_less"))?));
-            }
+        if let Some(code) = header.strip_suffix("_more")
+            && let Some(language) = column_language(code, &options.languages)
+        {
+            columns.push((language, at, records.column(&format!("{code}_less"))?));
         }
     }
     let available: Vec<Language> = columns.iter().map(|c| c.0).collect();

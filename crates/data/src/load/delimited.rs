@@ -5,7 +5,8 @@
 //!
 //! CSV follows RFC 4180. TSV files in the wild mix two habits: cells quoted as in CSV, and raw text that may start with
 //! a quotation mark. A TSV cell counts as quoted only where quoting was needed, that is when its content has a tab, a
-//! line break or a doubled mark; a header that is quoted itself declares the whole file to follow RFC 4180.
+//! line break or a doubled mark, and only where no other cell of the row holds a bare mark, which no CSV writer leaves; a
+//! header that is quoted itself declares the whole file to follow RFC 4180.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -214,6 +215,15 @@ impl<'a> Records<'a> {
     fn lenient_cells(&mut self, first: Vec<u8>) -> Result<Option<Vec<Vec<u8>>>, DataError> {
         let expected = self.header.len();
         let alone = lenient(trim_eol(&first), self.delimiter);
+        if alone.closed && alone.quoted && alone.bare {
+            let raw: Vec<Vec<u8>> = trim_eol(&first)
+                .split(|b| *b == self.delimiter)
+                .map(<[u8]>::to_vec)
+                .collect();
+            if raw.len() == alone.cells.len() {
+                return Ok(Some(raw));
+            }
+        }
         if alone.closed && (expected == 0 || alone.cells.len() == expected) {
             return Ok(Some(alone.cells));
         }
@@ -308,6 +318,10 @@ struct Lenient {
     closed: bool,
     /// Whether a quoted cell holds a line break.
     spans: bool,
+    /// Whether a cell counts as quoted.
+    quoted: bool,
+    /// Whether a cell that doesn't holds a quotation mark.
+    bare: bool,
 }
 
 fn lenient(text: &[u8], delimiter: u8) -> Lenient {
@@ -315,12 +329,15 @@ fn lenient(text: &[u8], delimiter: u8) -> Lenient {
         cells: Vec::new(),
         closed: true,
         spans: false,
+        quoted: false,
+        bare: false,
     };
     let mut rest = text;
     loop {
         match quoted_cell(rest, delimiter) {
             Quoted::Yes(cell, used) => {
                 result.spans |= cell.contains(&b'\n');
+                result.quoted = true;
                 result.cells.push(cell);
                 if used == rest.len() {
                     return result;
@@ -333,10 +350,12 @@ fn lenient(text: &[u8], delimiter: u8) -> Lenient {
         }
         match rest.iter().position(|b| *b == delimiter) {
             Some(end) => {
+                result.bare |= rest[..end].contains(&b'"');
                 result.cells.push(rest[..end].to_vec());
                 rest = &rest[end + 1..];
             }
             None => {
+                result.bare |= rest.contains(&b'"');
                 result.cells.push(rest.to_vec());
                 return result;
             }
@@ -495,6 +514,12 @@ mod tests {
             "a\tb\n\"open\tx\nc\td\"\n",
             b'\t',
             &[&["a", "b"], &["\"open", "x"], &["c", "d\""]],
+        );
+        // One cell alone could be quoted; the other shows that the row isn't.
+        check(
+            "a\tb\n\"Why?\" \"So.\"\t\"Why?\"\"So.\"\n",
+            b'\t',
+            &[&["a", "b"], &["\"Why?\" \"So.\"", "\"Why?\"\"So.\""]],
         );
     }
 

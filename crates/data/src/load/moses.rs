@@ -41,10 +41,11 @@ pub(crate) fn siblings(path: &Path) -> Result<BTreeMap<Language, PathBuf>, DataE
     }
     let mut files = BTreeMap::new();
     for file in entries(folder)? {
-        if let Some((other, language)) = split_name(&file_name(&file)) {
-            if other == stem && file.is_file() {
-                files.entry(language).or_insert(file);
-            }
+        if let Some((other, language)) = split_name(&file_name(&file))
+            && other == stem
+            && file.is_file()
+        {
+            files.entry(language).or_insert(file);
         }
     }
     Ok(files)
@@ -58,10 +59,10 @@ pub(crate) fn load(
     let mut sets: BTreeMap<String, BTreeMap<Language, PathBuf>> = BTreeMap::new();
     if path.is_dir() {
         for file in entries(path)? {
-            if let Some((stem, language)) = split_name(&file_name(&file)) {
-                if file.is_file() {
-                    sets.entry(stem).or_default().insert(language, file);
-                }
+            if let Some((stem, language)) = split_name(&file_name(&file))
+                && file.is_file()
+            {
+                sets.entry(stem).or_default().insert(language, file);
             }
         }
     } else {

@@ -59,10 +59,10 @@ pub(crate) fn load(
         if Some(i) == talk || is_id {
             continue;
         }
-        if let Some(language) = column_language(header, &options.languages) {
-            if !found.iter().any(|(l, _)| *l == language) {
-                found.push((language, i));
-            }
+        if let Some(language) = column_language(header, &options.languages)
+            && !found.iter().any(|(l, _)| *l == language)
+        {
+            found.push((language, i));
         }
     }
     let available: Vec<Language> = found.iter().map(|(l, _)| *l).collect();

@@ -23,10 +23,10 @@ pub(crate) fn load(
     let (names, rows) = schema(path)?;
     let mut found: Vec<(Language, &String)> = Vec::new();
     for name in names.iter().filter(|n| *n != "id") {
-        if let Some(language) = column_language(name, &options.languages) {
-            if !found.iter().any(|(l, _)| *l == language) {
-                found.push((language, name));
-            }
+        if let Some(language) = column_language(name, &options.languages)
+            && !found.iter().any(|(l, _)| *l == language)
+        {
+            found.push((language, name));
         }
     }
     let available: Vec<Language> = found.iter().map(|(l, _)| *l).collect();

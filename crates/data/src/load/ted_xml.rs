@@ -428,17 +428,17 @@ pub(crate) fn segments(source: Source) -> Result<Vec<Segment>, DataError> {
             }
             Event::End(tag) => {
                 depth = depth.saturating_sub(1);
-                if tag.local_name().as_ref() == b"seg" {
-                    if let Some((id, line, text)) = current.take() {
-                        // Subtitle lines leave double blanks inside; they carry no meaning.
-                        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-                        found.push(Segment {
-                            talk: talk.clone(),
-                            id,
-                            line,
-                            text,
-                        });
-                    }
+                if tag.local_name().as_ref() == b"seg"
+                    && let Some((id, line, text)) = current.take()
+                {
+                    // Subtitle lines leave double blanks inside; they carry no meaning.
+                    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+                    found.push(Segment {
+                        talk: talk.clone(),
+                        id,
+                        line,
+                        text,
+                    });
                 }
             }
             Event::Text(text) => {

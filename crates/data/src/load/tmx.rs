@@ -15,7 +15,7 @@ use crate::types::ParallelCorpus;
 /// Elements whose content is native formatting code and not text.
 const CODES: &[&[u8]] = &[b"bpt", b"ept", b"it", b"ph", b"ut"];
 
-/// Reads the file twice when all languages are wanted: the first pass collects them, the second the rows.
+/// Reads the file twice: the first pass collects the languages, which TMX declares nowhere, the second the rows.
 pub(crate) fn load(
     path: &Path,
     options: &ParallelOptions,
