@@ -18,6 +18,14 @@ pub struct Cli {
 pub enum Command {
     /// Walk the whole road of an experiment and write its report.
     Reproduce(Reproduce),
+    /// Join the reports of run folders into one page of the documentation.
+    Results {
+        /// Run folders, such as runs/testbed-0123abcd.
+        folders: Vec<PathBuf>,
+        /// The page to write.
+        #[arg(long, default_value = "docs/results.md")]
+        output: PathBuf,
+    },
     /// List the debiasing methods.
     Methods,
     /// List the scorers and metrics.
