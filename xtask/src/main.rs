@@ -1,6 +1,7 @@
 //! The command line of Interlingua: flags, progress, exit codes.
 
 mod flags;
+mod memory;
 mod results;
 mod terminal;
 
@@ -28,6 +29,19 @@ fn carry_out(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Reproduce(flags) => reproduce(&flags),
         Command::Results { folders, output } => results::write(&folders, &output),
+        Command::Memory {
+            model,
+            sentences,
+            once,
+        } => {
+            let text = if once {
+                memory::row(&model, sentences)?
+            } else {
+                memory::table(&model, sentences)?
+            };
+            print!("{text}");
+            Ok(())
+        }
         Command::Methods => {
             print!("{}", terminal::methods());
             Ok(())
