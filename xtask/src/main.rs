@@ -1,6 +1,8 @@
 //! The command line of Interlingua: flags, progress, exit codes.
 
 mod flags;
+mod memory;
+mod results;
 mod terminal;
 
 use std::process::ExitCode;
@@ -26,6 +28,20 @@ fn main() -> ExitCode {
 fn carry_out(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Reproduce(flags) => reproduce(&flags),
+        Command::Results { folders, output } => results::write(&folders, &output),
+        Command::Memory {
+            model,
+            sentences,
+            once,
+        } => {
+            let text = if once {
+                memory::row(&model, sentences)?
+            } else {
+                memory::table(&model, sentences)?
+            };
+            print!("{text}");
+            Ok(())
+        }
         Command::Methods => {
             print!("{}", terminal::methods());
             Ok(())
@@ -41,6 +57,28 @@ fn carry_out(command: Command) -> anyhow::Result<()> {
     }
 }
 
+/// What to type to get the same run, without the folders of one machine.
+fn command_line(flags: &Reproduce) -> String {
+    let mut line = format!("cargo xtask reproduce {}", flags.experiment.display());
+    if flags.quick {
+        line.push_str(" --quick");
+    }
+    for (flag, given, default) in [
+        ("--data-dir", &flags.data_dir, "data"),
+        ("--model-dir", &flags.model_dir, "models"),
+    ] {
+        if given.as_os_str() != default {
+            line.push_str(&format!(
+                " {flag} {}",
+                given
+                    .file_name()
+                    .map_or("DIR".into(), |f| f.to_string_lossy().to_uppercase())
+            ));
+        }
+    }
+    line
+}
+
 fn reproduce(flags: &Reproduce) -> anyhow::Result<()> {
     let specs = Spec::read(&flags.experiment, flags.quick)
         .with_context(|| format!("cannot read the experiment {}", flags.experiment.display()))?;
@@ -50,6 +88,7 @@ fn reproduce(flags: &Reproduce) -> anyhow::Result<()> {
         out: flags.out.clone(),
         device: flags.device.parse()?,
         resume: flags.resume,
+        command: command_line(flags),
     };
     for spec in specs {
         if flags.dry_run {
