@@ -75,6 +75,10 @@ pub enum DataSpec {
         /// Planted strengths.
         #[serde(default = "strengths")]
         strengths: Vec<f64>,
+        /// Which words the autoencoder's rows may use: `fit` shares no attribute and no context
+        /// word with the pairs, `all` is any sentence of the grammar.
+        #[serde(default = "fit_split")]
+        autoencoder_split: interlingua_data::testbed::Split,
         /// Parallel rows the autoencoder learns from.
         #[serde(default = "n3000")]
         train_rows: usize,
@@ -414,6 +418,9 @@ fn two_methods() -> Vec<MethodSpec> {
 }
 fn strengths() -> Vec<f64> {
     vec![0.5, 0.6, 0.7, 0.8, 0.9, 0.95]
+}
+fn fit_split() -> interlingua_data::testbed::Split {
+    interlingua_data::testbed::Split::Fit
 }
 fn skip() -> interlingua_data::OnBadRow {
     interlingua_data::OnBadRow::Skip
