@@ -110,10 +110,10 @@ listed with their lines. Faults are described, they do not make the command fail
 #[derive(Debug, Args)]
 pub struct DataPlaces {
     /// Folder of the files, one folder per data set.
-    #[arg(long, default_value = "data")]
+    #[arg(long, value_name = "FOLDER", default_value = "data")]
     pub cache: PathBuf,
     /// Folder of the manifests [default: datasets/ of the workspace].
-    #[arg(long)]
+    #[arg(long, value_name = "FOLDER")]
     pub manifests: Option<PathBuf>,
 }
 
@@ -121,6 +121,7 @@ pub struct DataPlaces {
 #[derive(Debug, Args)]
 pub struct DataNames {
     /// Data sets, as `data list` names them; all of them when none is given.
+    #[arg(value_name = "NAME")]
     pub names: Vec<String>,
     /// Where manifests and files are.
     #[command(flatten)]
