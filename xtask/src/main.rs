@@ -50,10 +50,7 @@ fn reproduce(flags: &Reproduce) -> anyhow::Result<()> {
         resume: flags.resume,
     };
     let place = |name: &str, what: &str| {
-        format!(
-            "{}: experiment `{name}` {what}",
-            flags.experiment.display()
-        )
+        format!("{}: experiment `{name}` {what}", flags.experiment.display())
     };
     for spec in specs {
         let name = spec.name.clone();
@@ -131,7 +128,7 @@ fn message(error: &anyhow::Error) -> String {
     });
     if full {
         text.push_str(
-            "; free some space or choose another folder, then run the same command again: what was finished is kept",
+            "; free some space or choose a folder on another disk (--out, --cache), then run the same command again: what was finished is kept",
         );
     }
     text

@@ -4,6 +4,7 @@
 //! thing, runs the program again and looks at exit code, message and files.
 
 mod tiny;
+mod tree;
 
 use std::process::Output;
 
@@ -91,7 +92,12 @@ const CASES: &[Case] = &[
     Case {
         name: "missing word list",
         damage: |t| std::fs::remove_file(t.path().join("data/words_de.json")).unwrap(),
-        expect: &["data/words_de.json", "data.attributes", "--data-dir"],
+        expect: &[
+            "data/words_de.json",
+            "data.attributes",
+            "`de`",
+            "--data-dir",
+        ],
         ..REPRODUCE
     },
     Case {
@@ -150,7 +156,10 @@ const CASES: &[Case] = &[
             let mut token = tokenizer["added_tokens"][0].clone();
             token["id"] = 303.into();
             token["content"] = "<ONE_TOO_MANY>".into();
-            tokenizer["added_tokens"].as_array_mut().unwrap().push(token);
+            tokenizer["added_tokens"]
+                .as_array_mut()
+                .unwrap()
+                .push(token);
             tokenizer["model"]["vocab"]["<ONE_TOO_MANY>"] = 303.into();
             t.write(TOKENIZER, tokenizer.to_string().as_bytes());
         },
@@ -177,8 +186,20 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "language the corpus lacks",
-        damage: |t| t.replace("tiny.toml", "\"nl\"]", "\"it\"]"),
+        damage: |t| {
+            t.replace("tiny.toml", "\"nl\"]", "\"it\"]");
+            t.write("data/words_it.json", &t.read("data/words_nl.json"));
+        },
         expect: &["data/corpus.tsv", "`it`", "en, fr, de, nl"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "language the pairs lack",
+        damage: |t| {
+            t.replace("data/pairs.tsv", "nl_more", "it_more");
+            t.replace("data/pairs.tsv", "nl_less", "it_less");
+        },
+        expect: &["data/pairs.tsv", "`nl`", "en, fr, de"],
         ..REPRODUCE
     },
     Case {
@@ -250,7 +271,12 @@ const CASES: &[Case] = &[
     Case {
         name: "identical pair",
         damage: |t| t.replace("data/pairs.tsv", "she sees houses", "he sees houses"),
-        expect: &["data/pairs.tsv:2", "identical pair", "en pair 0", "on_bad_row"],
+        expect: &[
+            "data/pairs.tsv:2",
+            "identical pair",
+            "en pair 0",
+            "on_bad_row",
+        ],
         ..REPRODUCE
     },
     Case {
@@ -273,7 +299,12 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "word list that matches nothing",
-        damage: |t| t.write("data/words_nl.json", b"{\"gender\": [[\"koning\", \"koningin\"]]}"),
+        damage: |t| {
+            t.write(
+                "data/words_nl.json",
+                b"{\"gender\": [[\"koning\", \"koningin\"]]}",
+            )
+        },
         expect: &["nl/gender", "koning", "koningin"],
         ..REPRODUCE
     },
@@ -413,19 +444,58 @@ fn every_fault_is_one_clear_error() {
     report(&all);
 }
 
-/// A limit on the size of files stands for a full disk: it needs no rights and the system
-/// answers a write beyond it with an error just the same. Several limits, so that different
-/// stages are the first to be refused.
+/// A limit on the size of files stands for a full disk: it needs no rights, and the system
+/// refuses a write beyond it with an error just the same.
 #[test]
 fn a_full_disk_keeps_earlier_results() {
-    let whole = finished();
+    let first = finished();
+    // Another seed makes another run folder, beside the earlier one, and another cache entry of every stage.
+    let second = first.copy();
+    second.replace("tiny.toml", "\n\n[data]", "\nseed = 2\n\n[data]");
+    assert!(second.reproduce(&[]).status.success());
+    let earlier = first.results();
+    let rows = |tiny: &Tiny| {
+        let mut results = tiny.results();
+        results.retain(|name, _| name.ends_with("rows.jsonl") && !earlier.contains_key(name));
+        results
+    };
+    assert_eq!(rows(&second).len(), 1);
+
+    // What the second run has finished when the disk fills up, the largest file there is room
+    // for in units of 512 bytes, and the file that does not fit.
+    let stages: [(&[&str], u32, &str); 8] = [
+        (&[], 1, "spec.toml"),
+        (&[], 24, "cache/text-"),
+        (&["text"], 24, "cache/states-"),
+        (&["text", "states"], 24, "cache/autoencoder-"),
+        (&["text", "states", "autoencoder"], 24, "cache/edits-"),
+        (
+            &["text", "states", "autoencoder", "edits"],
+            24,
+            "cache/scores-",
+        ),
+        (
+            &["text", "states", "autoencoder", "edits", "scores"],
+            24,
+            "cache/rows-",
+        ),
+        (
+            &["text", "states", "autoencoder", "edits", "scores", "rows"],
+            24,
+            "rows.jsonl",
+        ),
+    ];
     let mut all = Vec::new();
-    // A changed seed makes every stage run again, into another run folder.
-    let changed = |tiny: &Tiny| tiny.replace("tiny.toml", "\n\n[data]", "\nseed = 2\n\n[data]");
-    for blocks in [1, 16, 40, 64, 100] {
-        let tiny = whole.copy();
-        changed(&tiny);
-        // Units of 512 bytes; without the trap, the signal would end the program.
+    for (done, blocks, refused) in stages {
+        let tiny = second.copy();
+        for name in tiny.results().keys() {
+            let kept = |stage: &&str| name.starts_with(&format!("cache/{stage}-"));
+            if !earlier.contains_key(name) && !done.iter().any(kept) {
+                std::fs::remove_file(tiny.path().join("runs").join(name)).unwrap();
+            }
+        }
+        let before = tiny.copy();
+        // Without the trap, the signal would end the program before it can say anything.
         let limit = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
         let output = tiny
             .command(&["sh", "-c", &limit, "sh"])
@@ -435,20 +505,27 @@ fn a_full_disk_keeps_earlier_results() {
             expect: &["runs/", "free some space", "--out"],
             ..REPRODUCE
         };
-        let mut faults = faults(&case, &whole, &tiny, &output);
+        let mut faults = faults(&case, &before, &tiny, &output);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        if !stderr.contains(refused) {
+            faults.push(format!("{refused} fits:\n{stderr}"));
+        }
         for name in tiny.results().keys() {
-            if [".tmp", ".partial", ".part"].iter().any(|e| name.ends_with(e)) {
+            if [".tmp", ".partial", ".part"]
+                .iter()
+                .any(|e| name.ends_with(e))
+            {
                 faults.push(format!("{name} is left over"));
             }
         }
-        if !faults.is_empty() {
-            all.push(format!("## {blocks} blocks\n{}", faults.join("\n")));
-        }
-        // With room again, the same command ends well.
+        // With room again, the same command gives what it would have given.
         let output = tiny.reproduce(&[]);
-        if !output.status.success() {
+        if rows(&tiny) != rows(&second) {
             let stderr = String::from_utf8_lossy(&output.stderr);
-            all.push(format!("## {blocks} blocks, then room\n{stderr}"));
+            faults.push(format!("with room again, the rows differ:\n{stderr}"));
+        }
+        if !faults.is_empty() {
+            all.push(format!("## no room for {refused}\n{}", faults.join("\n")));
         }
     }
     report(&all);

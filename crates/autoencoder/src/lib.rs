@@ -255,8 +255,12 @@ impl Autoencoder {
             path: path.to_owned(),
             source,
         };
-        std::fs::write(&partial, out).map_err(io)?;
-        std::fs::rename(&partial, path).map_err(io)
+        std::fs::write(&partial, out)
+            .and_then(|()| std::fs::rename(&partial, path))
+            .map_err(|error| {
+                let _ = std::fs::remove_file(&partial);
+                io(error)
+            })
     }
 
     /// Reads what [`Autoencoder::save`] wrote.

@@ -1,10 +1,12 @@
 //! A whole experiment on files that runs in a second: corpus, pairs, word lists, model and spec.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
+
+use super::tree::files;
 
 /// A folder with everything that `reproduce tiny.toml` needs.
 pub struct Tiny {
@@ -30,7 +32,14 @@ const LANGUAGES: [(&str, &str, [&str; 6], [&str; 4], [&str; 6]); 4] = [
     (
         "de",
         "_de",
-        ["er", "sie", "ein mann", "eine frau", "die katze", "der hund"],
+        [
+            "er",
+            "sie",
+            "ein mann",
+            "eine frau",
+            "die katze",
+            "der hund",
+        ],
         ["sieht", "hat", "will", "findet"],
         ["häuser", "bücher", "bäume", "bälle", "lampen", "türen"],
     ),
@@ -68,7 +77,7 @@ path = "tiny"
 
 [autoencoder]
 latent = 8
-hidden = 16
+hidden = 64
 batch = 8
 steps = 20
 eval_every = 10
@@ -205,25 +214,4 @@ fn pairs() -> String {
         text += &format!("{pair}\tgender\t{label}\t{}\n", sides.join("\t"));
     }
     text
-}
-
-/// All files under a folder, by their name relative to it; nothing where there is no folder.
-pub fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut todo: Vec<PathBuf> = vec![folder.to_owned()];
-    while let Some(at) = todo.pop() {
-        let Ok(entries) = std::fs::read_dir(&at) else {
-            continue;
-        };
-        for path in entries.flatten().map(|entry| entry.path()) {
-            if path.is_dir() {
-                todo.push(path);
-                continue;
-            }
-            let name = path.strip_prefix(folder).expect("a file of the folder");
-            let name = name.to_string_lossy().into_owned();
-            found.insert(name, std::fs::read(&path).expect("a file"));
-        }
-    }
-    found
 }
