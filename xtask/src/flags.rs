@@ -22,6 +22,25 @@ pub enum Command {
     /// List, fetch, verify and describe data sets.
     #[command(subcommand)]
     Data(Data),
+    /// Join the reports of run folders into one page of the documentation.
+    Results {
+        /// Run folders, such as runs/testbed-0123abcd.
+        folders: Vec<PathBuf>,
+        /// The page to write.
+        #[arg(long, default_value = "docs/results.md")]
+        output: PathBuf,
+    },
+    /// Show how the peak memory of scoring grows with the number of sentences.
+    Memory {
+        /// A checkpoint folder.
+        model: PathBuf,
+        /// Sentences of the smallest measurement; 4× and 16× follow.
+        #[arg(long, default_value_t = 2000)]
+        sentences: usize,
+        /// Measure this number alone, in this process.
+        #[arg(long, hide = true)]
+        once: bool,
+    },
     /// List the debiasing methods.
     Methods,
     /// List the scorers and metrics.

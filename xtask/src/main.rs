@@ -2,6 +2,8 @@
 
 mod data;
 mod flags;
+mod memory;
+mod results;
 mod terminal;
 
 use std::io::ErrorKind;
@@ -31,10 +33,42 @@ fn carry_out(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Reproduce(flags) => reproduce(flags),
         Command::Data(command) => data::data(command),
+        Command::Results { folders, output } => results::write(folders, output),
+        Command::Memory {
+            model,
+            sentences,
+            once,
+        } => print(&if *once {
+            memory::row(model, *sentences)?
+        } else {
+            memory::table(model, *sentences)?
+        }),
         Command::Methods => print(&terminal::methods()),
         Command::Metrics => print(&terminal::metrics()),
         Command::Hooks => print(&terminal::hooks()),
     }
+}
+
+/// What to type to get the same run, without the folders of one machine.
+fn command_line(flags: &Reproduce) -> String {
+    let mut line = format!("cargo xtask reproduce {}", flags.experiment.display());
+    if flags.quick {
+        line.push_str(" --quick");
+    }
+    for (flag, given, default) in [
+        ("--data-dir", &flags.data_dir, "data"),
+        ("--model-dir", &flags.model_dir, "models"),
+    ] {
+        if given.as_os_str() != default {
+            line.push_str(&format!(
+                " {flag} {}",
+                given
+                    .file_name()
+                    .map_or("DIR".into(), |f| f.to_string_lossy().to_uppercase())
+            ));
+        }
+    }
+    line
 }
 
 fn reproduce(flags: &Reproduce) -> anyhow::Result<()> {
@@ -48,6 +82,7 @@ fn reproduce(flags: &Reproduce) -> anyhow::Result<()> {
         out: flags.out.clone(),
         device: flags.device,
         resume: flags.resume,
+        command: command_line(flags),
     };
     let place = |name: &str, what: &str| {
         format!("{}: experiment `{name}` {what}", flags.experiment.display())

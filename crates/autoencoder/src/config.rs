@@ -149,13 +149,13 @@ impl Config {
                 format!("{} is not positive", self.learning_rate),
             );
         }
-        if let Alignment::InfoNce { temperature } = self.alignment {
-            if !(temperature.is_finite() && temperature > 0.0) {
-                return bad(
-                    "alignment.temperature",
-                    format!("{temperature} is not positive"),
-                );
-            }
+        if let Alignment::InfoNce { temperature } = self.alignment
+            && !(temperature.is_finite() && temperature > 0.0)
+        {
+            return bad(
+                "alignment.temperature",
+                format!("{temperature} is not positive"),
+            );
         }
         Ok(())
     }

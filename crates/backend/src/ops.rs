@@ -287,7 +287,7 @@ pub fn target_log_probs(h: Tensor<2>, head: &Tensor<2>, targets: &[u32], scale: 
     let mut out = Vec::with_capacity(rows);
     for start in (0..rows).step_by(chunk) {
         let end = (start + chunk).min(rows);
-        let logits = linear(h.clone().slice([start..end]), head);
+        let logits = linear(h.clone().narrow(0, start, end - start), head);
         let targets = &targets[start..end];
         if is_plain_cpu(&device) {
             out.extend(kernels::log_softmax_at(
@@ -328,7 +328,7 @@ pub fn cross_entropy(
     let (mut loss, mut grad_h, mut grad_head) = (0.0, Vec::new(), None::<Tensor<2>>);
     for start in (0..rows).step_by(chunk) {
         let end = (start + chunk).min(rows);
-        let part = h.clone().slice([start..end]);
+        let part = h.clone().narrow(0, start, end - start);
         let logits = linear(part.clone(), head);
         let targets = &targets[start..end];
         let grad_logits = if is_plain_cpu(&device) {

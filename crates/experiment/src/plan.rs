@@ -22,6 +22,8 @@ pub struct Options {
     pub device: DeviceName,
     /// Whether half-done training continues from its last checkpoint.
     pub resume: bool,
+    /// What the user typed, for the manifest.
+    pub command: String,
 }
 
 /// One way to edit the model: a line of the result table.

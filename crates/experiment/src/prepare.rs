@@ -260,13 +260,16 @@ fn sampled_rows(
     (corpus, log_probs)
 }
 
+/// A sentence and its language.
+type Sentence = (Language, String);
+
 fn fit_sets(
     texts: &[(Language, Vec<String>)],
     lists: &[AttributeList],
     options: &FitSpec,
     seed: u64,
-) -> Result<(Vec<(Language, String)>, Vec<FitSet>), ExperimentError> {
-    let mut sentences: Vec<(Language, String)> = Vec::new();
+) -> Result<(Vec<Sentence>, Vec<FitSet>), ExperimentError> {
+    let mut sentences: Vec<Sentence> = Vec::new();
     let mut places: HashMap<(Language, String), usize> = HashMap::new();
     let mut place = |language: Language, sentence: &str| -> usize {
         *places

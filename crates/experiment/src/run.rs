@@ -174,6 +174,7 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
     report::write_all(&folder, &info, &rows, items.as_deref())?;
     let manifest = json!({
         "experiment": plan.spec.name,
+        "command": plan.options.command,
         "versions": {"interlingua": env!("CARGO_PKG_VERSION"), "burn": "0.21.0"},
         "device": interlingua_backend::device::describe(&plan.device),
         "digests": info.digests,

@@ -88,7 +88,7 @@ enum EditTensors {
         left: Tensor<2>,
     },
     /// Any other edit is applied on the host.
-    Host(Edit),
+    Host(Box<Edit>),
 }
 
 impl EditTensors {
@@ -104,7 +104,7 @@ impl EditTensors {
                     left: from_rows(f32s(erase.left().data()), d, k, device).transpose(),
                 }
             }
-            other => EditTensors::Host(other.clone()),
+            other => EditTensors::Host(Box::new(other.clone())),
         }
     }
 

@@ -200,6 +200,9 @@ fn train_stage(run: &mut Runner<'_>, train: &TrainSpec) -> Result<PathBuf, Exper
         };
         let optimiser = AdamWConfig {
             learning_rate: train.learning_rate,
+            // A rare word's gradient is large once and tiny for hundreds of steps. A short memory of
+            // squares would blow the tiny ones up to full steps and push rare words down for good.
+            beta_2: 0.999,
             warmup: (train.steps / 20).max(1),
             steps: train.steps,
             ..AdamWConfig::default()
@@ -231,10 +234,10 @@ fn train_stage(run: &mut Runner<'_>, train: &TrainSpec) -> Result<PathBuf, Exper
                 0.95 * smooth + 0.05 * loss
             };
             let done = trainer.steps_done();
-            if done % train.checkpoint_every.max(1) == 0 && done < train.steps {
+            if done.is_multiple_of(train.checkpoint_every.max(1)) && done < train.steps {
                 trainer.save_checkpoint(&checkpoint)?;
             }
-            if done % 10 == 0 {
+            if done.is_multiple_of(10) {
                 run.progress(
                     done,
                     train.steps,
@@ -451,11 +454,14 @@ fn pool(values: &[f32], lengths: &[usize], width: usize) -> Vec<f32> {
     out
 }
 
+/// Names of artefacts with their digests or keys.
+pub type Digests = Vec<(String, String)>;
+
 /// Trains the autoencoders and fits the affine spaces.
 pub fn spaces_stage(
     run: &mut Runner<'_>,
     captured: &Captured,
-) -> Result<(Arc<Spaces>, Vec<(String, String)>), ExperimentError> {
+) -> Result<(Arc<Spaces>, Digests), ExperimentError> {
     let spec = &run.plan.spec;
     let languages = spec.languages.clone();
     let mut spaces = Spaces {
@@ -770,13 +776,16 @@ fn fit_one(
     }
 }
 
+/// Score and tokens of `more`, then of `less`, for every pair.
+pub type PairScores = Vec<[(f64, u32); 2]>;
+
 /// Token log-probabilities reduced to what the metrics read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     /// Settings, by their place in the plan.
     pub settings: Vec<usize>,
-    /// `[setting][scorer][pair]`: score and tokens of `more`, then of `less`.
-    pub pairs: Vec<Vec<Vec<[(f64, u32); 2]>>>,
+    /// `[setting][scorer]`.
+    pub pairs: Vec<Vec<PairScores>>,
     /// `[setting][sentence]`: log-likelihood in nats and tokens.
     pub neutral: Vec<Vec<(f64, u32)>>,
 }
@@ -946,10 +955,7 @@ impl Requests {
         })
     }
 
-    fn pair_scores(
-        &self,
-        log_probs: &[Vec<f32>],
-    ) -> Result<Vec<Vec<[(f64, u32); 2]>>, ExperimentError> {
+    fn pair_scores(&self, log_probs: &[Vec<f32>]) -> Result<Vec<PairScores>, ExperimentError> {
         let mut out = Vec::new();
         for (scorer, of_pairs) in self.scorers.iter().zip(&self.places) {
             let mut scores = Vec::with_capacity(of_pairs.len());

@@ -128,22 +128,22 @@ impl Reader<'_> {
             }
         }
         for (key, works) in [("attention_bias", false), ("use_qk_norm", false)] {
-            if let Some(value) = self.json.get(key).filter(|v| !v.is_null()) {
-                if value.as_bool() != Some(works) {
-                    return Err(self.bad(
-                        key,
-                        format!("{value} is not implemented for Cohere; {works} is"),
-                    ));
-                }
-            }
-        }
-        if let Some(act) = self.json.get("hidden_act").and_then(Value::as_str) {
-            if act != "silu" {
+            if let Some(value) = self.json.get(key).filter(|v| !v.is_null())
+                && value.as_bool() != Some(works)
+            {
                 return Err(self.bad(
-                    "hidden_act",
-                    format!("`{act}` is not implemented for Cohere; `silu` is"),
+                    key,
+                    format!("{value} is not implemented for Cohere; {works} is"),
                 ));
             }
+        }
+        if let Some(act) = self.json.get("hidden_act").and_then(Value::as_str)
+            && act != "silu"
+        {
+            return Err(self.bad(
+                "hidden_act",
+                format!("`{act}` is not implemented for Cohere; `silu` is"),
+            ));
         }
         let hidden_size = self.size("hidden_size", None)?;
         let heads = self.size("num_attention_heads", None)?;

@@ -76,6 +76,9 @@ pub struct Capture {
     pub pooling: Pooling,
 }
 
+/// Log-probabilities, in nats: `[sequence][scored token]`.
+pub type LogProbs = Vec<Vec<f32>>;
+
 /// Log-probabilities, in nats, of every scored token of every sequence, for each branch.
 ///
 /// Result: `[branch][sequence][scored token]`. `progress` is called with blocks
@@ -88,7 +91,7 @@ pub fn token_log_probs(
     sequences: &[Sequence],
     branches: &[Branch<'_>],
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<Vec<Vec<Vec<f32>>>, ModelError> {
+) -> Result<Vec<LogProbs>, ModelError> {
     check(model, sequences)?;
     let packs = pack(sequences, pack_rows(model));
     let layers = model.config.layers;
@@ -147,6 +150,9 @@ pub fn token_log_probs(
     Ok(out)
 }
 
+/// Receives the index of a capture, the index of a sequence, and its rows.
+pub type Sink<'a> = &'a mut dyn FnMut(usize, usize, &[f32]) -> Result<(), ModelError>;
+
 /// Runs the unedited model and hands over the states asked for.
 ///
 /// `sink` receives the index of the capture, the index of the sequence, and its
@@ -159,7 +165,7 @@ pub fn capture(
     model: &Model,
     sequences: &[Sequence],
     captures: &[Capture],
-    sink: &mut dyn FnMut(usize, usize, &[f32]) -> Result<(), ModelError>,
+    sink: Sink<'_>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<(), ModelError> {
     check(model, sequences)?;

@@ -260,7 +260,7 @@ fn numbers_that_are_not_finite_are_shown_as_not_available() {
         tempfile::tempdir().unwrap().path(),
         &small_info(),
         &rows,
-        &[],
+        Some(&[]),
     )
     .unwrap();
 }

@@ -1,0 +1,97 @@
+//! The fused CPU kernels against the plain burn operations they replace.
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use interlingua_backend::device::cpu;
+use interlingua_backend::ops::{self, Tree, plain};
+use interlingua_backend::{Tensor, from_rows};
+
+fn noise(rows: usize, cols: usize) -> Tensor<2> {
+    let mut state = 1u64;
+    let values = (0..rows * cols)
+        .map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        })
+        .collect();
+    from_rows(values, rows, cols, &cpu())
+}
+
+fn kernels(c: &mut Criterion) {
+    let (rows, d, vocabulary) = (1024, 256, 8192);
+    let x = noise(rows, d);
+    let gamma = noise(1, d).reshape([d]);
+    let mut group = c.benchmark_group("layer_norm 1024x256");
+    group.bench_function("fused", |b| {
+        b.iter_batched(
+            || x.clone() * 1.0,
+            |x| ops::layer_norm(x, &gamma, 1e-5),
+            BatchSize::SmallInput,
+        )
+    });
+    group.bench_function("plain", |b| {
+        b.iter_batched(
+            || x.clone() * 1.0,
+            |x| plain::layer_norm(x, &gamma, 1e-5),
+            BatchSize::SmallInput,
+        )
+    });
+    group.finish();
+
+    let (gate, up) = (noise(rows, 4 * d), noise(rows, 4 * d));
+    let mut group = c.benchmark_group("silu_gate 1024x1024");
+    let both = || (gate.clone() * 1.0, up.clone() * 1.0);
+    group.bench_function("fused", |b| {
+        b.iter_batched(both, |(g, u)| ops::silu_gate(g, u), BatchSize::SmallInput)
+    });
+    group.bench_function("plain", |b| {
+        b.iter_batched(
+            both,
+            |(g, u)| burn::tensor::activation::silu(g) * u,
+            BatchSize::SmallInput,
+        )
+    });
+    group.finish();
+
+    let tree = Tree::sequences(&[32; 32]);
+    let (q, kv) = (noise(rows, d), noise(rows, d / 2));
+    let mut group = c.benchmark_group("attention 32 x 32 tokens, 4 heads");
+    let inputs = || (q.clone() * 1.0, kv.clone() * 1.0, kv.clone() * 2.0);
+    group.bench_function("fused", |b| {
+        b.iter_batched(
+            inputs,
+            |(q, k, v)| ops::attention(q, k, v, &tree, 4, 2),
+            BatchSize::SmallInput,
+        )
+    });
+    group.bench_function("plain", |b| {
+        b.iter_batched(
+            inputs,
+            |(q, k, v)| plain::attention(q, k, v, &tree, 4, 2),
+            BatchSize::SmallInput,
+        )
+    });
+    group.finish();
+
+    let head = noise(vocabulary, d);
+    let targets: Vec<u32> = (0..rows as u32)
+        .map(|i| i * 7 % vocabulary as u32)
+        .collect();
+    let mut group = c.benchmark_group("log-probabilities of targets 1024x8192");
+    group.sample_size(20);
+    group.bench_function("fused", |b| {
+        b.iter(|| ops::target_log_probs(x.clone(), &head, &targets, 0.25))
+    });
+    group.bench_function("plain", |b| {
+        b.iter(|| {
+            let logits = ops::linear(x.clone(), &head) * 0.25;
+            let at = ops::index(targets.iter().map(|&t| t as i32).collect(), &cpu());
+            burn::tensor::activation::log_softmax(logits, 1).gather(1, at.unsqueeze_dim(1))
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, kernels);
+criterion_main!(benches);

@@ -1,0 +1,75 @@
+//! `cargo xtask memory`: peak memory of scoring against the number of sentences.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use interlingua_backend::device::cpu;
+use interlingua_models::engine::{Branch, token_log_probs};
+use interlingua_models::{Model, Residency, Sequence};
+
+/// Measures 1×, 4× and 16× the sentences, each in a process of its own, as a Markdown table.
+///
+/// # Errors
+/// A model that cannot be opened; a system that does not tell its peak memory.
+pub fn table(model: &Path, sentences: usize) -> anyhow::Result<String> {
+    let me = std::env::current_exe().context("cannot find this program again")?;
+    let mut out = String::from(
+        "| sentences | tokens | hidden states, MiB | tokens × vocabulary in f32 would be, MiB | peak memory, MiB |\n\
+         | ---: | ---: | ---: | ---: | ---: |\n",
+    );
+    for factor in [1, 4, 16] {
+        let count = sentences * factor;
+        let output = std::process::Command::new(&me)
+            .args(["memory", "--once", "--sentences"])
+            .arg(count.to_string())
+            .arg(model)
+            .output()
+            .context("cannot start the measurement")?;
+        if !output.status.success() {
+            bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        let _ = write!(out, "{}", String::from_utf8_lossy(&output.stdout));
+    }
+    Ok(out)
+}
+
+/// Scores random token sequences once; returns one row of the table.
+///
+/// # Errors
+/// As [`table`].
+pub fn row(folder: &PathBuf, sentences: usize) -> anyhow::Result<String> {
+    let model = Model::open(folder, &cpu(), Residency::Auto)?;
+    let vocabulary = model.config.vocab_size as u64;
+    let mut state = 0x9E37_79B9_7F4A_7C15u64;
+    let mut next = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let sequences: Vec<Sequence> = (0..sentences)
+        .map(|_| {
+            let len = 12 + next(24);
+            let tokens = (0..len).map(|_| next(vocabulary) as u32).collect();
+            Sequence { tokens, context: 1 }
+        })
+        .collect();
+    let tokens: usize = sequences.iter().map(|s| s.tokens.len()).sum();
+    token_log_probs(&model, &sequences, &[Branch::unedited()], &mut |_, _| {})?;
+    let status = std::fs::read_to_string("/proc/self/status")
+        .context("this system does not tell peak memory in /proc")?;
+    let peak = status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmHWM:"))
+        .and_then(|l| l.split_whitespace().next())
+        .and_then(|kib| kib.parse::<f64>().ok())
+        .context("this system does not tell peak memory in /proc")?;
+    let mib = |bytes: f64| bytes / f64::from(1 << 20);
+    Ok(format!(
+        "| {sentences} | {tokens} | {:.0} | {:.0} | {:.0} |\n",
+        mib(tokens as f64 * model.config.hidden_size as f64 * 4.0),
+        mib(tokens as f64 * vocabulary as f64 * 4.0),
+        peak / 1024.0
+    ))
+}
