@@ -327,6 +327,42 @@ const CASES: &[Case] = &[
         ..REPRODUCE
     },
     Case {
+        name: "damaged cache entry: text",
+        damage: |t| truncate(t, "text"),
+        expect: &["runs/cache/text-", "delete the file"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "damaged cache entry: states",
+        damage: |t| truncate(t, "states"),
+        expect: &["runs/cache/states-", "delete the file"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "damaged cache entry: autoencoder",
+        damage: |t| truncate(t, "autoencoder"),
+        expect: &["runs/cache/autoencoder-", "delete the file"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "damaged cache entry: edits",
+        damage: |t| truncate(t, "edits"),
+        expect: &["runs/cache/edits-", "delete the file"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "damaged cache entry: scores",
+        damage: |t| truncate(t, "scores"),
+        expect: &["runs/cache/scores-", "delete the file"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "damaged cache entry: rows",
+        damage: |t| truncate(t, "rows"),
+        expect: &["runs/cache/rows-", "delete the file"],
+        ..REPRODUCE
+    },
+    Case {
         name: "no driver",
         flags: &["--device", "cuda:31"],
         // With the feature and with a driver, there is still no thirty-second device.
@@ -341,6 +377,19 @@ const TOKENIZER: &str = "models/tiny/tokenizer.json";
 
 fn skip(tiny: &Tiny) {
     tiny.replace("tiny.toml", "\"error\"", "\"skip\"");
+}
+
+/// Cuts the cache entries of a stage in half.
+fn truncate(tiny: &Tiny, stage: &str) {
+    let results = tiny.results();
+    let mut entries = results
+        .iter()
+        .filter(|(name, _)| name.starts_with(&format!("cache/{stage}-")))
+        .peekable();
+    assert!(entries.peek().is_some(), "no {stage} in the cache");
+    for (name, bytes) in entries {
+        tiny.write(&format!("runs/{name}"), &bytes[..bytes.len() / 2]);
+    }
 }
 
 /// Turns the `ä` of the first such word into its Latin-1 byte, which UTF-8 does not allow there.
@@ -435,8 +484,9 @@ fn every_fault_is_one_clear_error() {
     for case in CASES {
         let damaged = whole.copy();
         (case.damage)(&damaged);
+        let before = damaged.copy();
         let output = damaged.reproduce(case.flags);
-        let faults = faults(case, &whole, &damaged, &output);
+        let faults = faults(case, &before, &damaged, &output);
         if !faults.is_empty() {
             all.push(format!("## {}\n{}", case.name, faults.join("\n")));
         }
@@ -529,4 +579,27 @@ fn a_full_disk_keeps_earlier_results() {
         }
     }
     report(&all);
+}
+
+/// A list that cannot be printed is an error, and one that nobody reads on is none.
+#[test]
+fn a_standard_output_that_takes_nothing() {
+    for (redirect, code, expect) in [
+        (">/dev/full", 1, "error: standard output"),
+        ("| true", 0, ""),
+    ] {
+        let script = format!("\"$@\" {redirect}");
+        let output = std::process::Command::new("sh")
+            .args(["-c", &script, "sh", env!("CARGO_BIN_EXE_xtask"), "metrics"])
+            .output()
+            .expect("sh is there");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{redirect}: {stderr}");
+        assert!(stderr.starts_with(expect), "{redirect}: {stderr}");
+        assert_eq!(
+            stderr.lines().count(),
+            code.unsigned_abs() as usize,
+            "{redirect}: {stderr}"
+        );
+    }
 }

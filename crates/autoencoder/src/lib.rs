@@ -44,7 +44,7 @@ pub enum AutoencoderError {
         source: std::io::Error,
     },
     /// A file is not a saved autoencoder.
-    #[error("{path}: not a saved autoencoder: {problem}")]
+    #[error("{path}: not a saved autoencoder: {problem}; delete the file to have it trained again")]
     Malformed {
         /// The file.
         path: PathBuf,

@@ -151,7 +151,9 @@ impl Store {
         let length = file.metadata().map_err(ModelError::io(path))?.len();
         let bad = |problem: &str| ModelError::BadWeights {
             path: path.to_owned(),
-            problem: format!("not a state store: {problem}"),
+            problem: format!(
+                "not a state store: {problem}; delete the file, the next run makes it again"
+            ),
         };
         let mut prefix = [0; 8];
         file.read_exact(&mut prefix).map_err(|_| bad("too short"))?;

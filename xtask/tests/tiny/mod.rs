@@ -13,8 +13,16 @@ pub struct Tiny {
     folder: TempDir,
 }
 
-/// Per language: suffix of the word list, subjects, verbs, nouns. The first four subjects are the words of two groups.
-const LANGUAGES: [(&str, &str, [&str; 6], [&str; 4], [&str; 6]); 4] = [
+/// Code, suffix of the word list, subjects, verbs, nouns. The first four subjects are the words of two groups.
+type Words = (
+    &'static str,
+    &'static str,
+    [&'static str; 6],
+    [&'static str; 4],
+    [&'static str; 6],
+);
+
+const LANGUAGES: [Words; 4] = [
     (
         "en",
         "",
