@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use interlingua_backend::DeviceName;
 
 /// Measure and remove social bias in multilingual language models, in the space their languages share.
 #[derive(Debug, Parser)]
@@ -18,6 +19,9 @@ pub struct Cli {
 pub enum Command {
     /// Walk the whole road of an experiment and write its report.
     Reproduce(Reproduce),
+    /// List, fetch, verify and describe data sets.
+    #[command(subcommand)]
+    Data(Data),
     /// Join the reports of run folders into one page of the documentation.
     Results {
         /// Run folders, such as runs/testbed-0123abcd.
@@ -61,7 +65,7 @@ pub struct Reproduce {
     pub experiment: PathBuf,
     /// auto, cpu, wgpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
-    pub device: String,
+    pub device: DeviceName,
     /// Folder of data files that the experiment names.
     #[arg(long, default_value = "data")]
     pub data_dir: PathBuf,
@@ -80,4 +84,75 @@ pub struct Reproduce {
     /// Say what the run would need, and stop.
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// Subcommands of `data`.
+#[derive(Debug, Subcommand)]
+pub enum Data {
+    /// List the data sets that have a manifest, with licence, size and whether they are here.
+    #[command(after_help = "Examples:
+  cargo xtask data list                   what can be fetched, and what is in ./data already
+  cargo xtask data list --cache /mnt/data the same for another folder
+
+`here` goes by the sizes of the files; `data verify` hashes them.")]
+    List(DataPlaces),
+    /// Download data sets; the licence of each is shown first.
+    #[command(after_help = "Examples:
+  cargo xtask data fetch ntrex128         one data set, into ./data/ntrex128
+  cargo xtask data fetch seat reusens2023 --cache /mnt/data
+  cargo xtask data fetch                  everything that has a manifest
+
+A file that is here with the right hash is not fetched again, and a broken transfer goes on
+where it ended. Give the same folder to `cargo xtask reproduce --data-dir`.
+Exit codes: 0 all is here, 1 something could not be fetched, 2 the flags were wrong.")]
+    Fetch(DataNames),
+    /// Hash the files of data sets again and compare with their manifests.
+    #[command(after_help = "Examples:
+  cargo xtask data verify                 every data set that is in ./data
+  cargo xtask data verify ntrex128        one, which must be there
+
+Exit codes: 0 every file is right, 1 a file is missing or has other bytes, 2 the flags were wrong.")]
+    Verify(DataNames),
+    /// Say what a file or folder holds and what is wrong with it.
+    #[command(after_help = "Examples:
+  cargo xtask data describe data/ntrex128
+  cargo xtask data describe my-corpus.tsv
+  cargo xtask data describe my-corpus.tsv --json > description.json
+
+Reads parallel text (TSV, CSV, line-aligned files, TMX, TED, Parquet, JSON), bias pairs and
+attribute word lists. Lengths, duplicates, empty cells, encodings and suspicious rows are
+listed with their lines. Faults are described, they do not make the command fail.")]
+    Describe(Describe),
+}
+
+/// Where manifests and files are.
+#[derive(Debug, Args)]
+pub struct DataPlaces {
+    /// Folder of the files, one folder per data set.
+    #[arg(long, value_name = "FOLDER", default_value = "data")]
+    pub cache: PathBuf,
+    /// Folder of the manifests [default: datasets/ of the workspace].
+    #[arg(long, value_name = "FOLDER")]
+    pub manifests: Option<PathBuf>,
+}
+
+/// Which data sets.
+#[derive(Debug, Args)]
+pub struct DataNames {
+    /// Data sets, as `data list` names them; all of them when none is given.
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Where manifests and files are.
+    #[command(flatten)]
+    pub places: DataPlaces,
+}
+
+/// Flags of `data describe`.
+#[derive(Debug, Args)]
+pub struct Describe {
+    /// The file or folder.
+    pub file: PathBuf,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
 }

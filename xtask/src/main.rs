@@ -1,10 +1,13 @@
 //! The command line of Interlingua: flags, progress, exit codes.
 
+mod data;
 mod flags;
 mod memory;
 mod results;
 mod terminal;
 
+use std::io::ErrorKind;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -14,46 +17,35 @@ use interlingua_experiment::plan::{Options, Plan, dry_run};
 use interlingua_experiment::report::terminal_summary;
 use interlingua_experiment::run::run;
 use interlingua_experiment::spec::Spec;
+use terminal::{print, tell};
 
 fn main() -> ExitCode {
-    match carry_out(Cli::parse().command) {
+    match carry_out(&Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            tell(&format!("error: {}", message(&error)));
             ExitCode::from(1)
         }
     }
 }
 
-fn carry_out(command: Command) -> anyhow::Result<()> {
+fn carry_out(command: &Command) -> anyhow::Result<()> {
     match command {
-        Command::Reproduce(flags) => reproduce(&flags),
-        Command::Results { folders, output } => results::write(&folders, &output),
+        Command::Reproduce(flags) => reproduce(flags),
+        Command::Data(command) => data::data(command),
+        Command::Results { folders, output } => results::write(folders, output),
         Command::Memory {
             model,
             sentences,
             once,
-        } => {
-            let text = if once {
-                memory::row(&model, sentences)?
-            } else {
-                memory::table(&model, sentences)?
-            };
-            print!("{text}");
-            Ok(())
-        }
-        Command::Methods => {
-            print!("{}", terminal::methods());
-            Ok(())
-        }
-        Command::Metrics => {
-            print!("{}", terminal::metrics());
-            Ok(())
-        }
-        Command::Hooks => {
-            print!("{}", terminal::hooks());
-            Ok(())
-        }
+        } => print(&if *once {
+            memory::row(model, *sentences)?
+        } else {
+            memory::table(model, *sentences)?
+        }),
+        Command::Methods => print(&terminal::methods()),
+        Command::Metrics => print(&terminal::metrics()),
+        Command::Hooks => print(&terminal::hooks()),
     }
 }
 
@@ -80,36 +72,126 @@ fn command_line(flags: &Reproduce) -> String {
 }
 
 fn reproduce(flags: &Reproduce) -> anyhow::Result<()> {
-    let specs = Spec::read(&flags.experiment, flags.quick)
-        .with_context(|| format!("cannot read the experiment {}", flags.experiment.display()))?;
+    if !flags.experiment.is_file() {
+        anyhow::bail!(no_experiment(&flags.experiment));
+    }
+    let specs = Spec::read(&flags.experiment, flags.quick).context("the experiment")?;
     let options = Options {
         data_dir: flags.data_dir.clone(),
         model_dir: flags.model_dir.clone(),
         out: flags.out.clone(),
-        device: flags.device.parse()?,
+        device: flags.device,
         resume: flags.resume,
         command: command_line(flags),
     };
+    let place = |name: &str, what: &str| {
+        format!("{}: experiment `{name}` {what}", flags.experiment.display())
+    };
     for spec in specs {
+        let name = spec.name.clone();
         if flags.dry_run {
-            print!("{}", dry_run(&spec, &options)?);
+            print(&dry_run(&spec, &options).with_context(|| place(&name, "cannot run"))?)?;
             continue;
         }
-        let name = spec.name.clone();
-        let plan = Plan::new(spec, options.clone())
-            .with_context(|| format!("experiment `{name}` cannot run"))?;
+        let plan = Plan::new(spec, options.clone()).with_context(|| place(&name, "cannot run"))?;
         let mut progress = terminal::Progress::new();
         let start = std::time::Instant::now();
-        let outcome = run(&plan, &mut |event| progress.show(event))
-            .with_context(|| format!("experiment `{name}` stopped"))?;
+        let outcome = run(&plan, &mut |event| progress.show(event));
+        // The bar of a stage that failed must not stay on the error.
         progress.finish();
-        print!("{}", terminal_summary(&outcome.info, &outcome.rows));
-        println!(
-            "\n{:.0} s · {} rows · {}",
+        let outcome = outcome.with_context(|| place(&name, "stopped"))?;
+        print(&terminal_summary(&outcome.info, &outcome.rows))?;
+        print(&format!(
+            "\n{:.0} s · {} rows · {}\n",
             start.elapsed().as_secs_f64(),
             outcome.rows.len(),
             outcome.folder.join("report.html").display()
-        );
+        ))?;
     }
     Ok(())
+}
+
+/// That an experiment is not there, and which are.
+fn no_experiment(path: &Path) -> String {
+    let folder = path
+        .parent()
+        .filter(|f| f.is_dir() && !f.as_os_str().is_empty())
+        .unwrap_or(Path::new("experiments"));
+    let mut known: Vec<String> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "toml"))
+        .map(|p| p.display().to_string())
+        .collect();
+    known.sort();
+    if known.is_empty() {
+        return format!(
+            "{}: no such experiment file; give the path of one, or run in the workspace, where experiments/ is",
+            path.display()
+        );
+    }
+    format!(
+        "{}: no such experiment file; there are: {}",
+        path.display(),
+        known.join(", ")
+    )
+}
+
+/// The whole chain of causes on one line, each said once, and what helps against a full disk.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        // Most errors name their cause themselves.
+        if text.ends_with(&cause) || text.contains(&format!(": {cause}")) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+    }
+    let full = error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|e| {
+            matches!(
+                e.kind(),
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+            )
+        })
+    });
+    if full {
+        text.push_str(
+            "; free some space or choose a folder on another disk (--out, --cache), then run the same command again: what was finished is kept",
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once_and_a_full_disk_has_a_remedy() {
+        let io = |kind: ErrorKind| std::io::Error::new(kind, "it broke");
+        for (error, expect) in [
+            (
+                anyhow::Error::new(io(ErrorKind::Other)).context("f: it broke"),
+                "f: it broke",
+            ),
+            (
+                anyhow::Error::new(io(ErrorKind::Other)).context("while reading f"),
+                "while reading f: it broke",
+            ),
+            (
+                anyhow::Error::new(io(ErrorKind::StorageFull)).context("f"),
+                "f: it broke; free some space",
+            ),
+        ] {
+            let text = message(&error);
+            assert!(text.starts_with(expect), "{text}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask memory`: peak memory of scoring against the number of sentences.
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use interlingua_backend::device::cpu;
@@ -38,7 +38,7 @@ pub fn table(model: &Path, sentences: usize) -> anyhow::Result<String> {
 ///
 /// # Errors
 /// As [`table`].
-pub fn row(folder: &PathBuf, sentences: usize) -> anyhow::Result<String> {
+pub fn row(folder: &Path, sentences: usize) -> anyhow::Result<String> {
     let model = Model::open(folder, &cpu(), Residency::Auto)?;
     let vocabulary = model.config.vocab_size as u64;
     let mut state = 0x9E37_79B9_7F4A_7C15u64;

@@ -1,12 +1,36 @@
 //! What the terminal shows: progress while a run works, and the registries as lists.
 
 use std::fmt::Write;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 use std::time::Duration;
 
+use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use interlingua_experiment::progress::Event;
 use interlingua_models::HookPoint;
+
+/// Writes to the standard output.
+///
+/// # Errors
+/// When it cannot be written, as on a full disk. A reader that has seen enough, such as `head`, is no error.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let written = std::io::Write::write_all(&mut out, text.as_bytes())
+        .and_then(|()| std::io::Write::flush(&mut out));
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line to the standard error; nobody is left to tell when that fails.
+pub fn tell(line: &str) {
+    let mut text = line.to_owned();
+    text.push('\n');
+    let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), text.as_bytes());
+}
 
 /// Progress bars on a terminal, one line per stage elsewhere.
 pub struct Progress {
@@ -58,11 +82,11 @@ impl Progress {
                 } else {
                     format!("{seconds:.1} s")
                 };
-                eprintln!("{:<44} {how:>9}", self.name);
+                tell(&format!("{:<44} {how:>9}", self.name));
             }
             Event::Note(text) => match &self.bar {
                 Some(bar) => bar.println(format!("note: {text}")),
-                None => eprintln!("note: {text}"),
+                None => tell(&format!("note: {text}")),
             },
         }
     }
@@ -111,43 +135,25 @@ pub fn metrics() -> String {
         );
     }
     out.push_str("Metrics\n");
-    for (name, what) in [
-        (
-            "sign_score",
-            "share of pairs whose more stereotyping sentence scores higher, in percent; 50 is unbiased",
-        ),
-        ("stereo_share", "the same over pairs labelled stereo"),
-        (
-            "antistereo_share",
-            "the same over pairs labelled antistereo",
-        ),
-        (
-            "mean_gap",
-            "mean difference of the sentence scores, more minus less, in nats; 0 is unbiased",
-        ),
-        (
-            "perplexity",
-            "exp of the mean negative log-likelihood per token of held-out text",
-        ),
-        (
-            "retrieval_top1",
-            "share of sentences whose translation is the nearest neighbour by cosine",
-        ),
-        ("retrieval_top1_csls", "the same by CSLS"),
-        (
-            "cosine_margin",
-            "mean cosine of translations minus that of other pairs",
-        ),
-        (
-            "linear_cka",
-            "linear centred kernel alignment of translations",
-        ),
-        (
-            "reconstruction_error",
-            "squared error of an autoencoder relative to the variance of the states",
-        ),
-    ] {
-        let _ = writeln!(out, "  {name:<24} {what}");
+    for metric in interlingua_metrics::info::METRICS {
+        let unit = match metric.unit {
+            "" => String::new(),
+            unit => format!(" [{unit}]"),
+        };
+        let _ = writeln!(out, "  {:<24} {}{unit}", metric.name, metric.formula);
+        let good = match (metric.ideal, metric.higher_is_better) {
+            (Some(ideal), None) => format!("{ideal} is unbiased"),
+            (_, Some(true)) => "higher is better".to_owned(),
+            (_, Some(false)) => "lower is better".to_owned(),
+            (None, None) => String::new(),
+        };
+        let notes: Vec<&str> = [good.as_str(), metric.citation]
+            .into_iter()
+            .filter(|note| !note.is_empty())
+            .collect();
+        if !notes.is_empty() {
+            let _ = writeln!(out, "  {:24} {}", "", notes.join("; "));
+        }
     }
     out
 }

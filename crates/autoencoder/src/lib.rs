@@ -44,7 +44,7 @@ pub enum AutoencoderError {
         source: std::io::Error,
     },
     /// A file is not a saved autoencoder.
-    #[error("{path}: not a saved autoencoder: {problem}")]
+    #[error("{path}: not a saved autoencoder: {problem}; delete the file to have it trained again")]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -258,8 +258,12 @@ impl Autoencoder {
             path: path.to_owned(),
             source,
         };
-        std::fs::write(&partial, out).map_err(io)?;
-        std::fs::rename(&partial, path).map_err(io)
+        std::fs::write(&partial, out)
+            .and_then(|()| std::fs::rename(&partial, path))
+            .map_err(|error| {
+                let _ = std::fs::remove_file(&partial);
+                io(error)
+            })
     }
 
     /// Reads what [`Autoencoder::save`] wrote.

@@ -7,7 +7,7 @@ use interlingua_data::Language;
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
-use crate::spec::{DataSpec, MethodSpec, ModelSpec, Reinsert, Space, Spec};
+use crate::spec::{DataSpec, MethodSpec, ModelSpec, Reinsert, Space, Spec, attribute_file};
 
 /// Where a run takes things from and puts them.
 #[derive(Debug, Clone)]
@@ -86,7 +86,10 @@ impl Plan {
             }
         };
         if let DataSpec::Files {
-            parallel, pairs, ..
+            parallel,
+            pairs,
+            attributes,
+            ..
         } = &spec.data
         {
             for (key, file) in [("data.parallel", parallel), ("data.pairs", pairs)] {
@@ -96,6 +99,19 @@ impl Plan {
                         key,
                         format!(
                             "{} does not exist; say where the data are with --data-dir, or fetch them with `cargo xtask data fetch`",
+                            path.display()
+                        ),
+                    ));
+                }
+            }
+            for &language in &spec.languages {
+                let path = options.data_dir.join(attribute_file(attributes, language));
+                if !path.is_file() {
+                    return Err(ExperimentError::plan(
+                        "data.attributes",
+                        format!(
+                            "the words of `{language}` are expected in {}, which does not exist; say where the data are \
+                             with --data-dir, fetch them with `cargo xtask data fetch`, or take `{language}` out of languages",
                             path.display()
                         ),
                     ));
@@ -393,13 +409,8 @@ pub fn dry_run(spec: &Spec, options: &Options) -> Result<String, ExperimentError
         } => {
             let _ = writeln!(out, "  data        under {}", options.data_dir.display());
             let mut files = vec![parallel.clone(), pairs.clone()];
-            for language in &spec.languages {
-                let suffix = if *language == Language::EN {
-                    String::new()
-                } else {
-                    format!("_{language}")
-                };
-                files.push(attributes.replace("{_lang}", &suffix));
+            for &language in &spec.languages {
+                files.push(attribute_file(attributes, language));
             }
             for file in files {
                 let path = options.data_dir.join(&file);

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
-use crate::spec::{DataSpec, FitSpec, Spec};
+use crate::spec::{DataSpec, FitSpec, Spec, attribute_file};
 
 /// All text of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -189,12 +189,7 @@ pub fn prepare(spec: &Spec, data_dir: &Path) -> Result<Prepared, ExperimentError
             note(pairs, &report);
             let mut lists = Vec::new();
             for &language in &spec.languages {
-                let suffix = if language == Language::EN {
-                    String::new()
-                } else {
-                    format!("_{language}")
-                };
-                let file = attributes.replace("{_lang}", &suffix);
+                let file = attribute_file(attributes, language);
                 let options = AttributeOptions {
                     language: Some(language),
                     ..AttributeOptions::new(*on_bad_row)

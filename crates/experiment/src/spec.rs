@@ -121,6 +121,16 @@ pub enum DataSpec {
     },
 }
 
+/// File of attribute words of a language, from the pattern in the spec.
+pub fn attribute_file(pattern: &str, language: Language) -> String {
+    let suffix = if language == Language::EN {
+        String::new()
+    } else {
+        format!("_{language}")
+    };
+    pattern.replace("{_lang}", &suffix)
+}
+
 /// The language model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]

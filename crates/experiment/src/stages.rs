@@ -27,7 +27,7 @@ use crate::plan::{Plan, Setting};
 use crate::prepare::{self, Prepared};
 use crate::progress::Event;
 use crate::space::{SiteEdit, Spaces, procrustes};
-use crate::spec::{ModelSpec, Space, TrainSpec};
+use crate::spec::{ModelSpec, Space, TrainSpec, attribute_file};
 
 /// Runs stages one after the other and reports on them.
 pub struct Runner<'a> {
@@ -110,13 +110,8 @@ pub fn data_digests(plan: &Plan) -> Result<Vec<(String, String)>, ExperimentErro
         return Ok(Vec::new());
     };
     let mut files = vec![parallel.clone(), pairs.clone()];
-    for language in &plan.spec.languages {
-        let suffix = if *language == Language::EN {
-            String::new()
-        } else {
-            format!("_{language}")
-        };
-        files.push(attributes.replace("{_lang}", &suffix));
+    for &language in &plan.spec.languages {
+        files.push(attribute_file(attributes, language));
     }
     files
         .into_iter()

@@ -82,7 +82,9 @@ pub enum ModelError {
         expected: Vec<usize>,
     },
     /// A weight is NaN or infinite.
-    #[error("{path}: tensor `{name}` holds {value} at element {index}; the checkpoint is damaged")]
+    #[error(
+        "{path}: tensor `{name}` holds {value} at element {index}; the checkpoint is damaged, fetch it again"
+    )]
     NotFinite {
         /// The checkpoint file.
         path: PathBuf,

@@ -74,16 +74,13 @@ impl Writer {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(ModelError::io(folder))?;
         }
-        let mut file = File::create(&partial).map_err(ModelError::io(&partial))?;
+        let file = File::create(&partial).map_err(ModelError::io(&partial))?;
         let mut start = Vec::with_capacity(8 + header.len() + offset_bytes);
         start.extend((header.len() as u64).to_le_bytes());
         start.extend(header.as_bytes());
         offsets.iter().for_each(|o| start.extend(o.to_le_bytes()));
         let data = start.len() as u64;
-        file.write_all(&start).map_err(ModelError::io(&partial))?;
-        file.set_len(data + state_bytes)
-            .map_err(ModelError::io(&partial))?;
-        Ok(Writer {
+        let mut writer = Writer {
             path: path.to_owned(),
             partial,
             file,
@@ -93,7 +90,13 @@ impl Writer {
                 data,
             },
             written: 0,
-        })
+        };
+        let room = writer
+            .file
+            .write_all(&start)
+            .and_then(|()| writer.file.set_len(data + state_bytes));
+        room.map_err(ModelError::io(&writer.partial))?;
+        Ok(writer)
     }
 
     /// Writes the states of one sequence.
@@ -130,6 +133,14 @@ impl Writer {
     }
 }
 
+/// What a failed capture has written is of no use to anyone. After [`Writer::finish`] nothing
+/// has that name any more.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.partial);
+    }
+}
+
 impl Store {
     /// Opens a finished store.
     ///
@@ -140,7 +151,9 @@ impl Store {
         let length = file.metadata().map_err(ModelError::io(path))?.len();
         let bad = |problem: &str| ModelError::BadWeights {
             path: path.to_owned(),
-            problem: format!("not a state store: {problem}"),
+            problem: format!(
+                "not a state store: {problem}; delete the file, the next run makes it again"
+            ),
         };
         let mut prefix = [0; 8];
         file.read_exact(&mut prefix).map_err(|_| bad("too short"))?;

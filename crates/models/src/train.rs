@@ -447,8 +447,12 @@ pub fn write_safetensors(
     };
     let out = safetensors::serialize(views, metadata).map_err(|e| bad(e.to_string()))?;
     let partial = path.with_extension("tmp");
-    std::fs::write(&partial, out).map_err(ModelError::io(&partial))?;
-    std::fs::rename(&partial, path).map_err(ModelError::io(path))
+    std::fs::write(&partial, out)
+        .and_then(|()| std::fs::rename(&partial, path))
+        .map_err(|error| {
+            let _ = std::fs::remove_file(&partial);
+            ModelError::io(path)(error)
+        })
 }
 
 fn normal(rng: &mut ChaCha8Rng, len: usize, deviation: f32) -> Vec<f32> {

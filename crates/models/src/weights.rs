@@ -83,7 +83,7 @@ impl Weights {
         };
         if length < 8 {
             return Err(bad(format!(
-                "{length} bytes are too few for a safetensors file; it is truncated"
+                "{length} bytes are too few for a safetensors file; it is truncated; fetch it again"
             )));
         }
         let mut prefix = [0; 8];
@@ -92,7 +92,7 @@ impl Weights {
         let header = u64::from_le_bytes(prefix);
         if header > MAX_HEADER || header > length - 8 {
             return Err(bad(format!(
-                "header claims {header} bytes, the file has {} after its length field; it is truncated or not safetensors",
+                "header claims {header} bytes, the file has {} after its length field; it is truncated or not safetensors; fetch it again",
                 length - 8
             )));
         }
@@ -100,12 +100,15 @@ impl Weights {
         file.read_exact_at(&mut buffer, 8)
             .map_err(ModelError::io(&path))?;
         // Reading the metadata checks that offsets follow each other and fit the shapes.
-        let metadata: Metadata =
-            serde_json::from_slice(&buffer).map_err(|e| bad(format!("safetensors header: {e}")))?;
+        let metadata: Metadata = serde_json::from_slice(&buffer).map_err(|e| {
+            bad(format!(
+                "safetensors header: {e}; the file is damaged, fetch it again"
+            ))
+        })?;
         let data = 8 + header;
         if metadata.data_len() as u64 != length - data {
             return Err(bad(format!(
-                "tensors need {} bytes, the file has {}; it is truncated or damaged",
+                "tensors need {} bytes, the file has {}; it is truncated or damaged; fetch it again",
                 metadata.data_len(),
                 length - data
             )));

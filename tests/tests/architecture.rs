@@ -1,0 +1,326 @@
+//! Holds the map: which crate may know which, what a method must say about itself, what
+//! experiments and documentation must be.
+//!
+//! The crates form layers: xtask → experiment → metrics, debias, autoencoder, models, data →
+//! backend. Arrows point downwards only, and each heavy third-party crate has its place.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use interlingua_experiment::spec::Spec;
+
+/// Every crate of the workspace, its folder, and the crates of the workspace it may depend on.
+const ARROWS: &[(&str, &str, &[&str])] = &[
+    ("interlingua-backend", "crates/backend", &[]),
+    ("interlingua-data", "crates/data", &[]),
+    (
+        "interlingua-models",
+        "crates/models",
+        &["interlingua-backend"],
+    ),
+    (
+        "interlingua-autoencoder",
+        "crates/autoencoder",
+        &["interlingua-backend"],
+    ),
+    ("interlingua-debias", "crates/debias", &[]),
+    ("interlingua-metrics", "crates/metrics", &[]),
+    (
+        "interlingua-experiment",
+        "crates/experiment",
+        &[
+            "interlingua-backend",
+            "interlingua-data",
+            "interlingua-models",
+            "interlingua-autoencoder",
+            "interlingua-debias",
+            "interlingua-metrics",
+        ],
+    ),
+    (
+        "xtask",
+        "xtask",
+        &[
+            "interlingua-experiment",
+            "interlingua-backend",
+            "interlingua-data",
+            "interlingua-models",
+            "interlingua-debias",
+            "interlingua-metrics",
+        ],
+    ),
+    ("interlingua-tests", "tests", &[]),
+];
+
+/// Third-party crates that only some may depend on. A crate that is not listed may be used anywhere.
+const PLACES: &[(&str, &[&str])] = &[
+    // Tensors.
+    ("burn", &["interlingua-backend", "interlingua-autoencoder"]),
+    ("burn-flex", &["interlingua-backend"]),
+    ("burn-wgpu", &[]),
+    ("burn-cuda", &[]),
+    // Network.
+    ("ureq", &["interlingua-data"]),
+    // Files and archives.
+    ("polars", &["interlingua-data", "interlingua-experiment"]),
+    ("encoding_rs", &["interlingua-data"]),
+    ("flate2", &["interlingua-data"]),
+    ("quick-xml", &["interlingua-data"]),
+    ("sha2", &["interlingua-data"]),
+    ("tar", &["interlingua-data"]),
+    ("zip", &["interlingua-data"]),
+    ("tempfile", &[]),
+    ("toml", &["interlingua-data", "interlingua-experiment"]),
+    ("tokenizers", &["interlingua-models"]),
+    // Errors are typed below the command line, which alone shows them.
+    ("anyhow", &["xtask"]),
+    ("clap", &["xtask"]),
+    ("indicatif", &["xtask"]),
+    // Tools of tests.
+    ("criterion", &[]),
+    ("proptest", &[]),
+];
+
+/// The pages that a debiasing method may name as its documentation.
+const METHOD_PAGES: &[&str] = &[
+    "none",
+    "random",
+    "sentdebias",
+    "inlp",
+    "densray",
+    "leace",
+    "mean-difference",
+    "class-means-pca",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("a folder above")
+        .to_owned()
+}
+
+fn manifest(folder: &str) -> toml::Table {
+    let path = root().join(folder).join("Cargo.toml");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    toml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Names in a table of dependencies, those of one platform included.
+fn dependencies(manifest: &toml::Table, kind: &str) -> BTreeSet<String> {
+    let names = |table: Option<&toml::Value>| -> Vec<String> {
+        let table = table.and_then(toml::Value::as_table);
+        table.into_iter().flat_map(|t| t.keys().cloned()).collect()
+    };
+    let targets = manifest.get("target").and_then(toml::Value::as_table);
+    let of_targets = targets
+        .into_iter()
+        .flat_map(|t| t.values())
+        .flat_map(|t| names(t.get(kind)));
+    names(manifest.get(kind))
+        .into_iter()
+        .chain(of_targets)
+        .collect()
+}
+
+/// All files under a folder with one of these endings; hidden folders and `target` are left out.
+fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut todo = vec![folder.to_owned()];
+    while let Some(at) = todo.pop() {
+        for path in std::fs::read_dir(&at)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|e| e.path())
+        {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if path.is_dir() && !name.starts_with('.') && name != "target" {
+                todo.push(path);
+            } else if endings.iter().any(|e| name.ends_with(e)) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn the_map_names_every_crate_of_the_workspace() {
+    let members: BTreeSet<String> = manifest("")["workspace"]["members"]
+        .as_array()
+        .expect("a list of members")
+        .iter()
+        .map(|m| m.as_str().expect("a path").to_owned())
+        .collect();
+    let map: BTreeSet<String> = ARROWS.iter().map(|a| a.1.to_owned()).collect();
+    assert_eq!(members, map);
+    for (name, folder, _) in ARROWS {
+        assert_eq!(manifest(folder)["package"]["name"].as_str(), Some(*name));
+    }
+}
+
+#[test]
+fn arrows_point_downwards() {
+    let crates: BTreeSet<&str> = ARROWS.iter().map(|a| a.0).collect();
+    for (name, folder, allowed) in ARROWS {
+        let manifest = manifest(folder);
+        for kind in ["dependencies", "build-dependencies"] {
+            for dependency in dependencies(&manifest, kind) {
+                assert!(
+                    !crates.contains(dependency.as_str()) || allowed.contains(&dependency.as_str()),
+                    "{name} depends on {dependency}; the map allows {allowed:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn heavy_crates_stay_in_their_place() {
+    for (name, folder, _) in ARROWS {
+        let manifest = manifest(folder);
+        for dependency in dependencies(&manifest, "dependencies") {
+            if let Some((_, allowed)) = PLACES.iter().find(|p| p.0 == dependency) {
+                assert!(
+                    allowed.contains(name),
+                    "{name} depends on {dependency}, whose place is {allowed:?}"
+                );
+            }
+        }
+    }
+}
+
+/// A dependency that no source names costs every build and hides what the crate is about.
+#[test]
+fn every_dependency_is_used() {
+    // Named for its features alone: it switches on the SIMD paths of the backend that burn brings.
+    let for_features = [("interlingua-backend", "burn-flex")];
+    // The crate of tests lists every crate of the workspace, for whichever test needs it.
+    let listed = ARROWS.iter().filter(|a| a.0 != "interlingua-tests");
+    for (name, folder, _) in listed {
+        let text: String = files(&root().join(folder), &[".rs"])
+            .iter()
+            .map(|path| std::fs::read_to_string(path).unwrap_or_default())
+            .collect();
+        let manifest = manifest(folder);
+        for kind in ["dependencies", "dev-dependencies"] {
+            for dependency in dependencies(&manifest, kind) {
+                assert!(
+                    text.contains(&dependency.replace('-', "_"))
+                        || for_features.contains(&(*name, &dependency)),
+                    "{name}: nothing uses {dependency} of [{kind}]"
+                );
+            }
+        }
+    }
+}
+
+/// What is computed must not depend on where: these crates see numbers only.
+#[test]
+fn methods_and_metrics_touch_no_file_and_no_network() {
+    for folder in ["crates/debias/src", "crates/metrics/src"] {
+        for path in files(&root().join(folder), &[".rs"]) {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            for word in ["std::fs", "std::net", "std::env", "std::process", "File::"] {
+                assert!(!text.contains(word), "{} uses {word}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_method_says_what_it_is() {
+    let mut names = BTreeSet::new();
+    for method in interlingua_debias::registry() {
+        let name = method.name();
+        let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        assert!(!name.is_empty() && name.chars().all(legal), "{name}");
+        assert!(names.insert(name), "{name} is there twice");
+        for (what, text) in [
+            ("title", method.title()),
+            ("citation", method.citation()),
+            ("summary", method.summary()),
+        ] {
+            assert!(!text.trim().is_empty(), "{name} has no {what}");
+        }
+        assert_eq!(method.docs(), format!("methods/{name}.md"));
+        for param in method.params() {
+            assert!(
+                !param.help.trim().is_empty(),
+                "{name}: parameter {} has no help",
+                param.name
+            );
+        }
+    }
+    assert_eq!(names, METHOD_PAGES.iter().copied().collect());
+}
+
+/// The pages are written by hand and must not be forgotten with a new method.
+#[test]
+fn every_method_has_its_page() {
+    let missing: Vec<&str> = interlingua_debias::registry()
+        .iter()
+        .map(|method| method.docs())
+        .filter(|page| {
+            let text = std::fs::read_to_string(root().join("docs").join(page));
+            !text.is_ok_and(|t| t.starts_with("# ") && t.lines().count() > 5)
+        })
+        .collect();
+    assert!(missing.is_empty(), "docs/ has no page {missing:?}");
+}
+
+#[test]
+fn every_experiment_can_be_read() {
+    let experiments = files(&root().join("experiments"), &[".toml"]);
+    assert!(!experiments.is_empty());
+    for path in experiments {
+        for quick in [false, true] {
+            if let Err(error) = Spec::read(&path, quick) {
+                panic!("quick: {quick}: {error}");
+            }
+        }
+    }
+}
+
+/// What is committed must mean the same on every machine.
+#[test]
+fn nothing_names_a_folder_of_one_machine() {
+    // Put together here, so that this file does not name one.
+    let folders: Vec<String> = ["root", "home", "work", "Users", "tmp"]
+        .iter()
+        .map(|name| format!("/{name}/"))
+        .collect();
+    let mut texts = files(&root().join("docs"), &[".md", ".toml", ".svg", ".html"]);
+    for folder in ["crates", "xtask", "tests", "experiments", "datasets"] {
+        texts.extend(files(&root().join(folder), &[".rs", ".toml", ".md", ".py"]));
+    }
+    texts.extend(
+        ["README.md", "CONTRIBUTING.md", "Cargo.toml"]
+            .iter()
+            .map(|name| root().join(name))
+            .filter(|path| path.is_file()),
+    );
+    let mut found = Vec::new();
+    for path in texts {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        for (number, line) in text.lines().enumerate() {
+            // A path of the machine starts a word; in an address, a host stands before it.
+            let starts = |folder: &String| {
+                line.match_indices(folder.as_str()).any(|(at, _)| {
+                    !line[..at].ends_with(|c: char| c.is_alphanumeric() || "._-}".contains(c))
+                })
+            };
+            if folders.iter().any(starts) {
+                found.push(format!(
+                    "{}:{}: {}",
+                    path.display(),
+                    number + 1,
+                    line.trim()
+                ));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}

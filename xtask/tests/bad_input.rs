@@ -1,0 +1,605 @@
+//! Every kind of bad input gives one clear error, and leaves earlier results as they are.
+//!
+//! Each case starts from an experiment that has run to its end, damages one
+//! thing, runs the program again and looks at exit code, message and files.
+
+mod tiny;
+mod tree;
+
+use std::process::Output;
+
+use tiny::Tiny;
+
+/// One fault.
+struct Case {
+    name: &'static str,
+    damage: fn(&Tiny),
+    flags: &'static [&'static str],
+    /// Exit code.
+    code: i32,
+    /// What the message must hold: the file, line or key, and what would work.
+    expect: &'static [&'static str],
+}
+
+const REPRODUCE: Case = Case {
+    name: "",
+    damage: |_| {},
+    flags: &[],
+    code: 1,
+    expect: &[],
+};
+
+const CASES: &[Case] = &[
+    Case {
+        name: "missing experiment file",
+        damage: |t| {
+            std::fs::rename(t.path().join("tiny.toml"), t.path().join("other.toml")).unwrap();
+            t.write("experiments/mine.toml", &t.read("other.toml"));
+        },
+        expect: &["tiny.toml: no such experiment", "experiments/mine.toml"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "experiment that is not TOML",
+        damage: |t| t.replace("tiny.toml", "title = ", "title "),
+        expect: &["tiny.toml", "line 2", "expected"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "unknown TOML key",
+        damage: |t| t.replace("tiny.toml", "heldout_rows", "held_out_rows"),
+        expect: &["tiny.toml", "held_out_rows", "`heldout_rows`"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "unknown TOML key at the top",
+        damage: |t| t.replace("tiny.toml", "hook =", "hok ="),
+        expect: &["tiny.toml", "line 6", "`hok`", "`hook`"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "unknown method",
+        damage: |t| t.replace("tiny.toml", "\"inlp\"", "\"inpl\""),
+        expect: &["tiny.toml", "methods[1].name", "`inpl`", "inlp", "leace"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "unknown scorer",
+        damage: |t| t.replace("tiny.toml", "\"lm-eval\"", "\"lm-evil\""),
+        expect: &["tiny.toml", "score.scorers", "`lm-evil`", "lm-eval"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "unknown flag",
+        flags: &["--devise", "cpu"],
+        code: 2,
+        expect: &["--devise", "--device"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "unknown device",
+        flags: &["--device", "gpu"],
+        code: 2,
+        expect: &["--device", "`gpu`", "`cuda:N`"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "missing corpus",
+        damage: |t| std::fs::remove_file(t.path().join("data/corpus.tsv")).unwrap(),
+        expect: &["data.parallel", "data/corpus.tsv", "--data-dir"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "missing word list",
+        damage: |t| std::fs::remove_file(t.path().join("data/words_de.json")).unwrap(),
+        expect: &[
+            "data/words_de.json",
+            "data.attributes",
+            "`de`",
+            "--data-dir",
+        ],
+        ..REPRODUCE
+    },
+    Case {
+        name: "missing model",
+        damage: |t| t.replace("tiny.toml", "path = \"tiny\"", "path = \"huge\""),
+        expect: &["model.path", "`huge`", "tiny", "--model-dir"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "truncated safetensors",
+        damage: |t| {
+            let bytes = t.read(WEIGHTS);
+            t.write(WEIGHTS, &bytes[..bytes.len() / 2]);
+        },
+        expect: &[WEIGHTS, "truncated", "fetch"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "safetensors cut off in the header",
+        damage: |t| t.write(WEIGHTS, &t.read(WEIGHTS)[..100]),
+        expect: &[WEIGHTS, "truncated", "fetch"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "corrupt safetensors header",
+        damage: |t| {
+            let mut bytes = t.read(WEIGHTS);
+            bytes[20] = b'}';
+            t.write(WEIGHTS, &bytes);
+        },
+        expect: &[WEIGHTS, "header", "fetch"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "NaN weights",
+        damage: |t| {
+            let mut bytes = t.read(WEIGHTS);
+            let at = bytes.len() - 4;
+            bytes[at..].copy_from_slice(&f32::NAN.to_le_bytes());
+            t.write(WEIGHTS, &bytes);
+        },
+        expect: &[WEIGHTS, "tensor `", "NaN", "fetch"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "unknown architecture",
+        damage: |t| t.replace(CONFIG, "CohereForCausalLM", "MambaForCausalLM"),
+        expect: &[CONFIG, "`MambaForCausalLM`", "CohereForCausalLM"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "tokenizer with a larger vocabulary",
+        damage: |t| {
+            let mut tokenizer: serde_json::Value =
+                serde_json::from_slice(&t.read(TOKENIZER)).unwrap();
+            let mut token = tokenizer["added_tokens"][0].clone();
+            token["id"] = 303.into();
+            token["content"] = "<ONE_TOO_MANY>".into();
+            tokenizer["added_tokens"]
+                .as_array_mut()
+                .unwrap()
+                .push(token);
+            tokenizer["model"]["vocab"]["<ONE_TOO_MANY>"] = 303.into();
+            t.write(TOKENIZER, tokenizer.to_string().as_bytes());
+        },
+        expect: &[TOKENIZER, "303", "vocab_size", "different models"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "corpus without a column",
+        damage: |t| t.replace("data/corpus.tsv", "en\tfr\tde\tnl", "en\tfr\tde\tnotes"),
+        expect: &["data/corpus.tsv", "`nl`", "en, fr, de"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "pairs without a column",
+        damage: |t| t.replace("data/pairs.tsv", "de_less", "de_lesser"),
+        expect: &["data/pairs.tsv:1", "`de_less`", "de_more"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "pairs without labels",
+        damage: |t| t.replace("data/pairs.tsv", "label", "lable"),
+        expect: &["data/pairs.tsv:1", "column", "lable"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "language the corpus lacks",
+        damage: |t| {
+            t.replace("tiny.toml", "\"nl\"]", "\"it\"]");
+            t.write("data/words_it.json", &t.read("data/words_nl.json"));
+        },
+        expect: &["data/corpus.tsv", "`it`", "en, fr, de, nl"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "language the pairs lack",
+        damage: |t| {
+            t.replace("data/pairs.tsv", "nl_more", "it_more");
+            t.replace("data/pairs.tsv", "nl_less", "it_less");
+        },
+        expect: &["data/pairs.tsv", "`nl`", "en, fr, de"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "language that is none",
+        damage: |t| t.replace("tiny.toml", "\"nl\"]", "\"Dutch\"]"),
+        expect: &["tiny.toml", "line 3", "Dutch"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "category the pairs lack",
+        damage: |t| t.replace("tiny.toml", "[\"gender\"]", "[\"height\"]"),
+        expect: &["data/pairs.tsv", "`height`", "gender"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "row with a cell too few",
+        damage: |t| t.replace("data/corpus.tsv", "ziet huizen\n", "ziet huizen\nhe\til\n"),
+        expect: &["data/corpus.tsv:3", "2 cells", "4", "on_bad_row"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "empty cell of the corpus",
+        damage: |t| t.replace("data/corpus.tsv", "il voit livres", ""),
+        expect: &["data/corpus.tsv:3", "`fr`", "on_bad_row = \"skip\""],
+        ..REPRODUCE
+    },
+    Case {
+        name: "empty cell of the corpus, skipped",
+        damage: |t| {
+            t.replace("data/corpus.tsv", "il voit livres", "");
+            skip(t);
+        },
+        code: 0,
+        expect: &["note:", "corpus.tsv:3", "`fr`", "row left out"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "empty cell of a pair",
+        damage: |t| t.replace("data/pairs.tsv", "zij ziet huizen", " "),
+        expect: &["data/pairs.tsv:2", "nl", "on_bad_row = \"skip\""],
+        ..REPRODUCE
+    },
+    Case {
+        name: "empty cell of a pair, skipped",
+        damage: |t| {
+            t.replace("data/pairs.tsv", "zij ziet huizen", " ");
+            skip(t);
+        },
+        code: 0,
+        expect: &["note:", "pairs.tsv:2", "nl", "row left out"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "wrong encoding",
+        damage: |t| latin1(t, "data/corpus.tsv", "häuser"),
+        expect: &["data/corpus.tsv:2", "`de`", "UTF-8", "0xe4", "on_bad_row"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "wrong encoding of a pair, skipped",
+        damage: |t| {
+            latin1(t, "data/pairs.tsv", "häuser");
+            skip(t);
+        },
+        code: 0,
+        expect: &["note:", "pairs.tsv:2", "UTF-8", "row left out"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "identical pair",
+        damage: |t| t.replace("data/pairs.tsv", "she sees houses", "he sees houses"),
+        expect: &[
+            "data/pairs.tsv:2",
+            "identical pair",
+            "en pair 0",
+            "on_bad_row",
+        ],
+        ..REPRODUCE
+    },
+    Case {
+        name: "word list that is not JSON",
+        damage: |t| t.replace("data/words_fr.json", "]]", "]"),
+        expect: &["data/words_fr.json:1:"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "word tuple of one word",
+        damage: |t| t.replace("data/words.json", ",\"she\"", ""),
+        expect: &["data/words.json", "gender[0]", "two or more words"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "word list without the category",
+        damage: |t| t.replace("data/words_nl.json", "gender", "religion"),
+        expect: &["words_nl.json", "`gender`", "religion"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "word list that matches nothing",
+        damage: |t| {
+            t.write(
+                "data/words_nl.json",
+                b"{\"gender\": [[\"koning\", \"koningin\"]]}",
+            )
+        },
+        expect: &["nl/gender", "koning", "koningin"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "hook point that does not exist",
+        damage: |t| t.replace("tiny.toml", "\"final_norm\"", "\"blocks.9.output\""),
+        expect: &["hook", "`blocks.9.output`", "2 blocks", "final_norm"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "more rows than the corpus has",
+        damage: |t| t.replace("tiny.toml", "train_rows = 60", "train_rows = 600"),
+        expect: &["data.train_rows", "corpus.tsv", "144", "650"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "latent wider than the states",
+        damage: |t| t.replace("tiny.toml", "latent = 8", "latent = 800"),
+        expect: &["autoencoder.latent", "800", "24"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "damaged cache entry: text",
+        damage: |t| truncate(t, "text"),
+        expect: &["runs/cache/text-", "delete the file"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "damaged cache entry: states",
+        damage: |t| truncate(t, "states"),
+        expect: &["runs/cache/states-", "delete the file"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "damaged cache entry: autoencoder",
+        damage: |t| truncate(t, "autoencoder"),
+        expect: &["runs/cache/autoencoder-", "delete the file"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "damaged cache entry: edits",
+        damage: |t| truncate(t, "edits"),
+        expect: &["runs/cache/edits-", "delete the file"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "damaged cache entry: scores",
+        damage: |t| truncate(t, "scores"),
+        expect: &["runs/cache/scores-", "delete the file"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "damaged cache entry: rows",
+        damage: |t| truncate(t, "rows"),
+        expect: &["runs/cache/rows-", "delete the file"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "no driver",
+        flags: &["--device", "cuda:31"],
+        // With the feature and with a driver, there is still no thirty-second device.
+        expect: &["CUDA", "--device cpu"],
+        ..REPRODUCE
+    },
+];
+
+const WEIGHTS: &str = "models/tiny/model.safetensors";
+const CONFIG: &str = "models/tiny/config.json";
+const TOKENIZER: &str = "models/tiny/tokenizer.json";
+
+fn skip(tiny: &Tiny) {
+    tiny.replace("tiny.toml", "\"error\"", "\"skip\"");
+}
+
+/// Cuts the cache entries of a stage in half.
+fn truncate(tiny: &Tiny, stage: &str) {
+    let results = tiny.results();
+    let mut entries = results
+        .iter()
+        .filter(|(name, _)| name.starts_with(&format!("cache/{stage}-")))
+        .peekable();
+    assert!(entries.peek().is_some(), "no {stage} in the cache");
+    for (name, bytes) in entries {
+        tiny.write(&format!("runs/{name}"), &bytes[..bytes.len() / 2]);
+    }
+}
+
+/// Turns the `ä` of the first such word into its Latin-1 byte, which UTF-8 does not allow there.
+fn latin1(tiny: &Tiny, name: &str, word: &str) {
+    let bytes = tiny.read(name);
+    let at = bytes
+        .windows(word.len())
+        .position(|w| w == word.as_bytes())
+        .unwrap();
+    let umlaut = at + word.find('ä').unwrap();
+    tiny.write(
+        name,
+        &[&bytes[..umlaut], b"\xe4", &bytes[umlaut + "ä".len()..]].concat(),
+    );
+}
+
+/// What is wrong with the outcome of a run, or nothing.
+fn faults(case: &Case, before: &Tiny, after: &Tiny, output: &Output) -> Vec<String> {
+    let mut faults = Vec::new();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() != Some(case.code) {
+        faults.push(format!("{}, not exit code {}", output.status, case.code));
+    }
+    for text in ["panicked", "RUST_BACKTRACE", "stack backtrace", "unwrap"] {
+        if stderr.contains(text) {
+            faults.push(format!("the output holds `{text}`"));
+        }
+    }
+    let errors = stderr.lines().filter(|l| l.starts_with("error:")).count();
+    if errors != usize::from(case.code != 0) {
+        faults.push(format!("{errors} errors"));
+    }
+    // What went well before the error is not part of the message.
+    let message = match (stderr.find("error:"), case.code) {
+        (Some(at), _) => &stderr[at..],
+        (None, _) => &stderr,
+    };
+    for text in case.expect {
+        if !message.contains(text) {
+            faults.push(format!("the message lacks {text:?}"));
+        }
+    }
+    let results = after.results();
+    for (name, bytes) in before.results() {
+        if results.get(&name) != Some(&bytes) && (case.code != 0 || !rewritten(&name)) {
+            faults.push(format!("{name} of the earlier run has changed"));
+        }
+    }
+    if !faults.is_empty() {
+        faults.push(format!("the output was:\n{}", stderr.trim_end()));
+    }
+    faults
+}
+
+/// Whether a run that succeeds writes this file again; its folder may be that of the earlier run.
+fn rewritten(name: &str) -> bool {
+    !name.starts_with("cache/")
+}
+
+/// The experiment after a run to its end.
+fn finished() -> Tiny {
+    let tiny = Tiny::new();
+    let output = tiny.reproduce(&[]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "the undamaged experiment fails:\n{stderr}"
+    );
+    let results = tiny.results();
+    let names: Vec<&String> = results.keys().collect();
+    assert!(
+        names.iter().any(|n| n.ends_with("report.html"))
+            && names.iter().any(|n| n.ends_with("rows.jsonl")),
+        "{names:?}"
+    );
+    tiny
+}
+
+fn report(all: &[String]) {
+    assert!(
+        all.is_empty(),
+        "{} cases:\n\n{}",
+        all.len(),
+        all.join("\n\n")
+    );
+}
+
+#[test]
+fn every_fault_is_one_clear_error() {
+    let whole = finished();
+    let mut all = Vec::new();
+    for case in CASES {
+        let damaged = whole.copy();
+        (case.damage)(&damaged);
+        let before = damaged.copy();
+        let output = damaged.reproduce(case.flags);
+        let faults = faults(case, &before, &damaged, &output);
+        if !faults.is_empty() {
+            all.push(format!("## {}\n{}", case.name, faults.join("\n")));
+        }
+    }
+    report(&all);
+}
+
+/// A limit on the size of files stands for a full disk: it needs no rights, and the system
+/// refuses a write beyond it with an error just the same.
+#[test]
+fn a_full_disk_keeps_earlier_results() {
+    let first = finished();
+    // Another seed makes another run folder, beside the earlier one, and another cache entry of every stage.
+    let second = first.copy();
+    second.replace("tiny.toml", "\n\n[data]", "\nseed = 2\n\n[data]");
+    assert!(second.reproduce(&[]).status.success());
+    let earlier = first.results();
+    let rows = |tiny: &Tiny| {
+        let mut results = tiny.results();
+        results.retain(|name, _| name.ends_with("rows.jsonl") && !earlier.contains_key(name));
+        results
+    };
+    assert_eq!(rows(&second).len(), 1);
+
+    // What the second run has finished when the disk fills up, the largest file there is room
+    // for in units of 512 bytes, and the file that does not fit.
+    let stages: [(&[&str], u32, &str); 8] = [
+        (&[], 1, "spec.toml"),
+        (&[], 24, "cache/text-"),
+        (&["text"], 24, "cache/states-"),
+        (&["text", "states"], 24, "cache/autoencoder-"),
+        (&["text", "states", "autoencoder"], 24, "cache/edits-"),
+        (
+            &["text", "states", "autoencoder", "edits"],
+            24,
+            "cache/scores-",
+        ),
+        (
+            &["text", "states", "autoencoder", "edits", "scores"],
+            24,
+            "cache/rows-",
+        ),
+        (
+            &["text", "states", "autoencoder", "edits", "scores", "rows"],
+            24,
+            "rows.jsonl",
+        ),
+    ];
+    let mut all = Vec::new();
+    for (done, blocks, refused) in stages {
+        let tiny = second.copy();
+        for name in tiny.results().keys() {
+            let kept = |stage: &&str| name.starts_with(&format!("cache/{stage}-"));
+            if !earlier.contains_key(name) && !done.iter().any(kept) {
+                std::fs::remove_file(tiny.path().join("runs").join(name)).unwrap();
+            }
+        }
+        let before = tiny.copy();
+        // Without the trap, the signal would end the program before it can say anything.
+        let limit = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+        let output = tiny
+            .command(&["sh", "-c", &limit, "sh"])
+            .output()
+            .expect("sh is there");
+        let case = Case {
+            expect: &["runs/", "free some space", "--out"],
+            ..REPRODUCE
+        };
+        let mut faults = faults(&case, &before, &tiny, &output);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        if !stderr.contains(refused) {
+            faults.push(format!("{refused} fits:\n{stderr}"));
+        }
+        for name in tiny.results().keys() {
+            if [".tmp", ".partial", ".part"]
+                .iter()
+                .any(|e| name.ends_with(e))
+            {
+                faults.push(format!("{name} is left over"));
+            }
+        }
+        // With room again, the same command gives what it would have given.
+        let output = tiny.reproduce(&[]);
+        if rows(&tiny) != rows(&second) {
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            faults.push(format!("with room again, the rows differ:\n{stderr}"));
+        }
+        if !faults.is_empty() {
+            all.push(format!("## no room for {refused}\n{}", faults.join("\n")));
+        }
+    }
+    report(&all);
+}
+
+/// A list that cannot be printed is an error, and one that nobody reads on is none.
+#[test]
+fn a_standard_output_that_takes_nothing() {
+    for (redirect, code, expect) in [
+        (">/dev/full", 1, "error: standard output"),
+        ("| true", 0, ""),
+    ] {
+        let script = format!("\"$@\" {redirect}");
+        let output = std::process::Command::new("sh")
+            .args(["-c", &script, "sh", env!("CARGO_BIN_EXE_xtask"), "metrics"])
+            .output()
+            .expect("sh is there");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{redirect}: {stderr}");
+        assert!(stderr.starts_with(expect), "{redirect}: {stderr}");
+        assert_eq!(
+            stderr.lines().count(),
+            code.unsigned_abs() as usize,
+            "{redirect}: {stderr}"
+        );
+    }
+}
