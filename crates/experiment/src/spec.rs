@@ -205,17 +205,17 @@ impl Default for TrainSpec {
     fn default() -> Self {
         TrainSpec {
             hidden_size: 128,
-            intermediate_size: 384,
-            layers: 2,
+            intermediate_size: 256,
+            layers: 1,
             heads: 4,
-            kv_heads: 2,
-            vocab_size: 2048,
-            logit_scale: 0.25,
-            sentences: 120_000,
-            batch: 64,
-            steps: 2200,
-            learning_rate: 4e-3,
-            checkpoint_every: 200,
+            kv_heads: 4,
+            vocab_size: 4096,
+            logit_scale: 1.0,
+            sentences: 400_000,
+            batch: 32,
+            steps: 13_000,
+            learning_rate: 6e-3,
+            checkpoint_every: 500,
         }
     }
 }
