@@ -47,8 +47,8 @@ pub enum Sees {
 pub struct Config {
     /// Width of the latent space.
     pub latent: usize,
-    /// Width of the hidden layer; none for a linear autoencoder.
-    pub hidden: Option<usize>,
+    /// Width of the hidden layer; 0 for a linear autoencoder.
+    pub hidden: usize,
     /// Activation of the hidden layer.
     pub activation: Activation,
     /// What reconstruction is learned on.
@@ -79,7 +79,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             latent: 64,
-            hidden: Some(512),
+            hidden: 512,
             activation: Activation::Gelu,
             sees: Sees::Tokens,
             reconstruction_weight: 1.0,
@@ -110,12 +110,6 @@ impl Config {
                     "{} is not from 1 to the width of the states, {width}",
                     self.latent
                 ),
-            );
-        }
-        if self.hidden == Some(0) {
-            return bad(
-                "hidden",
-                "0 is not a width; leave it out for a linear autoencoder".into(),
             );
         }
         if self.batch < 2 {

@@ -160,7 +160,10 @@ fn through(
 
 /// Names and shapes of all parameters: encoder, then decoder, weight before bias.
 pub(crate) fn shapes(config: &Config, width: usize) -> Vec<(String, Vec<usize>)> {
-    let inner: Vec<usize> = config.hidden.into_iter().collect();
+    let inner: Vec<usize> = (config.hidden > 0)
+        .then_some(config.hidden)
+        .into_iter()
+        .collect();
     let chain = |from: usize, to: usize, inner: Vec<usize>| -> Vec<[usize; 2]> {
         let widths: Vec<usize> = std::iter::once(from).chain(inner).chain([to]).collect();
         widths.windows(2).map(|w| [w[1], w[0]]).collect()

@@ -392,7 +392,7 @@ mod tests {
     fn config() -> Config {
         Config {
             latent: 4,
-            hidden: Some(24),
+            hidden: 24,
             batch: 32,
             steps: 400,
             eval_every: 100,
@@ -440,7 +440,7 @@ mod tests {
                 ..base.clone()
             },
             Config {
-                hidden: None,
+                hidden: 0,
                 cross_reconstruction_weight: 0.5,
                 ..base.clone()
             },

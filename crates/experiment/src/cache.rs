@@ -18,7 +18,7 @@ pub struct Cache {
 }
 
 /// Raised when what a stage writes changes, so that old entries are not read.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 impl Cache {
     /// Opens or creates the folder.
@@ -34,7 +34,8 @@ impl Cache {
 
     /// Key of a stage from everything that decides its result.
     pub fn key(stage: &str, inputs: &impl Serialize) -> String {
-        let text = serde_json::to_string(&(FORMAT, stage, inputs)).expect("inputs are plain data");
+        let text = serde_json::to_string(&(env!("CARGO_PKG_VERSION"), FORMAT, stage, inputs))
+            .expect("inputs are plain data");
         blake3::hash(text.as_bytes()).to_hex()[..24].to_owned()
     }
 

@@ -91,11 +91,17 @@ pub fn bias_rows(
                 .collect()
         };
         let mut gaps = Vec::with_capacity(scores.settings.len());
+        for at in 0..scores.settings.len() {
+            gaps.push(
+                crows::gaps(scorer, &of(at)).map_err(ExperimentError::metric(format!(
+                    "the {name} gaps in {language}"
+                )))?,
+            );
+        }
         for (at, &index) in scores.settings.iter().enumerate() {
             let setting = &plan.settings[index];
             let what = || format!("the {name} scores of {} in {language}", setting.category);
             let pair_scores = of(at);
-            gaps.push(crows::gaps(scorer, &pair_scores).map_err(ExperimentError::metric(what()))?);
             let sign = crows::sign_score(&pair_scores, &options)
                 .map_err(ExperimentError::metric(what()))?;
             let gap = crows::mean_gap(scorer, &pair_scores, &options)
@@ -190,7 +196,7 @@ fn paired_with_raw(
     {
         return Ok(None);
     }
-    let raw = scores.settings[..at].iter().position(|&other| {
+    let raw = scores.settings.iter().position(|&other| {
         let other = &plan.settings[other];
         other.space == Some(Space::Raw)
             && other.method_index == setting.method_index
@@ -499,7 +505,13 @@ pub fn truth_rows(
             all_y.extend(y);
         }
     }
-    if let (Some(log_probs), true) = (&text.heldout_log_probs, !all_x.is_empty()) {
+    if let Some(log_probs) = &text.heldout_log_probs {
+        let log_probs = &log_probs[..blank
+            .plan
+            .spec
+            .score
+            .perplexity_sentences
+            .min(log_probs.len())];
         for &(language, tokens) in tokens {
             let best = (-log_probs.iter().sum::<f64>() / tokens).exp();
             rows.push(Row {

@@ -94,7 +94,7 @@ impl Plan {
         {
             for (key, file) in [("data.parallel", parallel), ("data.pairs", pairs)] {
                 let path = options.data_dir.join(file);
-                if !path.exists() {
+                if !there(&path) {
                     return Err(ExperimentError::plan(
                         key,
                         format!(
@@ -127,6 +127,23 @@ impl Plan {
             settings,
         })
     }
+}
+
+/// Whether a file, a folder, or line-aligned files that begin with this name are there.
+fn there(path: &Path) -> bool {
+    let prefix = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    path.exists()
+        || path
+            .parent()
+            .and_then(|folder| std::fs::read_dir(folder).ok())
+            .is_some_and(|mut entries| {
+                entries
+                    .any(|e| e.is_ok_and(|e| e.file_name().to_string_lossy().starts_with(&prefix)))
+            })
 }
 
 fn folder(root: &Path, name: &str) -> Result<PathBuf, ExperimentError> {

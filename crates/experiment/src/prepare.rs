@@ -91,6 +91,7 @@ pub fn lm_text(testbed: &Testbed, sentences: usize) -> Vec<(Language, String)> {
 pub fn prepare(spec: &Spec, data_dir: &Path) -> Result<Prepared, ExperimentError> {
     match &spec.data {
         DataSpec::Testbed {
+            autoencoder_split,
             train_rows,
             validation_rows,
             heldout_rows,
@@ -124,8 +125,12 @@ pub fn prepare(spec: &Spec, data_dir: &Path) -> Result<Prepared, ExperimentError
             let (fit_sentences, fit_sets) = fit_sets(&texts, &lists, &spec.fit, spec.seed)?;
             Ok(Prepared {
                 benchmark: "testbed".into(),
-                train: testbed.parallel(*train_rows, Split::Fit, stream::TRAIN)?,
-                validation: testbed.parallel(*validation_rows, Split::Fit, stream::VALIDATION)?,
+                train: testbed.parallel(*train_rows, *autoencoder_split, stream::TRAIN)?,
+                validation: testbed.parallel(
+                    *validation_rows,
+                    *autoencoder_split,
+                    stream::VALIDATION,
+                )?,
                 heldout,
                 heldout_log_probs: Some(log_probs),
                 pairs: all_pairs,

@@ -136,7 +136,10 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
             let mut tokens = Vec::new();
             for (at, &language) in plan.spec.languages.iter().enumerate() {
                 let mut count = 0;
-                for sentence in &text.heldout.columns[at] {
+                for sentence in text.heldout.columns[at]
+                    .iter()
+                    .take(plan.spec.score.perplexity_sentences)
+                {
                     count += model.tokenizer.encode(sentence)?.len();
                 }
                 tokens.push((language, count as f64));

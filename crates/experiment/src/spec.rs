@@ -75,6 +75,10 @@ pub enum DataSpec {
         /// Planted strengths.
         #[serde(default = "strengths")]
         strengths: Vec<f64>,
+        /// Which words the autoencoder's rows may use: `fit` shares no attribute and no context
+        /// word with the pairs, `all` is any sentence of the grammar.
+        #[serde(default = "fit_split")]
+        autoencoder_split: interlingua_data::testbed::Split,
         /// Parallel rows the autoencoder learns from.
         #[serde(default = "n3000")]
         train_rows: usize,
@@ -201,17 +205,17 @@ impl Default for TrainSpec {
     fn default() -> Self {
         TrainSpec {
             hidden_size: 128,
-            intermediate_size: 384,
-            layers: 2,
+            intermediate_size: 256,
+            layers: 1,
             heads: 4,
-            kv_heads: 2,
-            vocab_size: 2048,
-            logit_scale: 0.25,
-            sentences: 120_000,
-            batch: 64,
-            steps: 2200,
-            learning_rate: 4e-3,
-            checkpoint_every: 200,
+            kv_heads: 4,
+            vocab_size: 4096,
+            logit_scale: 1.0,
+            sentences: 400_000,
+            batch: 32,
+            steps: 13_000,
+            learning_rate: 6e-3,
+            checkpoint_every: 500,
         }
     }
 }
@@ -424,6 +428,9 @@ fn two_methods() -> Vec<MethodSpec> {
 }
 fn strengths() -> Vec<f64> {
     vec![0.5, 0.6, 0.7, 0.8, 0.9, 0.95]
+}
+fn fit_split() -> interlingua_data::testbed::Split {
+    interlingua_data::testbed::Split::Fit
 }
 fn skip() -> interlingua_data::OnBadRow {
     interlingua_data::OnBadRow::Skip

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use interlingua_autoencoder::{Autoencoder, AutoencoderError, States};
+use interlingua_backend::device::describe;
 use interlingua_backend::optim::AdamWConfig;
 use interlingua_backend::{from_rows, to_host};
 use interlingua_data::{BiasPair, Language, ParallelCorpus};
@@ -152,7 +153,7 @@ fn train_stage(run: &mut Runner<'_>, train: &TrainSpec) -> Result<PathBuf, Exper
             "`train` needs the testbed's text (data.kind = \"testbed\")",
         )
     })?;
-    let key = Cache::key("lm", &(train, testbed.config()));
+    let key = Cache::key("lm", &(train, testbed.config(), describe(&run.plan.device)));
     let folder = run.cache.path("lm", &key, "");
     let cached = folder.join("model.safetensors").is_file();
     run.stage("train language model", cached, |run| {
@@ -304,7 +305,14 @@ pub fn states_stage(
         };
         let key = Cache::key(
             "states",
-            &(digest, hook.to_string(), kind, "f32", &sentences),
+            &(
+                digest,
+                hook.to_string(),
+                kind,
+                "f32",
+                describe(&run.plan.device),
+                &sentences,
+            ),
         );
         let path = run.cache.path("states", &key, ".safetensors");
         let cached = path.is_file();

@@ -33,7 +33,7 @@ pub static METRICS: &[MetricInfo] = &[
         higher_is_better: None,
     },
     MetricInfo {
-        name: "stereo_score",
+        name: "stereo_share",
         title: "CrowS-Pairs score, stereo pairs",
         unit: "%",
         formula: "sign_score over untied pairs labelled stereo",
@@ -42,7 +42,7 @@ pub static METRICS: &[MetricInfo] = &[
         higher_is_better: None,
     },
     MetricInfo {
-        name: "antistereo_score",
+        name: "antistereo_share",
         title: "CrowS-Pairs score, antistereo pairs",
         unit: "%",
         formula: "sign_score over untied pairs labelled antistereo",
