@@ -75,7 +75,7 @@ fn reproduce(flags: &Reproduce) -> anyhow::Result<()> {
     if !flags.experiment.is_file() {
         anyhow::bail!(no_experiment(&flags.experiment));
     }
-    let specs = Spec::read(&flags.experiment, flags.quick).context("the experiment")?;
+    let specs = Spec::read(&flags.experiment, flags.quick)?;
     let options = Options {
         data_dir: flags.data_dir.clone(),
         model_dir: flags.model_dir.clone(),
