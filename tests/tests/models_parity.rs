@@ -82,9 +82,9 @@ fn check(name: &str, residency: Residency) {
     }
     let scores =
         token_log_probs(&model, &sequences, &[Branch::unedited()], &mut |_, _| {}).unwrap();
-    for s in 0..lines {
+    for (s, found) in scores[0].iter().enumerate() {
         compare(
-            &scores[0][s],
+            found,
             &floats(&format!("{s}.log_probs")),
             1e-4,
             &format!("{name} log-probabilities of {s}"),

@@ -637,12 +637,12 @@ mod tests {
             let (up, _, _) = cross_entropy(h.clone() + direction.clone() * step, &head, &targets, 0.7);
             let (down, _, _) = cross_entropy(h.clone() - direction.clone() * step, &head, &targets, 0.7);
             let slope = f64::from(to_host((grad_h * direction).sum())[0]);
-            prop_assert!(((up - down) / (2.0 * f64::from(step)) - slope).abs() < 2e-3, "{} {}", (up - down) / 0.02, slope);
+            prop_assert!(((up - down) / (2.0 * step) - slope).abs() < 2e-3, "{} {}", (up - down) / 0.02, slope);
             let direction = noise(vocabulary, d, seed + 4);
             let (up, _, _) = cross_entropy(h.clone(), &(head.clone() + direction.clone() * step), &targets, 0.7);
             let (down, _, _) = cross_entropy(h, &(head - direction.clone() * step), &targets, 0.7);
             let slope = f64::from(to_host((grad_head * direction).sum())[0]);
-            prop_assert!(((up - down) / (2.0 * f64::from(step)) - slope).abs() < 2e-3);
+            prop_assert!(((up - down) / (2.0 * step) - slope).abs() < 2e-3);
         }
     }
 }

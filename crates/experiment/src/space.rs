@@ -78,15 +78,18 @@ impl Spaces {
     }
 }
 
+/// Rᵀ, b and Lᵀ of an erasure.
+struct EraseTensors {
+    right: Tensor<2>,
+    offset: Tensor<2>,
+    left: Tensor<2>,
+}
+
 /// An edit on the device.
 enum EditTensors {
     Identity,
     /// `z − (z·Rᵀ − b)·Lᵀ`.
-    Erase {
-        right: Tensor<2>,
-        offset: Tensor<2>,
-        left: Tensor<2>,
-    },
+    Erase(Box<EraseTensors>),
     /// Any other edit is applied on the host.
     Host(Box<Edit>),
 }
@@ -98,11 +101,11 @@ impl EditTensors {
             Edit::Erase(erase) => {
                 let f32s = |m: &[f64]| m.iter().map(|&x| x as f32).collect::<Vec<_>>();
                 let (d, k) = (erase.left().rows(), erase.left().cols());
-                EditTensors::Erase {
+                EditTensors::Erase(Box::new(EraseTensors {
                     right: from_rows(f32s(erase.right().data()), k, d, device).transpose(),
                     offset: from_rows(f32s(erase.offset()), 1, k, device),
                     left: from_rows(f32s(erase.left().data()), d, k, device).transpose(),
-                }
+                }))
             }
             other => EditTensors::Host(Box::new(other.clone())),
         }
@@ -111,11 +114,12 @@ impl EditTensors {
     fn apply(&self, z: Tensor<2>) -> Tensor<2> {
         match self {
             EditTensors::Identity => z,
-            EditTensors::Erase {
-                right,
-                offset,
-                left,
-            } => {
+            EditTensors::Erase(erase) => {
+                let EraseTensors {
+                    right,
+                    offset,
+                    left,
+                } = &**erase;
                 let coefficients = z.clone().matmul(right.clone()) - offset.clone();
                 z - coefficients.matmul(left.clone())
             }

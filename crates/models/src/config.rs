@@ -178,13 +178,12 @@ impl Reader<'_> {
         if let Some(kind) = rope
             .and_then(|r| r.get("rope_type").or_else(|| r.get("type")))
             .and_then(Value::as_str)
+            && kind != "default"
         {
-            if kind != "default" {
-                return Err(self.bad(
-                    "rope_parameters.rope_type",
-                    format!("`{kind}` is not implemented for Cohere; `default` is"),
-                ));
-            }
+            return Err(self.bad(
+                "rope_parameters.rope_type",
+                format!("`{kind}` is not implemented for Cohere; `default` is"),
+            ));
         }
         let theta = match rope.and_then(|r| r.get("rope_theta")) {
             Some(theta) => theta
