@@ -391,7 +391,7 @@ mod tests {
 
     fn config() -> Config {
         Config {
-            latent: 4,
+            latent: 6,
             hidden: 24,
             batch: 32,
             steps: 400,
