@@ -78,7 +78,7 @@ pub struct Reproduce {
     /// Continue half-done training from its last checkpoint instead of starting it over.
     #[arg(long)]
     pub resume: bool,
-    /// Use the experiment's [quick] settings.
+    /// Use the settings of the experiment's `quick` table.
     #[arg(long)]
     pub quick: bool,
     /// Say what the run would need, and stop.
