@@ -69,7 +69,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("sha2", &["interlingua-data"]),
     ("tar", &["interlingua-data"]),
     ("zip", &["interlingua-data"]),
-    ("tempfile", &["xtask"]),
+    ("tempfile", &["interlingua-models", "xtask"]),
     ("toml", &["interlingua-data", "interlingua-experiment"]),
     ("tokenizers", &["interlingua-models"]),
     // Errors are typed below the command line, which alone shows them.

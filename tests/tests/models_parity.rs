@@ -39,7 +39,7 @@ fn check(name: &str, residency: Residency) {
                 .chunks_exact(8)
                 .map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32)
                 .collect();
-            Sequence { tokens, context: 0 }
+            Sequence::new(tokens, 0)
         })
         .collect();
     let text = "the baker said that she was tired";
@@ -49,7 +49,7 @@ fn check(name: &str, residency: Residency) {
         "the tokenizer agrees"
     );
 
-    let hooks = HookPoint::all(model.config.layers);
+    let hooks = HookPoint::all(model.geometry.layers);
     let captures: Vec<Capture> = hooks
         .iter()
         .map(|&hook| Capture {

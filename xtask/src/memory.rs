@@ -40,7 +40,7 @@ pub fn table(model: &Path, sentences: usize) -> anyhow::Result<String> {
 /// As [`table`].
 pub fn row(folder: &Path, sentences: usize) -> anyhow::Result<String> {
     let model = Model::open(folder, &cpu(), Residency::Auto)?;
-    let vocabulary = model.config.vocab_size as u64;
+    let vocabulary = model.geometry.vocab_size as u64;
     let mut state = 0x9E37_79B9_7F4A_7C15u64;
     let mut next = |below: u64| {
         state ^= state << 13;
@@ -52,7 +52,7 @@ pub fn row(folder: &Path, sentences: usize) -> anyhow::Result<String> {
         .map(|_| {
             let len = 12 + next(24);
             let tokens = (0..len).map(|_| next(vocabulary) as u32).collect();
-            Sequence { tokens, context: 1 }
+            Sequence::new(tokens, 1)
         })
         .collect();
     let tokens: usize = sequences.iter().map(|s| s.tokens.len()).sum();
@@ -68,7 +68,7 @@ pub fn row(folder: &Path, sentences: usize) -> anyhow::Result<String> {
     let mib = |bytes: f64| bytes / f64::from(1 << 20);
     Ok(format!(
         "| {sentences} | {tokens} | {:.0} | {:.0} | {:.0} |\n",
-        mib(tokens as f64 * model.config.hidden_size as f64 * 4.0),
+        mib(tokens as f64 * model.geometry.hidden_size as f64 * 4.0),
         mib(tokens as f64 * vocabulary as f64 * 4.0),
         peak / 1024.0
     ))

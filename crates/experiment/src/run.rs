@@ -217,7 +217,7 @@ fn info(
 ) -> Result<RunInfo, ExperimentError> {
     let spec = &plan.spec;
     let synthetic = matches!(spec.data, DataSpec::Testbed { .. });
-    let c = &model.config;
+    let c = &model.geometry;
     let mut settings = vec![
         (
             "Interlingua".to_owned(),

@@ -13,7 +13,7 @@ use interlingua_backend::optim::AdamWConfig;
 use interlingua_backend::{from_rows, to_host};
 use interlingua_data::{BiasPair, Language, ParallelCorpus};
 use interlingua_debias::{Edit, FitData, FitOptions, Matrix};
-use interlingua_models::config::Config as ModelConfig;
+use interlingua_models::architectures::cohere::Config as ModelConfig;
 use interlingua_models::engine::{Branch, capture, token_log_probs};
 use interlingua_models::store::{Store, Writer};
 use interlingua_models::tokenizer::train_bpe;
@@ -196,6 +196,7 @@ fn train_stage(run: &mut Runner<'_>, train: &TrainSpec) -> Result<PathBuf, Exper
             rope_theta: 10_000.0,
             logit_scale: train.logit_scale as f32,
             tied: true,
+            qk_norm: false,
             bos: Some(2),
             eos: Some(3),
         };
@@ -276,7 +277,7 @@ pub fn states_stage(
     digest: &str,
     text: &Prepared,
 ) -> Result<Captured, ExperimentError> {
-    let hook = HookPoint::parse(&run.plan.spec.hook, model.config.layers)?;
+    let hook = HookPoint::parse(&run.plan.spec.hook, model.geometry.layers)?;
     let rows = |corpus: &ParallelCorpus| {
         corpus
             .columns
@@ -332,7 +333,7 @@ pub fn states_stage(
                     s.tokens.len() - s.context
                 }
             });
-            let mut writer = Writer::create(&path, model.config.hidden_size, lengths)?;
+            let mut writer = Writer::create(&path, model.geometry.hidden_size, lengths)?;
             let listener = &mut *run.listener;
             capture(
                 model,
@@ -838,7 +839,7 @@ pub fn score_stage(
             if let Some(scores) = cached {
                 return Ok(scores);
             }
-            let hook = HookPoint::parse(&plan.spec.hook, model.config.layers)?;
+            let hook = HookPoint::parse(&plan.spec.hook, model.geometry.layers)?;
             let settings: Vec<usize> = (0..plan.settings.len())
                 .filter(|&s| plan.settings[s].category == category)
                 .collect();
@@ -940,15 +941,9 @@ impl Requests {
                         StartToken::BeforeAll => add(whole),
                         StartToken::FirstTokenOnly => {
                             let start = whole.context;
-                            add(Sequence {
-                                tokens: whole.tokens[..(start + 1).min(whole.tokens.len())]
-                                    .to_vec(),
-                                context: start,
-                            });
-                            add(Sequence {
-                                tokens: whole.tokens[start..].to_vec(),
-                                context: 1,
-                            });
+                            let first = (start + 1).min(whole.tokens.len());
+                            add(Sequence::new(whole.tokens[..first].to_vec(), start));
+                            add(Sequence::new(whole.tokens[start..].to_vec(), 1));
                         }
                     }
                 }

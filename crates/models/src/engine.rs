@@ -6,12 +6,13 @@
 //! from the first place where it differs from the unedited model.
 
 use interlingua_backend::ops::{self, index};
-use interlingua_backend::{Tensor, to_host};
+use interlingua_backend::{Tensor, from_rows, to_host};
 
 use crate::ModelError;
 use crate::hooks::HookPoint;
 use crate::model::Model;
-use crate::pack::{Member, Pack, Sequence, pack};
+use crate::pack::{Pack, Query, Sequence, Sharing, pack};
+use crate::spill::States;
 
 /// Something that maps states to states, row by row.
 pub trait StateEdit: Sync {
@@ -65,6 +66,8 @@ pub enum Pooling {
     Mean,
     /// One row per token that is not context.
     Tokens,
+    /// One row per token, context too.
+    All,
 }
 
 /// A request for states.
@@ -81,57 +84,104 @@ pub type LogProbs = Vec<Vec<f32>>;
 
 /// Log-probabilities, in nats, of every scored token of every sequence, for each branch.
 ///
-/// Result: `[branch][sequence][scored token]`. `progress` is called with blocks
-/// done and blocks in all.
+/// A causal model is asked for every token from those before it. Result:
+/// `[branch][sequence][scored token]`. `progress` is called with units of work
+/// done and in all.
 ///
 /// # Errors
-/// Unreadable weights, a sequence the model cannot take, results that are not finite.
+/// Unreadable weights, a sequence the model cannot take, results that are not
+/// finite, a model that is not causal.
 pub fn token_log_probs(
     model: &Model,
     sequences: &[Sequence],
     branches: &[Branch<'_>],
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<LogProbs>, ModelError> {
-    check(model, sequences)?;
-    let packs = pack(sequences, pack_rows(model));
-    let layers = model.config.layers;
-    let finals = forward(
+    if !model.geometry.causal {
+        return Err(ModelError::WrongHead {
+            folder: model.folder.clone(),
+            architecture: model.geometry.architecture.clone(),
+            kind: "masked",
+            wanted: "causal",
+        });
+    }
+    let queries: Vec<Query> = sequences.iter().map(Query::next_tokens).collect();
+    query_log_probs(model, &queries, branches, progress)
+}
+
+/// Log-probabilities, in nats, of every prediction of every query, for each branch.
+///
+/// Result: `[branch][query][prediction]`.
+///
+/// # Errors
+/// As [`token_log_probs`], for models of either kind.
+pub fn query_log_probs(
+    model: &Model,
+    queries: &[Query],
+    branches: &[Branch<'_>],
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<LogProbs>, ModelError> {
+    check(model, queries)?;
+    let (head, table) = model.head()?;
+    let packs = pack(queries, pack_rows(model), sharing(model));
+    let units = model.geometry.layers + 1;
+    let mut finals = forward(
         model,
         &packs,
         branches,
         &mut |_, _, _| Ok(()),
-        &mut |done| progress(done, layers + 1),
+        &mut |done| progress(done, units),
     )?;
-    let head = model.head()?;
-    let mut out = vec![vec![Vec::new(); sequences.len()]; branches.len()];
-    for (at, (pack, states)) in packs.iter().zip(finals).enumerate() {
-        let rows = index(
-            pack.predictions.iter().map(|p| p.0 as i32).collect(),
-            &model.device,
-        );
-        let targets: Vec<u32> = pack.predictions.iter().map(|p| p.1).collect();
-        if targets.is_empty() {
-            continue;
+    // From here on only the states that predict something are of use.
+    for (at, pack) in packs.iter().enumerate() {
+        let rows = pack.predictions.iter().map(|p| p.0 as i32).collect();
+        let rows = index(rows, &model.device);
+        for branch in std::iter::once(None).chain((0..branches.len()).map(Some)) {
+            let slot = finals.slot(at, branch);
+            if let Some(h) = finals.states.take(slot)?
+                && !pack.predictions.is_empty()
+            {
+                let h = model.normalise(h.select(0, rows.clone()))?;
+                finals.states.put(slot, h)?;
+            }
         }
-        // Branches that never forked share one normalised state.
-        let base = states.base.map(|h| {
-            ops::layer_norm(
-                h.select(0, rows.clone()),
-                model.final_norm(),
-                model.config.norm_eps,
-            )
-        });
-        for (b, (branch, forked)) in branches.iter().zip(states.forked).enumerate() {
-            let h = match forked {
-                Some(h) => ops::layer_norm(
-                    h.select(0, rows.clone()),
-                    model.final_norm(),
-                    model.config.norm_eps,
-                ),
-                None => base.clone().expect("kept for branches that did not fork"),
-            };
-            let h = branch.apply(HookPoint::FinalNorm, h);
-            let log_probs = ops::target_log_probs(h, head, &targets, model.config.logit_scale);
+    }
+    let mut scores: Vec<Vec<ops::LogProbs>> = packs
+        .iter()
+        .map(|pack| {
+            let targets: Vec<u32> = pack.predictions.iter().map(|p| p.1).collect();
+            branches
+                .iter()
+                .map(|_| ops::LogProbs::new(targets.clone()))
+                .collect()
+        })
+        .collect();
+    let vocabulary = model.geometry.vocab_size;
+    table.slices(model.weights(), &model.device, &mut |first, slice| {
+        let [rows, _] = slice.dims();
+        let bias = head.bias.as_ref().map(|b| &b[first..first + rows]);
+        for (at, scores) in scores.iter_mut().enumerate() {
+            // Branches that never forked share one normalised state.
+            let base = finals.states.get(finals.slot(at, None))?;
+            for (b, (branch, scores)) in branches.iter().zip(scores).enumerate() {
+                let forked = finals.states.get(finals.slot(at, Some(b)))?;
+                let Some(h) = forked.or_else(|| base.clone()) else {
+                    continue;
+                };
+                let h = head.transform(branch.apply(HookPoint::FinalNorm, h));
+                scores.add(&h, slice, bias, first, head.logits);
+            }
+            progress(
+                (units - 1) * packs.len() + (at + 1) * (first + rows) / vocabulary,
+                units * packs.len(),
+            );
+        }
+        Ok(())
+    })?;
+    let mut out = vec![vec![Vec::new(); queries.len()]; branches.len()];
+    for (pack, scores) in packs.iter().zip(scores) {
+        for (b, scores) in scores.into_iter().enumerate() {
+            let log_probs = scores.finish();
             for member in &pack.members {
                 out[b][member.sequence] = member
                     .scored
@@ -140,13 +190,58 @@ pub fn token_log_probs(
                     .collect();
             }
         }
-        progress(layers * packs.len() + at + 1, (layers + 1) * packs.len());
     }
     for scores in &out {
         if let Some(index) = scores.iter().position(|s| s.iter().any(|x| !x.is_finite())) {
             return Err(ModelError::NotFiniteOutput { index });
         }
     }
+    Ok(out)
+}
+
+/// Logits of every token: `[sequence]`, each `[tokens × vocabulary]`, row-major, from the unedited model.
+///
+/// They are all held in memory: for inspection of a few sentences.
+///
+/// # Errors
+/// As [`query_log_probs`].
+pub fn logits(model: &Model, sequences: &[Sequence]) -> Result<Vec<Vec<f32>>, ModelError> {
+    let vocabulary = model.geometry.vocab_size;
+    let (head, table) = model.head()?;
+    let mut states = vec![Vec::new(); sequences.len()];
+    let everything = [Capture {
+        hook: HookPoint::FinalNorm,
+        pooling: Pooling::All,
+    }];
+    capture(
+        model,
+        sequences,
+        &everything,
+        &mut |_, sequence, rows| {
+            states[sequence] = rows.to_vec();
+            Ok(())
+        },
+        &mut |_, _| {},
+    )?;
+    let mut out: Vec<Vec<f32>> = sequences
+        .iter()
+        .map(|s| vec![0.0; s.tokens.len() * vocabulary])
+        .collect();
+    table.slices(model.weights(), &model.device, &mut |first, slice| {
+        let [cols, width] = slice.dims();
+        let bias = head.bias.as_ref().map(|b| &b[first..first + cols]);
+        for (states, out) in states.iter().zip(&mut out) {
+            let h = from_rows(states.clone(), states.len() / width, width, &model.device);
+            let part = ops::logits(head.transform(h), slice, bias, head.logits);
+            for (row, part) in out
+                .chunks_exact_mut(vocabulary)
+                .zip(to_host(part).chunks_exact(cols))
+            {
+                row[first..first + cols].copy_from_slice(part);
+            }
+        }
+        Ok(())
+    })?;
     Ok(out)
 }
 
@@ -168,16 +263,19 @@ pub fn capture(
     sink: Sink<'_>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<(), ModelError> {
-    check(model, sequences)?;
-    if let Some(index) = sequences.iter().position(|s| s.tokens.len() <= s.context) {
+    let queries: Vec<Query> = sequences.iter().map(|s| Query::states(&s.tokens)).collect();
+    check(model, &queries)?;
+    if captures.iter().any(|c| c.pooling != Pooling::All)
+        && let Some(index) = sequences.iter().position(|s| s.text().is_empty())
+    {
         return Err(ModelError::Sequence {
             index,
             problem: "has no tokens beside its context, so there is no state to capture".into(),
         });
     }
-    let packs = pack(sequences, pack_rows(model));
-    let layers = model.config.layers;
-    let width = model.config.hidden_size;
+    let packs = pack(&queries, pack_rows(model), sharing(model));
+    let layers = model.geometry.layers;
+    let width = model.geometry.hidden_size;
     let mut deliver = |at: HookPoint, pack: &Pack, h: &Tensor<2>| -> Result<(), ModelError> {
         if captures.iter().all(|c| c.hook != at) {
             return Ok(());
@@ -186,11 +284,14 @@ pub fn capture(
         let mut rows = Vec::new();
         for (c, request) in captures.iter().enumerate().filter(|(_, c)| c.hook == at) {
             for member in &pack.members {
+                let kept = match request.pooling {
+                    Pooling::All => 0..member.rows.len(),
+                    Pooling::Mean | Pooling::Tokens => sequences[member.sequence].text(),
+                };
                 gather(
                     &host,
                     width,
-                    member,
-                    sequences[member.sequence].context,
+                    &member.rows[kept],
                     request.pooling,
                     &mut rows,
                 );
@@ -199,7 +300,7 @@ pub fn capture(
         }
         Ok(())
     };
-    let finals = forward(
+    let mut finals = forward(
         model,
         &packs,
         &[Branch::unedited()],
@@ -207,10 +308,10 @@ pub fn capture(
         &mut |done| progress(done, layers + 1),
     )?;
     if captures.iter().any(|c| c.hook == HookPoint::FinalNorm) {
-        for (pack, states) in packs.iter().zip(finals) {
-            let h = states.base.expect("the unedited branch never forks");
-            let h = ops::layer_norm(h, model.final_norm(), model.config.norm_eps);
-            deliver(HookPoint::FinalNorm, pack, &h)?;
+        for (at, pack) in packs.iter().enumerate() {
+            let h = finals.states.take(finals.slot(at, None))?;
+            let h = h.expect("the unedited branch never forks");
+            deliver(HookPoint::FinalNorm, pack, &model.normalise(h)?)?;
         }
     }
     progress(layers + 1, layers + 1);
@@ -220,15 +321,13 @@ pub fn capture(
 fn gather(
     host: &[f32],
     width: usize,
-    member: &Member,
-    context: usize,
+    rows: &[u32],
     pooling: Pooling,
     out: &mut Vec<f32>,
 ) {
     out.clear();
-    let rows = &member.rows[context..];
     match pooling {
-        Pooling::Tokens => {
+        Pooling::Tokens | Pooling::All => {
             for &row in rows {
                 out.extend_from_slice(&host[row as usize * width..][..width]);
             }
@@ -245,134 +344,135 @@ fn gather(
     }
 }
 
-/// States after the last block: the shared ones, and one per branch that forked.
-struct Final {
-    base: Option<Tensor<2>>,
-    forked: Vec<Option<Tensor<2>>>,
+/// The states of a pass: for every pack the shared ones, and one set per branch that forked.
+struct Pass<'a> {
+    states: States<'a>,
+    branches: usize,
+}
+
+impl Pass<'_> {
+    /// The slot of the shared states, or of a branch.
+    fn slot(&self, pack: usize, branch: Option<usize>) -> usize {
+        pack * (self.branches + 1) + branch.map_or(0, |b| b + 1)
+    }
 }
 
 /// Called with a hook point, a pack and its unedited states.
 type Deliver<'a> = &'a mut dyn FnMut(HookPoint, &Pack, &Tensor<2>) -> Result<(), ModelError>;
 
-fn forward(
-    model: &Model,
+/// Runs all blocks; leaves the states after the last one.
+fn forward<'m>(
+    model: &'m Model,
     packs: &[Pack],
     branches: &[Branch<'_>],
     deliver: Deliver<'_>,
     progress: &mut dyn FnMut(usize),
-) -> Result<Vec<Final>, ModelError> {
-    let config = &model.config;
-    let embedding = model.embedding()?;
-    let mut states = Vec::with_capacity(packs.len());
-    for pack in packs {
-        let ids = index(
-            pack.tokens.iter().map(|&t| t as i32).collect(),
+) -> Result<Pass<'m>, ModelError> {
+    let layers = model.geometry.layers;
+    let mut pass = Pass {
+        states: States::new(
+            packs.len() * (branches.len() + 1),
+            &model.budget,
             &model.device,
-        );
-        let base = embedding.clone().select(0, ids);
+        ),
+        branches: branches.len(),
+    };
+    for (at, pack) in packs.iter().enumerate() {
+        let base = model.embed(&pack.tokens, &pack.tree.positions)?;
         deliver(HookPoint::Embedding, pack, &base)?;
-        let forked = branches
-            .iter()
-            .map(|b| {
-                let here = b
-                    .edits
-                    .iter()
-                    .any(|(hook, _)| *hook == HookPoint::Embedding);
-                here.then(|| b.apply(HookPoint::Embedding, base.clone()))
-            })
-            .collect();
-        states.push(Final {
-            base: Some(base),
-            forked,
-        });
+        for (b, branch) in branches.iter().enumerate() {
+            if branch.edits.iter().any(|(h, _)| *h == HookPoint::Embedding) {
+                let h = branch.apply(HookPoint::Embedding, base.clone());
+                pass.states.put(pass.slot(at, Some(b)), h)?;
+            }
+        }
+        pass.states.put(pass.slot(at, None), base)?;
     }
-    for layer in 0..config.layers {
+    for layer in 0..layers {
         let block = model.block(layer)?;
         // The unedited states are computed as long as anybody still reads them.
-        let base_needed = branches.iter().any(|b| !b.forks_by(config.layers - 1))
+        let base_needed = branches.iter().any(|b| !b.forks_by(layers - 1))
             || branches.iter().any(|b| !b.forks_by(layer));
-        for (pack, state) in packs.iter().zip(&mut states) {
-            let base = state.base.take();
-            for (branch, forked) in branches.iter().zip(&mut state.forked) {
+        for (at, pack) in packs.iter().enumerate() {
+            let base = pass.states.take(pass.slot(at, None))?;
+            for (b, branch) in branches.iter().enumerate() {
                 if !branch.forks_by(layer) {
                     continue;
                 }
-                let h = forked
-                    .take()
-                    .unwrap_or_else(|| base.clone().expect("kept until the last branch forked"));
+                let slot = pass.slot(at, Some(b));
+                let h = match pass.states.take(slot)? {
+                    Some(h) => h,
+                    None => base.clone().expect("kept until the last branch forked"),
+                };
                 let h = branch.apply(HookPoint::BlockInput(layer), h);
-                let h = block.forward(
-                    config,
-                    layer,
-                    h,
-                    &pack.tree,
-                    model.rotary(),
-                    &mut |hook, h| branch.apply(hook, h),
-                );
-                *forked = Some(branch.apply(HookPoint::BlockOutput(layer), h));
+                let h = block.forward(h, &pack.tree, &mut |hook, h| branch.apply(hook, h));
+                let h = branch.apply(HookPoint::BlockOutput(layer), h);
+                pass.states.put(slot, h)?;
             }
             if base_needed {
                 let base = base.expect("kept while needed");
                 deliver(HookPoint::BlockInput(layer), pack, &base)?;
                 let mut failure = None;
-                let h = block.forward(
-                    config,
-                    layer,
-                    base,
-                    &pack.tree,
-                    model.rotary(),
-                    &mut |hook, h| {
-                        if let Err(e) = deliver(hook, pack, &h) {
-                            failure.get_or_insert(e);
-                        }
-                        h
-                    },
-                );
+                let h = block.forward(base, &pack.tree, &mut |hook, h| {
+                    if let Err(e) = deliver(hook, pack, &h) {
+                        failure.get_or_insert(e);
+                    }
+                    h
+                });
                 if let Some(e) = failure {
                     return Err(e);
                 }
                 deliver(HookPoint::BlockOutput(layer), pack, &h)?;
-                state.base = Some(h);
+                pass.states.put(pass.slot(at, None), h)?;
             }
         }
         progress(layer + 1);
     }
-    Ok(states)
+    Ok(pass)
+}
+
+fn sharing(model: &Model) -> Sharing {
+    if model.geometry.causal {
+        Sharing::Prefixes
+    } else {
+        Sharing::Whole
+    }
 }
 
 /// Rows per pack: enough for efficient products, little enough that the widest
 /// intermediate stays near 32 MiB.
 fn pack_rows(model: &Model) -> usize {
-    ((8 << 20) / model.config.intermediate_size.max(model.config.hidden_size)).clamp(256, 4096)
+    let g = &model.geometry;
+    ((8 << 20) / g.intermediate_size.max(g.hidden_size)).clamp(256, 4096)
 }
 
-fn check(model: &Model, sequences: &[Sequence]) -> Result<(), ModelError> {
+fn check(model: &Model, queries: &[Query]) -> Result<(), ModelError> {
     let bad = |index: usize, problem: String| Err(ModelError::Sequence { index, problem });
-    for (index, sequence) in sequences.iter().enumerate() {
-        if sequence.tokens.is_empty() {
+    for (index, query) in queries.iter().enumerate() {
+        if query.tokens.is_empty() {
             return bad(index, "is empty".into());
         }
-        if sequence.tokens.len() > model.max_tokens() {
+        if query.tokens.len() > model.max_tokens() {
             return bad(
                 index,
                 format!(
                     "has {} tokens, the model takes {}",
-                    sequence.tokens.len(),
+                    query.tokens.len(),
                     model.max_tokens()
                 ),
             );
         }
-        if let Some(&id) = sequence
+        let vocabulary = model.geometry.vocab_size;
+        let targets = query.predictions.iter().map(|p| &p.1);
+        if let Some(&id) = query
             .tokens
             .iter()
-            .find(|&&t| t as usize >= model.config.vocab_size)
+            .chain(targets)
+            .find(|&&t| t as usize >= vocabulary)
         {
             return bad(
                 index,
-                format!(
-                    "has token id {id}, the embedding has {} rows",
-                    model.config.vocab_size
-                ),
+                format!("has token id {id}, the embedding has {vocabulary} rows"),
             );
         }
     }

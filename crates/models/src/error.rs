@@ -119,6 +119,30 @@ pub enum ModelError {
         /// What is wrong.
         problem: String,
     },
+    /// A model that only makes states was asked for probabilities.
+    #[error(
+        "{folder}: architecture `{architecture}` has no LM head, so it gives states but no probabilities; a checkpoint of the same family with `ForMaskedLM` or `ForCausalLM` in its name has one"
+    )]
+    NoHead {
+        /// The checkpoint folder.
+        folder: PathBuf,
+        /// What `architectures` says.
+        architecture: String,
+    },
+    /// A causal model where a masked one is needed, or the other way round.
+    #[error(
+        "{folder}: `{architecture}` has a {kind} LM head, this needs a {wanted} one; choose another scorer or another model"
+    )]
+    WrongHead {
+        /// The checkpoint folder.
+        folder: PathBuf,
+        /// What `architectures` says.
+        architecture: String,
+        /// `causal` or `masked`.
+        kind: &'static str,
+        /// The other.
+        wanted: &'static str,
+    },
     /// A hidden state came out NaN or infinite.
     #[error(
         "the log-likelihoods of sequence {index} are not finite; the weights or an intervention produce NaN"

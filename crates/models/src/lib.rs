@@ -2,17 +2,19 @@
 //!
 //! A [`Model`] is a folder of weights opened but not read; [`engine`] pushes
 //! packed sentences through it block by block, so that each weight is read once
-//! whatever the number of sentences. [`train`] makes small models of the same
+//! whatever the number of sentences. [`train`] makes small models of the Cohere
 //! architecture.
 
-pub mod cohere;
+pub mod architectures;
 pub mod config;
 pub mod engine;
 pub mod error;
 pub mod hooks;
 pub mod model;
 pub mod pack;
+pub mod spill;
 pub mod store;
+pub mod table;
 pub mod tokenizer;
 pub mod train;
 pub mod weights;
@@ -22,4 +24,5 @@ pub use error::ModelError;
 pub use hooks::HookPoint;
 pub use model::{Model, Residency};
 pub use pack::Sequence;
+pub use spill::Budget;
 pub use tokenizer::Tokenizer;

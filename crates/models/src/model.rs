@@ -1,17 +1,19 @@
 //! An opened checkpoint: config, tokenizer, and weights on demand.
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use interlingua_backend::ops::Rotary;
-use interlingua_backend::{Device, Tensor, from_rows};
+use interlingua_backend::device::is_plain_cpu;
+use interlingua_backend::{Device, Tensor};
 
 use crate::ModelError;
-use crate::cohere::{self, Block};
-use crate::config::Config;
+use crate::architectures::{self, Architecture, Block, Embedding, Head, Norm};
+use crate::config::Geometry;
+use crate::pack::Sequence;
+use crate::spill::Budget;
+use crate::table::Table;
 use crate::tokenizer::Tokenizer;
-use crate::weights::Weights;
+use crate::weights::{Source, Weights};
 
 /// Where the blocks live between passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,9 +21,9 @@ pub enum Residency {
     /// Resident if the weights fit in half of the free memory, else streamed.
     #[default]
     Auto,
-    /// One block at a time, read from disk in every pass.
+    /// One block at a time, read from disk in every pass; embedding and head in slices.
     Stream,
-    /// All blocks stay in memory after the first pass.
+    /// All weights stay in memory after the first pass, as they are stored.
     Resident,
 }
 
@@ -29,24 +31,26 @@ pub enum Residency {
 pub struct Model {
     /// The folder.
     pub folder: PathBuf,
-    /// Geometry.
-    pub config: Config,
+    /// Sizes.
+    pub geometry: Geometry,
     /// Tokenizer.
     pub tokenizer: Tokenizer,
     /// Device the tensors are put on.
     pub device: Device,
     /// Residency in force: never `Auto`.
     pub residency: Residency,
+    /// How much memory hidden states may take between blocks.
+    pub budget: Budget,
+    architecture: Box<dyn Architecture>,
     weights: Weights,
-    rotary: Rotary,
-    resident: Vec<OnceLock<Block>>,
-    embedding: OnceLock<Tensor<2>>,
-    head: OnceLock<Tensor<2>>,
-    norm: Tensor<1>,
+    /// Blocks that are kept ready to run; empty cells otherwise.
+    blocks: Vec<OnceLock<Arc<dyn Block>>>,
+    keep_blocks: bool,
+    tables: Vec<Table>,
+    embedding: OnceLock<Embedding>,
+    final_norm: OnceLock<Option<Norm>>,
+    head: OnceLock<Head>,
 }
-
-/// Positions whose rotary angles are tabulated; longer sequences are refused by the engine.
-const MAX_TABULATED: usize = 1 << 16;
 
 impl Model {
     /// Opens a Hugging Face checkpoint folder.
@@ -61,50 +65,58 @@ impl Model {
                 file: "config.json".into(),
             });
         }
-        let config = Config::read(&config_path)?;
-        let weights = Weights::open(folder)?;
-        let mut expected = cohere::tensors(&config);
-        // A tied checkpoint may still carry its head; it is then a copy of the embedding.
-        if config.tied && weights.names().any(|n| n == "lm_head.weight") {
-            expected.insert(
-                "lm_head.weight".into(),
-                vec![config.vocab_size, config.hidden_size],
-            );
-        }
-        weights.expect(&expected)?;
-        let tokenizer = Tokenizer::open(folder, config.vocab_size)?;
-        let norm = from_rows(
-            weights.read("model.norm.weight")?,
-            1,
-            config.hidden_size,
-            device,
-        )
-        .reshape([config.hidden_size]);
-        let needed = weights.parameters() * 4;
+        let architecture = architectures::read(&config_path)?;
+        let geometry = architecture.geometry().clone();
+        let mut weights = Weights::open(folder)?;
+        weights.expect(&architecture.tensors())?;
+        let tokenizer = Tokenizer::open(folder, geometry.vocab_size)?;
         let residency = match residency {
-            Residency::Auto if available_memory().is_some_and(|free| needed > free / 2) => {
+            Residency::Auto if available_memory().is_some_and(|free| weights.bytes() > free / 2) => {
                 Residency::Stream
             }
             Residency::Auto => Residency::Resident,
             chosen => chosen,
         };
+        // On the CPU, half-precision weights stay as they are stored and are widened block by block;
+        // f32 blocks, and those of other devices, are kept ready.
+        let widened = is_plain_cpu(device) && weights.dtypes() != ["F32"];
+        let keep_blocks = residency == Residency::Resident && !widened;
+        if residency == Residency::Resident && widened {
+            weights.hold();
+        }
+        let mut names = vec![architecture.embedding_table()];
+        names.extend(architecture.head_table().filter(|head| *head != names[0]));
+        let tables = names
+            .into_iter()
+            .map(|name| Table::new(name, geometry.vocab_size, geometry.hidden_size, keep_blocks))
+            .collect();
         Ok(Model {
             folder: folder.to_owned(),
             tokenizer,
             device: device.clone(),
             residency,
+            budget: Budget::default(),
             weights,
-            rotary: Rotary::new(
-                config.max_positions.min(MAX_TABULATED),
-                config.head_dim,
-                config.rope_theta,
-            ),
-            resident: (0..config.layers).map(|_| OnceLock::new()).collect(),
+            blocks: (0..geometry.layers).map(|_| OnceLock::new()).collect(),
+            keep_blocks,
+            tables,
             embedding: OnceLock::new(),
+            final_norm: OnceLock::new(),
             head: OnceLock::new(),
-            norm,
-            config,
+            geometry,
+            architecture,
         })
+    }
+
+    /// The same model with a bound on the memory of hidden states.
+    pub fn with_budget(mut self, budget: Budget) -> Model {
+        self.budget = budget;
+        self
+    }
+
+    /// How the checkpoint computes.
+    pub fn architecture(&self) -> &dyn Architecture {
+        self.architecture.as_ref()
     }
 
     /// Digest of the weights, the config and the tokenizer together.
@@ -130,87 +142,115 @@ impl Model {
         &self.weights
     }
 
+    fn source(&self) -> Source<'_> {
+        Source {
+            weights: &self.weights,
+            device: &self.device,
+        }
+    }
+
     /// One block, from memory or from disk.
     ///
     /// # Errors
     /// When its tensors cannot be read.
-    pub fn block(&self, layer: usize) -> Result<Cow<'_, Block>, ModelError> {
-        if let Some(block) = self.resident[layer].get() {
-            return Ok(Cow::Borrowed(block));
+    pub fn block(&self, layer: usize) -> Result<Arc<dyn Block>, ModelError> {
+        if let Some(block) = self.blocks[layer].get() {
+            return Ok(block.clone());
         }
-        let block = Block::load(&self.config, layer, &self.device, |name| {
-            self.weights.read(name)
+        let block: Arc<dyn Block> = self.architecture.block(layer, &self.source())?.into();
+        if self.keep_blocks {
+            return Ok(self.blocks[layer].get_or_init(|| block).clone());
+        }
+        Ok(block)
+    }
+
+    /// The states that enter the first block.
+    ///
+    /// # Shapes
+    /// `tokens`, `positions`: one per row; result `[rows, hidden]`.
+    ///
+    /// # Errors
+    /// When the embedding cannot be read.
+    pub fn embed(&self, tokens: &[u32], positions: &[u32]) -> Result<Tensor<2>, ModelError> {
+        let embedding = filled(&self.embedding, || {
+            self.architecture.embedding(&self.source())
         })?;
-        if self.residency == Residency::Resident {
-            return Ok(Cow::Borrowed(self.resident[layer].get_or_init(|| block)));
-        }
-        Ok(Cow::Owned(block))
+        let rows = self.tables[0].lookup(tokens, &self.weights, &self.device)?;
+        Ok(embedding.finish(rows, positions))
     }
 
-    /// The token embedding, `[vocabulary, hidden]`.
+    /// The state the LM head reads, from the last block's output.
+    ///
+    /// # Shapes
+    /// `h`: `[rows, hidden]`, result the same.
     ///
     /// # Errors
-    /// When it cannot be read.
-    pub fn embedding(&self) -> Result<&Tensor<2>, ModelError> {
-        self.table(&self.embedding, "model.embed_tokens.weight")
+    /// When the final norm cannot be read.
+    pub fn normalise(&self, h: Tensor<2>) -> Result<Tensor<2>, ModelError> {
+        let norm = filled(&self.final_norm, || {
+            self.architecture.final_norm(&self.source())
+        })?;
+        Ok(match norm {
+            Some(norm) => norm.forward(h),
+            None => h,
+        })
     }
 
-    /// The matrix whose rows score the vocabulary, `[vocabulary, hidden]`.
+    /// What turns final states into logits, and the matrix that does it.
     ///
     /// # Errors
-    /// When it cannot be read.
-    pub fn head(&self) -> Result<&Tensor<2>, ModelError> {
-        if self.config.tied {
-            self.embedding()
-        } else {
-            self.table(&self.head, "lm_head.weight")
-        }
-    }
-
-    fn table<'a>(
-        &'a self,
-        cell: &'a OnceLock<Tensor<2>>,
-        name: &str,
-    ) -> Result<&'a Tensor<2>, ModelError> {
-        if cell.get().is_none() {
-            let values = self.weights.read(name)?;
-            let table = from_rows(
-                values,
-                self.config.vocab_size,
-                self.config.hidden_size,
-                &self.device,
-            );
-            return Ok(cell.get_or_init(|| table));
-        }
-        Ok(cell.get().expect("filled just above"))
-    }
-
-    /// Gain of the final norm, `[hidden]`.
-    pub fn final_norm(&self) -> &Tensor<1> {
-        &self.norm
-    }
-
-    /// Rotary angles.
-    pub fn rotary(&self) -> &Rotary {
-        &self.rotary
+    /// A model without an LM head; unreadable weights.
+    pub fn head(&self) -> Result<(&Head, &Table), ModelError> {
+        let Some(name) = self.architecture.head_table() else {
+            return Err(ModelError::NoHead {
+                folder: self.folder.clone(),
+                architecture: self.geometry.architecture.clone(),
+            });
+        };
+        let head = filled(&self.head, || self.architecture.head(&self.source()))?;
+        let table = self
+            .tables
+            .iter()
+            .find(|t| t.name() == name)
+            .expect("every table is made at opening");
+        Ok((head, table))
     }
 
     /// Longest sequence the model can take.
     pub fn max_tokens(&self) -> usize {
-        self.rotary.positions()
+        self.geometry.max_positions
     }
 
-    /// A text as a sequence that starts with the model's start token.
+    /// A text as the model is meant to read it: behind its start token, for an
+    /// encoder between its opening and closing tokens.
     ///
     /// # Errors
     /// When the tokenizer fails.
-    pub fn sequence(&self, text: &str) -> Result<crate::Sequence, ModelError> {
-        let start = self.config.bos.or(self.config.eos);
-        let mut tokens: Vec<u32> = start.into_iter().collect();
-        let context = tokens.len();
-        tokens.extend(self.tokenizer.encode(text)?);
-        Ok(crate::Sequence { tokens, context })
+    pub fn sequence(&self, text: &str) -> Result<Sequence, ModelError> {
+        let ids = self.tokenizer.encode(text)?;
+        let (before, after): (Vec<u32>, &[u32]) = if self.geometry.causal {
+            let start = self.geometry.bos.or(self.geometry.eos);
+            (start.into_iter().collect(), &[])
+        } else {
+            let (before, after) = self.tokenizer.around();
+            (before.to_vec(), after)
+        };
+        Ok(Sequence {
+            context: before.len(),
+            closing: after.len(),
+            tokens: [&before, &ids, after].concat(),
+        })
     }
+}
+
+fn filled<T>(
+    cell: &OnceLock<T>,
+    make: impl FnOnce() -> Result<T, ModelError>,
+) -> Result<&T, ModelError> {
+    if cell.get().is_none() {
+        let _ = cell.set(make()?);
+    }
+    Ok(cell.get().expect("filled just above"))
 }
 
 /// Memory the system can still give, in bytes, where it says so.

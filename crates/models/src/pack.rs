@@ -2,13 +2,61 @@
 
 use interlingua_backend::ops::{Node, Tree, path_rows};
 
-/// A tokenised text and how many of its leading tokens only condition.
+/// A tokenised text and how many tokens at its ends only condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sequence {
     /// All tokens, special ones included.
     pub tokens: Vec<u32>,
     /// Leading tokens that are given, not scored or pooled (the start token).
     pub context: usize,
+    /// Trailing tokens that are given, not scored or pooled (an encoder's closing token).
+    pub closing: usize,
+}
+
+impl Sequence {
+    /// A sequence without closing tokens.
+    pub fn new(tokens: Vec<u32>, context: usize) -> Sequence {
+        Sequence {
+            tokens,
+            context,
+            closing: 0,
+        }
+    }
+
+    /// The places of the tokens that are scored or pooled.
+    pub fn text(&self) -> std::ops::Range<usize> {
+        self.context..self.tokens.len().saturating_sub(self.closing).max(self.context)
+    }
+}
+
+/// Tokens that go through the model, and what is to be predicted from their states.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// All tokens.
+    pub tokens: Vec<u32>,
+    /// Place in `tokens` and the token whose probability is asked for there.
+    pub predictions: Vec<(usize, u32)>,
+}
+
+impl Query {
+    /// Every token of a text from those before it. A first token without context is not predicted.
+    pub fn next_tokens(sequence: &Sequence) -> Query {
+        let text = sequence.text();
+        Query {
+            tokens: sequence.tokens.clone(),
+            predictions: (text.start.max(1)..text.end)
+                .map(|j| (j - 1, sequence.tokens[j]))
+                .collect(),
+        }
+    }
+
+    /// Nothing predicted: only states are wanted.
+    pub fn states(tokens: &[u32]) -> Query {
+        Query {
+            tokens: tokens.to_vec(),
+            predictions: Vec::new(),
+        }
+    }
 }
 
 /// Some sequences as one prefix tree of packed rows.
@@ -24,38 +72,42 @@ pub struct Pack {
     pub predictions: Vec<(u32, u32)>,
 }
 
-/// One sequence of a pack.
+/// One query of a pack.
 #[derive(Debug, Clone)]
 pub struct Member {
     /// Index in the request.
     pub sequence: usize,
     /// Row of each token.
     pub rows: Vec<u32>,
-    /// For each scored token, its index among the pack's predictions.
+    /// For each prediction, its index among the pack's.
     pub scored: Vec<u32>,
 }
 
-/// Packs sequences, each pack at most `max_rows` rows (or one longer sequence).
+/// Which rows of different sequences are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Those of a common beginning: causal models.
+    Prefixes,
+    /// Only those of equal sequences: encoders, where every token sees all others.
+    Whole,
+}
+
+/// Packs queries, each pack at most `max_rows` rows (or one longer sequence).
 ///
-/// Sequences are sorted, so that those with a common beginning meet; a common
-/// beginning becomes rows only once in a pack.
-pub fn pack(sequences: &[Sequence], max_rows: usize) -> Vec<Pack> {
-    let mut order: Vec<usize> = (0..sequences.len()).collect();
-    order.sort_by(|&a, &b| {
-        sequences[a]
-            .tokens
-            .cmp(&sequences[b].tokens)
-            .then(a.cmp(&b))
-    });
+/// They are sorted by their tokens, so that those with a common beginning meet;
+/// what they share becomes rows only once in a pack.
+pub fn pack(queries: &[Query], max_rows: usize, sharing: Sharing) -> Vec<Pack> {
+    let mut order: Vec<usize> = (0..queries.len()).collect();
+    order.sort_by(|&a, &b| queries[a].tokens.cmp(&queries[b].tokens).then(a.cmp(&b)));
     let mut packs = Vec::new();
     let mut builder = Builder::default();
     for at in order {
-        let sequence = &sequences[at];
-        let fresh = sequence.tokens.len() - builder.shared_with_last(&sequence.tokens);
+        let query = &queries[at];
+        let fresh = query.tokens.len() - builder.shared_with_last(&query.tokens, sharing);
         if builder.tokens.len() + fresh > max_rows && !builder.members.is_empty() {
             packs.push(std::mem::take(&mut builder).finish());
         }
-        builder.add(at, sequence);
+        builder.add(at, query, sharing);
     }
     if !builder.members.is_empty() {
         packs.push(builder.finish());
@@ -75,16 +127,21 @@ struct Builder {
 }
 
 impl Builder {
-    fn shared_with_last(&self, tokens: &[u32]) -> usize {
-        self.last
-            .iter()
-            .zip(tokens)
-            .take_while(|(a, b)| a == b)
-            .count()
+    fn shared_with_last(&self, tokens: &[u32], sharing: Sharing) -> usize {
+        match sharing {
+            Sharing::Prefixes => self
+                .last
+                .iter()
+                .zip(tokens)
+                .take_while(|(a, b)| a == b)
+                .count(),
+            Sharing::Whole if self.last == tokens => tokens.len(),
+            Sharing::Whole => 0,
+        }
     }
 
-    fn add(&mut self, sequence: usize, item: &Sequence) {
-        let shared = self.shared_with_last(&item.tokens);
+    fn add(&mut self, sequence: usize, item: &Query, sharing: Sharing) {
+        let shared = self.shared_with_last(&item.tokens, sharing);
         let fresh = item.tokens.len() - shared;
         if fresh > 0 {
             let parent = (shared > 0).then_some(self.last_node);
@@ -105,9 +162,11 @@ impl Builder {
         // A sequence that is a prefix of the last one ends before it does.
         rows.truncate(item.tokens.len());
         let first_fresh = self.predictions.len();
-        let scored = (item.context.max(1)..item.tokens.len())
-            .map(|j| {
-                let wanted = (rows[j - 1], item.tokens[j]);
+        let scored = item
+            .predictions
+            .iter()
+            .map(|&(place, target)| {
+                let wanted = (rows[place], target);
                 // Sorted neighbours repeat predictions; those of the last sequence are the only candidates.
                 let known = self.members.last().and_then(|m| {
                     m.scored.iter().copied().find(|&p| {
@@ -146,33 +205,41 @@ mod tests {
 
     use super::*;
 
-    fn sequences() -> impl Strategy<Value = Vec<Sequence>> {
+    fn queries() -> impl Strategy<Value = Vec<Query>> {
         prop::collection::vec(
-            (prop::collection::vec(0u32..3, 1..9), 0usize..2)
-                .prop_map(|(tokens, context)| Sequence { tokens, context }),
+            (prop::collection::vec(0u32..3, 1..9), 0usize..2).prop_map(|(tokens, context)| {
+                Query::next_tokens(&Sequence::new(tokens, context))
+            }),
             0..20,
         )
     }
 
     proptest! {
         #[test]
-        fn every_sequence_keeps_its_tokens_positions_and_predictions(sequences in sequences(), max in 1usize..40) {
-            let packs = pack(&sequences, max);
-            let mut seen = vec![0; sequences.len()];
+        fn every_query_keeps_its_tokens_positions_and_predictions(
+            queries in queries(),
+            max in 1usize..40,
+            prefixes in any::<bool>(),
+        ) {
+            let sharing = if prefixes { Sharing::Prefixes } else { Sharing::Whole };
+            let packs = pack(&queries, max, sharing);
+            let mut seen = vec![0; queries.len()];
             for pack in &packs {
                 prop_assert_eq!(pack.tokens.len(), pack.tree.rows());
+                if !prefixes {
+                    prop_assert!(pack.tree.nodes.iter().all(|n| n.parent.is_none()));
+                }
                 for member in &pack.members {
-                    let sequence = &sequences[member.sequence];
+                    let query = &queries[member.sequence];
                     seen[member.sequence] += 1;
                     let tokens: Vec<u32> = member.rows.iter().map(|&r| pack.tokens[r as usize]).collect();
-                    prop_assert_eq!(&tokens, &sequence.tokens);
+                    prop_assert_eq!(&tokens, &query.tokens);
                     for (i, &r) in member.rows.iter().enumerate() {
                         prop_assert_eq!(pack.tree.positions[r as usize] as usize, i);
                     }
-                    let from = sequence.context.max(1);
-                    prop_assert_eq!(member.scored.len(), sequence.tokens.len().saturating_sub(from));
-                    for (k, &p) in member.scored.iter().enumerate() {
-                        prop_assert_eq!(pack.predictions[p as usize], (member.rows[from + k - 1], sequence.tokens[from + k]));
+                    prop_assert_eq!(member.scored.len(), query.predictions.len());
+                    for (&p, &(place, target)) in member.scored.iter().zip(&query.predictions) {
+                        prop_assert_eq!(pack.predictions[p as usize], (member.rows[place], target));
                     }
                 }
             }
@@ -182,21 +249,18 @@ mod tests {
 
     #[test]
     fn a_common_beginning_is_stored_once() {
-        let s = |tokens: &[u32]| Sequence {
-            tokens: tokens.to_vec(),
-            context: 1,
-        };
-        let packs = pack(
-            &[
-                s(&[2, 5, 6, 7]),
-                s(&[2, 5, 6, 8]),
-                s(&[2, 5, 9]),
-                s(&[2, 5, 6, 7]),
-            ],
-            100,
-        );
+        let s = |tokens: &[u32]| Query::next_tokens(&Sequence::new(tokens.to_vec(), 1));
+        let queries = [
+            s(&[2, 5, 6, 7]),
+            s(&[2, 5, 6, 8]),
+            s(&[2, 5, 9]),
+            s(&[2, 5, 6, 7]),
+        ];
+        let packs = pack(&queries, 100, Sharing::Prefixes);
         assert_eq!(packs.len(), 1);
         assert_eq!(packs[0].tokens.len(), 6);
         assert_eq!(packs[0].predictions.len(), 5);
+        let packs = pack(&queries, 100, Sharing::Whole);
+        assert_eq!(packs[0].tokens.len(), 11, "equal sequences are still one");
     }
 }

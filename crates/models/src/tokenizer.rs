@@ -9,6 +9,8 @@ use crate::ModelError;
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     path: PathBuf,
+    /// Special tokens that its post-processor puts before and after a text.
+    around: (Vec<u32>, Vec<u32>),
 }
 
 impl Tokenizer {
@@ -49,7 +51,20 @@ impl Tokenizer {
                 ),
             });
         }
-        Ok(Tokenizer { inner, path })
+        let around = around(&inner).map_err(|problem| ModelError::Tokenizer {
+            path: path.clone(),
+            problem,
+        })?;
+        Ok(Tokenizer {
+            inner,
+            path,
+            around,
+        })
+    }
+
+    /// The special tokens that the tokenizer's own template puts before and after a text.
+    pub fn around(&self) -> (&[u32], &[u32]) {
+        (&self.around.0, &self.around.1)
     }
 
     /// Token ids of a text, without special tokens.
@@ -80,6 +95,18 @@ impl Tokenizer {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// What the post-processor adds at the two ends of a text, by the mask it gives.
+fn around(inner: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), String> {
+    let encoding = inner
+        .encode("a", true)
+        .map_err(|e| format!("cannot encode a text: {e}"))?;
+    let special = encoding.get_special_tokens_mask();
+    let ids = encoding.get_ids();
+    let first = special.iter().position(|&s| s == 0).unwrap_or(ids.len());
+    let last = special.iter().rposition(|&s| s == 0).map_or(ids.len(), |l| l + 1);
+    Ok((ids[..first].to_vec(), ids[last..].to_vec()))
 }
 
 /// Special tokens of the tokenizers trained here, by id.

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use interlingua_backend::ops::{self, Rotary, Tree};
 use interlingua_backend::optim::{AdamW, AdamWConfig, Parameter, gradient_or_zeros};
@@ -17,8 +18,7 @@ use rand_chacha::ChaCha8Rng;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use crate::ModelError;
-use crate::cohere::{self, BLOCK_TENSORS, Block, block_shapes, block_tensor};
-use crate::config::Config;
+use crate::architectures::cohere::{self, BLOCK_TENSORS, Block, Config, block_shapes, block_tensor};
 
 /// Settings of a training run.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,7 +45,7 @@ pub struct Trainer {
     train: TrainConfig,
     optimiser: AdamW,
     device: Device,
-    rotary: Rotary,
+    rotary: Arc<Rotary>,
     order: Option<(u64, Vec<u32>)>,
 }
 
@@ -58,7 +58,8 @@ impl Trainer {
         let mut rng = ChaCha8Rng::seed_from_u64(train.seed);
         let residual = 0.02 / (2.0 * config.layers as f32).sqrt();
         let parameters = cohere::tensors(&config)
-            .into_iter()
+            .needed()
+            .iter()
             .map(|(name, shape)| {
                 let len = shape.iter().product();
                 let values = if shape.len() == 1 {
@@ -72,11 +73,11 @@ impl Trainer {
                         };
                     normal(&mut rng, len, deviation)
                 };
-                Parameter::new(name, &shape, values)
+                Parameter::new(name.clone(), shape, values)
             })
             .collect();
         Trainer {
-            rotary: Rotary::new(config.max_positions, config.head_dim, config.rope_theta),
+            rotary: config.rotary(),
             config,
             train,
             optimiser: AdamW::new(train.optimiser, parameters),
@@ -236,17 +237,17 @@ impl Trainer {
         let mut blocks = Vec::with_capacity(c.layers);
         for layer in 0..c.layers {
             let block = self.block(layer, device);
-            let (out, saved) = block.forward_saved(c, h, tree, &self.rotary);
+            let (out, saved) = block.forward_saved(&c.run(layer, &self.rotary), h, tree);
             blocks.push((block, saved));
             h = out;
         }
         let gain = self.value("model.norm.weight");
         let gain = from_rows(gain.to_vec(), 1, gain.len(), device).reshape([gain.len()]);
-        let grad = top(ops::layer_norm(h.clone(), &gain, c.norm_eps));
+        let grad = top(ops::layer_norm(h.clone(), &gain, None, c.norm_eps));
         let (mut grad, d_gain) = ops::backward::layer_norm(grad, h, &gain, c.norm_eps);
         let mut named = Named::from([("model.norm.weight".to_owned(), d_gain)]);
         for (layer, (block, saved)) in blocks.into_iter().enumerate().rev() {
-            let (d_input, gradients) = block.backward(c, grad, saved, tree, &self.rotary);
+            let (d_input, gradients) = block.backward(&c.run(layer, &self.rotary), grad, saved, tree);
             named.extend(
                 BLOCK_TENSORS
                     .iter()
@@ -272,14 +273,14 @@ impl Trainer {
         let mut blocks = Vec::with_capacity(c.layers);
         for layer in 0..c.layers {
             let block = self.block(layer, device).require_grad();
-            h = block.forward(c, layer, h, tree, &self.rotary, &mut |_, h| h);
+            h = block.forward(&c.run(layer, &self.rotary), h, tree, &mut |_, h| h);
             blocks.push(block);
         }
         let gain = self.value("model.norm.weight");
         let gain = from_rows(gain.to_vec(), 1, gain.len(), device)
             .reshape([gain.len()])
             .require_grad();
-        let h = ops::layer_norm(h, &gain, c.norm_eps);
+        let h = ops::layer_norm(h, &gain, None, c.norm_eps);
         // The inner product with a constant gradient has exactly that gradient.
         let grad = top(h.clone().inner());
         let mut grads = (h * Tensor::from_inner(grad)).sum().backward();
@@ -488,6 +489,7 @@ mod tests {
             rope_theta: 10_000.0,
             logit_scale: 0.5,
             tied: true,
+            qk_norm: false,
             bos: Some(2),
             eos: Some(3),
         }

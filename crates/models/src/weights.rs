@@ -2,19 +2,25 @@
 //!
 //! Files are read with positioned reads, not mapped: a file that is truncated
 //! while it is open gives an error instead of killing the process, and no
-//! memory is held but the tensor asked for.
+//! memory is held but the tensor asked for. [`Weights::hold`] keeps what has
+//! been read as it is stored, so bf16 stays bf16 at rest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use interlingua_backend::{Device, Tensor, from_rows};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 
 use crate::ModelError;
+use crate::architectures::Norm;
+use crate::architectures::parts::Linear;
 
 /// Headers of real checkpoints stay below a few megabytes.
 const MAX_HEADER: u64 = 64 << 20;
@@ -25,16 +31,108 @@ pub struct Weights {
     folder: PathBuf,
     files: Vec<(PathBuf, File)>,
     tensors: BTreeMap<String, Located>,
+    /// From the architecture's names to those in the files.
+    names: HashMap<String, String>,
+    hold: bool,
     bytes_read: AtomicU64,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Located {
     file: usize,
     dtype: Dtype,
     shape: Vec<usize>,
     begin: u64,
     end: u64,
+    /// The bytes, once they have been read and are to be kept.
+    held: OnceLock<Vec<u8>>,
+}
+
+/// The tensors an architecture needs, with their shapes, and those it knows to pass over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tensors {
+    prefix: &'static str,
+    needed: BTreeMap<String, Vec<usize>>,
+    ignored: Vec<&'static str>,
+}
+
+impl Tensors {
+    /// None yet. Checkpoints may carry all names with or without `prefix`, as transformers
+    /// writes them from the model with and without its LM head.
+    pub fn new(prefix: &'static str) -> Tensors {
+        Tensors {
+            prefix,
+            needed: BTreeMap::new(),
+            ignored: Vec::new(),
+        }
+    }
+
+    /// One more tensor.
+    pub fn add(&mut self, name: impl Into<String>, shape: &[usize]) {
+        self.needed.insert(name.into(), shape.to_vec());
+    }
+
+    /// `NAME.weight` of shape `[out, in]`, and `NAME.bias` if it has one.
+    pub fn linear(&mut self, name: &str, out: usize, input: usize, bias: bool) {
+        self.add(format!("{name}.weight"), &[out, input]);
+        if bias {
+            self.add(format!("{name}.bias"), &[out]);
+        }
+    }
+
+    /// `NAME.weight` of shape `[d]`, and `NAME.bias` if it has one.
+    pub fn norm(&mut self, name: &str, d: usize, bias: bool) {
+        self.add(format!("{name}.weight"), &[d]);
+        if bias {
+            self.add(format!("{name}.bias"), &[d]);
+        }
+    }
+
+    /// Tensors that some checkpoints carry and nobody needs; `*` at one end stands for anything.
+    pub fn ignore(&mut self, pattern: &'static str) {
+        self.ignored.push(pattern);
+    }
+
+    /// The needed tensors by name.
+    pub fn needed(&self) -> &BTreeMap<String, Vec<usize>> {
+        &self.needed
+    }
+
+    fn ignores(&self, name: &str) -> bool {
+        let bare = name.strip_prefix(self.prefix).unwrap_or(name);
+        self.ignored.iter().any(|pattern| {
+            [name, bare].iter().any(|name| {
+                if let Some(end) = pattern.strip_prefix('*') {
+                    name.ends_with(end)
+                } else if let Some(start) = pattern.strip_suffix('*') {
+                    name.starts_with(start)
+                } else {
+                    name == pattern
+                }
+            })
+        })
+    }
+
+    /// How a file may call a tensor, the usual name first.
+    fn spellings(&self, name: &str) -> Vec<String> {
+        let mut names = vec![name.to_owned()];
+        if !self.prefix.is_empty() {
+            names.push(match name.strip_prefix(self.prefix) {
+                Some(bare) => bare.to_owned(),
+                None => format!("{}{name}", self.prefix),
+            });
+        }
+        // Converted from TensorFlow: norms have gamma and beta.
+        for at in 0..names.len() {
+            for (today, then) in [(".weight", ".gamma"), (".bias", ".beta")] {
+                if let Some(stem) = names[at].strip_suffix(today) {
+                    let old = format!("{stem}{then}");
+                    names.push(old);
+                }
+            }
+        }
+        names
+    }
 }
 
 impl Weights {
@@ -48,6 +146,8 @@ impl Weights {
             folder: folder.to_owned(),
             files: Vec::new(),
             tensors: BTreeMap::new(),
+            names: HashMap::new(),
+            hold: false,
             bytes_read: AtomicU64::new(0),
         };
         let single = folder.join("model.safetensors");
@@ -121,6 +221,7 @@ impl Weights {
                 shape: info.shape.clone(),
                 begin: data + info.data_offsets.0 as u64,
                 end: data + info.data_offsets.1 as u64,
+                held: OnceLock::new(),
             };
             if self.tensors.insert(name.clone(), located).is_some() {
                 return Err(bad(format!("tensor `{name}` stands in another shard too")));
@@ -153,6 +254,16 @@ impl Weights {
             .sum()
     }
 
+    /// Bytes of all tensors together, as they are stored.
+    pub fn bytes(&self) -> u64 {
+        self.tensors.values().map(|t| t.end - t.begin).sum()
+    }
+
+    /// Keeps the bytes of every tensor in memory once it has been read.
+    pub fn hold(&mut self) {
+        self.hold = true;
+    }
+
     /// Bytes of tensor data read so far.
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read.load(Ordering::Relaxed)
@@ -163,31 +274,38 @@ impl Weights {
         self.files.iter().map(|(path, _)| path.as_path())
     }
 
-    /// Checks that exactly these tensors are there, with these shapes.
+    /// Checks that exactly these tensors are there, with these shapes, and learns how the files call them.
     ///
     /// # Errors
     /// The first missing, unknown or misshapen tensor.
-    pub fn expect(&self, expected: &BTreeMap<String, Vec<usize>>) -> Result<(), ModelError> {
-        for (name, shape) in expected {
-            let found = self
-                .tensors
-                .get(name)
+    pub fn expect(&mut self, expected: &Tensors) -> Result<(), ModelError> {
+        let mut used = BTreeSet::new();
+        for (name, shape) in &expected.needed {
+            let spelling = expected
+                .spellings(name)
+                .into_iter()
+                .find(|s| self.tensors.contains_key(s))
                 .ok_or_else(|| ModelError::MissingTensor {
                     path: self.folder.clone(),
                     name: name.clone(),
                 })?;
+            let found = &self.tensors[&spelling];
             if &found.shape != shape {
                 return Err(ModelError::Shape {
                     path: self.files[found.file].0.clone(),
-                    name: name.clone(),
+                    name: spelling,
                     found: found.shape.clone(),
                     expected: shape.clone(),
                 });
             }
+            if !matches!(found.dtype, Dtype::F32 | Dtype::BF16 | Dtype::F16) {
+                return Err(self.wrong_dtype(&spelling, found));
+            }
+            used.insert(spelling.clone());
+            self.names.insert(name.clone(), spelling);
         }
         for name in self.tensors.keys() {
-            // Old exports carry this buffer; it is derived from the config.
-            if !expected.contains_key(name) && !name.ends_with("rotary_emb.inv_freq") {
+            if !used.contains(name) && !expected.ignores(name) {
                 return Err(ModelError::UnknownTensor {
                     path: self.folder.clone(),
                     name: name.clone(),
@@ -197,40 +315,167 @@ impl Weights {
         Ok(())
     }
 
+    fn wrong_dtype(&self, name: &str, found: &Located) -> ModelError {
+        ModelError::BadWeights {
+            path: self.files[found.file].0.clone(),
+            problem: format!(
+                "tensor `{name}` is {:?}; f32, f16 and bf16 can be read",
+                found.dtype
+            ),
+        }
+    }
+
+    fn locate(&self, name: &str) -> Result<(&str, &Located), ModelError> {
+        let spelling = self.names.get(name).map_or(name, String::as_str);
+        match self.tensors.get_key_value(spelling) {
+            Some((name, located)) => Ok((name, located)),
+            None => Err(ModelError::MissingTensor {
+                path: self.folder.clone(),
+                name: name.to_owned(),
+            }),
+        }
+    }
+
+    /// The shape of a tensor.
+    ///
+    /// # Errors
+    /// When there is no such tensor.
+    pub fn shape(&self, name: &str) -> Result<&[usize], ModelError> {
+        Ok(&self.locate(name)?.1.shape)
+    }
+
     /// Reads one tensor as f32, from f32, f16 or bf16.
     ///
     /// # Errors
     /// Missing tensor, another dtype, a read error, a value that is not finite.
     pub fn read(&self, name: &str) -> Result<Vec<f32>, ModelError> {
-        let located = self
-            .tensors
-            .get(name)
-            .ok_or_else(|| ModelError::MissingTensor {
-                path: self.folder.clone(),
-                name: name.to_owned(),
-            })?;
-        let (path, file) = &self.files[located.file];
-        let mut bytes = vec![0; (located.end - located.begin) as usize];
-        file.read_exact_at(&mut bytes, located.begin)
-            .map_err(ModelError::io(path))?;
-        self.bytes_read
-            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        let values = to_f32(&bytes, located.dtype).ok_or_else(|| ModelError::BadWeights {
-            path: path.clone(),
-            problem: format!(
-                "tensor `{name}` is {:?}; f32, f16 and bf16 can be read",
-                located.dtype
-            ),
-        })?;
+        let (_, located) = self.locate(name)?;
+        self.read_rows(name, 0..located.shape.first().copied().unwrap_or(1))
+    }
+
+    /// Reads rows of a tensor: all that have their first index in `rows`.
+    ///
+    /// # Errors
+    /// As [`Weights::read`].
+    pub fn read_rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>, ModelError> {
+        let (name, located) = self.locate(name)?;
+        let count = located.shape.first().copied().unwrap_or(1);
+        assert!(rows.start <= rows.end && rows.end <= count, "rows of {name}");
+        let whole = located.end - located.begin;
+        let row = whole / count.max(1) as u64;
+        let (begin, end) = (row * rows.start as u64, row * rows.end as u64);
+        let fresh;
+        let bytes: &[u8] = if self.hold {
+            if located.held.get().is_none() {
+                let bytes = self.fetch(located, 0, whole)?;
+                let _ = located.held.set(bytes);
+            }
+            let held = located.held.get().expect("filled just above");
+            &held[begin as usize..end as usize]
+        } else {
+            fresh = self.fetch(located, begin, end)?;
+            &fresh
+        };
+        let values =
+            to_f32(bytes, located.dtype).ok_or_else(|| self.wrong_dtype(name, located))?;
         if let Some(index) = values.iter().position(|v| !v.is_finite()) {
+            let before = rows.start * (located.shape.iter().skip(1).product::<usize>());
             return Err(ModelError::NotFinite {
-                path: path.clone(),
+                path: self.files[located.file].0.clone(),
                 name: name.to_owned(),
                 value: values[index],
-                index,
+                index: before + index,
             });
         }
         Ok(values)
+    }
+
+    fn fetch(&self, located: &Located, begin: u64, end: u64) -> Result<Vec<u8>, ModelError> {
+        let (path, file) = &self.files[located.file];
+        let mut bytes = vec![0; (end - begin) as usize];
+        file.read_exact_at(&mut bytes, located.begin + begin)
+            .map_err(ModelError::io(path))?;
+        self.bytes_read.fetch_add(end - begin, Ordering::Relaxed);
+        Ok(bytes)
+    }
+}
+
+/// Where an architecture takes its parts from: weights on the way to a device.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// The checkpoint.
+    pub weights: &'a Weights,
+    /// Where tensors are put.
+    pub device: &'a Device,
+}
+
+impl Source<'_> {
+    /// The values of a tensor on the host.
+    ///
+    /// # Errors
+    /// As [`Weights::read`], as in all that follow.
+    pub fn read(&self, name: &str) -> Result<Vec<f32>, ModelError> {
+        self.weights.read(name)
+    }
+
+    /// A matrix of the shape it has in the file.
+    ///
+    /// # Errors
+    /// As [`Weights::read`].
+    pub fn matrix(&self, name: &str) -> Result<Tensor<2>, ModelError> {
+        let shape = self.weights.shape(name)?;
+        let (rows, cols) = (shape[0], shape[1]);
+        Ok(from_rows(self.read(name)?, rows, cols, self.device))
+    }
+
+    /// All values of a tensor in one row.
+    ///
+    /// # Errors
+    /// As [`Weights::read`].
+    pub fn vector(&self, name: &str) -> Result<Tensor<1>, ModelError> {
+        let values = self.read(name)?;
+        let len = values.len();
+        Ok(from_rows(values, 1, len, self.device).reshape([len]))
+    }
+
+    /// `NAME.weight` of shape `[out, in]`, and `NAME.bias`.
+    ///
+    /// # Errors
+    /// As [`Weights::read`].
+    pub fn linear(&self, name: &str, bias: bool) -> Result<Linear, ModelError> {
+        Ok(Linear {
+            weight: self.matrix(&format!("{name}.weight"))?,
+            bias: self.bias(name, bias)?,
+        })
+    }
+
+    fn bias(&self, name: &str, bias: bool) -> Result<Option<Tensor<1>>, ModelError> {
+        bias.then(|| self.vector(&format!("{name}.bias")))
+            .transpose()
+    }
+
+    /// A mean-subtracting norm: `NAME.weight`, and `NAME.bias`.
+    ///
+    /// # Errors
+    /// As [`Weights::read`].
+    pub fn layer_norm(&self, name: &str, bias: bool, eps: f32) -> Result<Norm, ModelError> {
+        Ok(Norm::Layer {
+            gain: self.vector(&format!("{name}.weight"))?,
+            bias: self.bias(name, bias)?,
+            eps,
+        })
+    }
+
+    /// A root-mean-square norm: `NAME.weight`, plus `offset` (Gemma stores the gain less 1).
+    ///
+    /// # Errors
+    /// As [`Weights::read`].
+    pub fn rms_norm(&self, name: &str, offset: f32, eps: f32) -> Result<Norm, ModelError> {
+        let gain = self.vector(&format!("{name}.weight"))?;
+        Ok(Norm::Rms {
+            gain: if offset == 0.0 { gain } else { gain + offset },
+            eps,
+        })
     }
 }
 

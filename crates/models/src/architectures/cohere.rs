@@ -1,0 +1,564 @@
+//! The Cohere architecture (Command R, Aya Expanse).
+//!
+//! A block adds attention and a gated MLP, both fed by the same normalised
+//! input, to the residual stream:
+//!
+//! ```text
+//! n  = layer_norm(h)                       mean-subtracting, gain only
+//! h' = h + attention(n) + down(silu(gate(n)) ⊙ up(n))
+//! logits = logit_scale · final_norm(h) · embeddingᵀ
+//! ```
+//!
+//! Queries and keys are rotated in interleaved pairs; keys and values may have
+//! fewer heads than queries. Geometry: Cohere's published configurations, as
+//! read by transformers' `CohereForCausalLM`.
+
+use std::sync::Arc;
+
+use interlingua_backend::ops::{self, Activation, Logits, Rotary, RotaryScaling, RotaryStyle, Tree};
+use interlingua_backend::{Device, Tensor, from_rows, to_host};
+use serde_json::Value;
+
+use super::{Architecture, Embedding, Head, Modules, Norm, Tap};
+use crate::ModelError;
+use crate::config::{Geometry, Reader, decimal};
+use crate::hooks::HookPoint;
+use crate::weights::{Source, Tensors};
+
+/// Settings of a Cohere model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the gated MLP.
+    pub intermediate_size: usize,
+    /// Number of blocks.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// Rows of the embedding.
+    pub vocab_size: usize,
+    /// Longest sequence.
+    pub max_positions: usize,
+    /// Epsilon of the layer norms.
+    pub norm_eps: f32,
+    /// Base of the rotary angles.
+    pub rope_theta: f32,
+    /// Factor on the logits.
+    pub logit_scale: f32,
+    /// Whether the LM head is the embedding.
+    pub tied: bool,
+    /// Whether every head of the queries and keys is normalised (Command R+).
+    pub qk_norm: bool,
+    /// Beginning-of-sequence token.
+    pub bos: Option<u32>,
+    /// End-of-sequence token.
+    pub eos: Option<u32>,
+}
+
+impl Config {
+    /// Reads the keys that Cohere and Cohere 2 share.
+    pub(super) fn read(r: &Reader<'_>) -> Result<(Config, RotaryScaling), ModelError> {
+        r.only("attention_bias", false)?;
+        r.only("hidden_act", "silu")?;
+        let hidden_size = r.size("hidden_size", None)?;
+        let (heads, kv_heads, head_dim) = r.heads(hidden_size)?;
+        if !head_dim.is_multiple_of(2) {
+            return Err(r.bad(
+                "head_dim",
+                format!("{head_dim} is odd; rotary embedding needs pairs"),
+            ));
+        }
+        let (rope_theta, scaling) = r.rope(None)?;
+        let vocab_size = r.size("vocab_size", None)?;
+        let config = Config {
+            hidden_size,
+            intermediate_size: r.size("intermediate_size", None)?,
+            layers: r.size("num_hidden_layers", None)?,
+            heads,
+            kv_heads,
+            head_dim,
+            vocab_size,
+            max_positions: r.size("max_position_embeddings", Some(8192))?,
+            norm_eps: r.epsilon("layer_norm_eps", 1e-5)?,
+            rope_theta,
+            logit_scale: r.positive("logit_scale", Some(0.0625))?,
+            tied: r.flag("tie_word_embeddings", true)?,
+            qk_norm: r.flag("use_qk_norm", false)?,
+            bos: r.token("bos_token_id", vocab_size)?,
+            eos: r.token("eos_token_id", vocab_size)?,
+        };
+        Ok((config, scaling))
+    }
+
+    /// The same as JSON that transformers reads.
+    pub fn to_json(&self) -> Value {
+        serde_json::json!({
+            "architectures": ["CohereForCausalLM"],
+            "attention_bias": false,
+            "attention_dropout": 0.0,
+            "bos_token_id": self.bos,
+            "eos_token_id": self.eos,
+            "dtype": "float32",
+            "torch_dtype": "float32",
+            "hidden_act": "silu",
+            "hidden_size": self.hidden_size,
+            "initializer_range": 0.02,
+            "intermediate_size": self.intermediate_size,
+            "layer_norm_eps": decimal(self.norm_eps),
+            "logit_scale": decimal(self.logit_scale),
+            "max_position_embeddings": self.max_positions,
+            "model_type": "cohere",
+            "num_attention_heads": self.heads,
+            "num_hidden_layers": self.layers,
+            "num_key_value_heads": self.kv_heads,
+            "pad_token_id": 0,
+            "rope_theta": decimal(self.rope_theta),
+            "tie_word_embeddings": self.tied,
+            "use_cache": true,
+            "use_qk_norm": self.qk_norm,
+            "vocab_size": self.vocab_size,
+        })
+    }
+
+    /// Rotary angles without scaling.
+    pub fn rotary(&self) -> Arc<Rotary> {
+        Arc::new(Rotary::new(
+            self.head_dim,
+            self.rope_theta,
+            RotaryStyle::Interleaved,
+            RotaryScaling::None,
+        ))
+    }
+
+    /// How a block of full causal attention is run.
+    pub fn run(&self, layer: usize, rotary: &Arc<Rotary>) -> Run {
+        Run {
+            layer,
+            eps: self.norm_eps,
+            attention: ops::Attention::causal(self.heads, self.kv_heads, self.head_dim),
+            rotary: Some(rotary.clone()),
+        }
+    }
+}
+
+/// How one block is run: everything about it that is not a weight.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Which block.
+    pub layer: usize,
+    /// Epsilon of its norms.
+    pub eps: f32,
+    /// Heads, scale and mask.
+    pub attention: ops::Attention,
+    /// Rotary angles; none where the block has no position embedding (Cohere 2).
+    pub rotary: Option<Arc<Rotary>>,
+}
+
+/// Matrices of one block, each `[out, in]`, in the order of [`BLOCK_TENSORS`].
+#[derive(Debug, Clone)]
+pub struct Block {
+    /// Gain of the layer norm, `[hidden]`.
+    pub norm: Tensor<1>,
+    /// Query projection.
+    pub q: Tensor<2>,
+    /// Key projection.
+    pub k: Tensor<2>,
+    /// Value projection.
+    pub v: Tensor<2>,
+    /// Output projection of attention.
+    pub o: Tensor<2>,
+    /// Gate projection of the MLP.
+    pub gate: Tensor<2>,
+    /// Up projection of the MLP.
+    pub up: Tensor<2>,
+    /// Down projection of the MLP.
+    pub down: Tensor<2>,
+    /// Gains of the query and key norms, `[heads · head_dim]` and `[kv_heads · head_dim]`.
+    pub qk_gains: Option<(Tensor<1>, Tensor<1>)>,
+}
+
+/// Names of a block's tensors after `model.layers.L.`.
+pub const BLOCK_TENSORS: [&str; 8] = [
+    "input_layernorm.weight",
+    "self_attn.q_proj.weight",
+    "self_attn.k_proj.weight",
+    "self_attn.v_proj.weight",
+    "self_attn.o_proj.weight",
+    "mlp.gate_proj.weight",
+    "mlp.up_proj.weight",
+    "mlp.down_proj.weight",
+];
+
+/// Name of a block's tensor.
+pub fn block_tensor(layer: usize, name: &str) -> String {
+    format!("model.layers.{layer}.{name}")
+}
+
+/// Shapes of a block's tensors, in the order of [`BLOCK_TENSORS`].
+pub fn block_shapes(c: &Config) -> [Vec<usize>; 8] {
+    let (d, q, kv) = (c.hidden_size, c.heads * c.head_dim, c.kv_heads * c.head_dim);
+    [
+        vec![d],
+        vec![q, d],
+        vec![kv, d],
+        vec![kv, d],
+        vec![d, q],
+        vec![c.intermediate_size, d],
+        vec![c.intermediate_size, d],
+        vec![d, c.intermediate_size],
+    ]
+}
+
+/// Every tensor of a checkpoint with its shape.
+pub fn tensors(c: &Config) -> Tensors {
+    let mut all = Tensors::new("model.");
+    all.add("model.embed_tokens.weight", &[c.vocab_size, c.hidden_size]);
+    all.add("model.norm.weight", &[c.hidden_size]);
+    if c.tied {
+        // Some checkpoints carry a copy of the embedding as their head.
+        all.ignore("lm_head.weight");
+    } else {
+        all.add("lm_head.weight", &[c.vocab_size, c.hidden_size]);
+    }
+    all.ignore("*.rotary_emb.inv_freq");
+    for layer in 0..c.layers {
+        for (name, shape) in BLOCK_TENSORS.iter().zip(block_shapes(c)) {
+            all.add(block_tensor(layer, name), &shape);
+        }
+        if c.qk_norm {
+            let name = |n| block_tensor(layer, n);
+            all.add(name("self_attn.q_norm.weight"), &[c.heads, c.head_dim]);
+            all.add(name("self_attn.k_norm.weight"), &[c.kv_heads, c.head_dim]);
+        }
+    }
+    all
+}
+
+impl Block {
+    /// A block from its tensors, read by name.
+    ///
+    /// # Errors
+    /// Whatever `read` returns.
+    pub fn load<E>(
+        c: &Config,
+        layer: usize,
+        device: &Device,
+        mut read: impl FnMut(&str) -> Result<Vec<f32>, E>,
+    ) -> Result<Block, E> {
+        let shapes = block_shapes(c);
+        let mut matrix = |at: usize| -> Result<Tensor<2>, E> {
+            let values = read(&block_tensor(layer, BLOCK_TENSORS[at]))?;
+            let shape = &shapes[at];
+            let (rows, cols) = if shape.len() == 2 {
+                (shape[0], shape[1])
+            } else {
+                (1, shape[0])
+            };
+            Ok(from_rows(values, rows, cols, device))
+        };
+        Ok(Block {
+            norm: matrix(0)?.reshape([c.hidden_size]),
+            q: matrix(1)?,
+            k: matrix(2)?,
+            v: matrix(3)?,
+            o: matrix(4)?,
+            gate: matrix(5)?,
+            up: matrix(6)?,
+            down: matrix(7)?,
+            qk_gains: None,
+        })
+    }
+
+    /// The same block with every tensor recorded by autodiff.
+    pub fn require_grad(self) -> Block {
+        Block {
+            norm: self.norm.require_grad(),
+            q: self.q.require_grad(),
+            k: self.k.require_grad(),
+            v: self.v.require_grad(),
+            o: self.o.require_grad(),
+            gate: self.gate.require_grad(),
+            up: self.up.require_grad(),
+            down: self.down.require_grad(),
+            qk_gains: self
+                .qk_gains
+                .map(|(q, k)| (q.require_grad(), k.require_grad())),
+        }
+    }
+
+    /// Pushes packed states through the block.
+    ///
+    /// # Shapes
+    /// `h`: `[rows, hidden]`, result the same.
+    pub fn forward(&self, run: &Run, h: Tensor<2>, tree: &Tree, tap: Tap<'_>) -> Tensor<2> {
+        let n = ops::layer_norm(h.clone(), &self.norm, None, run.eps);
+        let (q, k, v) = self.queries_keys_values(run, n.clone(), tree);
+        let mixed = ops::attention(q, k, v, tree, &run.attention);
+        let attention = tap(
+            HookPoint::Attention(run.layer),
+            ops::linear(mixed, &self.o),
+        );
+        let gated = ops::gate(
+            ops::linear(n.clone(), &self.gate),
+            ops::linear(n, &self.up),
+            Activation::Silu,
+        );
+        let mlp = tap(HookPoint::Mlp(run.layer), ops::linear(gated, &self.down));
+        h + attention + mlp
+    }
+
+    fn queries_keys_values(
+        &self,
+        run: &Run,
+        n: Tensor<2>,
+        tree: &Tree,
+    ) -> (Tensor<2>, Tensor<2>, Tensor<2>) {
+        let mut q = ops::linear(n.clone(), &self.q);
+        let mut k = ops::linear(n.clone(), &self.k);
+        if let Some((q_gain, k_gain)) = &self.qk_gains {
+            q = self.norm_heads(run, q, q_gain);
+            k = self.norm_heads(run, k, k_gain);
+        }
+        if let Some(rotary) = &run.rotary {
+            q = ops::rotary(q, &tree.positions, rotary);
+            k = ops::rotary(k, &tree.positions, rotary);
+        }
+        (q, k, ops::linear(n, &self.v))
+    }
+
+    /// Every head is normalised by itself and has gains of its own.
+    fn norm_heads(&self, run: &Run, x: Tensor<2>, gain: &Tensor<1>) -> Tensor<2> {
+        let unit = Norm::Layer {
+            gain: Tensor::ones([run.attention.head_dim], &x.device()),
+            bias: None,
+            eps: run.eps,
+        };
+        unit.each_head(x, run.attention.head_dim) * gain.clone().unsqueeze()
+    }
+}
+
+/// What a block keeps of its forward pass for the backward pass on the CPU.
+pub struct Saved {
+    input: Tensor<2>,
+    normed: Tensor<2>,
+    qkv: [Tensor<2>; 3],
+    mixed: Tensor<2>,
+    gate: Tensor<2>,
+    up: Tensor<2>,
+    gated: Tensor<2>,
+}
+
+impl Block {
+    /// [`Block::forward`] that keeps what [`Block::backward`] needs.
+    ///
+    /// # Shapes
+    /// `h`: `[rows, hidden]`.
+    pub fn forward_saved(&self, run: &Run, h: Tensor<2>, tree: &Tree) -> (Tensor<2>, Saved) {
+        assert!(self.qk_gains.is_none(), "query-key norms are not trained");
+        let normed = ops::layer_norm(h.clone(), &self.norm, None, run.eps);
+        let (q, k, v) = self.queries_keys_values(run, normed.clone(), tree);
+        let mixed = ops::attention(q.clone(), k.clone(), v.clone(), tree, &run.attention);
+        let (gate, up) = (
+            ops::linear(normed.clone(), &self.gate),
+            ops::linear(normed.clone(), &self.up),
+        );
+        let gated = ops::gate(gate.clone(), up.clone(), Activation::Silu);
+        let out = h.clone()
+            + ops::linear(mixed.clone(), &self.o)
+            + ops::linear(gated.clone(), &self.down);
+        (
+            out,
+            Saved {
+                input: h,
+                normed,
+                qkv: [q, k, v],
+                mixed,
+                gate,
+                up,
+                gated,
+            },
+        )
+    }
+
+    /// Gradient with respect to the block's input, and of its tensors in the order of [`BLOCK_TENSORS`].
+    ///
+    /// # Shapes
+    /// `grad`: `[rows, hidden]`, with respect to the block's output.
+    pub fn backward(
+        &self,
+        run: &Run,
+        grad: Tensor<2>,
+        saved: Saved,
+        tree: &Tree,
+    ) -> (Tensor<2>, Vec<Vec<f32>>) {
+        let Saved {
+            input,
+            normed,
+            qkv,
+            mixed,
+            gate,
+            up,
+            gated,
+        } = saved;
+        let transposed = grad.clone().transpose();
+        let d_down = transposed.clone().matmul(gated);
+        let d_o = transposed.matmul(mixed);
+        let (d_gate, d_up) =
+            ops::backward::silu_gate(grad.clone().matmul(self.down.clone()), gate, up);
+        let d_mixed = grad.clone().matmul(self.o.clone());
+        let [mut d_q, mut d_k, d_v] = ops::backward::attention(d_mixed, qkv, tree, &run.attention);
+        if let Some(rotary) = &run.rotary {
+            d_q = ops::backward::rotary(d_q, &tree.positions, rotary);
+            d_k = ops::backward::rotary(d_k, &tree.positions, rotary);
+        }
+        let mut d_normed = d_gate.clone().matmul(self.gate.clone());
+        let mut weights = Vec::with_capacity(BLOCK_TENSORS.len());
+        for (d, w) in [
+            (&d_up, &self.up),
+            (&d_q, &self.q),
+            (&d_k, &self.k),
+            (&d_v, &self.v),
+        ] {
+            d_normed = d_normed + d.clone().matmul(w.clone());
+        }
+        let (d_input, d_norm) = ops::backward::layer_norm(d_normed, input, &self.norm, run.eps);
+        weights.push(d_norm);
+        for d in [d_q, d_k, d_v] {
+            weights.push(to_host(d.transpose().matmul(normed.clone())));
+        }
+        weights.push(to_host(d_o));
+        for d in [d_gate, d_up] {
+            weights.push(to_host(d.transpose().matmul(normed.clone())));
+        }
+        weights.push(to_host(d_down));
+        (grad + d_input, weights)
+    }
+}
+
+/// A Cohere checkpoint.
+#[derive(Debug)]
+struct Cohere {
+    config: Config,
+    geometry: Geometry,
+    /// How each block is run.
+    runs: Vec<Run>,
+}
+
+/// Reads the configuration of `CohereForCausalLM`.
+pub(super) fn read(r: &Reader<'_>) -> Result<Box<dyn Architecture>, ModelError> {
+    let (config, scaling) = Config::read(r)?;
+    let rotary = Arc::new(Rotary::new(
+        config.head_dim,
+        config.rope_theta,
+        RotaryStyle::Interleaved,
+        scaling,
+    ));
+    let runs = (0..config.layers).map(|l| config.run(l, &rotary)).collect();
+    Ok(build("CohereForCausalLM", config, runs))
+}
+
+/// An architecture of Cohere blocks, each run in its own way.
+pub(super) fn build(name: &str, config: Config, runs: Vec<Run>) -> Box<dyn Architecture> {
+    let c = &config;
+    let geometry = Geometry {
+        architecture: name.to_owned(),
+        hidden_size: c.hidden_size,
+        intermediate_size: c.intermediate_size,
+        layers: c.layers,
+        heads: c.heads,
+        kv_heads: c.kv_heads,
+        head_dim: c.head_dim,
+        vocab_size: c.vocab_size,
+        max_positions: c.max_positions,
+        causal: true,
+        bos: c.bos,
+        eos: c.eos,
+    };
+    Box::new(Cohere {
+        config,
+        geometry,
+        runs,
+    })
+}
+
+/// A block and how it is run.
+struct Layer {
+    block: Block,
+    run: Run,
+}
+
+impl super::Block for Layer {
+    fn forward(&self, h: Tensor<2>, tree: &Tree, tap: Tap<'_>) -> Tensor<2> {
+        self.block.forward(&self.run, h, tree, tap)
+    }
+}
+
+impl Architecture for Cohere {
+    fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    fn tensors(&self) -> Tensors {
+        tensors(&self.config)
+    }
+
+    fn embedding(&self, _: &Source<'_>) -> Result<Embedding, ModelError> {
+        Ok(Embedding::default())
+    }
+
+    fn block(
+        &self,
+        layer: usize,
+        source: &Source<'_>,
+    ) -> Result<Box<dyn super::Block>, ModelError> {
+        let mut block = Block::load(&self.config, layer, source.device, |name| source.read(name))?;
+        if self.config.qk_norm {
+            let gain = |name| source.vector(&block_tensor(layer, name));
+            block.qk_gains = Some((
+                gain("self_attn.q_norm.weight")?,
+                gain("self_attn.k_norm.weight")?,
+            ));
+        }
+        Ok(Box::new(Layer {
+            block,
+            run: self.runs[layer].clone(),
+        }))
+    }
+
+    fn final_norm(&self, source: &Source<'_>) -> Result<Option<Norm>, ModelError> {
+        source
+            .layer_norm("model.norm", false, self.config.norm_eps)
+            .map(Some)
+    }
+
+    fn head(&self, _: &Source<'_>) -> Result<Head, ModelError> {
+        Ok(Head {
+            logits: Logits {
+                scale: self.config.logit_scale,
+                ..Logits::default()
+            },
+            ..Head::default()
+        })
+    }
+
+    fn embedding_table(&self) -> String {
+        "model.embed_tokens.weight".into()
+    }
+
+    fn head_table(&self) -> Option<String> {
+        Some(if self.config.tied {
+            self.embedding_table()
+        } else {
+            "lm_head.weight".into()
+        })
+    }
+
+    fn modules(&self) -> Modules {
+        super::LLAMA_MODULES
+    }
+}

@@ -1,0 +1,161 @@
+//! One file per architecture, and the registry of their names.
+//!
+//! An [`Architecture`] is read from `config.json`; it says which tensors a
+//! checkpoint must hold and turns them into an [`Embedding`], [`Block`]s, a
+//! final norm and a [`Head`]. The engine knows nothing else.
+
+pub mod cohere;
+pub mod parts;
+
+use std::fmt;
+use std::path::Path;
+
+use interlingua_backend::Tensor;
+use interlingua_backend::ops::Tree;
+
+use crate::ModelError;
+use crate::config::{Geometry, Reader, read_json};
+use crate::hooks::HookPoint;
+use crate::weights::{Source, Tensors};
+
+pub use parts::{Embedding, Head, Norm};
+
+/// What happens to a state at a hook point inside a block.
+pub type Tap<'a> = &'a mut dyn FnMut(HookPoint, Tensor<2>) -> Tensor<2>;
+
+/// One block, ready to run.
+pub trait Block: Send + Sync {
+    /// Pushes packed states through the block.
+    ///
+    /// `tap` is called with what attention and the MLP add to the residual
+    /// stream, and its results are added instead.
+    ///
+    /// # Shapes
+    /// `h`: `[rows, hidden]`, result the same.
+    fn forward(&self, h: Tensor<2>, tree: &Tree, tap: Tap<'_>) -> Tensor<2>;
+}
+
+/// How a family of checkpoints computes.
+pub trait Architecture: fmt::Debug + Send + Sync {
+    /// Sizes that do not depend on the architecture.
+    fn geometry(&self) -> &Geometry;
+
+    /// Every tensor a checkpoint must hold, with its shape.
+    fn tensors(&self) -> Tensors;
+
+    /// What follows the lookup of token embeddings.
+    ///
+    /// # Errors
+    /// Unreadable weights, as in all that follow.
+    fn embedding(&self, source: &Source<'_>) -> Result<Embedding, ModelError>;
+
+    /// One block.
+    ///
+    /// # Errors
+    /// Unreadable weights.
+    fn block(&self, layer: usize, source: &Source<'_>) -> Result<Box<dyn Block>, ModelError>;
+
+    /// The norm after the last block; encoders have none.
+    ///
+    /// # Errors
+    /// Unreadable weights.
+    fn final_norm(&self, source: &Source<'_>) -> Result<Option<Norm>, ModelError>;
+
+    /// What turns final states into logits, beside the vocabulary matrix itself.
+    ///
+    /// # Errors
+    /// Unreadable weights.
+    fn head(&self, source: &Source<'_>) -> Result<Head, ModelError>;
+
+    /// The token embedding's tensor, `[vocabulary, hidden]`.
+    fn embedding_table(&self) -> String;
+
+    /// The tensor whose rows score the vocabulary, `[vocabulary, hidden]`; the
+    /// embedding's where they are tied, `None` for a model without an LM head.
+    fn head_table(&self) -> Option<String>;
+
+    /// Where transformers has the states of the hook points.
+    fn modules(&self) -> Modules;
+}
+
+/// Module paths in transformers, with `{L}` for the block.
+///
+/// A path ends with `:input` or `:output`, the side of the module the state is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Modules {
+    /// The modules all blocks lie in, such as `model.layers.{L}`.
+    pub block: &'static str,
+    /// [`HookPoint::Attention`], within the block.
+    pub attention: &'static str,
+    /// [`HookPoint::Mlp`], within the block.
+    pub mlp: &'static str,
+    /// [`HookPoint::FinalNorm`]; `None` where it is the last block's output.
+    pub final_norm: Option<&'static str>,
+}
+
+impl Modules {
+    /// Hook point and module, for every kind of hook point, `{L}` for the block.
+    pub fn rows(&self) -> Vec<(&'static str, String)> {
+        let block = self.block;
+        vec![
+            ("embedding", format!("{}:input", block.replace("{L}", "0"))),
+            ("block.{L}.input", format!("{block}:input")),
+            ("block.{L}.attention", format!("{block}.{}:output", self.attention)),
+            ("block.{L}.mlp", format!("{block}.{}:output", self.mlp)),
+            ("block.{L}.output", format!("{block}:output")),
+            (
+                "final_norm",
+                match self.final_norm {
+                    Some(module) => format!("{module}:output"),
+                    None => format!("{}:output", block.replace("{L}", "{last}")),
+                },
+            ),
+        ]
+    }
+}
+
+/// The modules of Llama and of the many families that follow its names.
+const LLAMA_MODULES: Modules = Modules {
+    block: "model.layers.{L}",
+    attention: "self_attn",
+    mlp: "mlp",
+    final_norm: Some("model.norm"),
+};
+
+/// Reads an architecture from its `config.json`.
+type Read = fn(&Reader<'_>) -> Result<Box<dyn Architecture>, ModelError>;
+
+/// Every architecture, by its name in `config.json`.
+pub const ARCHITECTURES: [(&str, Read); 1] = [("CohereForCausalLM", cohere::read)];
+
+/// The names, for messages.
+pub fn names() -> String {
+    ARCHITECTURES.map(|(name, _)| name).join(", ")
+}
+
+/// Reads and checks a `config.json`.
+///
+/// # Errors
+/// Names the file and the key, and what would work.
+pub fn read(path: &Path) -> Result<Box<dyn Architecture>, ModelError> {
+    let json = read_json(path)?;
+    let reader = Reader::new(path, &json);
+    let found = json
+        .get("architectures")
+        .and_then(|a| a.get(0))
+        .and_then(|a| a.as_str())
+        .ok_or_else(|| {
+            reader.bad(
+                "architectures",
+                format!("missing; expected one of {}", names()),
+            )
+        })?;
+    match ARCHITECTURES.iter().find(|(name, _)| *name == found) {
+        Some((_, read)) => read(&reader),
+        None => Err(ModelError::UnknownArchitecture {
+            path: path.to_owned(),
+            found: found.to_owned(),
+            known: names(),
+        }),
+    }
+}

@@ -1,0 +1,223 @@
+//! What several architectures are made of.
+
+use std::sync::Arc;
+
+use interlingua_backend::Tensor;
+use interlingua_backend::ops::{self, Activation, Logits, Rotary, Tree};
+
+/// A matrix `[out, in]` and perhaps a bias `[out]`.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    /// The matrix.
+    pub weight: Tensor<2>,
+    /// The bias.
+    pub bias: Option<Tensor<1>>,
+}
+
+impl Linear {
+    /// `x · weightᵀ + bias`.
+    ///
+    /// # Shapes
+    /// `x`: `[rows, in]`, result `[rows, out]`.
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        ops::affine(x, &self.weight, self.bias.as_ref())
+    }
+}
+
+/// A norm over the last dimension.
+#[derive(Debug, Clone)]
+pub enum Norm {
+    /// Mean-subtracting.
+    Layer {
+        /// `[d]`.
+        gain: Tensor<1>,
+        /// `[d]`.
+        bias: Option<Tensor<1>>,
+        /// Added to the variance.
+        eps: f32,
+    },
+    /// By the root of the mean square.
+    Rms {
+        /// `[d]`; of `1 + weight` where the architecture stores it so.
+        gain: Tensor<1>,
+        /// Added to the mean square.
+        eps: f32,
+    },
+}
+
+impl Norm {
+    /// # Shapes
+    /// `x`: `[rows, d]`, result the same.
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        match self {
+            Norm::Layer { gain, bias, eps } => ops::layer_norm(x, gain, bias.as_ref(), *eps),
+            Norm::Rms { gain, eps } => ops::rms_norm(x, gain, *eps),
+        }
+    }
+
+    /// The same norm for every head of `[rows, heads · head_dim]`, with a gain of `[head_dim]`.
+    ///
+    /// # Shapes
+    /// `x`: `[rows, heads · head_dim]`, result the same.
+    pub fn each_head(&self, x: Tensor<2>, head_dim: usize) -> Tensor<2> {
+        let [rows, width] = x.dims();
+        let heads = x.reshape([rows * (width / head_dim), head_dim]);
+        self.forward(heads).reshape([rows, width])
+    }
+}
+
+/// Attention with its projections.
+#[derive(Debug, Clone)]
+pub struct Attention {
+    /// Query projection, `[heads · head_dim, hidden]`.
+    pub q: Linear,
+    /// Key projection, `[kv_heads · head_dim, hidden]`.
+    pub k: Linear,
+    /// Value projection, `[kv_heads · head_dim, hidden]`.
+    pub v: Linear,
+    /// Output projection, `[hidden, heads · head_dim]`.
+    pub o: Linear,
+    /// Norm of every head of the queries and of the keys, before they are rotated.
+    pub qk_norms: Option<(Norm, Norm)>,
+    /// Rotary position embedding.
+    pub rotary: Option<Arc<Rotary>>,
+    /// Heads, scale, mask.
+    pub spec: ops::Attention,
+}
+
+impl Attention {
+    /// # Shapes
+    /// `x`: `[rows, hidden]`, result the same.
+    pub fn forward(&self, x: Tensor<2>, tree: &Tree) -> Tensor<2> {
+        let mut q = self.q.forward(x.clone());
+        let mut k = self.k.forward(x.clone());
+        let v = self.v.forward(x);
+        if let Some((q_norm, k_norm)) = &self.qk_norms {
+            q = q_norm.each_head(q, self.spec.head_dim);
+            k = k_norm.each_head(k, self.spec.head_dim);
+        }
+        if let Some(rotary) = &self.rotary {
+            q = ops::rotary(q, &tree.positions, rotary);
+            k = ops::rotary(k, &tree.positions, rotary);
+        }
+        self.o.forward(ops::attention(q, k, v, tree, &self.spec))
+    }
+}
+
+/// `down(act(gate(x)) ⊙ up(x))`.
+#[derive(Debug, Clone)]
+pub struct GatedMlp {
+    /// `[intermediate, hidden]`.
+    pub gate: Linear,
+    /// `[intermediate, hidden]`.
+    pub up: Linear,
+    /// `[hidden, intermediate]`.
+    pub down: Linear,
+    /// Of the gate.
+    pub activation: Activation,
+}
+
+impl GatedMlp {
+    /// # Shapes
+    /// `x`: `[rows, hidden]`, result the same.
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let gate = self.gate.forward(x.clone());
+        let up = self.up.forward(x);
+        self.down.forward(ops::gate(gate, up, self.activation))
+    }
+}
+
+/// `down(act(up(x)))`.
+#[derive(Debug, Clone)]
+pub struct Mlp {
+    /// `[intermediate, hidden]`.
+    pub up: Linear,
+    /// `[hidden, intermediate]`.
+    pub down: Linear,
+    /// Between the two.
+    pub activation: Activation,
+}
+
+impl Mlp {
+    /// # Shapes
+    /// `x`: `[rows, hidden]`, result the same.
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        self.down
+            .forward(ops::activate(self.up.forward(x), self.activation))
+    }
+}
+
+/// What follows the lookup of token embeddings, in this order.
+#[derive(Debug, Clone, Default)]
+pub struct Embedding {
+    /// Factor on the token embeddings.
+    pub scale: Option<f32>,
+    /// Added by position in the sequence, `[positions, hidden]`.
+    pub positions: Option<Tensor<2>>,
+    /// Added to every token: the embedding of token type 0, `[hidden]`.
+    pub constant: Option<Tensor<1>>,
+    /// Applied last.
+    pub norm: Option<Norm>,
+}
+
+impl Embedding {
+    /// From looked-up rows to the states that enter the first block.
+    ///
+    /// # Shapes
+    /// `rows`: `[rows, hidden]`, `positions`: one per row, result `[rows, hidden]`.
+    pub fn finish(&self, rows: Tensor<2>, positions: &[u32]) -> Tensor<2> {
+        let mut h = rows;
+        if let Some(scale) = self.scale {
+            h = h * scale;
+        }
+        if let Some(constant) = &self.constant {
+            h = h + constant.clone().unsqueeze();
+        }
+        if let Some(table) = &self.positions {
+            let at = positions.iter().map(|&p| p as i32).collect();
+            let at = ops::index(at, &h.device());
+            h = h + table.clone().select(0, at);
+        }
+        match &self.norm {
+            Some(norm) => norm.forward(h),
+            None => h,
+        }
+    }
+}
+
+/// What turns final states into logits, beside the vocabulary matrix.
+#[derive(Debug, Clone, Default)]
+pub struct Head {
+    /// Before the vocabulary matrix (encoders).
+    pub transform: Option<Transform>,
+    /// Added to the logits, one per vocabulary entry.
+    pub bias: Option<Vec<f32>>,
+    /// Scale and soft cap of the logits.
+    pub logits: Logits,
+}
+
+/// `norm(act(dense(h)))`.
+#[derive(Debug, Clone)]
+pub struct Transform {
+    /// `[hidden, hidden]`.
+    pub dense: Linear,
+    /// After it.
+    pub activation: Activation,
+    /// Last.
+    pub norm: Norm,
+}
+
+impl Head {
+    /// What the vocabulary matrix is multiplied with.
+    ///
+    /// # Shapes
+    /// `h`: `[rows, hidden]`, result the same.
+    pub fn transform(&self, h: Tensor<2>) -> Tensor<2> {
+        match &self.transform {
+            Some(t) => t
+                .norm
+                .forward(ops::activate(t.dense.forward(h), t.activation)),
+            None => h,
+        }
+    }
+}

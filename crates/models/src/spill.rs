@@ -1,0 +1,174 @@
+//! Hidden states between two blocks: in memory up to a budget, beyond it on disk.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use interlingua_backend::{Device, Tensor, from_rows, to_host};
+
+use crate::ModelError;
+
+/// How much memory the hidden states of a pass may take, and where the rest goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Budget {
+    /// Bytes that states may take in memory.
+    pub bytes: u64,
+    /// Folder of the file that takes the rest; it has no name and vanishes with the process.
+    pub folder: PathBuf,
+}
+
+impl Default for Budget {
+    /// No bound.
+    fn default() -> Budget {
+        Budget {
+            bytes: u64::MAX,
+            folder: std::env::temp_dir(),
+        }
+    }
+}
+
+/// States by slot.
+pub(crate) struct States<'a> {
+    budget: &'a Budget,
+    device: &'a Device,
+    held: u64,
+    slots: Vec<Slot>,
+    /// Where each slot lies in the file once it has been there: offset and bytes.
+    places: Vec<Option<(u64, u64)>>,
+    file: Option<File>,
+    length: u64,
+    /// Bytes written to the file so far.
+    pub spilled: u64,
+}
+
+enum Slot {
+    Empty,
+    Memory(Tensor<2>),
+    Disk { rows: usize, cols: usize },
+}
+
+fn bytes([rows, cols]: [usize; 2]) -> u64 {
+    rows as u64 * cols as u64 * 4
+}
+
+impl<'a> States<'a> {
+    pub fn new(slots: usize, budget: &'a Budget, device: &'a Device) -> States<'a> {
+        States {
+            budget,
+            device,
+            held: 0,
+            slots: (0..slots).map(|_| Slot::Empty).collect(),
+            places: vec![None; slots],
+            file: None,
+            length: 0,
+            spilled: 0,
+        }
+    }
+
+    /// Fills a slot, in place of what was there.
+    pub fn put(&mut self, slot: usize, states: Tensor<2>) -> Result<(), ModelError> {
+        self.clear(slot);
+        let dims = states.dims();
+        if self.held + bytes(dims) <= self.budget.bytes {
+            self.held += bytes(dims);
+            self.slots[slot] = Slot::Memory(states);
+            return Ok(());
+        }
+        let place = match self.places[slot] {
+            Some((at, room)) if room >= bytes(dims) => at,
+            _ => {
+                let at = self.length;
+                self.length += bytes(dims);
+                self.places[slot] = Some((at, bytes(dims)));
+                at
+            }
+        };
+        let io = ModelError::io(&self.budget.folder);
+        let values = to_host(states);
+        let raw: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        if self.file.is_none() {
+            let file = tempfile::tempfile_in(&self.budget.folder)
+                .map_err(ModelError::io(&self.budget.folder))?;
+            self.file = Some(file);
+        }
+        let file = self.file.as_ref().expect("made just above");
+        file.write_all_at(&raw, place).map_err(io)?;
+        self.spilled += raw.len() as u64;
+        self.slots[slot] = Slot::Disk {
+            rows: dims[0],
+            cols: dims[1],
+        };
+        Ok(())
+    }
+
+    fn clear(&mut self, slot: usize) {
+        if let Slot::Memory(states) = std::mem::replace(&mut self.slots[slot], Slot::Empty) {
+            self.held -= bytes(states.dims());
+        }
+    }
+
+    /// What is in a slot, which stays filled.
+    pub fn get(&self, slot: usize) -> Result<Option<Tensor<2>>, ModelError> {
+        match &self.slots[slot] {
+            Slot::Empty => Ok(None),
+            Slot::Memory(states) => Ok(Some(states.clone())),
+            Slot::Disk { rows, cols } => {
+                let (at, _) = self.places[slot].expect("written before");
+                let mut raw = vec![0; bytes([*rows, *cols]) as usize];
+                self.file
+                    .as_ref()
+                    .expect("written before")
+                    .read_exact_at(&mut raw, at)
+                    .map_err(ModelError::io(&self.budget.folder))?;
+                let (chunks, _) = raw.as_chunks::<4>();
+                let values = chunks.iter().map(|b| f32::from_le_bytes(*b)).collect();
+                Ok(Some(from_rows(values, *rows, *cols, self.device)))
+            }
+        }
+    }
+
+    /// What is in a slot, which is empty afterwards.
+    pub fn take(&mut self, slot: usize) -> Result<Option<Tensor<2>>, ModelError> {
+        let states = self.get(slot)?;
+        self.clear(slot);
+        self.slots[slot] = Slot::Empty;
+        Ok(states)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use interlingua_backend::device::cpu;
+
+    use super::*;
+
+    #[test]
+    fn states_beyond_the_budget_come_back_from_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let device = cpu();
+        let budget = Budget {
+            bytes: 40,
+            folder: folder.path().to_owned(),
+        };
+        let mut states = States::new(3, &budget, &device);
+        let tensor = |x: f32, rows: usize| from_rows(vec![x; rows * 2], rows, 2, &device);
+        for slot in 0..3 {
+            states.put(slot, tensor(slot as f32, 3)).unwrap();
+        }
+        assert_eq!(states.spilled, 48, "one of three fits into 40 bytes");
+        for round in 1..4 {
+            for slot in 0..3 {
+                let before = states.take(slot).unwrap().unwrap();
+                assert!(states.get(slot).unwrap().is_none());
+                states.put(slot, before + 10.0).unwrap();
+                let now = to_host(states.get(slot).unwrap().unwrap());
+                assert_eq!(now, [slot as f32 + 10.0 * round as f32; 6]);
+            }
+        }
+        // Another size finds its place too.
+        states.put(2, tensor(7.0, 1)).unwrap();
+        states.put(1, tensor(8.0, 9)).unwrap();
+        assert_eq!(to_host(states.get(1).unwrap().unwrap()), [8.0; 18]);
+        assert_eq!(to_host(states.get(2).unwrap().unwrap()), [7.0; 2]);
+    }
+}

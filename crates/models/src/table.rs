@@ -1,0 +1,137 @@
+//! The vocabulary's matrix: looked up by token and multiplied in slices.
+//!
+//! Resident, it is one tensor. Streamed, a lookup reads only the rows of the
+//! tokens that occur, and scoring reads slices of bounded size. Rows that a
+//! lookup has read are kept, up to a bound, and not read again for the slices:
+//! a tied embedding crosses the disk once.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, OnceLock};
+
+use interlingua_backend::{Device, Tensor, from_rows, ops};
+
+use crate::ModelError;
+use crate::weights::Weights;
+
+/// Values of one slice.
+const SLICE: usize = 24 << 20;
+
+/// Values of looked-up rows that are kept.
+const KEPT: usize = 32 << 20;
+
+/// `[vocabulary, hidden]`, on disk or in memory.
+#[derive(Debug)]
+pub struct Table {
+    name: String,
+    rows: usize,
+    width: usize,
+    /// Whether it stays in memory.
+    resident: bool,
+    whole: OnceLock<Tensor<2>>,
+    kept: Mutex<BTreeMap<usize, Vec<f32>>>,
+}
+
+impl Table {
+    /// A tensor of this name and shape; nothing is read yet.
+    pub fn new(name: String, rows: usize, width: usize, resident: bool) -> Table {
+        Table {
+            name,
+            rows,
+            width,
+            resident,
+            whole: OnceLock::new(),
+            kept: Mutex::default(),
+        }
+    }
+
+    /// The tensor's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn whole(&self, weights: &Weights, device: &Device) -> Result<&Tensor<2>, ModelError> {
+        if self.whole.get().is_none() {
+            let table = from_rows(weights.read(&self.name)?, self.rows, self.width, device);
+            let _ = self.whole.set(table);
+        }
+        Ok(self.whole.get().expect("filled just above"))
+    }
+
+    /// The rows of these tokens.
+    ///
+    /// # Shapes
+    /// `tokens`: each below `rows`; result `[tokens, width]`.
+    ///
+    /// # Errors
+    /// When the weights cannot be read.
+    pub fn lookup(
+        &self,
+        tokens: &[u32],
+        weights: &Weights,
+        device: &Device,
+    ) -> Result<Tensor<2>, ModelError> {
+        if self.resident {
+            let at = tokens.iter().map(|&t| t as i32).collect();
+            let whole = self.whole(weights, device)?.clone();
+            return Ok(whole.select(0, ops::index(at, device)));
+        }
+        let mut kept = self.kept.lock().expect("no panic while held");
+        let mut out = Vec::with_capacity(tokens.len() * self.width);
+        for &token in tokens {
+            let row = token as usize;
+            if let Some(values) = kept.get(&row) {
+                out.extend_from_slice(values);
+                continue;
+            }
+            let values = weights.read_rows(&self.name, row..row + 1)?;
+            out.extend_from_slice(&values);
+            if (kept.len() + 1) * self.width <= KEPT {
+                kept.insert(row, values);
+            }
+        }
+        Ok(from_rows(out, tokens.len(), self.width, device))
+    }
+
+    /// Calls `visit` with every slice and the row it begins at, in order.
+    ///
+    /// # Shapes
+    /// Slices are `[slice, width]`.
+    ///
+    /// # Errors
+    /// When the weights cannot be read, and whatever `visit` returns.
+    pub fn slices(
+        &self,
+        weights: &Weights,
+        device: &Device,
+        visit: &mut dyn FnMut(usize, &Tensor<2>) -> Result<(), ModelError>,
+    ) -> Result<(), ModelError> {
+        if self.resident {
+            return visit(0, self.whole(weights, device)?);
+        }
+        let step = (SLICE / self.width).max(1);
+        for first in (0..self.rows).step_by(step) {
+            let end = (first + step).min(self.rows);
+            let values = self.slice(first, end, weights)?;
+            visit(first, &from_rows(values, end - first, self.width, device))?;
+        }
+        Ok(())
+    }
+
+    /// Rows `first..end`: those that are kept, and between them the disk's.
+    fn slice(&self, first: usize, end: usize, weights: &Weights) -> Result<Vec<f32>, ModelError> {
+        let kept = self.kept.lock().expect("no panic while held");
+        let mut values = Vec::with_capacity((end - first) * self.width);
+        let mut at = first;
+        for (&row, known) in kept.range(first..end) {
+            if row > at {
+                values.extend(weights.read_rows(&self.name, at..row)?);
+            }
+            values.extend_from_slice(known);
+            at = row + 1;
+        }
+        if at < end {
+            values.extend(weights.read_rows(&self.name, at..end)?);
+        }
+        Ok(values)
+    }
+}
