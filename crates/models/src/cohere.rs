@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 
-use interlingua_backend::ops::{self, Rotary, RotaryStyle, Tree};
+use interlingua_backend::ops::{self, Activation, Attention, Rotary, Tree};
 use interlingua_backend::{Device, Tensor, from_rows, to_host};
 
 use crate::config::Config;
@@ -99,6 +99,10 @@ pub fn tensors(c: &Config) -> BTreeMap<String, Vec<usize>> {
     all
 }
 
+fn attention_of(c: &Config) -> Attention {
+    Attention::causal(c.heads, c.kv_heads, c.head_dim)
+}
+
 impl Block {
     /// A block from its tensors, read by name.
     ///
@@ -160,14 +164,18 @@ impl Block {
         rotary: &Rotary,
         tap: Tap<'_>,
     ) -> Tensor<2> {
-        let n = ops::layer_norm(h.clone(), &self.norm, c.norm_eps);
-        let rotate = |x| ops::rotary(x, &tree.positions, rotary, RotaryStyle::Interleaved);
+        let n = ops::layer_norm(h.clone(), &self.norm, None, c.norm_eps);
+        let rotate = |x| ops::rotary(x, &tree.positions, rotary);
         let q = rotate(ops::linear(n.clone(), &self.q));
         let k = rotate(ops::linear(n.clone(), &self.k));
         let v = ops::linear(n.clone(), &self.v);
-        let mixed = ops::attention(q, k, v, tree, c.heads, c.kv_heads);
+        let mixed = ops::attention(q, k, v, tree, &attention_of(c));
         let attention = tap(HookPoint::Attention(layer), ops::linear(mixed, &self.o));
-        let gated = ops::silu_gate(ops::linear(n.clone(), &self.gate), ops::linear(n, &self.up));
+        let gated = ops::gate(
+            ops::linear(n.clone(), &self.gate),
+            ops::linear(n, &self.up),
+            Activation::Silu,
+        );
         let mlp = tap(HookPoint::Mlp(layer), ops::linear(gated, &self.down));
         h + attention + mlp
     }
@@ -196,17 +204,17 @@ impl Block {
         tree: &Tree,
         rotary: &Rotary,
     ) -> (Tensor<2>, Saved) {
-        let normed = ops::layer_norm(h.clone(), &self.norm, c.norm_eps);
-        let rotate = |x| ops::rotary(x, &tree.positions, rotary, RotaryStyle::Interleaved);
+        let normed = ops::layer_norm(h.clone(), &self.norm, None, c.norm_eps);
+        let rotate = |x| ops::rotary(x, &tree.positions, rotary);
         let q = rotate(ops::linear(normed.clone(), &self.q));
         let k = rotate(ops::linear(normed.clone(), &self.k));
         let v = ops::linear(normed.clone(), &self.v);
-        let mixed = ops::attention(q.clone(), k.clone(), v.clone(), tree, c.heads, c.kv_heads);
+        let mixed = ops::attention(q.clone(), k.clone(), v.clone(), tree, &attention_of(c));
         let (gate, up) = (
             ops::linear(normed.clone(), &self.gate),
             ops::linear(normed.clone(), &self.up),
         );
-        let gated = ops::silu_gate(gate.clone(), up.clone());
+        let gated = ops::gate(gate.clone(), up.clone(), Activation::Silu);
         let out = h.clone()
             + ops::linear(mixed.clone(), &self.o)
             + ops::linear(gated.clone(), &self.down);
@@ -251,7 +259,7 @@ impl Block {
         let (d_gate, d_up) =
             ops::backward::silu_gate(grad.clone().matmul(self.down.clone()), gate, up);
         let d_mixed = grad.clone().matmul(self.o.clone());
-        let [d_q, d_k, d_v] = ops::backward::attention(d_mixed, qkv, tree, c.heads, c.kv_heads);
+        let [d_q, d_k, d_v] = ops::backward::attention(d_mixed, qkv, tree, &attention_of(c));
         let d_q = ops::backward::rotary(d_q, &tree.positions, rotary);
         let d_k = ops::backward::rotary(d_k, &tree.positions, rotary);
         let mut d_normed = d_gate.clone().matmul(self.gate.clone());

@@ -118,6 +118,7 @@ pub fn token_log_probs(
             ops::layer_norm(
                 h.select(0, rows.clone()),
                 model.final_norm(),
+                None,
                 model.config.norm_eps,
             )
         });
@@ -126,12 +127,19 @@ pub fn token_log_probs(
                 Some(h) => ops::layer_norm(
                     h.select(0, rows.clone()),
                     model.final_norm(),
+                    None,
                     model.config.norm_eps,
                 ),
                 None => base.clone().expect("kept for branches that did not fork"),
             };
             let h = branch.apply(HookPoint::FinalNorm, h);
-            let log_probs = ops::target_log_probs(h, head, &targets, model.config.logit_scale);
+            let how = ops::Logits {
+                scale: model.config.logit_scale,
+                softcap: None,
+            };
+            let mut log_probs = ops::LogProbs::new(targets.clone());
+            log_probs.add(&h, head, None, 0, how);
+            let log_probs = log_probs.finish();
             for member in &pack.members {
                 out[b][member.sequence] = member
                     .scored
@@ -209,7 +217,7 @@ pub fn capture(
     if captures.iter().any(|c| c.hook == HookPoint::FinalNorm) {
         for (pack, states) in packs.iter().zip(finals) {
             let h = states.base.expect("the unedited branch never forks");
-            let h = ops::layer_norm(h, model.final_norm(), model.config.norm_eps);
+            let h = ops::layer_norm(h, model.final_norm(), None, model.config.norm_eps);
             deliver(HookPoint::FinalNorm, pack, &h)?;
         }
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use interlingua_backend::ops::Rotary;
+use interlingua_backend::ops::{Rotary, RotaryScaling, RotaryStyle};
 use interlingua_backend::{Device, Tensor, from_rows};
 
 use crate::ModelError;
@@ -95,9 +95,10 @@ impl Model {
             residency,
             weights,
             rotary: Rotary::new(
-                config.max_positions.min(MAX_TABULATED),
                 config.head_dim,
                 config.rope_theta,
+                RotaryStyle::Interleaved,
+                RotaryScaling::None,
             ),
             resident: (0..config.layers).map(|_| OnceLock::new()).collect(),
             embedding: OnceLock::new(),
@@ -197,7 +198,7 @@ impl Model {
 
     /// Longest sequence the model can take.
     pub fn max_tokens(&self) -> usize {
-        self.rotary.positions()
+        self.config.max_positions.min(MAX_TABULATED)
     }
 
     /// A text as a sequence that starts with the model's start token.

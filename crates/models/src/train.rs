@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use interlingua_backend::ops::{self, Rotary, Tree};
+use interlingua_backend::ops::{self, Rotary, RotaryScaling, RotaryStyle, Tree};
 use interlingua_backend::optim::{AdamW, AdamWConfig, Parameter, gradient_or_zeros};
 use interlingua_backend::{Device, Tensor, from_rows, to_host};
 use rand::seq::SliceRandom;
@@ -76,7 +76,12 @@ impl Trainer {
             })
             .collect();
         Trainer {
-            rotary: Rotary::new(config.max_positions, config.head_dim, config.rope_theta),
+            rotary: Rotary::new(
+                config.head_dim,
+                config.rope_theta,
+                RotaryStyle::Interleaved,
+                RotaryScaling::None,
+            ),
             config,
             train,
             optimiser: AdamW::new(train.optimiser, parameters),
@@ -242,7 +247,7 @@ impl Trainer {
         }
         let gain = self.value("model.norm.weight");
         let gain = from_rows(gain.to_vec(), 1, gain.len(), device).reshape([gain.len()]);
-        let grad = top(ops::layer_norm(h.clone(), &gain, c.norm_eps));
+        let grad = top(ops::layer_norm(h.clone(), &gain, None, c.norm_eps));
         let (mut grad, d_gain) = ops::backward::layer_norm(grad, h, &gain, c.norm_eps);
         let mut named = Named::from([("model.norm.weight".to_owned(), d_gain)]);
         for (layer, (block, saved)) in blocks.into_iter().enumerate().rev() {
@@ -279,7 +284,7 @@ impl Trainer {
         let gain = from_rows(gain.to_vec(), 1, gain.len(), device)
             .reshape([gain.len()])
             .require_grad();
-        let h = ops::layer_norm(h, &gain, c.norm_eps);
+        let h = ops::layer_norm(h, &gain, None, c.norm_eps);
         // The inner product with a constant gradient has exactly that gradient.
         let grad = top(h.clone().inner());
         let mut grads = (h * Tensor::from_inner(grad)).sum().backward();
