@@ -2,7 +2,7 @@
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use interlingua_backend::device::cpu;
-use interlingua_backend::ops::{self, Tree, plain};
+use interlingua_backend::ops::{self, Activation, Attention, LogProbs, Logits, Tree, plain};
 use interlingua_backend::{Tensor, from_rows};
 
 fn noise(rows: usize, cols: usize) -> Tensor<2> {
@@ -26,49 +26,56 @@ fn kernels(c: &mut Criterion) {
     group.bench_function("fused", |b| {
         b.iter_batched(
             || x.clone() * 1.0,
-            |x| ops::layer_norm(x, &gamma, 1e-5),
+            |x| ops::layer_norm(x, &gamma, None, 1e-5),
             BatchSize::SmallInput,
         )
     });
     group.bench_function("plain", |b| {
         b.iter_batched(
             || x.clone() * 1.0,
-            |x| plain::layer_norm(x, &gamma, 1e-5),
+            |x| plain::layer_norm(x, &gamma, None, 1e-5),
             BatchSize::SmallInput,
         )
     });
     group.finish();
 
     let (gate, up) = (noise(rows, 4 * d), noise(rows, 4 * d));
-    let mut group = c.benchmark_group("silu_gate 1024x1024");
     let both = || (gate.clone() * 1.0, up.clone() * 1.0);
-    group.bench_function("fused", |b| {
-        b.iter_batched(both, |(g, u)| ops::silu_gate(g, u), BatchSize::SmallInput)
-    });
-    group.bench_function("plain", |b| {
-        b.iter_batched(
-            both,
-            |(g, u)| burn::tensor::activation::silu(g) * u,
-            BatchSize::SmallInput,
-        )
-    });
-    group.finish();
+    for activation in [Activation::Silu, Activation::Gelu, Activation::GeluTanh] {
+        let mut group = c.benchmark_group(format!("gate 1024x1024, {activation:?}"));
+        group.bench_function("fused", |b| {
+            b.iter_batched(
+                both,
+                |(g, u)| ops::gate(g, u, activation),
+                BatchSize::SmallInput,
+            )
+        });
+        group.bench_function("plain", |b| {
+            b.iter_batched(
+                both,
+                |(g, u)| plain::gate(g, u, activation),
+                BatchSize::SmallInput,
+            )
+        });
+        group.finish();
+    }
 
     let tree = Tree::sequences(&[32; 32]);
+    let spec = Attention::causal(4, 2, d / 4);
     let (q, kv) = (noise(rows, d), noise(rows, d / 2));
     let mut group = c.benchmark_group("attention 32 x 32 tokens, 4 heads");
     let inputs = || (q.clone() * 1.0, kv.clone() * 1.0, kv.clone() * 2.0);
     group.bench_function("fused", |b| {
         b.iter_batched(
             inputs,
-            |(q, k, v)| ops::attention(q, k, v, &tree, 4, 2),
+            |(q, k, v)| ops::attention(q, k, v, &tree, &spec),
             BatchSize::SmallInput,
         )
     });
     group.bench_function("plain", |b| {
         b.iter_batched(
             inputs,
-            |(q, k, v)| plain::attention(q, k, v, &tree, 4, 2),
+            |(q, k, v)| plain::attention(q, k, v, &tree, &spec),
             BatchSize::SmallInput,
         )
     });
@@ -81,7 +88,15 @@ fn kernels(c: &mut Criterion) {
     let mut group = c.benchmark_group("log-probabilities of targets 1024x8192");
     group.sample_size(20);
     group.bench_function("fused", |b| {
-        b.iter(|| ops::target_log_probs(x.clone(), &head, &targets, 0.25))
+        b.iter(|| {
+            let how = Logits {
+                scale: 0.25,
+                softcap: None,
+            };
+            let mut log_probs = LogProbs::new(targets.clone());
+            log_probs.add(&x, &head, None, 0, how);
+            log_probs.finish()
+        })
     });
     group.bench_function("plain", |b| {
         b.iter(|| {

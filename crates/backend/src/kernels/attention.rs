@@ -1,0 +1,217 @@
+//! Attention over packed prefix trees.
+
+use multiversion::multiversion;
+use rayon::prelude::*;
+
+use super::math::{dot, exp, max_of, softcap, sum_by};
+use crate::ops::{Attention, Mask};
+
+/// One run of rows of a packed prefix tree; see [`crate::ops::Tree`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Node {
+    /// First row.
+    pub start: usize,
+    /// Number of rows.
+    pub len: usize,
+    /// The node on whose sequence this one branches off.
+    pub parent: Option<usize>,
+    /// How many tokens of the parent's sequence precede these; 0 without a parent.
+    pub prefix: usize,
+}
+
+/// Attention over a packed prefix tree.
+///
+/// `q`: rows × heads·head_dim, `k` and `v`: rows × kv_heads·head_dim.
+pub fn attention(q: &[f32], k: &[f32], v: &[f32], nodes: &[Node], spec: &Attention) -> Vec<f32> {
+    let width = spec.heads * spec.head_dim;
+    let mut out = vec![0.0; q.len()];
+    let mut parts = Vec::with_capacity(nodes.len());
+    let mut rest = out.as_mut_slice();
+    for (index, node) in nodes.iter().enumerate() {
+        let (part, tail) = rest.split_at_mut(node.len * width);
+        parts.push((index, part));
+        rest = tail;
+    }
+    parts
+        .into_par_iter()
+        .with_min_len(4)
+        .for_each(|(index, part)| {
+            let mut keys = Vec::new();
+            path_rows(nodes, index, &mut keys);
+            attention_node(part, q, k, v, &keys, nodes[index], spec);
+        });
+    out
+}
+
+/// The rows of a node's sequence, in order: those it shares first, its own last.
+pub fn path_rows(nodes: &[Node], index: usize, rows: &mut Vec<u32>) {
+    let mut parts = Vec::new();
+    let mut at = index;
+    let mut take = nodes[at].prefix + nodes[at].len;
+    loop {
+        let node = nodes[at];
+        if take > node.prefix {
+            parts.push(node.start as u32..(node.start + take - node.prefix) as u32);
+            take = node.prefix;
+        }
+        match node.parent {
+            Some(parent) if take > 0 => at = parent,
+            _ => break,
+        }
+    }
+    rows.clear();
+    rows.extend(parts.into_iter().rev().flatten());
+}
+
+#[multiversion(targets = "simd")]
+fn attention_node(
+    out: &mut [f32],
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    keys: &[u32],
+    node: Node,
+    spec: &Attention,
+) {
+    let (heads, kv_heads, head_dim) = (spec.heads, spec.kv_heads, spec.head_dim);
+    let (width, kv_width) = (heads * head_dim, kv_heads * head_dim);
+    let scale = spec.scale;
+    let before = keys.len() - node.len;
+    let mut weights = vec![0.0f32; keys.len()];
+    for head in 0..heads {
+        let kv_at = head / (heads / kv_heads) * head_dim;
+        for i in 0..node.len {
+            let query = &q[(node.start + i) * width + head * head_dim..][..head_dim];
+            let at = before + i;
+            let range = match spec.mask {
+                Mask::Causal => 0..at + 1,
+                Mask::Window(window) => (at + 1).saturating_sub(window)..at + 1,
+                Mask::Full => 0..keys.len(),
+            };
+            let first = range.start;
+            let seen = &keys[range];
+            let weights = &mut weights[..seen.len()];
+            for (w, &row) in weights.iter_mut().zip(seen) {
+                *w = dot(query, &k[row as usize * kv_width + kv_at..][..head_dim]) * scale;
+            }
+            if let Some(cap) = spec.softcap {
+                for w in weights.iter_mut() {
+                    *w = softcap(*w, cap);
+                }
+            }
+            if let Some(slopes) = &spec.alibi {
+                for (j, w) in weights.iter_mut().enumerate() {
+                    *w += slopes[head] * (first + j) as f32;
+                }
+            }
+            let max = max_of(weights);
+            for w in weights.iter_mut() {
+                *w = exp(*w - max);
+            }
+            let norm = 1.0 / sum_by(weights, |w| w);
+            let target = &mut out[i * width + head * head_dim..][..head_dim];
+            for (w, &row) in weights.iter().zip(seen) {
+                let w = w * norm;
+                let value = &v[row as usize * kv_width + kv_at..][..head_dim];
+                for (t, x) in target.iter_mut().zip(value) {
+                    *t += w * x;
+                }
+            }
+        }
+    }
+}
+
+/// Backward of plain causal [`attention`] for independent sequences (nodes without parents).
+///
+/// Returns the gradients of `q`, `k` and `v`.
+pub fn attention_backward(
+    grad: &[f32],
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    nodes: &[Node],
+    spec: &Attention,
+) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    let (width, kv_width) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
+    let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
+    let mut parts = Vec::with_capacity(nodes.len());
+    let (mut q_rest, mut k_rest, mut v_rest) = (&mut dq[..], &mut dk[..], &mut dv[..]);
+    for node in nodes {
+        assert!(
+            node.parent.is_none(),
+            "gradients are defined for independent sequences"
+        );
+        let (q_part, q_tail) = q_rest.split_at_mut(node.len * width);
+        let (k_part, k_tail) = k_rest.split_at_mut(node.len * kv_width);
+        let (v_part, v_tail) = v_rest.split_at_mut(node.len * kv_width);
+        parts.push((*node, q_part, k_part, v_part));
+        (q_rest, k_rest, v_rest) = (q_tail, k_tail, v_tail);
+    }
+    parts
+        .into_par_iter()
+        .with_min_len(4)
+        .for_each(|(node, dq, dk, dv)| {
+            let rows = node.start..node.start + node.len;
+            let q_rows = rows.start * width..rows.end * width;
+            let kv_rows = rows.start * kv_width..rows.end * kv_width;
+            attention_backward_node(
+                (dq, dk, dv),
+                &grad[q_rows.clone()],
+                &q[q_rows],
+                &k[kv_rows.clone()],
+                &v[kv_rows],
+                spec,
+            );
+        });
+    (dq, dk, dv)
+}
+
+#[multiversion(targets = "simd")]
+fn attention_backward_node(
+    (dq, dk, dv): (&mut [f32], &mut [f32], &mut [f32]),
+    grad: &[f32],
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    spec: &Attention,
+) {
+    let (heads, kv_heads, head_dim) = (spec.heads, spec.kv_heads, spec.head_dim);
+    let (width, kv_width) = (heads * head_dim, kv_heads * head_dim);
+    let len = q.len() / width;
+    let scale = spec.scale;
+    let (mut weights, mut slopes) = (vec![0.0f32; len], vec![0.0f32; len]);
+    for head in 0..heads {
+        let (at, kv_at) = (head * head_dim, head / (heads / kv_heads) * head_dim);
+        for i in 0..len {
+            let query = &q[i * width + at..][..head_dim];
+            let out = &grad[i * width + at..][..head_dim];
+            let (weights, slopes) = (&mut weights[..=i], &mut slopes[..=i]);
+            for (j, w) in weights.iter_mut().enumerate() {
+                *w = dot(query, &k[j * kv_width + kv_at..][..head_dim]) * scale;
+            }
+            let max = max_of(weights);
+            for w in weights.iter_mut() {
+                *w = exp(*w - max);
+            }
+            let norm = 1.0 / sum_by(weights, |w| w);
+            let mut mean = 0.0;
+            for (j, (w, s)) in weights.iter_mut().zip(slopes.iter_mut()).enumerate() {
+                *w *= norm;
+                *s = dot(out, &v[j * kv_width + kv_at..][..head_dim]);
+                mean += *w * *s;
+            }
+            let target = &mut dq[i * width + at..][..head_dim];
+            for (j, (w, s)) in weights.iter().zip(slopes.iter()).enumerate() {
+                let slope = w * (s - mean) * scale;
+                let key = &k[j * kv_width + kv_at..][..head_dim];
+                let dk = &mut dk[j * kv_width + kv_at..][..head_dim];
+                let dv = &mut dv[j * kv_width + kv_at..][..head_dim];
+                for l in 0..head_dim {
+                    target[l] += slope * key[l];
+                    dk[l] += slope * query[l];
+                    dv[l] += w * out[l];
+                }
+            }
+        }
+    }
+}

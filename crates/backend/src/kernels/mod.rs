@@ -1,0 +1,24 @@
+//! Fused CPU kernels on slices, compiled for several instruction sets.
+//!
+//! Sums run over sixteen fixed lanes, so a result does not depend on the
+//! vector width of the machine that computed it.
+
+mod activation;
+mod adamw;
+mod attention;
+mod head;
+mod math;
+mod norm;
+mod rotary;
+
+pub use activation::{activate, gate, silu_gate_backward};
+pub use adamw::adamw;
+pub use attention::{Node, attention, attention_backward, path_rows};
+pub use head::{cross_entropy_grad, log_sum_exp, shape_logits};
+pub use norm::{add_bias, layer_norm, layer_norm_backward, rms_norm};
+pub use rotary::rotate;
+
+/// Rows handed to one rayon task: enough work to pay for the hand-over.
+fn rows_per_task(rows: usize) -> usize {
+    rows.div_ceil(4 * rayon::current_num_threads()).max(8)
+}

@@ -1,0 +1,118 @@
+//! Normalisation of rows, and the bias of a linear map.
+
+use multiversion::multiversion;
+use rayon::prelude::*;
+
+use super::math::{dot, sum_by};
+use super::rows_per_task;
+
+/// Mean-subtracting layer norm, in place.
+pub fn layer_norm(x: &mut [f32], gain: &[f32], bias: Option<&[f32]>, eps: f32) {
+    let d = gain.len();
+    let task = rows_per_task(x.len() / d) * d;
+    x.par_chunks_mut(task)
+        .for_each(|rows| layer_norm_rows(rows, gain, bias, eps));
+}
+
+#[multiversion(targets = "simd")]
+fn layer_norm_rows(rows: &mut [f32], gain: &[f32], bias: Option<&[f32]>, eps: f32) {
+    let d = gain.len();
+    for row in rows.chunks_exact_mut(d) {
+        let mean = sum_by(row, |v| v) / d as f32;
+        let variance = sum_by(row, |v| (v - mean) * (v - mean)) / d as f32;
+        let scale = 1.0 / (variance + eps).sqrt();
+        match bias {
+            None => {
+                for (v, g) in row.iter_mut().zip(gain) {
+                    *v = (*v - mean) * scale * g;
+                }
+            }
+            Some(bias) => {
+                for ((v, g), b) in row.iter_mut().zip(gain).zip(bias) {
+                    *v = (*v - mean) * scale * g + b;
+                }
+            }
+        }
+    }
+}
+
+/// Root-mean-square norm, in place.
+pub fn rms_norm(x: &mut [f32], gain: &[f32], eps: f32) {
+    let d = gain.len();
+    let task = rows_per_task(x.len() / d) * d;
+    x.par_chunks_mut(task)
+        .for_each(|rows| rms_norm_rows(rows, gain, eps));
+}
+
+#[multiversion(targets = "simd")]
+fn rms_norm_rows(rows: &mut [f32], gain: &[f32], eps: f32) {
+    let d = gain.len();
+    for row in rows.chunks_exact_mut(d) {
+        let scale = 1.0 / (sum_by(row, |v| v * v) / d as f32 + eps).sqrt();
+        for (v, g) in row.iter_mut().zip(gain) {
+            *v = *v * scale * g;
+        }
+    }
+}
+
+/// Adds `bias` to every row.
+pub fn add_bias(x: &mut [f32], bias: &[f32]) {
+    let d = bias.len();
+    let task = rows_per_task(x.len() / d) * d;
+    x.par_chunks_mut(task).for_each(|rows| {
+        for row in rows.chunks_exact_mut(d) {
+            for (v, b) in row.iter_mut().zip(bias) {
+                *v += b;
+            }
+        }
+    });
+}
+
+/// Backward of [`layer_norm`]: `grad` (with respect to the output) becomes the
+/// gradient with respect to the input `x`; returns the gradient of the gain.
+pub fn layer_norm_backward(grad: &mut [f32], x: &[f32], gamma: &[f32], eps: f32) -> Vec<f32> {
+    let d = gamma.len();
+    // Parts of fixed size, summed in order: the result does not depend on the threads.
+    let part = 64 * d;
+    let gains: Vec<Vec<f32>> = grad
+        .par_chunks_mut(part)
+        .zip(x.par_chunks(part))
+        .map(|(grad, x)| {
+            let mut gain = vec![0.0; d];
+            layer_norm_backward_rows(grad, x, gamma, eps, &mut gain);
+            gain
+        })
+        .collect();
+    let mut sum = vec![0.0; d];
+    for gain in gains {
+        sum.iter_mut().zip(gain).for_each(|(s, g)| *s += g);
+    }
+    sum
+}
+
+#[multiversion(targets = "simd")]
+fn layer_norm_backward_rows(
+    grad: &mut [f32],
+    x: &[f32],
+    gamma: &[f32],
+    eps: f32,
+    gain: &mut [f32],
+) {
+    let d = gamma.len();
+    let mut unit = vec![0.0; d];
+    for (grad, x) in grad.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
+        let mean = sum_by(x, |v| v) / d as f32;
+        let variance = sum_by(x, |v| (v - mean) * (v - mean)) / d as f32;
+        let scale = 1.0 / (variance + eps).sqrt();
+        for i in 0..d {
+            unit[i] = (x[i] - mean) * scale;
+            gain[i] += grad[i] * unit[i];
+            grad[i] *= gamma[i];
+        }
+        let along_ones = sum_by(grad, |v| v) / d as f32;
+        let along_unit = dot(grad, &unit) / d as f32;
+        for i in 0..d {
+            grad[i] = scale * (grad[i] - along_ones - unit[i] * along_unit);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Activations and gated activations.
+
+use super::plain;
+use crate::device::is_plain_cpu;
+use crate::{Tensor, from_rows, kernels, to_host};
+
+/// The function between the matrices of an MLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x · sigmoid(x)`.
+    Silu,
+    /// `x · Φ(x)`, `Φ` the distribution function of the standard normal.
+    Gelu,
+    /// `x / 2 · (1 + tanh(√(2/π) · (x + 0.044715 · x³)))`.
+    GeluTanh,
+    /// `max(x, 0)`.
+    Relu,
+}
+
+impl Activation {
+    /// The names [`Activation::parse`] knows, as checkpoints write them.
+    pub const NAMES: [&str; 10] = [
+        "silu",
+        "swish",
+        "gelu",
+        "gelu_python",
+        "gelu_new",
+        "gelu_fast",
+        "gelu_pytorch_tanh",
+        "gelu_python_tanh",
+        "gelu_accurate",
+        "relu",
+    ];
+
+    /// The activation that a checkpoint's configuration calls `name`, if it is one of [`Activation::NAMES`].
+    pub fn parse(name: &str) -> Option<Activation> {
+        Some(match name {
+            "silu" | "swish" => Activation::Silu,
+            "gelu" | "gelu_python" => Activation::Gelu,
+            // One formula; transformers has several ways of evaluating it.
+            "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" | "gelu_python_tanh"
+            | "gelu_accurate" => Activation::GeluTanh,
+            "relu" => Activation::Relu,
+            _ => return None,
+        })
+    }
+}
+
+/// `activation(x)`, element by element.
+///
+/// # Shapes
+/// `x`: `[rows, d]`, result the same.
+pub fn activate(x: Tensor<2>, activation: Activation) -> Tensor<2> {
+    let device = x.device();
+    if !is_plain_cpu(&device) {
+        return plain::activate(x, activation);
+    }
+    let [rows, d] = x.dims();
+    let mut values = to_host(x);
+    kernels::activate(&mut values, activation);
+    from_rows(values, rows, d, &device)
+}
+
+/// `activation(gate) ⊙ up`.
+///
+/// # Shapes
+/// Both `[rows, d]`, result `[rows, d]`.
+pub fn gate(gate: Tensor<2>, up: Tensor<2>, activation: Activation) -> Tensor<2> {
+    let device = gate.device();
+    if !is_plain_cpu(&device) {
+        return plain::gate(gate, up, activation);
+    }
+    let [rows, d] = gate.dims();
+    assert_eq!(up.dims(), [rows, d], "one factor per gate");
+    let mut values = to_host(gate);
+    kernels::gate(&mut values, &to_host(up), activation);
+    from_rows(values, rows, d, &device)
+}

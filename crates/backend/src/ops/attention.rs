@@ -1,0 +1,128 @@
+//! Attention over packed prefix trees.
+
+use super::{Tree, plain};
+use crate::device::is_plain_cpu;
+use crate::{Tensor, from_rows, kernels, to_host};
+
+/// Which keys of its sequence a query sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mask {
+    /// Those up to its own position.
+    Causal,
+    /// The last so many up to its own position, itself among them: query `i`
+    /// sees key `j` if `0 ≤ i − j < window`. At least 1.
+    Window(usize),
+    /// All of them. Only for independent sequences.
+    Full,
+}
+
+/// The geometry of attention and what is done to its scores.
+///
+/// `score = softcap(scale · q·k) + slope · position of the key`, then the mask,
+/// then softmax.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attention {
+    /// Heads of the queries, a multiple of `kv_heads`.
+    pub heads: usize,
+    /// Heads of the keys and values.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Factor on the products of queries and keys.
+    pub scale: f32,
+    /// Which keys a query sees.
+    pub mask: Mask,
+    /// `cap · tanh(score / cap)` (Gemma 2).
+    pub softcap: Option<f32>,
+    /// One slope per head on the position of the key (BLOOM); see [`alibi_slopes`].
+    pub alibi: Option<Vec<f32>>,
+}
+
+impl Attention {
+    /// Plain causal attention, scaled by `1 / √head_dim`.
+    pub fn causal(heads: usize, kv_heads: usize, head_dim: usize) -> Attention {
+        Attention {
+            heads,
+            kv_heads,
+            head_dim,
+            scale: 1.0 / (head_dim as f32).sqrt(),
+            mask: Mask::Causal,
+            softcap: None,
+            alibi: None,
+        }
+    }
+
+    /// Panics with the reason when caller and geometry do not fit.
+    fn check(&self, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, tree: &Tree) {
+        assert!(
+            self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads),
+            "{} heads cannot share {} key heads",
+            self.heads,
+            self.kv_heads
+        );
+        let kv = [tree.rows(), self.kv_heads * self.head_dim];
+        assert_eq!(
+            q.dims(),
+            [tree.rows(), self.heads * self.head_dim],
+            "queries"
+        );
+        assert_eq!(k.dims(), kv, "keys");
+        assert_eq!(v.dims(), kv, "values");
+        match self.mask {
+            Mask::Causal => {}
+            Mask::Window(window) => assert!(window > 0, "a query sees at least itself"),
+            Mask::Full => assert!(
+                tree.nodes.iter().all(|n| n.parent.is_none()),
+                "tokens that see what follows them cannot share a prefix"
+            ),
+        }
+        if let Some(slopes) = &self.alibi {
+            assert_eq!(slopes.len(), self.heads, "one slope per head");
+        }
+    }
+}
+
+/// Slopes of attention with linear biases, one per head.
+///
+/// A geometric sequence from `2^(−8/n)`, `n` the largest power of two that is at
+/// most `heads`; the remaining heads take every other member of the sequence
+/// for `2n`.
+///
+/// # Source
+/// Press et al., *Train Short, Test Long* (arXiv 2108.12409).
+pub fn alibi_slopes(heads: usize) -> Vec<f32> {
+    let power = match heads {
+        0 => return Vec::new(),
+        _ => 1usize << heads.ilog2(),
+    };
+    let slope = |i: usize, n: usize| (-8.0 * i as f64 / n as f64).exp2() as f32;
+    let main = (1..=power).map(|i| slope(i, power));
+    let rest = (0..heads - power).map(|i| slope(2 * i + 1, 2 * power));
+    main.chain(rest).collect()
+}
+
+/// Scaled dot-product attention over a packed prefix tree.
+///
+/// # Shapes
+/// `q`: `[rows, heads · head_dim]`, `k`, `v`: `[rows, kv_heads · head_dim]`,
+/// result `[rows, heads · head_dim]`.
+///
+/// # Panics
+/// When the shapes, the tree and `spec` do not fit together, among them
+/// [`Mask::Full`] on a tree whose nodes share prefixes.
+pub fn attention(
+    q: Tensor<2>,
+    k: Tensor<2>,
+    v: Tensor<2>,
+    tree: &Tree,
+    spec: &Attention,
+) -> Tensor<2> {
+    spec.check(&q, &k, &v, tree);
+    let device = q.device();
+    if !is_plain_cpu(&device) {
+        return plain::attention(q, k, v, tree, spec);
+    }
+    let [rows, width] = q.dims();
+    let out = kernels::attention(&to_host(q), &to_host(k), &to_host(v), &tree.nodes, spec);
+    from_rows(out, rows, width, &device)
+}

@@ -1,0 +1,72 @@
+//! Backward passes of the fused kernels, for training on the CPU.
+//!
+//! Other devices train through burn's autodiff on the plain operations.
+
+use super::rotary::turn;
+use super::{Attention, Mask, Rotary, Tree};
+use crate::{Tensor, from_rows, kernels, to_host};
+
+/// Gradients of [`super::layer_norm`] without bias, with respect to `x` and `gamma`.
+///
+/// # Shapes
+/// `grad`, `x`: `[rows, d]`, `gamma`: `[d]`.
+pub fn layer_norm(
+    grad: Tensor<2>,
+    x: Tensor<2>,
+    gamma: &Tensor<1>,
+    eps: f32,
+) -> (Tensor<2>, Vec<f32>) {
+    let device = x.device();
+    let [rows, d] = x.dims();
+    let mut values = to_host(grad);
+    let gain = kernels::layer_norm_backward(&mut values, &to_host(x), &to_host(gamma.clone()), eps);
+    (from_rows(values, rows, d, &device), gain)
+}
+
+/// Gradients of [`super::gate`] with [`super::Activation::Silu`], with respect to `gate` and `up`.
+///
+/// # Shapes
+/// All `[rows, d]`.
+pub fn silu_gate(grad: Tensor<2>, gate: Tensor<2>, up: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+    let device = gate.device();
+    let [rows, d] = gate.dims();
+    let (mut gate, mut up) = (to_host(gate), to_host(up));
+    kernels::silu_gate_backward(&mut gate, &mut up, &to_host(grad));
+    (
+        from_rows(gate, rows, d, &device),
+        from_rows(up, rows, d, &device),
+    )
+}
+
+/// Gradient of [`super::rotary`].
+///
+/// # Shapes
+/// `grad`: `[rows, heads · head_dim]`.
+pub fn rotary(grad: Tensor<2>, positions: &[u32], rotary: &Rotary) -> Tensor<2> {
+    turn(grad, positions, rotary, -1.0)
+}
+
+/// Gradients of plain causal [`super::attention`] over independent sequences.
+///
+/// # Shapes
+/// `grad`, `q`: `[rows, heads · head_dim]`, `k`, `v`: `[rows, kv_heads · head_dim]`.
+pub fn attention(
+    grad: Tensor<2>,
+    [q, k, v]: [Tensor<2>; 3],
+    tree: &Tree,
+    spec: &Attention,
+) -> [Tensor<2>; 3] {
+    assert!(
+        spec.mask == Mask::Causal && spec.softcap.is_none() && spec.alibi.is_none(),
+        "gradients are defined for plain causal attention"
+    );
+    let device = q.device();
+    let ([rows, width], [_, kv_width]) = (q.dims(), k.dims());
+    let (grad, q, k, v) = (to_host(grad), to_host(q), to_host(k), to_host(v));
+    let (dq, dk, dv) = kernels::attention_backward(&grad, &q, &k, &v, &tree.nodes, spec);
+    [
+        from_rows(dq, rows, width, &device),
+        from_rows(dk, rows, kv_width, &device),
+        from_rows(dv, rows, kv_width, &device),
+    ]
+}

@@ -1,0 +1,92 @@
+//! The operations models are made of, through one seam.
+//!
+//! Every function picks its fused CPU kernel or the plain burn operations by
+//! the device of its input. Callers never ask.
+
+mod activation;
+mod attention;
+pub mod backward;
+mod head;
+mod norm;
+pub mod plain;
+mod rotary;
+#[cfg(test)]
+mod tests;
+
+pub use activation::{Activation, activate, gate};
+pub use attention::{Attention, Mask, alibi_slopes, attention};
+pub use head::{LogProbs, Logits, cross_entropy, logits};
+pub use norm::{layer_norm, rms_norm};
+pub use rotary::{Rotary, RotaryScaling, RotaryStyle, rotary};
+
+use crate::device::is_plain_cpu;
+pub use crate::kernels::{Node, path_rows};
+use crate::{Device, IntTensor, Tensor, TensorData, from_rows, kernels, to_host};
+
+/// Packed sequences that share their prefixes.
+///
+/// Rows of a packed `[rows, d]` tensor belong to nodes; the sequence of a node is
+/// some beginning of its parent's sequence and then the node's own rows. Nodes
+/// lie in order, without gaps, parents first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tree {
+    /// The nodes.
+    pub nodes: Vec<Node>,
+    /// Position of every row in its sequence, counted from 0.
+    pub positions: Vec<u32>,
+}
+
+impl Tree {
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.positions.len()
+    }
+
+    /// Independent sequences of these lengths, one after the other.
+    pub fn sequences(lengths: &[usize]) -> Tree {
+        let mut tree = Tree::default();
+        for &len in lengths {
+            tree.nodes.push(Node {
+                start: tree.positions.len(),
+                len,
+                parent: None,
+                prefix: 0,
+            });
+            tree.positions.extend(0..len as u32);
+        }
+        tree
+    }
+}
+
+/// `x · wᵀ`.
+///
+/// # Shapes
+/// `x`: `[rows, in]`, `w`: `[out, in]`, result `[rows, out]`.
+pub fn linear(x: Tensor<2>, w: &Tensor<2>) -> Tensor<2> {
+    x.matmul(w.clone().transpose())
+}
+
+/// `x · wᵀ + bias`.
+///
+/// # Shapes
+/// `x`: `[rows, in]`, `w`: `[out, in]`, `bias`: `[out]`, result `[rows, out]`.
+pub fn affine(x: Tensor<2>, w: &Tensor<2>, bias: Option<&Tensor<1>>) -> Tensor<2> {
+    let device = x.device();
+    let product = linear(x, w);
+    let Some(bias) = bias else {
+        return product;
+    };
+    if !is_plain_cpu(&device) {
+        return product + bias.clone().unsqueeze();
+    }
+    let [rows, d] = product.dims();
+    let mut values = to_host(product);
+    kernels::add_bias(&mut values, &to_host(bias.clone()));
+    from_rows(values, rows, d, &device)
+}
+
+/// An index tensor.
+pub fn index(values: Vec<i32>, device: &Device) -> IntTensor<1> {
+    let len = values.len();
+    IntTensor::from_data(TensorData::new(values, [len]), device)
+}

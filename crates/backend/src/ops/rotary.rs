@@ -1,0 +1,185 @@
+//! Rotary position embedding.
+
+use std::sync::{Arc, RwLock};
+
+use super::plain;
+use crate::device::is_plain_cpu;
+use crate::{Tensor, from_rows, kernels, to_host};
+
+/// How rotary position embedding pairs the dimensions of a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RotaryStyle {
+    /// Dimensions `2i` and `2i + 1` (Cohere).
+    Interleaved,
+    /// Dimensions `i` and `i + head_dim / 2` (Llama and most others).
+    HalfSplit,
+}
+
+/// How the frequencies are changed for sequences longer than those of training.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RotaryScaling {
+    /// Not at all.
+    None,
+    /// Every frequency divided by `factor`.
+    Linear {
+        /// How much longer sequences became.
+        factor: f32,
+    },
+    /// Long waves divided by `factor`, short ones kept, those between blended (Llama 3.1).
+    Llama3 {
+        /// How much longer sequences became.
+        factor: f32,
+        /// A wave that fits `original_positions` less often than this is long.
+        low_freq_factor: f32,
+        /// A wave that fits `original_positions` more often than this is short.
+        high_freq_factor: f32,
+        /// Longest sequence of the first training.
+        original_positions: usize,
+    },
+}
+
+impl RotaryScaling {
+    fn apply(self, frequency: f32) -> f32 {
+        match self {
+            RotaryScaling::None => frequency,
+            RotaryScaling::Linear { factor } => frequency / factor,
+            RotaryScaling::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_positions,
+            } => {
+                let length = original_positions as f32;
+                let wave = 2.0 * std::f32::consts::PI / frequency;
+                if wave > length / low_freq_factor {
+                    frequency / factor
+                } else if wave < length / high_freq_factor {
+                    frequency
+                } else {
+                    let smooth =
+                        (length / wave - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                    (1.0 - smooth) * frequency / factor + smooth * frequency
+                }
+            }
+        }
+    }
+}
+
+/// Cosines and sines of rotary position embedding.
+///
+/// The table grows with the largest position that was asked for, so its memory
+/// is that of real sequences. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Rotary {
+    frequencies: Arc<[f32]>,
+    style: RotaryStyle,
+    table: Arc<RwLock<Arc<[f32]>>>,
+}
+
+impl Rotary {
+    /// The embedding for heads of width `head_dim`.
+    ///
+    /// # Panics
+    /// When `head_dim` is odd.
+    ///
+    /// # Source
+    /// RoFormer (arXiv 2104.09864); angles in f32 and scaled frequencies as
+    /// transformers computes them.
+    pub fn new(head_dim: usize, theta: f32, style: RotaryStyle, scaling: RotaryScaling) -> Rotary {
+        assert!(
+            head_dim.is_multiple_of(2),
+            "rotary embedding needs pairs of dimensions, and a head has {head_dim}"
+        );
+        let frequencies = (0..head_dim / 2)
+            .map(|i| scaling.apply(1.0 / theta.powf(2.0 * i as f32 / head_dim as f32)))
+            .collect();
+        Rotary {
+            frequencies,
+            style,
+            table: Arc::default(),
+        }
+    }
+
+    /// Width of a head.
+    pub fn head_dim(&self) -> usize {
+        2 * self.frequencies.len()
+    }
+
+    /// Which dimensions form a pair.
+    pub fn style(&self) -> RotaryStyle {
+        self.style
+    }
+
+    /// The angles of positions `0..=largest` at least, `head_dim` numbers each;
+    /// their order is that of [`kernels::rotate`].
+    pub(super) fn table(&self, positions: &[u32]) -> Arc<[f32]> {
+        let head_dim = self.head_dim();
+        let needed = positions.iter().max().map_or(0, |&p| p as usize + 1) * head_dim;
+        {
+            let table = self
+                .table
+                .read()
+                .expect("no thread panics while it holds the table");
+            if table.len() >= needed {
+                return table.clone();
+            }
+        }
+        let mut table = self
+            .table
+            .write()
+            .expect("no thread panics while it holds the table");
+        if table.len() < needed {
+            // Doubling keeps the work of growing in proportion to the final size.
+            let rows = needed.max(2 * table.len()) / head_dim;
+            let mut values = Vec::with_capacity(rows * head_dim);
+            values.extend_from_slice(&table);
+            for position in table.len() / head_dim..rows {
+                self.push_angles(position, &mut values);
+            }
+            *table = values.into();
+        }
+        table.clone()
+    }
+
+    fn push_angles(&self, position: usize, values: &mut Vec<f32>) {
+        let angles = self.frequencies.iter().map(|f| position as f32 * f);
+        match self.style {
+            RotaryStyle::Interleaved => values.extend(angles.flat_map(|a| [a.cos(), a.sin()])),
+            RotaryStyle::HalfSplit => {
+                values.extend(angles.clone().map(f32::cos));
+                values.extend(angles.map(f32::sin));
+            }
+        }
+    }
+}
+
+/// Rotates the queries or keys of every head by their position.
+///
+/// # Shapes
+/// `x`: `[rows, heads · head_dim]`, `positions`: one per row.
+pub fn rotary(x: Tensor<2>, positions: &[u32], rotary: &Rotary) -> Tensor<2> {
+    if is_plain_cpu(&x.device()) {
+        turn(x, positions, rotary, 1.0)
+    } else {
+        plain::rotary(x, positions, rotary)
+    }
+}
+
+/// Rotates forwards (`turn` 1) or back (−1) with the fused kernel.
+pub(super) fn turn(x: Tensor<2>, positions: &[u32], rotary: &Rotary, turn: f32) -> Tensor<2> {
+    let device = x.device();
+    let [rows, width] = x.dims();
+    assert_eq!(rows, positions.len(), "one position per row");
+    let table = rotary.table(positions);
+    let mut values = to_host(x);
+    kernels::rotate(
+        &mut values,
+        width,
+        rotary.head_dim(),
+        positions,
+        &table,
+        rotary.style,
+        turn,
+    );
+    from_rows(values, rows, width, &device)
+}

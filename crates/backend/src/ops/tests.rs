@@ -1,0 +1,454 @@
+//! The fused kernels against the plain operations, and both against references.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::device::cpu;
+
+fn noise(rows: usize, cols: usize, seed: u64) -> Tensor<2> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let values = (0..rows * cols)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        })
+        .collect();
+    from_rows(values, rows, cols, &cpu())
+}
+
+fn close(a: Tensor<2>, b: Tensor<2>) {
+    assert_eq!(a.dims(), b.dims());
+    let (a, b) = (to_host(a), to_host(b));
+    let scale = a.iter().fold(1e-3f32, |m, x| m.max(x.abs()));
+    for (x, y) in a.iter().zip(&b) {
+        assert!(
+            (x - y).abs() <= 2e-5 * scale,
+            "{x} against {y} at scale {scale}"
+        );
+    }
+}
+
+/// A random forest of nodes.
+fn tree() -> impl Strategy<Value = Tree> {
+    prop::collection::vec(
+        (1usize..7, any::<prop::sample::Index>(), any::<bool>()),
+        1..9,
+    )
+    .prop_map(|parts| {
+        let mut tree = Tree::default();
+        for (len, pick, root) in parts {
+            let parent = (!root && !tree.nodes.is_empty()).then(|| pick.index(tree.nodes.len()));
+            let prefix = parent.map_or(0, |p| {
+                let node: Node = tree.nodes[p];
+                1 + pick.index(node.prefix + node.len)
+            });
+            tree.nodes.push(Node {
+                start: tree.positions.len(),
+                len,
+                parent,
+                prefix,
+            });
+            tree.positions.extend(prefix as u32..(prefix + len) as u32);
+        }
+        tree
+    })
+}
+
+fn mask() -> impl Strategy<Value = Mask> {
+    prop_oneof![Just(Mask::Causal), (1usize..9).prop_map(Mask::Window)]
+}
+
+fn vector(len: usize, seed: u64) -> Tensor<1> {
+    noise(1, len, seed).reshape([len])
+}
+
+const ACTIVATIONS: [Activation; 4] = [
+    Activation::Silu,
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::Relu,
+];
+
+/// Attention of one head and one query at a time, in `f64`, from its definition.
+fn reference_attention([q, k, v]: [&Tensor<2>; 3], tree: &Tree, spec: &Attention) -> Vec<f64> {
+    let [q, k, v] = [q, k, v].map(|x| to_host(x.clone()));
+    let d = spec.head_dim;
+    let mut out = vec![0.0; q.len()];
+    for (at, node) in tree.nodes.iter().enumerate() {
+        let mut path = Vec::new();
+        path_rows(&tree.nodes, at, &mut path);
+        for row in node.start..node.start + node.len {
+            let i = tree.positions[row] as usize;
+            for head in 0..spec.heads {
+                let shared = head / (spec.heads / spec.kv_heads);
+                let of = |x: &[f32], row: usize, heads: usize, head: usize, l: usize| {
+                    f64::from(x[(row * heads + head) * d + l])
+                };
+                let seen = |j: usize| match spec.mask {
+                    Mask::Causal => j <= i,
+                    Mask::Window(window) => j <= i && i - j < window,
+                    Mask::Full => true,
+                };
+                let keys: Vec<usize> = (0..path.len()).filter(|&j| seen(j)).collect();
+                let weights: Vec<f64> = keys
+                    .iter()
+                    .map(|&j| {
+                        let key = path[j] as usize;
+                        let product: f64 = (0..d)
+                            .map(|l| {
+                                of(&q, row, spec.heads, head, l)
+                                    * of(&k, key, spec.kv_heads, shared, l)
+                            })
+                            .sum();
+                        let mut score = product * f64::from(spec.scale);
+                        if let Some(cap) = spec.softcap {
+                            score = f64::from(cap) * (score / f64::from(cap)).tanh();
+                        }
+                        if let Some(slopes) = &spec.alibi {
+                            score += f64::from(slopes[head]) * j as f64;
+                        }
+                        score.exp()
+                    })
+                    .collect();
+                let sum: f64 = weights.iter().sum();
+                for (j, weight) in keys.iter().zip(weights) {
+                    for l in 0..d {
+                        out[(row * spec.heads + head) * d + l] +=
+                            weight / sum * of(&v, path[*j] as usize, spec.kv_heads, shared, l);
+                    }
+                }
+            }
+        }
+    }
+    out
+}
+
+fn check_attention(tree: &Tree, spec: &Attention, seed: u64) {
+    let (rows, kv) = (tree.rows(), spec.kv_heads * spec.head_dim);
+    let q = noise(rows, spec.heads * spec.head_dim, seed) * 3.0;
+    let (k, v) = (noise(rows, kv, seed + 1), noise(rows, kv, seed + 2));
+    let fused = attention(q.clone(), k.clone(), v.clone(), tree, spec);
+    let reference = reference_attention([&q, &k, &v], tree, spec);
+    for (x, y) in to_host(fused.clone()).iter().zip(&reference) {
+        assert!((f64::from(*x) - y).abs() < 1e-5, "{x} against {y}");
+    }
+    close(fused, plain::attention(q, k, v, tree, spec));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn fused_attention_equals_plain_and_its_definition(
+        tree in tree(),
+        seed in 1u64..1000,
+        kv_heads in 1usize..4,
+        group in 1usize..4,
+        head_dim in 1usize..10,
+        mask in mask(),
+        softcap in prop::option::of(0.5f32..30.0),
+        alibi in any::<bool>(),
+        scale in 0.1f32..1.0,
+    ) {
+        let heads = kv_heads * group;
+        let alibi = alibi.then(|| alibi_slopes(heads));
+        let spec = Attention { heads, kv_heads, head_dim, scale, mask, softcap, alibi };
+        check_attention(&tree, &spec, seed);
+    }
+
+    #[test]
+    fn bidirectional_attention_sees_its_whole_sequence_only(
+        lengths in prop::collection::vec(1usize..20, 1..6),
+        seed in 1u64..1000,
+        group in 1usize..4,
+    ) {
+        let spec = Attention { mask: Mask::Full, ..Attention::causal(2 * group, 2, 3) };
+        check_attention(&Tree::sequences(&lengths), &spec, seed);
+    }
+
+    #[test]
+    fn fused_rows_equal_plain(rows in 1usize..40, cols in 1usize..40, seed in 1u64..1000) {
+        let x = noise(rows, cols, seed) * 3.0;
+        let (gain, bias) = (vector(cols, seed + 9), vector(cols, seed + 10));
+        for bias in [None, Some(&bias)] {
+            close(
+                layer_norm(x.clone(), &gain, bias, 1e-5),
+                plain::layer_norm(x.clone(), &gain, bias, 1e-5),
+            );
+        }
+        close(rms_norm(x.clone(), &gain, 1e-6), plain::rms_norm(x.clone(), &gain, 1e-6));
+        let up = noise(rows, cols, seed + 3);
+        for activation in ACTIVATIONS {
+            close(activate(x.clone(), activation), plain::activate(x.clone(), activation));
+            close(
+                gate(x.clone(), up.clone(), activation),
+                plain::gate(x.clone(), up.clone(), activation),
+            );
+        }
+        let w = noise(7, cols, seed + 4);
+        let bias = vector(7, seed + 5);
+        close(
+            affine(x.clone(), &w, Some(&bias)),
+            linear(x.clone(), &w) + bias.clone().unsqueeze(),
+        );
+        close(affine(x.clone(), &w, None), linear(x, &w));
+    }
+
+    #[test]
+    fn fused_rotary_equals_plain_and_turns_back(
+        rows in 1usize..20,
+        heads in 1usize..4,
+        half in 1usize..9,
+        seed in 1u64..1000,
+        halves in any::<bool>(),
+    ) {
+        let style = if halves { RotaryStyle::HalfSplit } else { RotaryStyle::Interleaved };
+        let table = Rotary::new(half * 2, 10_000.0, style, RotaryScaling::None);
+        let positions: Vec<u32> = (0..rows as u32).map(|i| (i * 7) % 64).collect();
+        let x = noise(rows, heads * half * 2, seed);
+        let turned = rotary(x.clone(), &positions, &table);
+        close(turned.clone(), plain::rotary(x.clone(), &positions, &table));
+        close(backward::rotary(turned, &positions, &table), x);
+    }
+
+    #[test]
+    fn log_probs_do_not_depend_on_the_slices(
+        rows in 1usize..9,
+        cuts in prop::collection::btree_set(1usize..40, 0..6),
+        seed in 1u64..1000,
+        scale in prop_oneof![Just(1.0f32), -2.0f32..3.0],
+        softcap in prop::option::of(0.5f32..30.0),
+        biased in any::<bool>(),
+    ) {
+        let (d, vocabulary) = (5, 40);
+        let (h, head) = (noise(rows, d, seed) * 4.0, noise(vocabulary, d, seed + 1) * 4.0);
+        let bias = biased.then(|| to_host(vector(vocabulary, seed + 2)));
+        let targets: Vec<u32> = (0..rows as u32).map(|i| (i * 17) % vocabulary as u32).collect();
+        let how = Logits { scale, softcap };
+        let mut ends: Vec<usize> = cuts.into_iter().chain([vocabulary]).collect();
+        ends.dedup();
+        let mut sliced = LogProbs::new(targets.clone());
+        let mut first = 0;
+        for end in ends {
+            let slice = head.clone().narrow(0, first, end - first);
+            sliced.add(&h, &slice, bias.as_ref().map(|b| &b[first..end]), first, how);
+            first = end;
+        }
+        let mut whole = LogProbs::new(targets.clone());
+        whole.add(&h, &head, bias.as_deref(), 0, how);
+        let (sliced, whole) = (sliced.finish(), whole.finish());
+        let values = logits(h.clone(), &head, bias.as_deref(), how);
+        close(values.clone(), plain::shape_logits(linear(h.clone(), &head), bias.as_deref(), how));
+        let products = to_host(linear(h, &head));
+        let values = to_host(values);
+        for (row, &target) in targets.iter().enumerate() {
+            let exact: Vec<f64> = (0..vocabulary)
+                .map(|t| {
+                    let mut x = f64::from(products[row * vocabulary + t]) * f64::from(scale);
+                    x += bias.as_ref().map_or(0.0, |b| f64::from(b[t]));
+                    match softcap {
+                        Some(cap) => f64::from(cap) * (x / f64::from(cap)).tanh(),
+                        None => x,
+                    }
+                })
+                .collect();
+            for (x, y) in values[row * vocabulary..].iter().zip(&exact) {
+                prop_assert!((f64::from(*x) - y).abs() < 1e-6 * y.abs().max(1.0) * 8.0);
+            }
+            let sum: f64 = exact.iter().map(|x| x.exp()).sum();
+            let expected = exact[target as usize] - sum.ln();
+            for log_prob in [sliced[row], whole[row]] {
+                prop_assert!((f64::from(log_prob) - expected).abs() < 2e-5, "{log_prob} against {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn cross_entropy_matches_log_probs_and_its_own_differences(rows in 1usize..9, seed in 1u64..1000) {
+        let (d, vocabulary) = (5, 17);
+        let (h, head) = (noise(rows, d, seed), noise(vocabulary, d, seed + 1));
+        let targets: Vec<u32> = (0..rows as u32).map(|i| (i * 5) % vocabulary as u32).collect();
+        let (loss, grad_h, grad_head) = cross_entropy(h.clone(), &head, &targets, 0.7);
+        let mut log_probs = LogProbs::new(targets.clone());
+        log_probs.add(&h, &head, None, 0, Logits { scale: 0.7, softcap: None });
+        let log_probs = log_probs.finish();
+        let mean = -log_probs.iter().map(|&x| f64::from(x)).sum::<f64>() / rows as f64;
+        prop_assert!((loss - mean).abs() < 1e-5);
+        let logits = to_host(linear(h.clone(), &head) * 0.7);
+        for (row, &target) in targets.iter().enumerate() {
+            let row_logits = &logits[row * vocabulary..][..vocabulary];
+            let sum: f64 = row_logits.iter().map(|&x| f64::from(x).exp()).sum();
+            let exact = f64::from(row_logits[target as usize]) - sum.ln();
+            prop_assert!((exact - f64::from(log_probs[row])).abs() < 1e-5);
+        }
+        let step = 1e-2;
+        let direction = noise(rows, d, seed + 2);
+        let (up, _, _) = cross_entropy(h.clone() + direction.clone() * step, &head, &targets, 0.7);
+        let (down, _, _) = cross_entropy(h.clone() - direction.clone() * step, &head, &targets, 0.7);
+        let slope = f64::from(to_host((grad_h * direction).sum())[0]);
+        prop_assert!(((up - down) / (2.0 * step) - slope).abs() < 2e-3, "{} {}", (up - down) / 0.02, slope);
+        let direction = noise(vocabulary, d, seed + 4);
+        let (up, _, _) = cross_entropy(h.clone(), &(head.clone() + direction.clone() * step), &targets, 0.7);
+        let (down, _, _) = cross_entropy(h, &(head - direction.clone() * step), &targets, 0.7);
+        let slope = f64::from(to_host((grad_head * direction).sum())[0]);
+        prop_assert!(((up - down) / (2.0 * step) - slope).abs() < 2e-3);
+    }
+}
+
+#[test]
+fn activations_are_accurate() {
+    // Φ by its series around 0 and by Mills' ratio as a continued fraction beyond.
+    fn normal_distribution(x: f64) -> f64 {
+        let density = (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt();
+        let a = x.abs();
+        let tail = if a < 3.0 {
+            let (mut term, mut sum) = (a, a);
+            for k in 1..80 {
+                term *= a * a / f64::from(2 * k + 1);
+                sum += term;
+            }
+            0.5 - density * sum
+        } else {
+            density / (1..200).rev().fold(a, |f, k| a + f64::from(k) / f)
+        };
+        if x < 0.0 { tail } else { 1.0 - tail }
+    }
+    assert!((normal_distribution(1.959_963_984_540_054) - 0.975).abs() < 1e-14);
+    assert!((normal_distribution(-4.0) / 3.167_124_183_311_992e-5 - 1.0).abs() < 1e-12);
+    let x: Vec<f32> = (-120_000..=120_000).map(|i| i as f32 / 4000.0).collect();
+    for activation in ACTIVATIONS {
+        let y = to_host(activate(
+            from_rows(x.clone(), 1, x.len(), &cpu()),
+            activation,
+        ));
+        let mut worst = (0.0, 0.0);
+        for (&x, y) in x.iter().zip(y) {
+            let x = f64::from(x);
+            let exact = match activation {
+                Activation::Silu => x / (1.0 + (-x).exp()),
+                Activation::Gelu => x * normal_distribution(x),
+                Activation::GeluTanh => {
+                    let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+                    0.5 * x * (1.0 + u.tanh())
+                }
+                Activation::Relu => x.max(0.0),
+            };
+            let error = (f64::from(y) - exact).abs() / x.abs().max(1.0);
+            if error > worst.0 {
+                worst = (error, x);
+            }
+        }
+        assert!(worst.0 < 2e-7, "{activation:?}: {worst:?}");
+    }
+}
+
+#[test]
+fn every_activation_keeps_what_is_not_a_number() {
+    for activation in ACTIVATIONS {
+        let x = from_rows(vec![f32::NAN; 3], 1, 3, &cpu());
+        assert!(
+            to_host(activate(x, activation)).iter().all(|x| x.is_nan()),
+            "{activation:?}"
+        );
+    }
+}
+
+#[test]
+fn every_name_of_an_activation_is_known() {
+    for name in Activation::NAMES {
+        assert!(Activation::parse(name).is_some(), "{name}");
+    }
+    assert_eq!(Activation::parse("gelu_new"), Some(Activation::GeluTanh));
+    assert_eq!(Activation::parse("gelu"), Some(Activation::Gelu));
+    assert_eq!(Activation::parse("quick_gelu"), None);
+}
+
+#[test]
+fn a_window_of_one_returns_the_value_itself() {
+    let tree = Tree::sequences(&[5, 1]);
+    let spec = Attention {
+        mask: Mask::Window(1),
+        ..Attention::causal(1, 1, 4)
+    };
+    let v = noise(6, 4, 3);
+    let out = attention(noise(6, 4, 1), noise(6, 4, 2), v.clone(), &tree, &spec);
+    assert_eq!(to_host(out), to_host(v));
+}
+
+#[test]
+#[should_panic(expected = "cannot share a prefix")]
+fn bidirectional_attention_refuses_shared_prefixes() {
+    let mut tree = Tree::sequences(&[2]);
+    tree.nodes.push(Node {
+        start: 2,
+        len: 1,
+        parent: Some(0),
+        prefix: 1,
+    });
+    tree.positions.push(1);
+    let spec = Attention {
+        mask: Mask::Full,
+        ..Attention::causal(1, 1, 2)
+    };
+    let x = noise(3, 2, 1);
+    attention(x.clone(), x.clone(), x, &tree, &spec);
+}
+
+#[test]
+#[should_panic(expected = "in no slice")]
+fn a_target_that_never_came_is_not_passed_over() {
+    let mut log_probs = LogProbs::new(vec![9]);
+    log_probs.add(&noise(1, 2, 1), &noise(4, 2, 2), None, 0, Logits::default());
+    log_probs.finish();
+}
+
+#[test]
+fn alibi_slopes_are_those_of_the_paper() {
+    assert_eq!(alibi_slopes(4), [0.25, 0.0625, 0.015_625, 0.003_906_25]);
+    assert_eq!(alibi_slopes(1), [1.0 / 256.0]);
+    // 6 heads: the four of 4 heads, then the first and third of 8.
+    assert_eq!(
+        alibi_slopes(6),
+        [0.25, 0.0625, 0.015_625, 0.003_906_25, 0.5, 0.125]
+    );
+    assert!(alibi_slopes(0).is_empty());
+}
+
+#[test]
+fn rotary_turns_the_pairs_of_its_style() {
+    // One radian per position for the first pair, 1/10 of one for the second.
+    let x = from_rows(vec![1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0], 1, 8, &cpu());
+    let turned = |style| {
+        let rotary_ = Rotary::new(4, 100.0, style, RotaryScaling::None);
+        to_host(rotary(x.clone(), &[2], &rotary_))
+    };
+    let (c, s) = (|a: f32| a.cos(), |a: f32| a.sin());
+    let near = |got: Vec<f32>, expected: [f32; 8]| {
+        for (x, y) in got.iter().zip(expected) {
+            assert!((x - y).abs() < 1e-6, "{got:?} against {expected:?}");
+        }
+    };
+    near(
+        turned(RotaryStyle::Interleaved),
+        [c(2.0), s(2.0), 0.0, 0.0, 0.0, 0.0, -s(0.2), c(0.2)],
+    );
+    near(
+        turned(RotaryStyle::HalfSplit),
+        [c(2.0), 0.0, s(2.0), 0.0, 0.0, -s(0.2), 0.0, c(0.2)],
+    );
+}
+
+#[test]
+fn the_rotary_table_grows_without_changing() {
+    let short = Rotary::new(6, 10_000.0, RotaryStyle::HalfSplit, RotaryScaling::None);
+    let long = short.clone();
+    let before = short.table(&[3]);
+    let after = long.table(&[1000, 2]);
+    assert_eq!(before.len(), 4 * 6);
+    assert!(after.len() >= 1001 * 6);
+    assert_eq!(before[..], after[..before.len()]);
+    // Clones share what has been computed.
+    assert_eq!(short.table(&[0]).len(), after.len());
+}
