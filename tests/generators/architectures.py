@@ -181,8 +181,10 @@ OTHERS = [
           "bf16": {"dtype": "bf16"},
           "bf16-in-f32": {"dtype": "bf16", "compute": "f32", "legacy": False},
       }.items()),
-    Case("cohere-5-heads", "CohereForCausalLM", decoder(40, 3, 5, 5, 33, vocab=131, tie_word_embeddings=True), lengths=LONG),
-    Case("cohere-qk-norm-1-kv", "CohereForCausalLM", decoder(28, 3, 7, 1, 45, vocab=67, use_qk_norm=True), lengths=LONG),
+    Case("cohere-5-heads", "CohereForCausalLM", decoder(40, 3, 5, 5, 33, vocab=131, tie_word_embeddings=True),
+         lengths=LONG),
+    Case("cohere-qk-norm-1-kv", "CohereForCausalLM", decoder(28, 3, 7, 1, 45, vocab=67, use_qk_norm=True),
+         lengths=LONG),
     Case("cohere2-7-layers", "Cohere2ForCausalLM", decoder(30, 7, 5, 1, 22, vocab=67, sliding_window=5), lengths=LONG),
     Case("cohere2-all-full", "Cohere2ForCausalLM", decoder(24, 2, 2, 2, 30, sliding_window=5,
          layer_types=["full_attention"] * 2), lengths=LONG),
@@ -198,12 +200,14 @@ OTHERS = [
     Case("llama-7-heads", "LlamaForCausalLM", decoder(42, 2, 7, 7, 50, vocab=129, hidden_act="gelu_pytorch_tanh"),
          lengths=LONG),
     Case("llama-attention-bias", "LlamaForCausalLM", decoder(24, 2, 6, 2, 30, attention_bias=True), lengths=LONG),
-    Case("llama-mlp-bias", "LlamaForCausalLM", decoder(24, 2, 6, 2, 30, mlp_bias=True, rms_norm_eps=1e-2), lengths=LONG),
+    Case("llama-mlp-bias", "LlamaForCausalLM", decoder(24, 2, 6, 2, 30, mlp_bias=True, rms_norm_eps=1e-2),
+         lengths=LONG),
     Case("llama-1-layer-1-head", "LlamaForCausalLM", decoder(6, 1, 1, 1, 7, vocab=11), lengths=(1, 2, 40)),
-    Case("mistral-no-window", "MistralForCausalLM", decoder(20, 2, 5, 1, 30, vocab=67, sliding_window=None), lengths=LONG),
+    Case("mistral-no-window", "MistralForCausalLM", decoder(20, 2, 5, 1, 30, vocab=67, sliding_window=None),
+         lengths=LONG),
     Case("mistral-window-1", "MistralForCausalLM", decoder(18, 2, 3, 3, 30, sliding_window=1), lengths=LONG),
-    Case("mistral-head-dim", "MistralForCausalLM", decoder(20, 3, 3, 1, 30, head_dim=12, sliding_window=7), lengths=LONG,
-         legacy=True),
+    Case("mistral-head-dim", "MistralForCausalLM", decoder(20, 3, 3, 1, 30, head_dim=12, sliding_window=7),
+         lengths=LONG, legacy=True),
     Case("qwen2-unused-window", "Qwen2ForCausalLM", decoder(20, 3, 5, 5, 30, vocab=67, tie_word_embeddings=False),
          lengths=LONG, legacy=True, edit={"sliding_window": 3, "use_sliding_window": False, "max_window_layers": 1}),
     Case("qwen2-no-window", "Qwen2ForCausalLM", decoder(28, 2, 7, 1, 30), lengths=LONG),
@@ -229,7 +233,8 @@ OTHERS = [
       for heads in (1, 2, 5, 7, 8, 11)),
     Case("bert-mlm-relu", "BertForMaskedLM", encoder(20, 3, 5, 27, vocab=67, hidden_act="relu"), lengths=(1, 20, 6)),
     Case("bert-mlm-untied", "BertForMaskedLM", encoder(28, 1, 7, 27, tie_word_embeddings=False), lengths=LONG),
-    Case("bert-model-5-heads", "BertModel", encoder(30, 4, 5, 50, vocab=131, layer_norm_eps=1e-3), lengths=LONG, hub=True),
+    Case("bert-model-5-heads", "BertModel", encoder(30, 4, 5, 50, vocab=131, layer_norm_eps=1e-3),
+         lengths=LONG, hub=True),
     Case("roberta-mlm", "RobertaForMaskedLM", roberta(20, 2, 5, 27, vocab=67), lengths=(1, 18, 6, 11)),
     Case("xlm-roberta-mlm-7-heads", "XLMRobertaForMaskedLM", roberta(28, 3, 7, 27, vocab=131), lengths=(1, 18, 6, 11)),
     Case("distilbert-mlm-sinusoidal", "DistilBertForMaskedLM", distilbert(20, 3, 5, 27, vocab=67, activation="relu",
@@ -406,9 +411,9 @@ def forward(model, layout, batch, padding):
     """
     layers, width = model.config.num_hidden_layers, max(map(len, batch))
     filler = model.config.pad_token_id if model.config.pad_token_id is not None else 0
-    rows = [[0] * (width - len(ids)) + [1] * len(ids) if padding == "left" else [1] * len(ids) + [0] * (width - len(ids))
-            for ids in batch]
-    mask = torch.tensor(rows)
+    mask = torch.zeros(len(batch), width, dtype=torch.int64)
+    for row, ids in zip(mask, batch):
+        row[slice(width - len(ids), width) if padding == "left" else slice(len(ids))] = 1
     tokens = torch.full(mask.shape, filler)
     for i, ids in enumerate(batch):
         tokens[i, mask[i] == 1] = torch.tensor(ids)
@@ -462,7 +467,8 @@ def golden(case, folder, batch):
         alone, runs = runs, forward(model, layout, batch, case.padding)
         for a, b in zip(alone, runs):
             for name in a:
-                assert (a[name] - b[name]).abs().max() <= 1e-4 * a[name].abs().max(), f"{case.name}: {name} sees padding"
+                difference = (a[name] - b[name]).abs().max()
+                assert difference <= 1e-4 * a[name].abs().max(), f"{case.name}: {name} sees the padding"
     tensors = {}
     for i, (ids, run) in enumerate(zip(batch, runs)):
         tensors[f"{i}.ids"] = torch.tensor(ids)
