@@ -330,7 +330,7 @@ def legacy_config(path):
 
 def hub_names(folder, config):
     """Renames tensors as in the original checkpoints: no `transformer.` prefix and a causal mask stored along
-    (GPT-2, BLOOM), `gamma` and `beta` for layer norms and position ids stored along (BERT)."""
+    (GPT-2, BLOOM); `gamma` and `beta` for layer norms, position ids and unused heads stored along (BERT)."""
     path = folder / "model.safetensors"
     tensors = load_file(path)
     if config.model_type == "gpt2":
@@ -345,6 +345,12 @@ def hub_names(folder, config):
                    for name, t in tensors.items()}
         prefix = "bert." if any(name.startswith("bert.") for name in tensors) else ""
         tensors[f"{prefix}embeddings.position_ids"] = torch.arange(config.max_position_embeddings).view(1, -1)
+        if prefix:
+            # the heads of pretraining, which a masked language model does not use
+            hidden = config.hidden_size
+            tensors |= {"bert.pooler.dense.weight": torch.ones(hidden, hidden),
+                        "bert.pooler.dense.bias": torch.ones(hidden),
+                        "cls.seq_relationship.weight": torch.ones(2, hidden), "cls.seq_relationship.bias": torch.ones(2)}
     save_file(tensors, path, metadata={"format": "pt"})
 
 

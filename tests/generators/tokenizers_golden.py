@@ -30,9 +30,12 @@ LANGUAGES = ["en", "fr", "de", "nl"]
 ROWS = [7 + 521 * k for k in range(25)]
 # What tokenizers treat differently: nothing, spaces, accents in one and two code points, code points without a
 # token, digits, special tokens written as text.
-EDGES = ["", " ", "  two  spaces ", "tab\tand\nline\r\n", "na\u00efve na\u0131\u0308ve cafe\u0301", "\u00c5ngstr\u00f6m \u017dlu\u0165",
-         "\u4f60\u597d \U0001f642\u200d\u2640\ufe0f", "3,141.59 % of \u20ac1000", "don't l'\u00e9t\u00e9 's-Gravenhage", "<s> [MASK] </s> [SEP]",
-         "\u201cquoted\u201d \u2026 \u2014 \u00ab\u00a0oui\u00a0\u00bb", "UPPER Stra\u00dfe \u0130stanbul", "\x00\x07\x1b[0m", "a" * 150]
+EDGES = [
+    "", " ", "  two  spaces ", "tab\tand\nline\r\n", "na\u00efve na\u0131\u0308ve cafe\u0301",
+    "\u00c5ngstr\u00f6m \u017dlu\u0165", "\u4f60\u597d \U0001f642\u200d\u2640\ufe0f", "3,141.59 % of \u20ac1000",
+    "don't l'\u00e9t\u00e9 's-Gravenhage", "<s> [MASK] </s> [SEP]", "UPPER Stra\u00dfe \u0130stanbul",
+    "\u201cquoted\u201d \u2026 \u2014 \u00ab\u00a0oui\u00a0\u00bb", "\x00\x07\x1b[0m", "a" * 150,
+]
 
 
 def folders(shared):
@@ -95,7 +98,7 @@ def write_models(shared):
                 log_probs = logits.double().log_softmax(-1)[torch.arange(len(ids) - 1), torch.tensor(ids[1:])]
                 item["log_probs"] = [rounded(x) for x in log_probs]
             size = len(ids) * model.config.hidden_size
-            item["at"] = [(1 + k * 10007) % size for k in range(8)]
+            item["at"] = [k * size // 8 + 7 * k for k in range(8)]
             item["states"] = {hook: [rounded(state.double().mean()), rounded(state.abs().max()),
                                      *(rounded(state.flatten()[i]) for i in item["at"])]
                               for hook, state in states.items()}
