@@ -350,7 +350,8 @@ def hub_names(folder, config):
             hidden = config.hidden_size
             tensors |= {"bert.pooler.dense.weight": torch.ones(hidden, hidden),
                         "bert.pooler.dense.bias": torch.ones(hidden),
-                        "cls.seq_relationship.weight": torch.ones(2, hidden), "cls.seq_relationship.bias": torch.ones(2)}
+                        "cls.seq_relationship.weight": torch.ones(2, hidden),
+                        "cls.seq_relationship.bias": torch.ones(2)}
     save_file(tensors, path, metadata={"format": "pt"})
 
 
