@@ -66,8 +66,7 @@ pub fn read_json(path: &Path) -> Result<Value, ModelError> {
         return Err(bad(format!("{length} bytes are no config.json")));
     }
     let bytes = std::fs::read(path).map_err(ModelError::io(path))?;
-    let json: Value =
-        serde_json::from_slice(&bytes).map_err(|e| bad(format!("not JSON: {e}")))?;
+    let json: Value = serde_json::from_slice(&bytes).map_err(|e| bad(format!("not JSON: {e}")))?;
     if !json.is_object() {
         return Err(bad("not a JSON object".into()));
     }
@@ -380,11 +379,18 @@ impl<'a> Reader<'a> {
             None => "default",
             Some(Value::String(kind)) => kind.as_str(),
             Some(other) => {
-                return Err(self.bad(&format!("{key}.rope_type"), format!("{other} is not a text")));
+                return Err(self.bad(
+                    &format!("{key}.rope_type"),
+                    format!("{other} is not a text"),
+                ));
             }
         };
         let named = |e: ModelError| match e {
-            ModelError::Config { path, key: k, problem } => ModelError::Config {
+            ModelError::Config {
+                path,
+                key: k,
+                problem,
+            } => ModelError::Config {
                 path,
                 key: format!("{}{key}.{k}", self.within),
                 problem,

@@ -288,13 +288,7 @@ pub fn capture(
                     Pooling::All => 0..member.rows.len(),
                     Pooling::Mean | Pooling::Tokens => sequences[member.sequence].text(),
                 };
-                gather(
-                    &host,
-                    width,
-                    &member.rows[kept],
-                    request.pooling,
-                    &mut rows,
-                );
+                gather(&host, width, &member.rows[kept], request.pooling, &mut rows);
                 sink(c, member.sequence, &rows)?;
             }
         }
@@ -318,13 +312,7 @@ pub fn capture(
     Ok(())
 }
 
-fn gather(
-    host: &[f32],
-    width: usize,
-    rows: &[u32],
-    pooling: Pooling,
-    out: &mut Vec<f32>,
-) {
+fn gather(host: &[f32], width: usize, rows: &[u32], pooling: Pooling, out: &mut Vec<f32>) {
     out.clear();
     match pooling {
         Pooling::Tokens | Pooling::All => {

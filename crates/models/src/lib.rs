@@ -12,6 +12,7 @@ pub mod error;
 pub mod hooks;
 pub mod model;
 pub mod pack;
+pub mod parity;
 pub mod spill;
 pub mod store;
 pub mod table;

@@ -71,7 +71,9 @@ impl Model {
         weights.expect(&architecture.tensors())?;
         let tokenizer = Tokenizer::open(folder, geometry.vocab_size)?;
         let residency = match residency {
-            Residency::Auto if available_memory().is_some_and(|free| weights.bytes() > free / 2) => {
+            Residency::Auto
+                if available_memory().is_some_and(|free| weights.bytes() > free / 2) =>
+            {
                 Residency::Stream
             }
             Residency::Auto => Residency::Resident,

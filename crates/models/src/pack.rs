@@ -25,7 +25,12 @@ impl Sequence {
 
     /// The places of the tokens that are scored or pooled.
     pub fn text(&self) -> std::ops::Range<usize> {
-        self.context..self.tokens.len().saturating_sub(self.closing).max(self.context)
+        self.context
+            ..self
+                .tokens
+                .len()
+                .saturating_sub(self.closing)
+                .max(self.context)
     }
 }
 
@@ -207,9 +212,8 @@ mod tests {
 
     fn queries() -> impl Strategy<Value = Vec<Query>> {
         prop::collection::vec(
-            (prop::collection::vec(0u32..3, 1..9), 0usize..2).prop_map(|(tokens, context)| {
-                Query::next_tokens(&Sequence::new(tokens, context))
-            }),
+            (prop::collection::vec(0u32..3, 1..9), 0usize..2)
+                .prop_map(|(tokens, context)| Query::next_tokens(&Sequence::new(tokens, context))),
             0..20,
         )
     }

@@ -105,7 +105,10 @@ fn around(inner: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), String>
     let special = encoding.get_special_tokens_mask();
     let ids = encoding.get_ids();
     let first = special.iter().position(|&s| s == 0).unwrap_or(ids.len());
-    let last = special.iter().rposition(|&s| s == 0).map_or(ids.len(), |l| l + 1);
+    let last = special
+        .iter()
+        .rposition(|&s| s == 0)
+        .map_or(ids.len(), |l| l + 1);
     Ok((ids[..first].to_vec(), ids[last..].to_vec()))
 }
 

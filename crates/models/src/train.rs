@@ -18,7 +18,9 @@ use rand_chacha::ChaCha8Rng;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use crate::ModelError;
-use crate::architectures::cohere::{self, BLOCK_TENSORS, Block, Config, block_shapes, block_tensor};
+use crate::architectures::cohere::{
+    self, BLOCK_TENSORS, Block, Config, block_shapes, block_tensor,
+};
 
 /// Settings of a training run.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -247,7 +249,8 @@ impl Trainer {
         let (mut grad, d_gain) = ops::backward::layer_norm(grad, h, &gain, c.norm_eps);
         let mut named = Named::from([("model.norm.weight".to_owned(), d_gain)]);
         for (layer, (block, saved)) in blocks.into_iter().enumerate().rev() {
-            let (d_input, gradients) = block.backward(&c.run(layer, &self.rotary), grad, saved, tree);
+            let (d_input, gradients) =
+                block.backward(&c.run(layer, &self.rotary), grad, saved, tree);
             named.extend(
                 BLOCK_TENSORS
                     .iter()

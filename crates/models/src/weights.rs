@@ -360,7 +360,10 @@ impl Weights {
     pub fn read_rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>, ModelError> {
         let (name, located) = self.locate(name)?;
         let count = located.shape.first().copied().unwrap_or(1);
-        assert!(rows.start <= rows.end && rows.end <= count, "rows of {name}");
+        assert!(
+            rows.start <= rows.end && rows.end <= count,
+            "rows of {name}"
+        );
         let whole = located.end - located.begin;
         let row = whole / count.max(1) as u64;
         let (begin, end) = (row * rows.start as u64, row * rows.end as u64);
@@ -376,8 +379,7 @@ impl Weights {
             fresh = self.fetch(located, begin, end)?;
             &fresh
         };
-        let values =
-            to_f32(bytes, located.dtype).ok_or_else(|| self.wrong_dtype(name, located))?;
+        let values = to_f32(bytes, located.dtype).ok_or_else(|| self.wrong_dtype(name, located))?;
         if let Some(index) = values.iter().position(|v| !v.is_finite()) {
             let before = rows.start * (located.shape.iter().skip(1).product::<usize>());
             return Err(ModelError::NotFinite {

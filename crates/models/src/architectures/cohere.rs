@@ -15,7 +15,9 @@
 
 use std::sync::Arc;
 
-use interlingua_backend::ops::{self, Activation, Logits, Rotary, RotaryScaling, RotaryStyle, Tree};
+use interlingua_backend::ops::{
+    self, Activation, Logits, Rotary, RotaryScaling, RotaryStyle, Tree,
+};
 use interlingua_backend::{Device, Tensor, from_rows, to_host};
 use serde_json::Value;
 
@@ -299,10 +301,7 @@ impl Block {
         let n = ops::layer_norm(h.clone(), &self.norm, None, run.eps);
         let (q, k, v) = self.queries_keys_values(run, n.clone(), tree);
         let mixed = ops::attention(q, k, v, tree, &run.attention);
-        let attention = tap(
-            HookPoint::Attention(run.layer),
-            ops::linear(mixed, &self.o),
-        );
+        let attention = tap(HookPoint::Attention(run.layer), ops::linear(mixed, &self.o));
         let gated = ops::gate(
             ops::linear(n.clone(), &self.gate),
             ops::linear(n, &self.up),

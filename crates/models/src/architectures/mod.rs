@@ -79,34 +79,46 @@ pub trait Architecture: fmt::Debug + Send + Sync {
 }
 
 /// Module paths in transformers, with `{L}` for the block.
-///
-/// A path ends with `:input` or `:output`, the side of the module the state is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Modules {
-    /// The modules all blocks lie in, such as `model.layers.{L}`.
+    /// Before all paths: the name of the base model within the one with a head.
+    pub prefix: &'static str,
+    /// Its output is [`HookPoint::Embedding`].
+    pub embedding: &'static str,
+    /// A block, such as `layers.{L}`: its input and output are [`HookPoint::BlockInput`] and
+    /// [`HookPoint::BlockOutput`].
     pub block: &'static str,
-    /// [`HookPoint::Attention`], within the block.
+    /// Its output is [`HookPoint::Attention`]; within the block.
     pub attention: &'static str,
-    /// [`HookPoint::Mlp`], within the block.
+    /// Its output is [`HookPoint::Mlp`]; within the block.
     pub mlp: &'static str,
-    /// [`HookPoint::FinalNorm`]; `None` where it is the last block's output.
+    /// Its output is [`HookPoint::FinalNorm`]; `None` where that is the last block's output.
     pub final_norm: Option<&'static str>,
 }
 
 impl Modules {
-    /// Hook point and module, for every kind of hook point, `{L}` for the block.
+    /// Hook point and module, for every kind of hook point.
+    ///
+    /// `{L}` stands for the block and `{last}` for the last one; a path ends with
+    /// `:input` or `:output`, the side of the module that the state is on.
     pub fn rows(&self) -> Vec<(&'static str, String)> {
-        let block = self.block;
+        let block = format!("{}{}", self.prefix, self.block);
         vec![
-            ("embedding", format!("{}:input", block.replace("{L}", "0"))),
+            (
+                "embedding",
+                format!("{}{}:output", self.prefix, self.embedding),
+            ),
             ("block.{L}.input", format!("{block}:input")),
-            ("block.{L}.attention", format!("{block}.{}:output", self.attention)),
+            (
+                "block.{L}.attention",
+                format!("{block}.{}:output", self.attention),
+            ),
             ("block.{L}.mlp", format!("{block}.{}:output", self.mlp)),
             ("block.{L}.output", format!("{block}:output")),
             (
                 "final_norm",
                 match self.final_norm {
-                    Some(module) => format!("{module}:output"),
+                    Some(module) => format!("{}{module}:output", self.prefix),
                     None => format!("{}:output", block.replace("{L}", "{last}")),
                 },
             ),
@@ -116,10 +128,12 @@ impl Modules {
 
 /// The modules of Llama and of the many families that follow its names.
 const LLAMA_MODULES: Modules = Modules {
-    block: "model.layers.{L}",
+    prefix: "model.",
+    embedding: "embed_tokens",
+    block: "layers.{L}",
     attention: "self_attn",
     mlp: "mlp",
-    final_norm: Some("model.norm"),
+    final_norm: Some("norm"),
 };
 
 /// Reads an architecture from its `config.json`.

@@ -1,0 +1,150 @@
+//! Agreement of a checkpoint with values that transformers computed.
+//!
+//! The golden file is safetensors: for sequence `i` its token ids `{i}.ids`
+//! (i64), the states `{i}.{hook}` at every hook point (f32, `[tokens, hidden]`)
+//! and, for a model with an LM head, `{i}.logits` (f32, `[tokens, vocabulary]`).
+//! Its metadata say in which dtype they were computed and which modules they
+//! were taken from. `tests/generators/architectures.py` writes such files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use safetensors::SafeTensors;
+
+use crate::engine::{self, Capture, Pooling};
+use crate::hooks::HookPoint;
+use crate::{Model, ModelError, Sequence};
+
+/// How far a checkpoint is from its golden values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Agreement {
+    /// Largest difference at each kind of hook point (`block.{L}.mlp`) and of the logits, relative to
+    /// the largest value of the tensor.
+    pub worst: BTreeMap<String, f32>,
+    /// Tokens whose most likely next token is another one, and tokens in all.
+    pub argmax: (usize, usize),
+    /// `float32` or `bfloat16`: what transformers computed in.
+    pub dtype: String,
+    /// transformers' module of each kind of hook point.
+    pub modules: BTreeMap<String, String>,
+}
+
+impl Agreement {
+    /// The largest difference of all.
+    pub fn largest(&self) -> f32 {
+        self.worst.values().copied().fold(0.0, f32::max)
+    }
+}
+
+/// Runs the model on the golden file's sequences and compares everything it holds.
+///
+/// # Errors
+/// A golden file that is not one, and whatever running the model gives.
+pub fn compare(model: &Model, golden: &Path) -> Result<Agreement, ModelError> {
+    let bad = |problem: String| ModelError::BadWeights {
+        path: golden.to_owned(),
+        problem: format!("not a golden file: {problem}"),
+    };
+    let bytes = std::fs::read(golden).map_err(ModelError::io(golden))?;
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| bad(e.to_string()))?;
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| bad(e.to_string()))?;
+    let metadata = metadata.metadata().clone().unwrap_or_default();
+    let tensor = |name: &str| {
+        tensors
+            .tensor(name)
+            .map_err(|e| bad(format!("`{name}`: {e}")))
+    };
+    let floats = |name: &str| -> Result<Vec<f32>, ModelError> {
+        let view = tensor(name)?;
+        let (chunks, _) = view.data().as_chunks::<4>();
+        Ok(chunks.iter().map(|b| f32::from_le_bytes(*b)).collect())
+    };
+    let mut sequences = Vec::new();
+    while let Ok(ids) = tensors.tensor(&format!("{}.ids", sequences.len())) {
+        let (chunks, _) = ids.data().as_chunks::<8>();
+        let tokens = chunks.iter().map(|b| i64::from_le_bytes(*b) as u32);
+        sequences.push(Sequence::new(tokens.collect(), 0));
+    }
+    if sequences.is_empty() {
+        return Err(bad("has no `0.ids`".into()));
+    }
+    let mut agreement = Agreement {
+        worst: BTreeMap::new(),
+        argmax: (0, 0),
+        dtype: metadata.get("dtype").cloned().unwrap_or_default(),
+        modules: metadata
+            .get("modules")
+            .and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default(),
+    };
+    let captures: Vec<Capture> = HookPoint::all(model.geometry.layers)
+        .into_iter()
+        .map(|hook| Capture {
+            hook,
+            pooling: Pooling::All,
+        })
+        .collect();
+    let mut found = vec![vec![Vec::new(); sequences.len()]; captures.len()];
+    engine::capture(
+        model,
+        &sequences,
+        &captures,
+        &mut |c, s, rows| {
+            found[c][s] = rows.to_vec();
+            Ok(())
+        },
+        &mut |_, _| {},
+    )?;
+    for (capture, found) in captures.iter().zip(&found) {
+        let kind = match capture.hook.block() {
+            Some(layer) => capture.hook.to_string().replace(&layer.to_string(), "{L}"),
+            None => capture.hook.to_string(),
+        };
+        let worst = agreement.worst.entry(kind).or_default();
+        for (s, found) in found.iter().enumerate() {
+            let expected = floats(&format!("{s}.{}", capture.hook))?;
+            *worst = worst.max(difference(found, &expected));
+        }
+    }
+    if model.architecture().head_table().is_some() {
+        let vocabulary = model.geometry.vocab_size;
+        let worst = agreement.worst.entry("logits".into()).or_default();
+        for (s, found) in engine::logits(model, &sequences)?.iter().enumerate() {
+            let expected = floats(&format!("{s}.logits"))?;
+            *worst = worst.max(difference(found, &expected));
+            for (a, b) in found
+                .chunks_exact(vocabulary)
+                .zip(expected.chunks_exact(vocabulary))
+            {
+                agreement.argmax.0 += usize::from(largest(a) != largest(b));
+                agreement.argmax.1 += 1;
+            }
+        }
+    }
+    Ok(agreement)
+}
+
+/// Largest difference relative to the scale of what is expected; infinite for other sizes or NaN.
+fn difference(found: &[f32], expected: &[f32]) -> f32 {
+    if found.len() != expected.len() {
+        return f32::INFINITY;
+    }
+    let scale = expected.iter().fold(1e-6f32, |m, x| m.max(x.abs()));
+    found
+        .iter()
+        .zip(expected)
+        .map(|(a, b)| (a - b).abs() / scale)
+        .fold(0.0, |worst, d| {
+            if d.is_nan() {
+                f32::INFINITY
+            } else {
+                worst.max(d)
+            }
+        })
+}
+
+fn largest(row: &[f32]) -> usize {
+    (0..row.len())
+        .max_by(|&a, &b| row[a].total_cmp(&row[b]))
+        .unwrap_or(0)
+}
