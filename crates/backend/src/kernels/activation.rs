@@ -26,7 +26,7 @@ fn gelu(x: f32) -> f32 {
 #[inline(always)]
 fn gelu_tanh(x: f32) -> f32 {
     // (1 + tanh(u)) / 2 is the sigmoid of 2u, here with u = √(2/π)·(x + 0.044715·x³).
-    let twice = 1.595_769_1 * (x + 0.044_715 * x * x * x);
+    let twice = 1.595_769 * (x + 0.044_715 * x * x * x);
     x / (1.0 + exp(-twice))
 }
 

@@ -10,7 +10,9 @@ const LANES: usize = 16;
 pub fn exp(x: f32) -> f32 {
     // Cephes' expf: range reduction by ln 2, a degree-5 polynomial, exponent by bits.
     let x = x.clamp(-87.0, 88.0);
-    let n = (x * std::f32::consts::LOG2_E + 12_582_912.0) - 12_582_912.0;
+    // Adding 1.5 · 2²³ rounds to an integer and leaves it in the lowest bits.
+    let shifted = x * std::f32::consts::LOG2_E + 12_582_912.0;
+    let n = shifted - 12_582_912.0;
     let r = x - n * 0.693_359_4 - n * -2.121_944_4e-4;
     let p = 1.987_569_1e-4;
     let p = p * r + 1.398_2e-3;
@@ -19,7 +21,7 @@ pub fn exp(x: f32) -> f32 {
     let p = p * r + 1.666_666_5e-1;
     let p = p * r + 0.5;
     let y = p * r * r + r + 1.0;
-    y * f32::from_bits(((n as i32 + 127) << 23) as u32)
+    y * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
 }
 
 /// Hyperbolic tangent.
@@ -151,5 +153,21 @@ mod tests {
         }
         assert!(worst < 3e-7, "relative error {worst:e}");
         assert!(exp(-1000.0) < 1e-37 && exp(f32::NEG_INFINITY) < 1e-37);
+    }
+
+    #[test]
+    fn tanh_is_accurate_near_0_and_far_from_it() {
+        let mut worst = (0.0, 0.0);
+        for i in -60_000..=60_000 {
+            let x = (i as f32 / 20_000.0).powi(3);
+            let exact = f64::from(x).tanh();
+            let error = (f64::from(tanh(x)) - exact).abs() / exact.abs().max(1e-30);
+            if error > worst.0 {
+                worst = (error, x);
+            }
+        }
+        assert!(worst.0 < 3e-7, "relative error {worst:?}");
+        assert!(tanh(f32::NAN).is_nan());
+        assert_eq!([tanh(f32::INFINITY), tanh(-1e30)], [1.0, -1.0]);
     }
 }

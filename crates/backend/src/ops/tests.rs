@@ -452,3 +452,44 @@ fn the_rotary_table_grows_without_changing() {
     // Clones share what has been computed.
     assert_eq!(short.table(&[0]).len(), after.len());
 }
+
+#[test]
+fn scaled_frequencies_are_those_of_transformers() {
+    let check = |head_dim: usize, scaling, expected: &[f32]| {
+        let rotary = Rotary::new(head_dim, 10_000.0, RotaryStyle::Interleaved, scaling);
+        // The angle of position 1 is the frequency.
+        let table = rotary.table(&[1]);
+        for (pair, &frequency) in table[head_dim..].chunks_exact(2).zip(expected) {
+            let angle = pair[1].atan2(pair[0]);
+            assert!(
+                (angle - frequency).abs() <= 3e-7 * frequency,
+                "{angle} against {frequency}"
+            );
+        }
+    };
+    check(
+        8,
+        RotaryScaling::Linear { factor: 8.0 },
+        &[0.125, 0.0125, 0.00125, 0.000_125],
+    );
+    // The first wave is short, the second between, the others long.
+    check(
+        16,
+        RotaryScaling::Llama3 {
+            factor: 32.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_positions: 64,
+        },
+        &[
+            1.0,
+            0.236_687_1,
+            0.003_725_355,
+            0.000_988_211_8,
+            0.000_312_5,
+            9.882_118e-5,
+            3.125e-5,
+            9.882_118e-6,
+        ],
+    );
+}
