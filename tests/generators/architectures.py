@@ -1,7 +1,7 @@
 """Tiny random checkpoints of every supported architecture, with transformers' states at every hook point.
 
     pip install torch==2.15.0 transformers==5.23.0 safetensors==0.8.0 tokenizers==0.23.3
-    python tests/generators/architectures.py --fixtures tests/fixtures/models     the committed cases
+    python tests/generators/architectures.py --fixtures tests/fixtures/models/architectures     the committed cases
     python tests/generators/architectures.py --out DIR --seed 7 [--only NAME]     all cases, other weights and ids
     python tests/generators/architectures.py --list                               what there is
 
