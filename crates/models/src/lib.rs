@@ -7,8 +7,10 @@
 
 pub mod architectures;
 pub mod config;
+pub mod dump;
 pub mod engine;
 pub mod error;
+pub mod file;
 pub mod hooks;
 pub mod model;
 pub mod pack;
