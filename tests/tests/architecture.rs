@@ -67,7 +67,14 @@ const PLACES: &[(&str, &[&str])] = &[
     ("encoding_rs", &["interlingua-data"]),
     ("flate2", &["interlingua-data"]),
     ("quick-xml", &["interlingua-data"]),
-    ("sha2", &["interlingua-data", "interlingua-models"]),
+    (
+        "sha2",
+        &[
+            "interlingua-data",
+            "interlingua-models",
+            "interlingua-tests",
+        ],
+    ),
     ("tar", &["interlingua-data"]),
     ("zip", &["interlingua-data"]),
     ("tempfile", &["xtask"]),
