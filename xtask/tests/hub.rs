@@ -6,6 +6,8 @@ mod tiny;
 mod tree;
 
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use interlingua_tests::hub::{COMMIT, Hub, files_in};
 use interlingua_tests::server::{Answer, Server};
@@ -31,14 +33,8 @@ fn experiment() -> (Tiny, Hub) {
     (tiny, hub)
 }
 
-/// Runs the experiment with these flags and variables; returns the run's folder, if it has one.
-fn check(
-    tiny: &Tiny,
-    flags: &[&str],
-    variables: &[(&str, &str)],
-    code: i32,
-    expect: &[&str],
-) -> Option<PathBuf> {
+/// `reproduce` in an environment that knows of no other hub.
+fn command(tiny: &Tiny, flags: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = tiny.command(&[]);
     for name in [
         "HF_HUB_CACHE",
@@ -48,10 +44,22 @@ fn check(
     ] {
         command.env_remove(name);
     }
-    let output = command
+    command
         .args(flags)
         .env("HF_HOME", tiny.path().join("home"))
-        .envs(variables.iter().copied())
+        .envs(variables.iter().copied());
+    command
+}
+
+/// Runs the experiment with these flags and variables; returns the run's folder, if it has one.
+fn check(
+    tiny: &Tiny,
+    flags: &[&str],
+    variables: &[(&str, &str)],
+    code: i32,
+    expect: &[&str],
+) -> Option<PathBuf> {
+    let output = command(tiny, flags, variables)
         .output()
         .expect("the program starts");
     let text = format!(
@@ -125,4 +133,50 @@ fn an_experiment_takes_its_model_from_the_hub() {
     let cached = ["own/tiny@v1 (is in the cache:", COMMIT];
     check(&tiny, &["--dry-run"], &offline, 0, &cached);
     check(&tiny, &[], &offline, 0, &["fetch own/tiny"]);
+}
+
+#[test]
+fn a_download_that_is_killed_goes_on_where_it_ended() {
+    let tiny = Tiny::new();
+    let models = tiny.path().join("models");
+    let hub = Hub::with_trouble(
+        files_in(&models.join("tiny")),
+        |request, earlier, answer| {
+            match earlier {
+                0 if request.path.starts_with("/storage/") => answer.cut(700),
+                1 if request.path.starts_with("/storage/") => {
+                    // The process is killed while it waits for this.
+                    std::thread::sleep(Duration::from_secs(600));
+                    answer
+                }
+                _ => answer,
+            }
+        },
+    );
+    std::fs::remove_dir_all(models).expect("a folder");
+    tiny.replace("tiny.toml", "path = \"tiny\"", "path = \"own/tiny\"");
+    let variables = [("HF_ENDPOINT", hub.server.url())];
+
+    let mut process = command(&tiny, &[], &variables)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    while hub.storage.seen().len() < 2 {
+        let ended = process.try_wait().expect("a process");
+        assert!(ended.is_none(), "it ended before it was killed: {ended:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    process.kill().expect("a process");
+    process.wait().expect("a process");
+
+    check(&tiny, &[], &variables, 0, &["fetch own/tiny", "rows"]);
+    let ranges: Vec<Option<String>> = hub
+        .storage
+        .seen()
+        .iter()
+        .map(|r| r.header("range").map(str::to_owned))
+        .collect();
+    let rest = Some("bytes=700-".to_owned());
+    assert_eq!(ranges, [None, rest.clone(), rest]);
 }
