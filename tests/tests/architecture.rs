@@ -60,13 +60,21 @@ const PLACES: &[(&str, &[&str])] = &[
     ("burn-wgpu", &[]),
     ("burn-cuda", &[]),
     // Network.
-    ("ureq", &["interlingua-data"]),
+    ("ureq", &["interlingua-data", "interlingua-models"]),
+    ("hf-hub", &["interlingua-models"]),
     // Files and archives.
     ("polars", &["interlingua-data", "interlingua-experiment"]),
     ("encoding_rs", &["interlingua-data"]),
     ("flate2", &["interlingua-data"]),
     ("quick-xml", &["interlingua-data"]),
-    ("sha2", &["interlingua-data"]),
+    (
+        "sha2",
+        &[
+            "interlingua-data",
+            "interlingua-models",
+            "interlingua-tests",
+        ],
+    ),
     ("tar", &["interlingua-data"]),
     ("zip", &["interlingua-data"]),
     ("tempfile", &["interlingua-models", "xtask"]),

@@ -163,7 +163,7 @@ fn message(error: &anyhow::Error) -> String {
     });
     if full {
         text.push_str(
-            "; free some space or choose a folder on another disk (--out, --cache), then run the same command again: what was finished is kept",
+            "; free some space or choose a folder on another disk (--out, --cache, HF_HUB_CACHE), then run the same command again: what was finished is kept",
         );
     }
     text

@@ -12,6 +12,7 @@ pub mod engine;
 pub mod error;
 pub mod file;
 pub mod hooks;
+pub mod hub;
 pub mod model;
 pub mod pack;
 pub mod parity;
