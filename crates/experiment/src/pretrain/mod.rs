@@ -33,7 +33,7 @@ use crate::cache::{Cache, write_atomically};
 use crate::progress::{Event, Listener};
 
 pub use card::{model_card, table};
-pub use schedule::Schedule;
+use schedule::Schedule;
 pub use spec::{DataSpec, GeometrySpec, PretrainSpec, TextSpec, TrainingSpec};
 pub use text::{DataFile, LeftOut, Sentence, Text};
 
@@ -222,14 +222,16 @@ pub fn pretrain(
     let tokenizer_json =
         std::fs::read_to_string(&tokenizer_path).map_err(ExperimentError::io(&tokenizer_path))?;
     let tokenizer = Tokenizer::open(&place.making, spec.model.vocab_size)?;
-    let (corpus, sizes, left_out) = run.stage("tokenise", |_| {
-        tokenise(spec, &text, &tokenizer, text.left_out)
-    })?;
+    let corpus = run.stage("tokenise", |_| tokenise(spec, &text, &tokenizer))?;
 
-    let lengths = corpus.iter().map(|s| s.len() as u32 - 1).collect();
+    let lengths = corpus
+        .sequences
+        .iter()
+        .map(|s| s.len() as u32 - 1)
+        .collect();
     let t = &spec.training;
     let mut schedule = Schedule::new(lengths, t.epochs, t.batch_tokens, spec.seed);
-    let mut trainer = trainer(spec, tokenizer.len(), schedule.len(), &device);
+    let mut trainer = trainer(spec, tokenizer.len(), schedule.steps(), &device);
     let mut log = Log::default();
     if continues {
         trainer.resume(&place.checkpoint)?;
@@ -237,7 +239,7 @@ pub fn pretrain(
         (run.listener)(Event::Note(format!(
             "training continues from step {} of {}",
             trainer.steps_done(),
-            schedule.len()
+            schedule.steps()
         )));
     }
     run.stage("train language model", |listener| {
@@ -250,7 +252,7 @@ pub fn pretrain(
             trainer: &mut trainer,
             log: &mut log,
         };
-        training.run(&corpus, &mut schedule, listener)
+        training.run(&corpus.sequences, &mut schedule, listener)
     })?;
     trainer.export(&place.making, &tokenizer_json)?;
     let held_out = run.stage("held-out perplexity", |listener| {
@@ -267,8 +269,8 @@ pub fn pretrain(
         vocabulary: tokenizer.len(),
         files,
         rows: text.rows.clone(),
-        left_out,
-        text: sizes,
+        left_out: corpus.left_out,
+        text: corpus.sizes,
         steps: trainer.steps_done(),
         tokens: log.tokens,
         epoch_tokens: schedule.epoch_tokens(),
@@ -457,13 +459,21 @@ fn logs(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Token ids of all sentences with start and end token, repeated as the language balance asks.
+/// The training text as the trainer takes it.
+struct Corpus {
+    /// Token ids with start and end token.
+    sequences: Vec<Vec<u32>>,
+    sizes: Vec<TextSize>,
+    left_out: LeftOut,
+}
+
+/// Tokenises all sentences, repeated as the language balance asks.
 fn tokenise(
     spec: &PretrainSpec,
     text: &Text,
     tokenizer: &Tokenizer,
-    mut left_out: LeftOut,
-) -> Result<(Vec<Vec<u32>>, Vec<TextSize>, LeftOut), ExperimentError> {
+) -> Result<Corpus, ExperimentError> {
+    let mut left_out = text.left_out;
     let encoded = encode(tokenizer, &text.train)?;
     let mut kept: BTreeMap<Language, Vec<(usize, Vec<u32>)>> = BTreeMap::new();
     for (at, ids) in encoded.into_iter().enumerate() {
@@ -477,7 +487,7 @@ fn tokenise(
         }
     }
     let largest = kept.values().map(Vec::len).max().unwrap_or(0) as f64;
-    let (mut corpus, mut sizes) = (Vec::new(), Vec::new());
+    let (mut sequences, mut sizes) = (Vec::new(), Vec::new());
     for (language, sentences) in kept {
         let repeats = (largest / sentences.len() as f64).powf(1.0 - spec.data.balance);
         let mut by_source: BTreeMap<usize, TextSize> = BTreeMap::new();
@@ -499,18 +509,22 @@ fn tokenise(
             // Of a repetition of 2.4, two in five sentences are there three times, evenly spread.
             let until = |n: usize| (n as f64 * repeats).round() as usize;
             for _ in until(nth)..until(nth + 1) {
-                corpus.push(sequence.clone());
+                sequences.push(sequence.clone());
             }
         }
         sizes.extend(by_source.into_values());
     }
-    if corpus.is_empty() {
+    if sequences.is_empty() {
         return Err(ExperimentError::plan(
             "model.max_positions",
             format!("no sentence fits into {}", spec.model.max_positions),
         ));
     }
-    Ok((corpus, sizes, left_out))
+    Ok(Corpus {
+        sequences,
+        sizes,
+        left_out,
+    })
 }
 
 /// Token ids of sentences, in their order, on all cores.
@@ -582,7 +596,7 @@ impl Training<'_> {
         listener: &mut dyn FnMut(Event),
     ) -> Result<(), ExperimentError> {
         let t = &self.spec.training;
-        let steps = schedule.len();
+        let steps = schedule.steps();
         // What was done before a kill took its time in another process.
         let before = self.log.clone();
         let first_step = self.trainer.steps_done();

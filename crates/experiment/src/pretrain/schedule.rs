@@ -55,7 +55,7 @@ impl Schedule {
     }
 
     /// Steps of the run.
-    pub fn len(&self) -> usize {
+    pub fn steps(&self) -> usize {
         self.steps.iter().sum()
     }
 
@@ -122,7 +122,7 @@ mod tests {
     fn every_epoch_has_every_sentence_once_and_any_step_can_be_asked_for() {
         let lengths: Vec<u32> = (0..500).map(|i| 3 + i % 11).collect();
         let mut schedule = Schedule::new(lengths, 2.5, 100, 7);
-        let steps = schedule.len();
+        let steps = schedule.steps();
         let all: Vec<Vec<u32>> = (0..steps).map(|s| schedule.step(s).to_vec()).collect();
         let first = schedule.steps[0];
         for (from, to) in [(0, first), (first, first + schedule.steps[1])] {
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn text_smaller_than_a_step_is_one_step() {
         let mut schedule = Schedule::new(vec![4, 5], 3.0, 1000, 1);
-        assert_eq!(schedule.len(), 3);
+        assert_eq!(schedule.steps(), 3);
         assert_eq!(schedule.step(2).len(), 2);
     }
 }

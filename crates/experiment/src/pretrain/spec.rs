@@ -281,7 +281,7 @@ impl PretrainSpec {
                 );
             }
         }
-        if m.hidden_size % m.heads != 0 || !(m.hidden_size / m.heads).is_multiple_of(2) {
+        if !m.hidden_size.is_multiple_of(m.heads) || !(m.hidden_size / m.heads).is_multiple_of(2) {
             return wrong(
                 "model.heads",
                 format!(
@@ -290,7 +290,7 @@ impl PretrainSpec {
                 ),
             );
         }
-        if m.heads % m.kv_heads != 0 {
+        if !m.heads.is_multiple_of(m.kv_heads) {
             return wrong(
                 "model.kv_heads",
                 format!(
