@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::spec::{PretrainSpec, TextSpec};
 use crate::ExperimentError;
 
-/// A sentence with its language and the index of its source among [`Text::sources`].
+/// A sentence with its language and the index of its source among `Text::sources`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sentence {
     /// Language.
