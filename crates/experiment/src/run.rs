@@ -324,7 +324,7 @@ fn origin(source: Option<&Source>) -> serde_json::Value {
 }
 
 /// Commit of the working folder, where git knows one.
-fn git_commit() -> Option<String> {
+pub(crate) fn git_commit() -> Option<String> {
     let output = std::process::Command::new("git")
         .args(["rev-parse", "--short=12", "HEAD"])
         .output()
