@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use interlingua_backend::DeviceName;
+use interlingua_data::Language;
+use interlingua_models::Residency;
 
 /// Measure and remove social bias in multilingual language models, in the space their languages share.
 #[derive(Debug, Parser)]
@@ -22,7 +24,7 @@ pub enum Command {
     /// List, fetch, verify and describe data sets.
     #[command(subcommand)]
     Data(Data),
-    /// Make language models.
+    /// Inspect, run and make language models.
     #[command(subcommand)]
     Model(Model),
     /// Join the reports of run folders into one page of the documentation.
@@ -44,6 +46,14 @@ pub enum Command {
         #[arg(long, hide = true)]
         once: bool,
     },
+    /// Compare every architecture with transformers, at every hook point.
+    #[command(after_help = "Examples:
+  cargo xtask parity                                      the committed checkpoints
+  cargo xtask parity --python python3 --seed 7            fresh ones, many shapes; needs torch and transformers
+  cargo xtask parity --python python3 --page docs/models.md
+
+Exit codes: 0 everything agrees, 1 something does not, 2 the flags were wrong.")]
+    Parity(Parity),
     /// List the debiasing methods.
     Methods,
     /// List the scorers and metrics.
@@ -78,6 +88,9 @@ pub struct Reproduce {
     /// Folder for run folders and the cache.
     #[arg(long, default_value = "runs")]
     pub out: PathBuf,
+    /// Where the model's weights and states live while it runs.
+    #[command(flatten)]
+    pub memory: Memory,
     /// Continue half-done training from its last checkpoint instead of starting it over.
     #[arg(long)]
     pub resume: bool,
@@ -89,9 +102,95 @@ pub struct Reproduce {
     pub dry_run: bool,
 }
 
+/// How much memory a model may take.
+#[derive(Debug, Args)]
+pub struct Memory {
+    /// Weights: auto, stream (one block at a time from disk) or resident.
+    #[arg(long, default_value = "auto")]
+    pub residency: Residency,
+    /// Memory for hidden states between two blocks, such as 4GiB; what is beyond goes to disk [default: no bound].
+    #[arg(long, value_name = "BYTES", value_parser = interlingua_models::spill::parse_bytes)]
+    pub memory: Option<u64>,
+}
+
+/// Which model, and how it is run.
+#[derive(Debug, Args)]
+pub struct Opened {
+    /// A checkpoint folder, or a name of the Hugging Face hub: owner/name, owner/name@revision.
+    #[arg(value_name = "MODEL")]
+    pub name: String,
+    /// auto, cpu, wgpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceName,
+    /// Where weights and states live.
+    #[command(flatten)]
+    pub memory: Memory,
+}
+
+/// Flags of `model capture`.
+#[derive(Debug, Args)]
+pub struct CaptureFlags {
+    /// The model.
+    #[command(flatten)]
+    pub model: Opened,
+    /// The texts, one on each line, in UTF-8.
+    #[arg(long, value_name = "FILE")]
+    pub text: PathBuf,
+    /// Hook points, separated by commas; `all` for every one. `cargo xtask hooks` lists them.
+    #[arg(long, value_name = "LIST", default_value = "final_norm")]
+    pub hooks: String,
+    /// Write the logits too: tokens × vocabulary values.
+    #[arg(long)]
+    pub logits: bool,
+    /// The file to write.
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub out: PathBuf,
+}
+
+/// Flags of `model score`.
+#[derive(Debug, Args)]
+pub struct ScoreFlags {
+    /// The model.
+    #[command(flatten)]
+    pub model: Opened,
+    /// A file of minimal pairs in any format that `data describe` knows.
+    #[arg(long, value_name = "FILE")]
+    pub pairs: PathBuf,
+    /// Language of the pairs.
+    #[arg(long, default_value = "en")]
+    pub language: Language,
+    /// Only so many pairs, from the first.
+    #[arg(long)]
+    pub limit: Option<usize>,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Subcommands of `model`.
 #[derive(Debug, Subcommand)]
 pub enum Model {
+    /// Say what a checkpoint is: geometry, parameters, memory, hook points, tokenizer.
+    #[command(after_help = "Examples:
+  cargo xtask model inspect models/my-checkpoint
+  cargo xtask model inspect CohereLabs/aya-expanse-8b      fetched from the hub if it is not in its cache")]
+    Inspect(Opened),
+    /// Write token ids, states at hook points and log-likelihoods of some texts to one safetensors file.
+    #[command(after_help = "Examples:
+  cargo xtask model capture models/my-checkpoint --text texts.txt --out states.safetensors
+  cargo xtask model capture models/my-checkpoint --text texts.txt --hooks block.0.mlp,final_norm --logits --out s.safetensors
+  cargo xtask model capture models/my-checkpoint --text texts.txt --hooks all --out s.safetensors
+
+Text i has the rows offsets[i] to offsets[i + 1] of token_ids, states.HOOK, log_probs and logits.
+docs/models.md compares such a file with transformers in ten lines of Python.")]
+    Capture(CaptureFlags),
+    /// Score minimal pairs by the total log-likelihood of a causal model, and say what it cost.
+    #[command(after_help = "Examples:
+  cargo xtask model score models/my-checkpoint --pairs data/crows_pairs_en/crows_pairs_anonymized.csv
+  cargo xtask model score CohereLabs/aya-expanse-8b --pairs pairs.tsv --limit 16 --residency stream
+
+The last lines give the time, the peak memory and how many bytes of weights were read.")]
+    Score(ScoreFlags),
     /// Train a small language model on real text.
     #[command(after_help = "Examples:
   cargo xtask data fetch tatoeba_manythings ntrex128      the text of the recipe
@@ -105,6 +204,26 @@ say how it was made. A killed run keeps its checkpoints in OUT/NAME.making and e
 with --resume, with the weights of a straight run. A finished folder is never trained again.
 Exit codes: 0 the model is there, 1 the run stopped with an error, 2 the flags were wrong.")]
     Pretrain(Pretrain),
+}
+
+/// Flags of `parity`.
+#[derive(Debug, Args)]
+pub struct Parity {
+    /// A Python that has torch and transformers: builds fresh random checkpoints of many shapes.
+    #[arg(long, value_name = "PROGRAM")]
+    pub python: Option<PathBuf>,
+    /// Seed of the fresh checkpoints.
+    #[arg(long, default_value_t = 1, requires = "python")]
+    pub seed: u64,
+    /// Only cases whose name contains this.
+    #[arg(long, value_name = "NAME")]
+    pub only: Option<String>,
+    /// auto, cpu, wgpu, cuda or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceName,
+    /// Also write the table into this page, between its marks.
+    #[arg(long, value_name = "FILE")]
+    pub page: Option<PathBuf>,
 }
 
 /// Flags of `model pretrain`.

@@ -4,6 +4,8 @@ mod data;
 mod flags;
 mod memory;
 mod model;
+mod page;
+mod parity;
 mod results;
 mod terminal;
 
@@ -45,6 +47,7 @@ fn carry_out(command: &Command) -> anyhow::Result<()> {
         } else {
             memory::table(model, *sentences)?
         }),
+        Command::Parity(flags) => parity::parity(flags),
         Command::Methods => print(&terminal::methods()),
         Command::Metrics => print(&terminal::metrics()),
         Command::Hooks => print(&terminal::hooks()),
@@ -81,6 +84,8 @@ fn reproduce(flags: &Reproduce) -> anyhow::Result<()> {
         model_dir: flags.model_dir.clone(),
         out: flags.out.clone(),
         device: flags.device,
+        residency: flags.memory.residency,
+        memory: flags.memory.memory,
         resume: flags.resume,
         command: command_line(flags),
     };

@@ -21,6 +21,11 @@ pub struct Cache {
 const FORMAT: u32 = 2;
 
 impl Cache {
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Opens or creates the folder.
     ///
     /// # Errors

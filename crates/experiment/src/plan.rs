@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use interlingua_backend::{Device, DeviceName};
 use interlingua_data::Language;
-use interlingua_models::ModelError;
 use interlingua_models::hub::{self, HubOptions, Place};
+use interlingua_models::{ModelError, Residency};
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
@@ -22,6 +22,10 @@ pub struct Options {
     pub out: PathBuf,
     /// Device.
     pub device: DeviceName,
+    /// Where the model's weights live.
+    pub residency: Residency,
+    /// Bytes of memory that hidden states may take between two blocks; the rest goes to disk.
+    pub memory: Option<u64>,
     /// Whether half-done training continues from its last checkpoint.
     pub resume: bool,
     /// What the user typed, for the manifest.

@@ -19,7 +19,7 @@ use interlingua_models::hub::{self, HubName, HubOptions, Place, Resolved, Source
 use interlingua_models::store::{Store, Writer};
 use interlingua_models::tokenizer::train_bpe;
 use interlingua_models::train::{TrainConfig, Trainer};
-use interlingua_models::{Capture, HookPoint, Model, Pooling, Residency, Sequence};
+use interlingua_models::{Budget, Capture, HookPoint, Model, Pooling, Residency, Sequence};
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
@@ -145,8 +145,19 @@ pub fn model_stage(
         (_, None) => unreachable!("a plan without training has a model"),
     };
     let device = run.plan.device.clone();
-    run.stage("open model", false, |_| {
-        let model = Model::open(&folder, &device, Residency::Auto)?;
+    run.stage("open model", false, |run| {
+        let options = &run.plan.options;
+        let mut model = Model::open(&folder, &device, options.residency)?;
+        if let Some(bytes) = options.memory {
+            let folder = run.cache.folder().to_owned();
+            model = model.with_budget(Budget { bytes, folder });
+        }
+        if model.residency == Residency::Stream && options.residency == Residency::Auto {
+            (run.listener)(Event::Note(format!(
+                "the weights ({:.1} GB) take more than half of the free memory: one block at a time is read from disk",
+                model.weights().bytes() as f64 / 1e9
+            )));
+        }
         let digest = model.digest()?.to_hex()[..24].to_owned();
         Ok((model, digest, source))
     })

@@ -1,6 +1,8 @@
 //! An opened checkpoint: config, tokenizer, and weights on demand.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
 use interlingua_backend::device::is_plain_cpu;
@@ -25,6 +27,29 @@ pub enum Residency {
     Stream,
     /// All weights stay in memory after the first pass, as they are stored.
     Resident,
+}
+
+impl fmt::Display for Residency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Residency::Auto => "auto",
+            Residency::Stream => "stream",
+            Residency::Resident => "resident",
+        })
+    }
+}
+
+impl FromStr for Residency {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Residency, String> {
+        match text {
+            "auto" => Ok(Residency::Auto),
+            "stream" => Ok(Residency::Stream),
+            "resident" => Ok(Residency::Resident),
+            other => Err(format!("`{other}` is none of auto, stream, resident")),
+        }
+    }
 }
 
 /// A checkpoint folder, opened and checked.
@@ -79,8 +104,6 @@ impl Model {
             Residency::Auto => Residency::Resident,
             chosen => chosen,
         };
-        // On the CPU, half-precision weights stay as they are stored and are widened block by block;
-        // f32 blocks, and those of other devices, are kept ready.
         let widened = is_plain_cpu(device) && weights.dtypes() != ["F32"];
         let keep_blocks = residency == Residency::Resident && !widened;
         if residency == Residency::Resident && widened {
@@ -114,6 +137,26 @@ impl Model {
     pub fn with_budget(mut self, budget: Budget) -> Model {
         self.budget = budget;
         self
+    }
+
+    /// Memory the weights take in a pass, in bytes, about: one block ready to run and one slice of
+    /// the vocabulary, and what stays besides.
+    pub fn weight_memory(&self, residency: Residency) -> u64 {
+        let table = (self.geometry.vocab_size * self.geometry.hidden_size) as u64;
+        let in_tables = table * self.tables.len() as u64;
+        let parameters = self.weights.parameters();
+        let block = 4 * parameters.saturating_sub(in_tables) / self.geometry.layers as u64;
+        match residency {
+            Residency::Resident if self.keeps_blocks() => 4 * parameters,
+            Residency::Resident => self.weights.bytes() + block + self.tables[0].slice_bytes(),
+            Residency::Stream | Residency::Auto => block + self.tables[0].slice_bytes(),
+        }
+    }
+
+    /// Whether resident blocks are kept ready to run: in f32, and on other devices than the CPU.
+    /// Half-precision weights stay as they are stored and are widened block by block.
+    fn keeps_blocks(&self) -> bool {
+        !is_plain_cpu(&self.device) || self.weights.dtypes() == ["F32"]
     }
 
     /// How the checkpoint computes.
@@ -255,13 +298,19 @@ fn filled<T>(
     Ok(cell.get().expect("filled just above"))
 }
 
+/// The most memory this process has taken so far, in bytes, where the system says so.
+pub fn peak_memory() -> Option<u64> {
+    from_proc("/proc/self/status", "VmHWM:")
+}
+
 /// Memory the system can still give, in bytes, where it says so.
 pub fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
-    line.split_whitespace()
-        .nth(1)?
-        .parse::<u64>()
-        .ok()
-        .map(|kib| kib * 1024)
+    from_proc("/proc/meminfo", "MemAvailable:")
+}
+
+fn from_proc(file: &str, key: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find(|l| l.starts_with(key))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024)
 }

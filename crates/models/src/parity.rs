@@ -15,6 +15,12 @@ use crate::engine::{self, Capture, Pooling};
 use crate::hooks::HookPoint;
 use crate::{Model, ModelError, Sequence};
 
+/// Largest relative difference where transformers computed in f32.
+pub const TOLERANCE_F32: f32 = 1e-4;
+
+/// Largest relative difference where transformers computed in bf16; here it is f32 from the same weights.
+pub const TOLERANCE_BF16: f32 = 2e-2;
+
 /// How far a checkpoint is from its golden values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Agreement {
@@ -30,6 +36,15 @@ pub struct Agreement {
 }
 
 impl Agreement {
+    /// Whether everything is within the tolerance of its dtype; in f32, no most likely token may differ.
+    pub fn holds(&self) -> bool {
+        if self.dtype == "bfloat16" {
+            self.largest() <= TOLERANCE_BF16
+        } else {
+            self.largest() <= TOLERANCE_F32 && self.argmax.0 == 0
+        }
+    }
+
     /// The largest difference of all.
     pub fn largest(&self) -> f32 {
         self.worst.values().copied().fold(0.0, f32::max)

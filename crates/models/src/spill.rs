@@ -27,6 +27,33 @@ impl Default for Budget {
     }
 }
 
+/// Reads an amount of memory: `4GiB`, `500MB`, `1048576`.
+///
+/// # Errors
+/// Anything else, with what would work.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor = match unit.trim() {
+        "" | "B" => 1u64,
+        "kB" | "KB" => 1000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => 0,
+    };
+    match number.parse::<f64>() {
+        Ok(n) if factor > 0 && n > 0.0 => Ok((n * factor as f64) as u64),
+        _ => Err(format!(
+            "`{text}` is no amount of memory; write 4GiB, 500MB or a number of bytes"
+        )),
+    }
+}
+
 /// States by slot.
 pub(crate) struct States<'a> {
     budget: &'a Budget,
@@ -141,6 +168,16 @@ mod tests {
     use interlingua_backend::device::cpu;
 
     use super::*;
+
+    #[test]
+    fn amounts_of_memory_are_read() {
+        for (text, bytes) in [("4GiB", 4u64 << 30), ("1.5 MB", 1_500_000), ("77", 77)] {
+            assert_eq!(parse_bytes(text), Ok(bytes));
+        }
+        for text in ["", "GiB", "4 parsecs", "-1MB", "0", "1e3kB"] {
+            assert!(parse_bytes(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn states_beyond_the_budget_come_back_from_disk() {

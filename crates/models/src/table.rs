@@ -49,6 +49,12 @@ impl Table {
         &self.name
     }
 
+    /// Bytes of the largest slice that is in memory at once, and of the rows that lookups keep.
+    pub fn slice_bytes(&self) -> u64 {
+        let all = (self.rows * self.width) as u64;
+        4 * (all.min(SLICE as u64) + all.min(KEPT as u64))
+    }
+
     fn whole(&self, weights: &Weights, device: &Device) -> Result<&Tensor<2>, ModelError> {
         if self.whole.get().is_none() {
             let table = from_rows(weights.read(&self.name)?, self.rows, self.width, device);

@@ -571,7 +571,8 @@ fn trainer(spec: &PretrainSpec, vocabulary: usize, steps: usize, device: &Device
 
 /// Number of parameters of the model with a vocabulary of this size.
 fn parameters(spec: &PretrainSpec, vocabulary: usize) -> usize {
-    interlingua_models::cohere::tensors(&spec.model.config(vocabulary))
+    interlingua_models::architectures::cohere::tensors(&spec.model.config(vocabulary))
+        .needed()
         .values()
         .map(|shape| shape.iter().product::<usize>())
         .sum()

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use interlingua_data::{Format, Language, OnBadRow};
-use interlingua_models::config::Config;
+use interlingua_models::architectures::cohere::Config;
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
@@ -139,6 +139,7 @@ impl GeometrySpec {
             rope_theta: 10_000.0,
             logit_scale: self.logit_scale as f32,
             tied: true,
+            qk_norm: false,
             bos: Some(super::BOS),
             eos: Some(super::EOS),
         }
