@@ -144,7 +144,9 @@ fn inspect(flags: &Opened) -> anyhow::Result<()> {
         g.hidden_size
     );
     for (hook, module) in model.architecture().modules().rows() {
-        let module = module.replace("{last}", &(g.layers - 1).to_string());
+        let module = module
+            .replace("{last}", &(g.layers - 1).to_string())
+            .replace("{L}", "L");
         let _ = writeln!(out, "  {:<20} {module}", hook.replace("{L}", "L"));
     }
     let _ = writeln!(out, "  L from 0 to {}", g.layers - 1);
