@@ -161,3 +161,87 @@ fn the_reference_lm_agrees_on_real_sentences() {
     println!("{tokens} tokens, largest difference {worst:.2e} nats");
     assert!(worst <= 1e-4, "largest difference {worst}");
 }
+
+/// Published weights in sentences of four languages: every hook point and every log-probability.
+#[test]
+fn the_real_small_models_agree() {
+    let Some(shared) = shared("the_real_small_models_agree") else {
+        return;
+    };
+    let golden = std::fs::read(fixtures().join("models/real.golden.json")).unwrap();
+    let golden: serde_json::Value = serde_json::from_slice(&golden).unwrap();
+    let text =
+        std::fs::read_to_string(shared.join("data/derived/tatoeba4_en_fr_de_nl.tsv")).unwrap();
+    let rows: Vec<Vec<&str>> = text.lines().map(|l| l.split('\t').collect()).collect();
+    for residency in [Residency::Stream, Residency::Resident] {
+        let folder = shared.join("models/stories260K");
+        let model = Model::open(&folder, &cpu(), residency).unwrap();
+        real(&model, golden["stories260K"].as_array().unwrap(), &rows);
+    }
+}
+
+/// `rows`: the sentences, a header of languages first.
+fn real(model: &Model, golden: &[serde_json::Value], rows: &[Vec<&str>]) {
+    let numbers = |value: &serde_json::Value| -> Vec<f32> {
+        let list = value.as_array().unwrap();
+        list.iter().map(|v| v.as_f64().unwrap() as f32).collect()
+    };
+    assert!(!golden.is_empty());
+    let sequences: Vec<Sequence> = golden
+        .iter()
+        .map(|item| {
+            let language = item["language"].as_str().unwrap();
+            let column = rows[0].iter().position(|c| *c == language).unwrap();
+            let row = item["row"].as_u64().unwrap() as usize + 1;
+            let sequence = model.sequence(rows[row][column]).unwrap();
+            let ids: Vec<u64> = sequence.tokens.iter().map(|&t| t.into()).collect();
+            assert_eq!(serde_json::json!(ids), item["ids"], "row {row} {language}");
+            sequence
+        })
+        .collect();
+    let hooks = HookPoint::all(model.geometry.layers);
+    let captures: Vec<Capture> = hooks
+        .iter()
+        .map(|&hook| Capture {
+            hook,
+            pooling: Pooling::All,
+        })
+        .collect();
+    let mut states = HashMap::new();
+    capture(
+        model,
+        &sequences,
+        &captures,
+        &mut |c, s, rows| {
+            states.insert((c, s), rows.to_vec());
+            Ok(())
+        },
+        &mut |_, _| {},
+    )
+    .unwrap();
+    let scores = token_log_probs(model, &sequences, &[Branch::unedited()], &mut |_, _| {}).unwrap();
+    for (s, item) in golden.iter().enumerate() {
+        assert_eq!(
+            item["states"].as_object().unwrap().len(),
+            hooks.len(),
+            "every hook point has values"
+        );
+        for (c, hook) in hooks.iter().enumerate() {
+            // The mean, the largest magnitude, and single values.
+            let expected = numbers(&item["states"][hook.to_string()]);
+            let state = &states[&(c, s)];
+            let mut found = vec![
+                state.iter().sum::<f32>() / state.len() as f32,
+                state.iter().fold(0.0, |m, x| x.abs().max(m)),
+            ];
+            found.extend(numbers(&item["at"]).iter().map(|&at| state[at as usize]));
+            compare(&found, &expected, 1e-4, &format!("{hook} of {s}"));
+        }
+        compare(
+            &scores[0][s],
+            &numbers(&item["log_probs"]),
+            1e-4,
+            &format!("log-probabilities of {s}"),
+        );
+    }
+}

@@ -232,6 +232,7 @@ fn train_stage(run: &mut Runner<'_>, train: &TrainSpec) -> Result<PathBuf, Exper
             logit_scale: train.logit_scale as f32,
             tied: true,
             qk_norm: false,
+            attention_bias: false,
             bos: Some(2),
             eos: Some(3),
         };

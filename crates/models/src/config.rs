@@ -117,6 +117,11 @@ impl<'a> Reader<'a> {
         self.json.get(key).filter(|v| !v.is_null())
     }
 
+    /// Whether the key is there at all, be it null: some defaults are for absent keys only.
+    pub fn has(&self, key: &str) -> bool {
+        self.json.get(key).is_some()
+    }
+
     /// A positive whole number.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ pub struct Agreement {
     pub worst: BTreeMap<String, f32>,
     /// Tokens whose most likely next token is another one, and tokens in all.
     pub argmax: (usize, usize),
-    /// `float32` or `bfloat16`: what transformers computed in.
+    /// `f32` or `bf16`: what transformers computed in.
     pub dtype: String,
     /// transformers' module of each kind of hook point.
     pub modules: BTreeMap<String, String>,

@@ -508,6 +508,7 @@ mod tests {
             logit_scale: 0.5,
             tied: true,
             qk_norm: false,
+            attention_bias: false,
             bos: Some(2),
             eos: Some(3),
         }

@@ -21,7 +21,7 @@ use interlingua_backend::ops::{
 use interlingua_backend::{Device, Tensor, from_rows, to_host};
 use serde_json::Value;
 
-use super::{Architecture, Embedding, Head, Modules, Norm, Tap};
+use super::{Architecture, Embedding, Head, Modules, Norm, Tap, rope};
 use crate::ModelError;
 use crate::config::{Geometry, Reader, decimal};
 use crate::hooks::HookPoint;
@@ -56,6 +56,8 @@ pub struct Config {
     pub tied: bool,
     /// Whether every head of the queries and keys is normalised (Command R+).
     pub qk_norm: bool,
+    /// Whether the projections of attention have biases.
+    pub attention_bias: bool,
     /// Beginning-of-sequence token.
     pub bos: Option<u32>,
     /// End-of-sequence token.
@@ -63,19 +65,16 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the keys that Cohere and Cohere 2 share.
-    pub(super) fn read(r: &Reader<'_>) -> Result<(Config, RotaryScaling), ModelError> {
-        r.only("attention_bias", false)?;
+    /// Reads the keys that Cohere and Cohere 2 share; `default_theta` is the base of the
+    /// rotary angles where the file has none.
+    pub(super) fn read(
+        r: &Reader<'_>,
+        default_theta: Option<f64>,
+    ) -> Result<(Config, Arc<Rotary>), ModelError> {
         r.only("hidden_act", "silu")?;
         let hidden_size = r.size("hidden_size", None)?;
         let (heads, kv_heads, head_dim) = r.heads(hidden_size)?;
-        if !head_dim.is_multiple_of(2) {
-            return Err(r.bad(
-                "head_dim",
-                format!("{head_dim} is odd; rotary embedding needs pairs"),
-            ));
-        }
-        let (rope_theta, scaling) = r.rope(None)?;
+        let (rope_theta, scaling) = rope::read(r, head_dim, default_theta)?;
         let vocab_size = r.size("vocab_size", None)?;
         let config = Config {
             hidden_size,
@@ -91,17 +90,19 @@ impl Config {
             logit_scale: r.positive("logit_scale", Some(0.0625))?,
             tied: r.flag("tie_word_embeddings", true)?,
             qk_norm: r.flag("use_qk_norm", false)?,
+            attention_bias: r.flag("attention_bias", false)?,
             bos: r.token("bos_token_id", vocab_size)?,
             eos: r.token("eos_token_id", vocab_size)?,
         };
-        Ok((config, scaling))
+        let rotary = Rotary::new(head_dim, rope_theta, RotaryStyle::Interleaved, scaling);
+        Ok((config, Arc::new(rotary)))
     }
 
     /// The same as JSON that transformers reads.
     pub fn to_json(&self) -> Value {
         serde_json::json!({
             "architectures": ["CohereForCausalLM"],
-            "attention_bias": false,
+            "attention_bias": self.attention_bias,
             "attention_dropout": 0.0,
             "bos_token_id": self.bos,
             "eos_token_id": self.eos,
@@ -182,7 +183,12 @@ pub struct Block {
     pub down: Tensor<2>,
     /// Gains of the query and key norms, `[heads · head_dim]` and `[kv_heads · head_dim]`.
     pub qk_gains: Option<(Tensor<1>, Tensor<1>)>,
+    /// Biases of the query, key, value and output projections.
+    pub biases: Option<[Tensor<1>; 4]>,
 }
+
+/// The projections of attention, in the order of [`Block::biases`].
+const PROJECTIONS: [&str; 4] = ["q_proj", "k_proj", "v_proj", "o_proj"];
 
 /// Names of a block's tensors after `model.layers.L.`.
 pub const BLOCK_TENSORS: [&str; 8] = [
@@ -237,6 +243,12 @@ pub fn tensors(c: &Config) -> Tensors {
             all.add(name("self_attn.q_norm.weight"), &[c.heads, c.head_dim]);
             all.add(name("self_attn.k_norm.weight"), &[c.kv_heads, c.head_dim]);
         }
+        if c.attention_bias {
+            for (projection, shape) in PROJECTIONS.iter().zip(&block_shapes(c)[1..]) {
+                let name = format!("self_attn.{projection}.bias");
+                all.add(block_tensor(layer, &name), &shape[..1]);
+            }
+        }
     }
     all
 }
@@ -273,6 +285,7 @@ impl Block {
             up: matrix(6)?,
             down: matrix(7)?,
             qk_gains: None,
+            biases: None,
         })
     }
 
@@ -290,6 +303,7 @@ impl Block {
             qk_gains: self
                 .qk_gains
                 .map(|(q, k)| (q.require_grad(), k.require_grad())),
+            biases: self.biases.map(|b| b.map(Tensor::require_grad)),
         }
     }
 
@@ -301,7 +315,8 @@ impl Block {
         let n = ops::layer_norm(h.clone(), &self.norm, None, run.eps);
         let (q, k, v) = self.queries_keys_values(run, n.clone(), tree);
         let mixed = ops::attention(q, k, v, tree, &run.attention);
-        let attention = tap(HookPoint::Attention(run.layer), ops::linear(mixed, &self.o));
+        let attention = ops::affine(mixed, &self.o, self.bias(3));
+        let attention = tap(HookPoint::Attention(run.layer), attention);
         let gated = ops::gate(
             ops::linear(n.clone(), &self.gate),
             ops::linear(n, &self.up),
@@ -317,8 +332,8 @@ impl Block {
         n: Tensor<2>,
         tree: &Tree,
     ) -> (Tensor<2>, Tensor<2>, Tensor<2>) {
-        let mut q = ops::linear(n.clone(), &self.q);
-        let mut k = ops::linear(n.clone(), &self.k);
+        let mut q = ops::affine(n.clone(), &self.q, self.bias(0));
+        let mut k = ops::affine(n.clone(), &self.k, self.bias(1));
         if let Some((q_gain, k_gain)) = &self.qk_gains {
             q = self.norm_heads(run, q, q_gain);
             k = self.norm_heads(run, k, k_gain);
@@ -327,7 +342,11 @@ impl Block {
             q = ops::rotary(q, &tree.positions, rotary);
             k = ops::rotary(k, &tree.positions, rotary);
         }
-        (q, k, ops::linear(n, &self.v))
+        (q, k, ops::affine(n, &self.v, self.bias(2)))
+    }
+
+    fn bias(&self, at: usize) -> Option<&Tensor<1>> {
+        self.biases.as_ref().map(|b| &b[at])
     }
 
     /// Every head is normalised by itself and has gains of its own.
@@ -359,6 +378,7 @@ impl Block {
     /// `h`: `[rows, hidden]`.
     pub fn forward_saved(&self, run: &Run, h: Tensor<2>, tree: &Tree) -> (Tensor<2>, Saved) {
         assert!(self.qk_gains.is_none(), "query-key norms are not trained");
+        assert!(self.biases.is_none(), "attention biases are not trained");
         let normed = ops::layer_norm(h.clone(), &self.norm, None, run.eps);
         let (q, k, v) = self.queries_keys_values(run, normed.clone(), tree);
         let mixed = ops::attention(q.clone(), k.clone(), v.clone(), tree, &run.attention);
@@ -450,13 +470,8 @@ struct Cohere {
 
 /// Reads the configuration of `CohereForCausalLM`.
 pub(super) fn read(r: &Reader<'_>) -> Result<Box<dyn Architecture>, ModelError> {
-    let (config, scaling) = Config::read(r)?;
-    let rotary = Arc::new(Rotary::new(
-        config.head_dim,
-        config.rope_theta,
-        RotaryStyle::Interleaved,
-        scaling,
-    ));
+    // transformers' default base has changed between versions, so the file must have one.
+    let (config, rotary) = Config::read(r, None)?;
     let runs = (0..config.layers).map(|l| config.run(l, &rotary)).collect();
     Ok(build("CohereForCausalLM", config, runs))
 }
@@ -523,6 +538,13 @@ impl Architecture for Cohere {
                 gain("self_attn.k_norm.weight")?,
             ));
         }
+        if self.config.attention_bias {
+            let bias = |at: usize| {
+                let name = format!("self_attn.{}.bias", PROJECTIONS[at]);
+                source.vector(&block_tensor(layer, &name))
+            };
+            block.biases = Some([bias(0)?, bias(1)?, bias(2)?, bias(3)?]);
+        }
         Ok(Box::new(Layer {
             block,
             run: self.runs[layer].clone(),
@@ -559,5 +581,44 @@ impl Architecture for Cohere {
 
     fn modules(&self) -> Modules {
         super::LLAMA_MODULES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::decoder::checks::{refuses, with};
+    use super::*;
+
+    #[test]
+    fn bad_settings_are_refused_by_their_key() {
+        refuses(
+            read,
+            &[
+                (
+                    json!({"attention_bias": 1}),
+                    "attention_bias",
+                    "true or false",
+                ),
+                (json!({"use_qk_norm": "no"}), "use_qk_norm", "true or false"),
+                (json!({"logit_scale": 0}), "logit_scale", "positive"),
+                (json!({"rope_theta": null}), "rope_theta", "missing"),
+                (json!({"hidden_act": "relu"}), "hidden_act", "silu"),
+                (json!({"head_dim": 3}), "head_dim", "odd"),
+            ],
+        );
+    }
+
+    #[test]
+    fn biases_are_as_long_as_what_they_are_added_to() {
+        let tensors = with(read, json!({"attention_bias": true}))
+            .unwrap()
+            .tensors();
+        let lengths = PROJECTIONS.map(|projection| {
+            let name = format!("self_attn.{projection}.bias");
+            tensors.needed()[&block_tensor(2, &name)].clone()
+        });
+        assert_eq!(lengths, [[12], [4], [4], [12]]);
     }
 }

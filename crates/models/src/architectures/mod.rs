@@ -5,7 +5,15 @@
 //! final norm and a [`Head`]. The engine knows nothing else.
 
 pub mod cohere;
+pub mod cohere2;
+mod decoder;
+pub mod llama;
+pub mod mistral;
 pub mod parts;
+pub mod qwen2;
+pub mod qwen3;
+mod rope;
+mod windows;
 
 use std::fmt;
 use std::path::Path;
@@ -140,11 +148,22 @@ const LLAMA_MODULES: Modules = Modules {
 type Read = fn(&Reader<'_>) -> Result<Box<dyn Architecture>, ModelError>;
 
 /// Every architecture, by its name in `config.json`.
-pub const ARCHITECTURES: [(&str, Read); 1] = [("CohereForCausalLM", cohere::read)];
+pub const ARCHITECTURES: &[(&str, Read)] = &[
+    ("Cohere2ForCausalLM", cohere2::read),
+    ("CohereForCausalLM", cohere::read),
+    ("LlamaForCausalLM", llama::read),
+    ("MistralForCausalLM", mistral::read),
+    ("Qwen2ForCausalLM", qwen2::read),
+    ("Qwen3ForCausalLM", qwen3::read),
+];
 
 /// The names, for messages.
 pub fn names() -> String {
-    ARCHITECTURES.map(|(name, _)| name).join(", ")
+    ARCHITECTURES
+        .iter()
+        .map(|(name, _)| *name)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Reads and checks a `config.json`.
