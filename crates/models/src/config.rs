@@ -322,6 +322,45 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Which blocks see only a window, by `layer_types`; `None` where the key is absent or null.
+    ///
+    /// `window` is the width that the configuration gives, if any.
+    ///
+    /// # Errors
+    /// Not one entry per block, an entry that is not implemented, a window without width.
+    pub fn layer_types(
+        &self,
+        layers: usize,
+        window: Option<usize>,
+    ) -> Result<Option<Vec<bool>>, ModelError> {
+        let key = "layer_types";
+        let Some(value) = self.value(key) else {
+            return Ok(None);
+        };
+        let entries = value
+            .as_array()
+            .filter(|entries| entries.len() == layers)
+            .ok_or_else(|| self.bad(key, format!("not a list of {layers} entries, one per block")))?;
+        entries
+            .iter()
+            .map(|entry| match (entry.as_str(), window) {
+                (Some("full_attention"), _) => Ok(false),
+                (Some("sliding_attention"), Some(_)) => Ok(true),
+                (Some("sliding_attention"), None) => Err(self.bad(
+                    key,
+                    "has `sliding_attention`, but there is no sliding_window".into(),
+                )),
+                _ => Err(self.bad(
+                    key,
+                    format!(
+                        "{entry} is not implemented; `full_attention` and `sliding_attention` are"
+                    ),
+                )),
+            })
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
     /// Base and scaling of rotary position embedding.
     ///
     /// Both the keys of today (`rope_parameters`) and those of older files
