@@ -140,11 +140,17 @@ const LLAMA_MODULES: Modules = Modules {
 type Read = fn(&Reader<'_>) -> Result<Box<dyn Architecture>, ModelError>;
 
 /// Every architecture, by its name in `config.json`.
-pub const ARCHITECTURES: [(&str, Read); 1] = [("CohereForCausalLM", cohere::read)];
+pub const ARCHITECTURES: &[(&str, Read)] = &[
+    ("CohereForCausalLM", cohere::read),
+];
 
 /// The names, for messages.
 pub fn names() -> String {
-    ARCHITECTURES.map(|(name, _)| name).join(", ")
+    ARCHITECTURES
+        .iter()
+        .map(|(name, _)| *name)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Reads and checks a `config.json`.
