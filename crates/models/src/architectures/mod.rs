@@ -4,7 +4,11 @@
 //! checkpoint must hold and turns them into an [`Embedding`], [`Block`]s, a
 //! final norm and a [`Head`]. The engine knows nothing else.
 
+pub mod bloom;
 pub mod cohere;
+pub mod gemma2;
+pub mod gemma3;
+pub mod gpt2;
 pub mod parts;
 
 use std::fmt;
@@ -141,7 +145,12 @@ type Read = fn(&Reader<'_>) -> Result<Box<dyn Architecture>, ModelError>;
 
 /// Every architecture, by its name in `config.json`.
 pub const ARCHITECTURES: &[(&str, Read)] = &[
+    ("BloomForCausalLM", bloom::read),
     ("CohereForCausalLM", cohere::read),
+    ("GPT2LMHeadModel", gpt2::read),
+    ("Gemma2ForCausalLM", gemma2::read),
+    ("Gemma3ForCausalLM", gemma3::read),
+    ("Gemma3ForConditionalGeneration", gemma3::read_multimodal),
 ];
 
 /// The names, for messages.
