@@ -80,6 +80,9 @@ LAYOUTS = {
     "Qwen3ForCausalLM": DECODER,
     "Gemma2ForCausalLM": GEMMA,
     "Gemma3ForCausalLM": GEMMA,
+    "Gemma3ForConditionalGeneration": replace(GEMMA, embedding="model.language_model.embed_tokens",
+                                              block="model.language_model.layers.{L}",
+                                              final_norm="model.language_model.norm"),
     "GPT2LMHeadModel": Layout("transformer.drop", "transformer.h.{L}", "attn", "mlp", "transformer.ln_f"),
     "BloomForCausalLM": Layout("transformer.word_embeddings_layernorm", "transformer.h.{L}", "self_attention.dense",
                                "mlp.dense_4h_to_h", "transformer.ln_f", positions=False),
@@ -136,6 +139,8 @@ LLAMA3 = rope(1000.0, "llama3", factor=4.0, low_freq_factor=1.0, high_freq_facto
               original_max_position_embeddings=64)  # with head_dim 8: one frequency kept, one blended, two divided
 LINEAR = rope(500.0, "linear", factor=3.0)
 LOCAL_GLOBAL = {"sliding_attention": rope(100.0), "full_attention": rope(5000.0, "linear", factor=4.0)}
+VISION = dict(hidden_size=4, intermediate_size=4, num_hidden_layers=1, num_attention_heads=1, image_size=4,
+              patch_size=2)
 SOFT_CAPS = dict(attn_logit_softcapping=2.5, final_logit_softcapping=4.0)
 LONG = (1, 17, 6, 11)
 
@@ -162,6 +167,9 @@ COMMITTED = [
          sliding_window=4, rms_norm_eps=3e-3, **SOFT_CAPS), legacy=True),
     Case("gemma3", "Gemma3ForCausalLM", gemma(12, 2, 3, 1, 14, head_dim=6, query_pre_attn_scalar=10, sliding_window=4,
          sliding_window_pattern=2, rope_parameters=LOCAL_GLOBAL), legacy=True),
+    Case("gemma3-vision", "Gemma3ForConditionalGeneration", dict(text_config=gemma(12, 2, 3, 1, 14, head_dim=6,
+         query_pre_attn_scalar=10, sliding_window=4, sliding_window_pattern=2, rope_parameters=LOCAL_GLOBAL),
+         vision_config=VISION, mm_tokens_per_image=1, image_token_index=36, boi_token_index=34, eoi_token_index=35)),
     Case("gpt2", "GPT2LMHeadModel", gpt2(12, 2, 3, n_positions=17, n_inner=20, layer_norm_epsilon=2e-3), hub=True),
     Case("bloom", "BloomForCausalLM", bloom(12, 2, 3, layer_norm_epsilon=2e-3), hub=True),
     Case("bert-mlm", "BertForMaskedLM", encoder(12, 2, 3, 20, layer_norm_eps=2e-3), hub=True),
@@ -372,7 +380,7 @@ def write_checkpoint(case, folder, generator):
         path.write_text(json.dumps(json.loads(path.read_text()) | case.edit, indent=2, sort_keys=True) + "\n")
     if case.hub:
         hub_names(folder, model.config)
-    write_tokenizer(case, model.config, folder / "tokenizer.json")
+    write_tokenizer(case, model.config.get_text_config(), folder / "tokenizer.json")
 
 
 def module_map(layout, layers):
@@ -416,8 +424,9 @@ def forward(model, layout, batch, padding):
 
     Returns for every sequence its states at all hook points and logits, float32, real tokens only.
     """
-    layers, width = model.config.num_hidden_layers, max(map(len, batch))
-    filler = model.config.pad_token_id if model.config.pad_token_id is not None else 0
+    config = model.config.get_text_config()
+    layers, width = config.num_hidden_layers, max(map(len, batch))
+    filler = config.pad_token_id if config.pad_token_id is not None else 0
     mask = torch.zeros(len(batch), width, dtype=torch.int64)
     for row, ids in zip(mask, batch):
         row[slice(width - len(ids), width) if padding == "left" else slice(len(ids))] = 1
@@ -441,7 +450,7 @@ def forward(model, layout, batch, padding):
 
 def check(model, layout, states, hidden_states, real):
     """The hook points against transformers' own hidden states, and against the residual stream's arithmetic."""
-    layers = model.config.num_hidden_layers
+    layers = model.config.get_text_config().num_hidden_layers
     equal = lambda a, b: torch.equal(a[real], b[real])
     tolerance = 1e-5 if model.dtype == torch.float32 else 3e-2
     near = lambda a, b: (a[real] - b[real]).abs().max() <= tolerance * b[real].abs().max()
@@ -484,7 +493,7 @@ def golden(case, folder, batch):
         assert tensor.isfinite().all(), f"{case.name}: {name} is not finite"
     metadata = {"transformers": transformers.__version__, "torch": torch.__version__.split("+")[0], "dtype": compute,
                 "class": case.model, "padding": case.padding or "none",
-                "modules": json.dumps(module_map(layout, model.config.num_hidden_layers)),
+                "modules": json.dumps(module_map(layout, model.config.get_text_config().num_hidden_layers)),
                 "hidden_states": json.dumps(HIDDEN_STATES)}
     return tensors, metadata
 
@@ -503,7 +512,7 @@ def write(case, out, seed):
     generator = torch.Generator().manual_seed(seed * 1_000_003 + zlib.crc32(case.name.encode()))
     folder, path = out / case.name, out / f"{case.name}.golden.safetensors"
     write_checkpoint(case, folder, generator)
-    config = getattr(transformers, case.model).config_class.from_pretrained(folder)
+    config = getattr(transformers, case.model).config_class.from_pretrained(folder).get_text_config()
     batch = sequences(case, config, generator)
     tensors, metadata = golden(case, folder, batch)
     save_file(tensors, path, metadata=metadata)

@@ -63,6 +63,6 @@ fn every_architecture_has_a_checkpoint() {
         .map(|name| open(name, Residency::Stream).geometry.architecture)
         .collect();
     for (name, _) in ARCHITECTURES {
-        assert!(tried.contains(name), "no fixture for {name}");
+        assert!(tried.contains(*name), "no fixture for {name}");
     }
 }

@@ -122,6 +122,21 @@ impl<'a> Reader<'a> {
         self.json.get(key).is_some()
     }
 
+    /// Which of two names of the same setting the file has; the first if neither.
+    ///
+    /// # Errors
+    /// When it has both with different values.
+    pub fn either(&self, key: &'a str, other: &'a str) -> Result<&'a str, ModelError> {
+        match (self.value(key), self.value(other)) {
+            (None, Some(_)) => Ok(other),
+            (Some(a), Some(b)) if a != b => Err(self.bad(
+                key,
+                format!("{a}, but `{other}`, another name of it, is {b}"),
+            )),
+            _ => Ok(key),
+        }
+    }
+
     /// A positive whole number.
     ///
     /// # Errors
@@ -286,6 +301,23 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// As [`Reader::token`], with the id that a family of models has where the key is absent.
+    ///
+    /// # Errors
+    /// As [`Reader::token`].
+    pub fn token_or(
+        &self,
+        key: &str,
+        vocab_size: usize,
+        default: u32,
+    ) -> Result<Option<u32>, ModelError> {
+        if self.has(key) {
+            self.token(key, vocab_size)
+        } else {
+            Ok(Some(default).filter(|&id| (id as usize) < vocab_size))
+        }
+    }
+
     /// Query heads, key and value heads, and the width of a head.
     ///
     /// # Errors
@@ -432,4 +464,30 @@ pub(crate) fn decimal(value: f32) -> f64 {
         .to_string()
         .parse()
         .expect("a float prints as a float")
+}
+
+/// For tests of architectures: a config that can be read, and each `(key, value)` that must be
+/// refused with an error that names the key and says `expected`.
+#[cfg(test)]
+pub(crate) fn check_refusals<T>(
+    read: impl Fn(&Reader<'_>) -> Result<T, ModelError>,
+    base: &Value,
+    cases: &[(&str, Value, &str)],
+) {
+    let path = Path::new("config.json");
+    if let Err(error) = read(&Reader::new(path, base)) {
+        panic!("the base is refused: {error}");
+    }
+    for (key, value, expected) in cases {
+        let mut json = base.clone();
+        json[key] = value.clone();
+        let Err(error) = read(&Reader::new(path, &json)) else {
+            panic!("{key}: {value} is not refused");
+        };
+        let message = error.to_string();
+        assert!(
+            message.contains(key) && message.contains(expected),
+            "{key}: {value}: {message}"
+        );
+    }
 }

@@ -80,6 +80,12 @@ impl Tensors {
         }
     }
 
+    /// `NAME.weight` of shape `[in, out]`, the other way round than usual, and `NAME.bias` (GPT-2).
+    pub fn transposed_linear(&mut self, name: &str, out: usize, input: usize) {
+        self.add(format!("{name}.weight"), &[input, out]);
+        self.add(format!("{name}.bias"), &[out]);
+    }
+
     /// `NAME.weight` of shape `[d]`, and `NAME.bias` if it has one.
     pub fn norm(&mut self, name: &str, d: usize, bias: bool) {
         self.add(format!("{name}.weight"), &[d]);
@@ -448,6 +454,17 @@ impl Source<'_> {
         Ok(Linear {
             weight: self.matrix(&format!("{name}.weight"))?,
             bias: self.bias(name, bias)?,
+        })
+    }
+
+    /// `NAME.weight` of shape `[in, out]`, the other way round than usual, and `NAME.bias` (GPT-2).
+    ///
+    /// # Errors
+    /// As [`Weights::read`].
+    pub fn transposed_linear(&self, name: &str) -> Result<Linear, ModelError> {
+        Ok(Linear {
+            weight: self.matrix(&format!("{name}.weight"))?.transpose(),
+            bias: self.bias(name, true)?,
         })
     }
 

@@ -4,9 +4,13 @@
 //! checkpoint must hold and turns them into an [`Embedding`], [`Block`]s, a
 //! final norm and a [`Head`]. The engine knows nothing else.
 
+pub mod bloom;
 pub mod cohere;
 pub mod cohere2;
 mod decoder;
+pub mod gemma2;
+pub mod gemma3;
+pub mod gpt2;
 pub mod llama;
 pub mod mistral;
 pub mod parts;
@@ -149,8 +153,13 @@ type Read = fn(&Reader<'_>) -> Result<Box<dyn Architecture>, ModelError>;
 
 /// Every architecture, by its name in `config.json`.
 pub const ARCHITECTURES: &[(&str, Read)] = &[
+    ("BloomForCausalLM", bloom::read),
     ("Cohere2ForCausalLM", cohere2::read),
     ("CohereForCausalLM", cohere::read),
+    ("GPT2LMHeadModel", gpt2::read),
+    ("Gemma2ForCausalLM", gemma2::read),
+    ("Gemma3ForCausalLM", gemma3::read),
+    ("Gemma3ForConditionalGeneration", gemma3::read_multimodal),
     ("LlamaForCausalLM", llama::read),
     ("MistralForCausalLM", mistral::read),
     ("Qwen2ForCausalLM", qwen2::read),

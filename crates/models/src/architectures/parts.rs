@@ -22,6 +22,27 @@ impl Linear {
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         ops::affine(x, &self.weight, self.bias.as_ref())
     }
+
+    /// Queries, keys and values of one matrix whose rows are `groups` times those of a query,
+    /// a key and a value group: one of all heads (GPT-2), or one per head (BLOOM).
+    ///
+    /// # Shapes
+    /// `self`: `[3 · d, in]`, results `[d, in]`.
+    pub fn split_qkv(&self, groups: usize) -> [Linear; 3] {
+        let [rows, input] = self.weight.dims();
+        let (d, group) = (rows / 3, rows / 3 / groups);
+        [0, 1, 2].map(|part| Linear {
+            weight: (self.weight.clone())
+                .reshape([groups, 3, group, input])
+                .narrow(1, part, 1)
+                .reshape([d, input]),
+            bias: self.bias.clone().map(|bias| {
+                bias.reshape([groups, 3, group])
+                    .narrow(1, part, 1)
+                    .reshape([d])
+            }),
+        })
+    }
 }
 
 /// A norm over the last dimension.
