@@ -4,8 +4,12 @@
 //! checkpoint must hold and turns them into an [`Embedding`], [`Block`]s, a
 //! final norm and a [`Head`]. The engine knows nothing else.
 
+pub mod bert;
 pub mod cohere;
+pub mod distilbert;
 pub mod parts;
+pub mod post_norm;
+pub mod xlm_roberta;
 
 use std::fmt;
 use std::path::Path;
@@ -140,11 +144,24 @@ const LLAMA_MODULES: Modules = Modules {
 type Read = fn(&Reader<'_>) -> Result<Box<dyn Architecture>, ModelError>;
 
 /// Every architecture, by its name in `config.json`.
-pub const ARCHITECTURES: [(&str, Read); 1] = [("CohereForCausalLM", cohere::read)];
+pub const ARCHITECTURES: &[(&str, Read)] = &[
+    ("BertForMaskedLM", bert::read_masked),
+    ("BertModel", bert::read_base),
+    ("CohereForCausalLM", cohere::read),
+    ("DistilBertForMaskedLM", distilbert::read_masked),
+    ("DistilBertModel", distilbert::read_base),
+    ("RobertaForMaskedLM", xlm_roberta::read_roberta_masked),
+    ("XLMRobertaForMaskedLM", xlm_roberta::read_masked),
+    ("XLMRobertaModel", xlm_roberta::read_base),
+];
 
 /// The names, for messages.
 pub fn names() -> String {
-    ARCHITECTURES.map(|(name, _)| name).join(", ")
+    ARCHITECTURES
+        .iter()
+        .map(|(name, _)| *name)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Reads and checks a `config.json`.
@@ -172,4 +189,26 @@ pub fn read(path: &Path) -> Result<Box<dyn Architecture>, ModelError> {
             known: names(),
         }),
     }
+}
+
+/// Asserts that a `config.json` is read as it is, and refused with `key` set to `value` by an error
+/// that names the key and says `told`.
+#[cfg(test)]
+pub(crate) fn refuses(good: &serde_json::Value, key: &str, value: serde_json::Value, told: &str) {
+    let read = |json: &serde_json::Value| {
+        let name = json["architectures"][0].as_str().expect("a name");
+        let (_, read) = ARCHITECTURES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .expect("in the registry");
+        read(&Reader::new(Path::new("config.json"), json)).map(|_| ())
+    };
+    read(good).unwrap_or_else(|e| panic!("before `{key}` is changed: {e}"));
+    let mut bad = good.clone();
+    bad[key] = value;
+    let message = read(&bad).expect_err(key).to_string();
+    assert!(
+        message.contains(key) && message.contains(told),
+        "{key}: {message}"
+    );
 }
