@@ -71,6 +71,11 @@ def bert(prefix, positions=True):
                   norms=("attention.output.LayerNorm", "output.LayerNorm"), positions=positions)
 
 
+def distil(prefix):
+    return Layout(f"{prefix}embeddings", f"{prefix}transformer.layer.{{L}}", "attention", "ffn",
+                  norms=("sa_layer_norm", "output_layer_norm"))
+
+
 LAYOUTS = {
     "CohereForCausalLM": DECODER,
     "Cohere2ForCausalLM": DECODER,
@@ -90,8 +95,9 @@ LAYOUTS = {
     "BertModel": bert(""),
     "RobertaForMaskedLM": bert("roberta.", positions=False),
     "XLMRobertaForMaskedLM": bert("roberta.", positions=False),
-    "DistilBertForMaskedLM": Layout("distilbert.embeddings", "distilbert.transformer.layer.{L}", "attention", "ffn",
-                                    norms=("sa_layer_norm", "output_layer_norm")),
+    "XLMRobertaModel": bert("", positions=False),
+    "DistilBertForMaskedLM": distil("distilbert."),
+    "DistilBertModel": distil(""),
 }
 ENCODERS = [name for name, layout in LAYOUTS.items() if layout.norms]
 
@@ -175,7 +181,10 @@ COMMITTED = [
     Case("bert-mlm", "BertForMaskedLM", encoder(12, 2, 3, 20, layer_norm_eps=2e-3), hub=True),
     Case("bert-model", "BertModel", encoder(12, 2, 2, 18, vocab=53, hidden_act="gelu_new"), padding="right"),
     Case("xlm-roberta-mlm", "XLMRobertaForMaskedLM", roberta(12, 2, 3, 20, layer_norm_eps=2e-3), padding="left"),
+    Case("xlm-roberta-model", "XLMRobertaModel", roberta(12, 1, 2, 17, hidden_act="relu")),
+    Case("roberta-mlm", "RobertaForMaskedLM", roberta(12, 1, 3, 17, hidden_act="gelu_new"), padding="right"),
     Case("distilbert-mlm", "DistilBertForMaskedLM", distilbert(12, 2, 3, 20)),
+    Case("distilbert-model", "DistilBertModel", distilbert(12, 1, 2, 17, activation="relu")),
 ]
 
 # The same shapes with longer sequences in other storage and padding, and shapes and settings of their own.
@@ -241,9 +250,13 @@ OTHERS = [
       for heads in (1, 2, 5, 7, 8, 11)),
     Case("bert-mlm-relu", "BertForMaskedLM", encoder(20, 3, 5, 27, vocab=67, hidden_act="relu"), lengths=(1, 20, 6)),
     Case("bert-mlm-untied", "BertForMaskedLM", encoder(28, 1, 7, 27, tie_word_embeddings=False), lengths=LONG),
+    Case("roberta-mlm-untied", "RobertaForMaskedLM", roberta(28, 1, 7, 27, tie_word_embeddings=False),
+         lengths=(1, 18, 6)),
+    Case("distilbert-mlm-untied", "DistilBertForMaskedLM", distilbert(28, 1, 7, 27, tie_word_embeddings=False),
+         lengths=LONG),
     Case("bert-model-5-heads", "BertModel", encoder(30, 4, 5, 50, vocab=131, layer_norm_eps=1e-3),
          lengths=LONG, hub=True),
-    Case("roberta-mlm", "RobertaForMaskedLM", roberta(20, 2, 5, 27, vocab=67), lengths=(1, 18, 6, 11)),
+    Case("roberta-mlm-5-heads", "RobertaForMaskedLM", roberta(20, 2, 5, 27, vocab=67), lengths=(1, 18, 6, 11)),
     Case("xlm-roberta-mlm-7-heads", "XLMRobertaForMaskedLM", roberta(28, 3, 7, 27, vocab=131), lengths=(1, 18, 6, 11)),
     Case("distilbert-mlm-sinusoidal", "DistilBertForMaskedLM", distilbert(20, 3, 5, 27, vocab=67, activation="relu",
          sinusoidal_pos_embds=True), lengths=(1, 20, 6)),

@@ -140,6 +140,7 @@ impl GeometrySpec {
             logit_scale: self.logit_scale as f32,
             tied: true,
             qk_norm: false,
+            attention_bias: false,
             bos: Some(super::BOS),
             eos: Some(super::EOS),
         }

@@ -4,20 +4,24 @@
 //! checkpoint must hold and turns them into an [`Embedding`], [`Block`]s, a
 //! final norm and a [`Head`]. The engine knows nothing else.
 
+pub mod bert;
 pub mod bloom;
 pub mod cohere;
 pub mod cohere2;
 mod decoder;
+pub mod distilbert;
 pub mod gemma2;
 pub mod gemma3;
 pub mod gpt2;
 pub mod llama;
 pub mod mistral;
 pub mod parts;
+pub mod post_norm;
 pub mod qwen2;
 pub mod qwen3;
 mod rope;
 mod windows;
+pub mod xlm_roberta;
 
 use std::fmt;
 use std::path::Path;
@@ -153,9 +157,13 @@ type Read = fn(&Reader<'_>) -> Result<Box<dyn Architecture>, ModelError>;
 
 /// Every architecture, by its name in `config.json`.
 pub const ARCHITECTURES: &[(&str, Read)] = &[
+    ("BertForMaskedLM", bert::read_masked),
+    ("BertModel", bert::read_base),
     ("BloomForCausalLM", bloom::read),
     ("Cohere2ForCausalLM", cohere2::read),
     ("CohereForCausalLM", cohere::read),
+    ("DistilBertForMaskedLM", distilbert::read_masked),
+    ("DistilBertModel", distilbert::read_base),
     ("GPT2LMHeadModel", gpt2::read),
     ("Gemma2ForCausalLM", gemma2::read),
     ("Gemma3ForCausalLM", gemma3::read),
@@ -164,6 +172,9 @@ pub const ARCHITECTURES: &[(&str, Read)] = &[
     ("MistralForCausalLM", mistral::read),
     ("Qwen2ForCausalLM", qwen2::read),
     ("Qwen3ForCausalLM", qwen3::read),
+    ("RobertaForMaskedLM", xlm_roberta::read_roberta_masked),
+    ("XLMRobertaForMaskedLM", xlm_roberta::read_masked),
+    ("XLMRobertaModel", xlm_roberta::read_base),
 ];
 
 /// The names, for messages.
@@ -200,4 +211,26 @@ pub fn read(path: &Path) -> Result<Box<dyn Architecture>, ModelError> {
             known: names(),
         }),
     }
+}
+
+/// Asserts that a `config.json` is read as it is, and refused with `key` set to `value` by an error
+/// that names the key and says `told`.
+#[cfg(test)]
+pub(crate) fn refuses(good: &serde_json::Value, key: &str, value: serde_json::Value, told: &str) {
+    let read = |json: &serde_json::Value| {
+        let name = json["architectures"][0].as_str().expect("a name");
+        let (_, read) = ARCHITECTURES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .expect("in the registry");
+        read(&Reader::new(Path::new("config.json"), json)).map(|_| ())
+    };
+    read(good).unwrap_or_else(|e| panic!("before `{key}` is changed: {e}"));
+    let mut bad = good.clone();
+    bad[key] = value;
+    let message = read(&bad).expect_err(key).to_string();
+    assert!(
+        message.contains(key) && message.contains(told),
+        "{key}: {message}"
+    );
 }

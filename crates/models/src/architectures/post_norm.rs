@@ -1,0 +1,46 @@
+//! The block of BERT and its descendants: every norm follows its sum.
+//!
+//! ```text
+//! a  = attention_norm(h + attention(h))      every token sees all others
+//! h' = mlp_norm(a + mlp(a))
+//! ```
+
+use interlingua_backend::Tensor;
+use interlingua_backend::ops::{self, Mask, Tree};
+
+use super::parts::{Attention, Mlp, Norm};
+use super::{Block, Tap};
+use crate::hooks::HookPoint;
+
+/// Attention and an MLP, each added to its input and then normalised.
+#[derive(Debug, Clone)]
+pub struct PostNormBlock {
+    /// Which block.
+    pub layer: usize,
+    /// Attention over the whole sequence.
+    pub attention: Attention,
+    /// After attention has been added.
+    pub attention_norm: Norm,
+    /// The MLP.
+    pub mlp: Mlp,
+    /// After the MLP has been added.
+    pub mlp_norm: Norm,
+}
+
+impl Block for PostNormBlock {
+    fn forward(&self, h: Tensor<2>, tree: &Tree, tap: Tap<'_>) -> Tensor<2> {
+        let attention = self.attention.forward(h.clone(), tree);
+        let a = h + tap(HookPoint::Attention(self.layer), attention);
+        let a = self.attention_norm.forward(a);
+        let mlp = tap(HookPoint::Mlp(self.layer), self.mlp.forward(a.clone()));
+        self.mlp_norm.forward(a + mlp)
+    }
+}
+
+/// Attention in which every token sees all others, scaled by `1 / √head_dim`.
+pub fn full_attention(heads: usize, head_dim: usize) -> ops::Attention {
+    ops::Attention {
+        mask: Mask::Full,
+        ..ops::Attention::causal(heads, heads, head_dim)
+    }
+}
