@@ -9,6 +9,7 @@ pub mod architectures;
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod files;
 pub mod hooks;
 pub mod model;
 pub mod pack;
