@@ -1,5 +1,8 @@
 //! What the tests of the whole workspace share.
 
+pub mod hub;
+pub mod server;
+
 use std::path::PathBuf;
 
 /// The committed fixtures.

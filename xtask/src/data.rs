@@ -152,7 +152,11 @@ fn describe_one(flags: &Describe) -> anyhow::Result<()> {
 }
 
 /// The manifests of the workspace, or of the folder that was named.
-fn manifests(places: &DataPlaces) -> anyhow::Result<Vec<Manifest>> {
+/// The manifests of a folder, by default those of the workspace.
+///
+/// # Errors
+/// No manifest in the folder, or one that cannot be read.
+pub fn manifests(places: &DataPlaces) -> anyhow::Result<Vec<Manifest>> {
     let folder = places.manifests.clone().unwrap_or_else(|| {
         // cargo sets this when it runs the program, so a workspace that was moved is found too.
         let package = std::env::var_os("CARGO_MANIFEST_DIR")

@@ -22,6 +22,9 @@ pub enum Command {
     /// List, fetch, verify and describe data sets.
     #[command(subcommand)]
     Data(Data),
+    /// Make language models.
+    #[command(subcommand)]
+    Model(Model),
     /// Join the reports of run folders into one page of the documentation.
     Results {
         /// Run folders, such as runs/testbed-0123abcd.
@@ -79,6 +82,49 @@ pub struct Reproduce {
     #[arg(long)]
     pub resume: bool,
     /// Use the settings of the experiment's `quick` table.
+    #[arg(long)]
+    pub quick: bool,
+    /// Say what the run would need, and stop.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Subcommands of `model`.
+#[derive(Debug, Subcommand)]
+pub enum Model {
+    /// Train a small language model on real text.
+    #[command(after_help = "Examples:
+  cargo xtask data fetch tatoeba_manythings ntrex128      the text of the recipe
+  cargo xtask model pretrain experiments/pretrain-4l.toml into ./models/pretrain-4l, hours on two cores
+  cargo xtask model pretrain experiments/pretrain-4l.toml --resume
+  cargo xtask model pretrain experiments/pretrain-4l.toml --quick --data-dir DATA
+  cargo xtask model pretrain experiments/pretrain-4l.toml --dry-run
+
+The folder loads in transformers and in `cargo xtask reproduce`; README.md and training.json in it
+say how it was made. A killed run keeps its checkpoints in OUT/NAME.making and ends, continued
+with --resume, with the weights of a straight run. A finished folder is never trained again.
+Exit codes: 0 the model is there, 1 the run stopped with an error, 2 the flags were wrong.")]
+    Pretrain(Pretrain),
+}
+
+/// Flags of `model pretrain`.
+#[derive(Debug, Args)]
+pub struct Pretrain {
+    /// The recipe, such as experiments/pretrain-4l.toml.
+    pub experiment: PathBuf,
+    /// auto, cpu, wgpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceName,
+    /// Folder of data files that the recipe names.
+    #[arg(long, default_value = "data")]
+    pub data_dir: PathBuf,
+    /// Folder for the checkpoint folder.
+    #[arg(long, default_value = "models")]
+    pub out: PathBuf,
+    /// Continue a half-done run from its last checkpoint.
+    #[arg(long)]
+    pub resume: bool,
+    /// Use the settings of the recipe's `quick` table.
     #[arg(long)]
     pub quick: bool,
     /// Say what the run would need, and stop.

@@ -3,6 +3,7 @@
 mod data;
 mod flags;
 mod memory;
+mod model;
 mod results;
 mod terminal;
 
@@ -33,6 +34,7 @@ fn carry_out(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Reproduce(flags) => reproduce(flags),
         Command::Data(command) => data::data(command),
+        Command::Model(command) => model::model(command),
         Command::Results { folders, output } => results::write(folders, output),
         Command::Memory {
             model,
@@ -72,9 +74,7 @@ fn command_line(flags: &Reproduce) -> String {
 }
 
 fn reproduce(flags: &Reproduce) -> anyhow::Result<()> {
-    if !flags.experiment.is_file() {
-        anyhow::bail!(no_experiment(&flags.experiment));
-    }
+    check_experiment(&flags.experiment)?;
     let specs = Spec::read(&flags.experiment, flags.quick)?;
     let options = Options {
         data_dir: flags.data_dir.clone(),
@@ -107,6 +107,14 @@ fn reproduce(flags: &Reproduce) -> anyhow::Result<()> {
             outcome.rows.len(),
             outcome.folder.join("report.html").display()
         ))?;
+    }
+    Ok(())
+}
+
+/// Fails when an experiment is not there.
+pub(crate) fn check_experiment(path: &Path) -> anyhow::Result<()> {
+    if !path.is_file() {
+        anyhow::bail!(no_experiment(path));
     }
     Ok(())
 }
@@ -163,7 +171,7 @@ fn message(error: &anyhow::Error) -> String {
     });
     if full {
         text.push_str(
-            "; free some space or choose a folder on another disk (--out, --cache), then run the same command again: what was finished is kept",
+            "; free some space or choose a folder on another disk (--out, --cache, HF_HUB_CACHE), then run the same command again: what was finished is kept",
         );
     }
     text

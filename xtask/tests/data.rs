@@ -1,32 +1,13 @@
-//! `cargo xtask data` from manifest to verified files, with a server in the test itself.
+//! `cargo xtask data` from manifest to verified files, with a server on this machine.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
+
+use interlingua_tests::server::{Answer, Server};
 
 const TEXT: &str = "en\tnl\nOne house.\tEen huis.\nTwo houses.\tTwee huizen.\n";
 /// SHA-256 of [`TEXT`].
 const SHA256: &str = "4f3de3ddfb262dce89c535007938cdafd1caf26c8478a1950e3363f3d1e26fed";
-
-/// Serves the same bytes to every request; returns the address.
-fn serve() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("an address");
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            let mut lines = BufReader::new(stream.try_clone().expect("a stream")).lines();
-            while lines.next().is_some_and(|l| l.is_ok_and(|l| !l.is_empty())) {}
-            let head = format!(
-                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                TEXT.len()
-            );
-            let _ = stream.write_all(format!("{head}{TEXT}").as_bytes());
-        }
-    });
-    format!("http://{address}")
-}
 
 fn xtask(folder: &Path, words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_xtask"))
@@ -68,12 +49,9 @@ fn from_manifest_to_verified_files() {
         std::fs::write(folder.join("manifests").join(format!("{name}.toml")), text)
             .expect("a file");
     };
-    manifest("houses", &serve());
-    // Nothing listens on the port of a listener that is gone.
-    let gone = TcpListener::bind("127.0.0.1:0")
-        .and_then(|l| l.local_addr())
-        .expect("a port");
-    manifest("ruins", &format!("http://{gone}"));
+    let server = Server::start(|_| Answer::new(200, TEXT));
+    manifest("houses", server.url());
+    manifest("ruins", &Server::none());
     let places = ["--manifests", "manifests"];
     let with = |words: &[&str], code, expect: &[&str]| {
         check(folder, &[words, &places].concat(), code, expect);

@@ -226,7 +226,7 @@ fn state_of(file: &RemoteFile, path: &Path) -> Result<FileState, DataError> {
     if !path.exists() {
         return Ok(FileState::Missing);
     }
-    let actual = hash_file(path)?;
+    let actual = sha256_of(path)?;
     Ok(if actual == file.sha256 {
         FileState::Ok
     } else {
@@ -239,7 +239,11 @@ fn plain_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && name.chars().all(plain)
 }
 
-fn hash_file(path: &Path) -> Result<String, DataError> {
+/// The sha256 of a file's bytes, 64 lower-case hexadecimal digits.
+///
+/// # Errors
+/// A file that can't be read.
+pub fn sha256_of(path: &Path) -> Result<String, DataError> {
     let mut file = File::open(path).map_err(|e| io_error(path, e))?;
     let mut hash = Sha256::new();
     std::io::copy(&mut file, &mut hash).map_err(|e| io_error(path, e))?;
@@ -264,7 +268,7 @@ fn download(
     if have < file.bytes || have == 0 {
         transfer(file, target, &partial, have, progress)?;
     }
-    let actual = hash_file(&partial)?;
+    let actual = sha256_of(&partial)?;
     if actual != file.sha256 {
         std::fs::remove_file(&partial).map_err(|e| io_error(&partial, e))?;
         return Err(DataError::HashMismatch {

@@ -12,6 +12,7 @@ mod error;
 mod measure;
 pub mod plan;
 pub mod prepare;
+pub mod pretrain;
 pub mod progress;
 pub mod report;
 pub mod row;

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use interlingua_backend::{Device, DeviceName};
 use interlingua_data::Language;
+use interlingua_models::ModelError;
+use interlingua_models::hub::{self, HubOptions, Place};
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
@@ -54,8 +56,8 @@ pub struct Plan {
     pub options: Options,
     /// The device, opened.
     pub device: Device,
-    /// Checkpoint folder, unless the model is trained in the run.
-    pub model_folder: Option<PathBuf>,
+    /// Where the checkpoint is, unless the model is trained in the run.
+    pub model: Option<Place>,
     /// Everything that will be judged.
     pub settings: Vec<Setting>,
 }
@@ -68,23 +70,7 @@ impl Plan {
     pub fn new(spec: Spec, options: Options) -> Result<Plan, ExperimentError> {
         check(&spec)?;
         let device = options.device.open()?;
-        let model_folder = match &spec.model {
-            ModelSpec::Train(_) => None,
-            ModelSpec::Folder { path } => Some(folder(&options.model_dir, path)?),
-            ModelSpec::Hub { name, .. } => {
-                let short = name.rsplit('/').next().unwrap_or(name);
-                Some(folder(&options.model_dir, short).map_err(|_| {
-                    ExperimentError::plan(
-                        "model.name",
-                        format!(
-                            "no checkpoint folder `{short}` under {}; fetch {name} from the Hugging Face hub into it \
-                             (it may need an accepted licence and a token), or use --dry-run to see what the run would need",
-                            options.model_dir.display()
-                        ),
-                    )
-                })?)
-            }
-        };
+        let model = place(&spec.model, &options.model_dir)?;
         if let DataSpec::Files {
             parallel,
             pairs,
@@ -123,7 +109,7 @@ impl Plan {
             spec,
             options,
             device,
-            model_folder,
+            model,
             settings,
         })
     }
@@ -146,31 +132,50 @@ fn there(path: &Path) -> bool {
             })
 }
 
-fn folder(root: &Path, name: &str) -> Result<PathBuf, ExperimentError> {
-    let path = root.join(name);
-    if path.is_dir() {
-        return Ok(path);
-    }
-    let known: Vec<String> = std::fs::read_dir(root)
-        .map(|entries| {
-            entries
-                .flatten()
-                .filter(|e| e.path().is_dir())
-                .map(|e| e.file_name().to_string_lossy().into_owned())
-                .collect()
-        })
-        .unwrap_or_default();
-    let known = if known.is_empty() {
-        "nothing".to_owned()
-    } else {
-        known.join(", ")
+/// The folder of a model or its name on the hub; nothing for a model that the run trains.
+fn place(model: &ModelSpec, model_dir: &Path) -> Result<Option<Place>, ExperimentError> {
+    let (key, name) = match model {
+        ModelSpec::Train(_) => return Ok(None),
+        ModelSpec::Folder { path } => ("model.path", path),
+        ModelSpec::Hub { name, .. } => ("model.name", name),
     };
-    Err(ExperimentError::plan(
-        "model.path",
-        format!(
-            "no folder `{name}` under {} (it holds {known}); say where checkpoints are with --model-dir",
-            root.display()
+    let found = hub::locate(name, Some(model_dir)).map_err(|error| match error {
+        ModelError::UnknownModel { .. } => ExperimentError::plan(
+            key,
+            format!("{error}; say where checkpoints are with --model-dir"),
         ),
+        error => error.into(),
+    })?;
+    Ok(Some(found))
+}
+
+/// Whether a model is here and what has to be fetched, in words.
+fn presence(model: &ModelSpec, model_dir: &Path) -> Result<String, ExperimentError> {
+    let name = match place(model, model_dir) {
+        Ok(None) => return Ok("trained in the run".into()),
+        Ok(Some(Place::Local(folder))) => return Ok(format!("{} (is there)", folder.display())),
+        Ok(Some(Place::Hub(name))) => name,
+        Err(error) => return Ok(format!("MISSING ({error})")),
+    };
+    // A look is not worth waiting for.
+    let options = HubOptions {
+        attempts: 1,
+        ..HubOptions::from_env()?
+    };
+    let title = format!("{}@{}", name.repo, name.revision);
+    let survey = match hub::survey(&name, &options) {
+        Ok(survey) => survey,
+        Err(error) => return Ok(format!("{title} (MISSING: {error})")),
+    };
+    let folder = survey.folder.display();
+    if survey.missing.is_empty() {
+        return Ok(format!("{title} (is in the cache: {folder})"));
+    }
+    let bytes: u64 = survey.missing.iter().filter_map(|file| file.1).sum();
+    Ok(format!(
+        "{title} (to be fetched: {} files, {:.2} GB, into {folder})",
+        survey.missing.len(),
+        bytes as f64 / 1e9
     ))
 }
 
@@ -319,6 +324,11 @@ fn settings(spec: &Spec) -> Vec<Setting> {
 }
 
 /// What a run would need, in words, without opening anything: `--dry-run`.
+///
+/// The hub is asked for its list of files; a hub that does not answer is part of what is said.
+///
+/// # Errors
+/// A spec that cannot work, or a variable of the hub that cannot be used.
 pub fn dry_run(spec: &Spec, options: &Options) -> Result<String, ExperimentError> {
     use std::fmt::Write;
     check(spec)?;
@@ -350,18 +360,11 @@ pub fn dry_run(spec: &Spec, options: &Options) -> Result<String, ExperimentError
                 t.layers, t.hidden_size, t.vocab_size, t.steps, t.batch
             );
         }
-        ModelSpec::Folder { path } => {
-            let folder = options.model_dir.join(path);
-            let state = if folder.is_dir() {
-                "is there"
-            } else {
-                "MISSING"
-            };
-            let _ = writeln!(out, "  model       {} ({state})", folder.display());
+        ModelSpec::Folder { .. } => {
+            let state = presence(&spec.model, &options.model_dir)?;
+            let _ = writeln!(out, "  model       {state}");
         }
-        ModelSpec::Hub { name, geometry: g } => {
-            let short = name.rsplit('/').next().unwrap_or(name);
-            let folder = options.model_dir.join(short);
+        ModelSpec::Hub { geometry: g, .. } => {
             let head = g.hidden_size / g.heads;
             let block = g.hidden_size
                 * (2 * g.heads * head + 2 * g.kv_heads * head + 3 * g.intermediate_size)
@@ -369,12 +372,8 @@ pub fn dry_run(spec: &Spec, options: &Options) -> Result<String, ExperimentError
             let table = g.vocab_size * g.hidden_size;
             let parameters = block * g.layers + table + g.hidden_size;
             let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-            let state = if folder.is_dir() {
-                "is there"
-            } else {
-                "MISSING, to be fetched"
-            };
-            let _ = writeln!(out, "  model       {name} → {} ({state})", folder.display());
+            let state = presence(&spec.model, &options.model_dir)?;
+            let _ = writeln!(out, "  model       {state}");
             let _ = writeln!(
                 out,
                 "    parameters        {:.2} billion, {:.1} GiB at rest",

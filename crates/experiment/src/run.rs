@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use interlingua_data::BiasPair;
+use interlingua_models::hub::Source;
 use serde_json::json;
 
 use crate::ExperimentError;
@@ -49,7 +50,7 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
         timings: Vec::new(),
     };
     let (text, text_key) = stages::prepare_stage(&mut run)?;
-    let (model, model_digest) = stages::model_stage(&mut run)?;
+    let (model, model_digest, source) = stages::model_stage(&mut run)?;
     let captured = stages::states_stage(&mut run, &model, &model_digest, &text)?;
     let (spaces, autoencoder_keys) = stages::spaces_stage(&mut run, &captured)?;
     let upstream = Cache::key(
@@ -154,6 +155,7 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
         plan,
         &model,
         &model_digest,
+        source.as_ref(),
         &text_key,
         autoencoder_keys,
         projections,
@@ -180,6 +182,7 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
         "command": plan.options.command,
         "versions": {"interlingua": env!("CARGO_PKG_VERSION"), "burn": "0.21.0"},
         "device": interlingua_backend::device::describe(&plan.device),
+        "model": origin(source.as_ref()),
         "digests": info.digests,
         "seed": plan.spec.seed,
     });
@@ -209,6 +212,7 @@ fn info(
     plan: &Plan,
     model: &interlingua_models::Model,
     model_digest: &str,
+    source: Option<&Source>,
     text_key: &str,
     autoencoder_keys: Vec<(String, String)>,
     projections: Vec<report::Projection>,
@@ -244,6 +248,9 @@ fn info(
             format!("{:?}", model.residency).to_lowercase(),
         ),
     ];
+    if let Some(Source::Hub { repo, commit, .. }) = source {
+        settings.push(("model from the hub".to_owned(), format!("{repo}@{commit}")));
+    }
     if let Some(commit) = git_commit() {
         settings.insert(1, ("git commit".to_owned(), commit));
     }
@@ -253,6 +260,15 @@ fn info(
     ];
     digests.extend(stages::data_digests(plan)?);
     digests.extend(autoencoder_keys);
+    // A snapshot's folder has the name of its commit, which tells nobody which model it is.
+    let name = match source {
+        Some(Source::Hub { repo, .. }) => repo.clone(),
+        _ => model
+            .folder
+            .file_name()
+            .map(|f| f.to_string_lossy().into_owned())
+            .unwrap_or_default(),
+    };
     let mut caveats = spec.caveats.clone();
     caveats.extend(findings.iter().cloned());
     Ok(RunInfo {
@@ -269,11 +285,7 @@ fn info(
         },
         model: format!(
             "{}: {} blocks × {}, {} heads, vocabulary {}, {:.2} million parameters",
-            model
-                .folder
-                .file_name()
-                .map(|f| f.to_string_lossy().into_owned())
-                .unwrap_or_default(),
+            name,
             c.layers,
             c.hidden_size,
             c.heads,
@@ -298,8 +310,21 @@ fn info(
     })
 }
 
+/// Where the model came from, for the manifest.
+fn origin(source: Option<&Source>) -> serde_json::Value {
+    match source {
+        None => json!({"source": "trained in the run"}),
+        Some(Source::Local) => json!({"source": "folder"}),
+        Some(Source::Hub {
+            repo,
+            revision,
+            commit,
+        }) => json!({"source": "hub", "repo": repo, "revision": revision, "commit": commit}),
+    }
+}
+
 /// Commit of the working folder, where git knows one.
-fn git_commit() -> Option<String> {
+pub(crate) fn git_commit() -> Option<String> {
     let output = std::process::Command::new("git")
         .args(["rev-parse", "--short=12", "HEAD"])
         .output()

@@ -137,14 +137,14 @@ pub fn attribute_file(pattern: &str, language: Language) -> String {
 pub enum ModelSpec {
     /// A small Cohere-architecture model, trained in the run on the testbed's text.
     Train(TrainSpec),
-    /// A checkpoint folder under `--model-dir`.
+    /// A checkpoint folder under `--model-dir`, or a model of the Hugging Face hub.
     Folder {
-        /// Folder name.
+        /// Folder name, or `owner/name` or `owner/name@revision`.
         path: String,
     },
-    /// A model of the Hugging Face hub, expected as a folder under `--model-dir`.
+    /// As `folder`, with the geometry, for a model that `--dry-run` should describe before it is there.
     Hub {
-        /// Repository, `owner/name`.
+        /// `owner/name` or `owner/name@revision`.
         name: String,
         /// Geometry, so that a plan can be made before anything is fetched.
         geometry: Geometry,
@@ -380,7 +380,7 @@ impl Spec {
     }
 }
 
-fn merge(into: &mut toml::Table, from: toml::Table) {
+pub(crate) fn merge(into: &mut toml::Table, from: toml::Table) {
     for (key, value) in from {
         match (into.get_mut(&key), value) {
             (Some(toml::Value::Table(a)), toml::Value::Table(b)) => merge(a, b),

@@ -15,6 +15,7 @@ use interlingua_data::{BiasPair, Language, ParallelCorpus};
 use interlingua_debias::{Edit, FitData, FitOptions, Matrix};
 use interlingua_models::architectures::cohere::Config as ModelConfig;
 use interlingua_models::engine::{Branch, capture, token_log_probs};
+use interlingua_models::hub::{self, HubName, HubOptions, Place, Resolved, Source};
 use interlingua_models::store::{Store, Writer};
 use interlingua_models::tokenizer::train_bpe;
 use interlingua_models::train::{TrainConfig, Trainer};
@@ -130,18 +131,41 @@ pub fn data_digests(plan: &Plan) -> Result<Vec<(String, String)>, ExperimentErro
         .collect()
 }
 
-/// The model: trained here, or a folder. Returns it with its digest.
-pub fn model_stage(run: &mut Runner<'_>) -> Result<(Model, String), ExperimentError> {
-    let folder = match (&run.plan.spec.model, &run.plan.model_folder) {
-        (ModelSpec::Train(train), _) => train_stage(run, train)?,
-        (_, Some(folder)) => folder.clone(),
-        (_, None) => unreachable!("a plan without training has a model folder"),
+/// The model: trained here, a folder, or of the hub. Returns it with its digest, and its source if it was not trained.
+pub fn model_stage(
+    run: &mut Runner<'_>,
+) -> Result<(Model, String, Option<Source>), ExperimentError> {
+    let (folder, source) = match (&run.plan.spec.model, &run.plan.model) {
+        (ModelSpec::Train(train), _) => (train_stage(run, train)?, None),
+        (_, Some(Place::Local(folder))) => (folder.clone(), Some(Source::Local)),
+        (_, Some(Place::Hub(name))) => {
+            let resolved = fetch_stage(run, name)?;
+            (resolved.folder, Some(resolved.source))
+        }
+        (_, None) => unreachable!("a plan without training has a model"),
     };
     let device = run.plan.device.clone();
     run.stage("open model", false, |_| {
         let model = Model::open(&folder, &device, Residency::Auto)?;
         let digest = model.digest()?.to_hex()[..24].to_owned();
-        Ok((model, digest))
+        Ok((model, digest, source))
+    })
+}
+
+/// Brings a model of the hub into its cache. The hub may be asked for the commit even if all files are here.
+fn fetch_stage(run: &mut Runner<'_>, name: &HubName) -> Result<Resolved, ExperimentError> {
+    let options = HubOptions::from_env()?;
+    run.stage(&format!("fetch {}", name.repo), false, |run| {
+        let resolved = hub::fetch(name, &options, &mut |p| {
+            let note = if p.waiting {
+                format!("{}: waiting for another process that fetches it", p.file)
+            } else {
+                let gb = |bytes: u64| bytes as f64 / 1e9;
+                format!("{:.2} of {:.2} GB, {}", gb(p.received), gb(p.total), p.file)
+            };
+            run.progress(p.received as usize, p.total as usize, note);
+        })?;
+        Ok(resolved)
     })
 }
 

@@ -6,7 +6,7 @@ use interlingua_backend::ops::{Activation, RotaryScaling};
 use serde_json::Value;
 
 use crate::ModelError;
-use crate::files;
+use crate::input;
 
 /// No real model comes near these; a larger value is a damaged or hostile file.
 const MAX_SIZE: u64 = 1 << 24;
@@ -69,7 +69,7 @@ pub fn read_json(path: &Path) -> Result<Value, ModelError> {
         key: "(whole file)".into(),
         problem,
     };
-    let bytes = files::read(path, MAX_FILE)?;
+    let bytes = input::read(path, MAX_FILE)?;
     let json: Value = serde_json::from_slice(&bytes).map_err(|e| bad(format!("not JSON: {e}")))?;
     if !json.is_object() {
         return Err(bad("not a JSON object".into()));
@@ -113,7 +113,7 @@ impl<'a> Reader<'a> {
             path: self.path.to_owned(),
             key: format!("{}{key}", self.within),
             // It may hold a value of the file, which may be of any length.
-            problem: files::brief(problem),
+            problem: input::brief(problem),
         }
     }
 

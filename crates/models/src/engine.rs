@@ -199,14 +199,20 @@ pub fn query_log_probs(
     Ok(out)
 }
 
-/// Logits of every token: `[sequence]`, each `[tokens × vocabulary]`, row-major, from the unedited model.
+/// Receives the index of a sequence, the first vocabulary entry, and logits `[tokens × entries]`.
+pub type LogitSink<'a> = &'a mut dyn FnMut(usize, usize, &[f32]) -> Result<(), ModelError>;
+
+/// Logits of every token, from the unedited model, in slices of the vocabulary.
 ///
-/// They are all held in memory: for inspection of a few sentences.
+/// The final states are held in memory, the logits are not.
 ///
 /// # Errors
-/// As [`query_log_probs`].
-pub fn logits(model: &Model, sequences: &[Sequence]) -> Result<Vec<Vec<f32>>, ModelError> {
-    let vocabulary = model.geometry.vocab_size;
+/// As [`query_log_probs`], and whatever the sink returns.
+pub fn logits(
+    model: &Model,
+    sequences: &[Sequence],
+    sink: LogitSink<'_>,
+) -> Result<(), ModelError> {
     let (head, table) = model.head()?;
     let mut states = vec![Vec::new(); sequences.len()];
     let everything = [Capture {
@@ -223,26 +229,16 @@ pub fn logits(model: &Model, sequences: &[Sequence]) -> Result<Vec<Vec<f32>>, Mo
         },
         &mut |_, _| {},
     )?;
-    let mut out: Vec<Vec<f32>> = sequences
-        .iter()
-        .map(|s| vec![0.0; s.tokens.len() * vocabulary])
-        .collect();
     table.slices(model.weights(), &model.device, &mut |first, slice| {
         let [cols, width] = slice.dims();
         let bias = head.bias.as_ref().map(|b| &b[first..first + cols]);
-        for (states, out) in states.iter().zip(&mut out) {
+        for (sequence, states) in states.iter().enumerate() {
             let h = from_rows(states.clone(), states.len() / width, width, &model.device);
             let part = ops::logits(head.transform(h), slice, bias, head.logits);
-            for (row, part) in out
-                .chunks_exact_mut(vocabulary)
-                .zip(to_host(part).chunks_exact(cols))
-            {
-                row[first..first + cols].copy_from_slice(part);
-            }
+            sink(sequence, first, &to_host(part))?;
         }
         Ok(())
-    })?;
-    Ok(out)
+    })
 }
 
 /// Receives the index of a capture, the index of a sequence, and its rows.

@@ -159,6 +159,145 @@ pub enum ModelError {
         /// Index of the first such sequence.
         index: usize,
     },
+    /// A name that is neither a folder nor a name of the hub.
+    #[error(
+        "no folder `{name}`{}; give a folder that holds config.json, or `owner/name` or `owner/name@revision` of the Hugging Face hub",
+        under(root, known)
+    )]
+    UnknownModel {
+        /// What was asked for.
+        name: String,
+        /// Where checkpoint folders are.
+        root: Option<PathBuf>,
+        /// Folders that are there.
+        known: Vec<String>,
+    },
+    /// An environment variable of the hub that cannot be used.
+    #[error("{variable} {problem}")]
+    HubSetting {
+        /// The variable.
+        variable: &'static str,
+        /// What is wrong and what would work.
+        problem: &'static str,
+    },
+    /// The hub may not be asked, and the cache is not enough.
+    #[error(
+        "{repo}@{revision}: {} in {cache}, and HF_HUB_OFFLINE forbids to fetch it; unset HF_HUB_OFFLINE and run again, \
+         or run `hf download {repo} --revision {revision}` where there is a network and name its cache with HF_HUB_CACHE",
+        lacks(missing)
+    )]
+    HubOffline {
+        /// The repository.
+        repo: String,
+        /// The revision asked for.
+        revision: String,
+        /// Files that are not there; none when not even the commit is known.
+        missing: Vec<String>,
+        /// The cache.
+        cache: PathBuf,
+    },
+    /// The hub refuses access.
+    #[error(
+        "{repo}: the hub refuses access (status {status}; {token}); accept the licence at {page} while signed in, \
+         make a token with read access at the hub's page of settings, and give it in HF_TOKEN (or run `hf auth login`)"
+    )]
+    HubAccess {
+        /// The repository.
+        repo: String,
+        /// The status of the answer.
+        status: u16,
+        /// What was sent; not the token itself.
+        token: &'static str,
+        /// The repository's page.
+        page: String,
+    },
+    /// The hub knows no such repository or file.
+    #[error(
+        "{url}: not there (404, or hidden): repository `{repo}` or its revision `{revision}` does not exist or is private \
+         ({token}); check the name, and set HF_TOKEN to a token that may read it; \
+         if a folder was meant, there is none of this name"
+    )]
+    HubNotFound {
+        /// The repository.
+        repo: String,
+        /// The revision asked for.
+        revision: String,
+        /// What was sent; not the token itself.
+        token: &'static str,
+        /// What was asked for.
+        url: String,
+    },
+    /// The repository is there, the revision is not.
+    #[error(
+        "{repo}: no branch, tag or commit `{revision}`; the hub lists them under `Files and versions`"
+    )]
+    HubRevision {
+        /// The repository.
+        repo: String,
+        /// The revision asked for.
+        revision: String,
+    },
+    /// The repository has no checkpoint that can be read.
+    #[error("{repo}@{commit}: {problem}")]
+    HubRepository {
+        /// The repository.
+        repo: String,
+        /// The commit looked at.
+        commit: String,
+        /// What is wrong and what would work.
+        problem: String,
+    },
+    /// The hub answers with an error.
+    #[error(
+        "{url}: status {status}; the hub is busy or broken, try again later: what came is kept"
+    )]
+    HubStatus {
+        /// What was asked for.
+        url: String,
+        /// The status of the last answer.
+        status: u16,
+    },
+    /// No answer came.
+    #[error(
+        "{url}: {message}; check the network and HF_ENDPOINT, then run again: what came is kept; \
+         what is complete in the cache can be used with HF_HUB_OFFLINE=1"
+    )]
+    HubNetwork {
+        /// What was asked for.
+        url: String,
+        /// The cause.
+        message: String,
+    },
+    /// A file broke off again and again.
+    #[error(
+        "{url}: broke off after {received} of {expected} bytes; run again, it goes on from there"
+    )]
+    HubTruncated {
+        /// The file.
+        url: String,
+        /// Bytes that are there.
+        received: u64,
+        /// Bytes of the whole.
+        expected: u64,
+    },
+    /// A file of other bytes than the hub announced.
+    #[error("{url}: sha256 is {actual}, the hub announced {expected}; it was removed, run again")]
+    HubHash {
+        /// The file.
+        url: String,
+        /// What was announced.
+        expected: String,
+        /// What came.
+        actual: String,
+    },
+    /// An answer that no hub gives.
+    #[error("{url}: {problem}")]
+    HubAnswer {
+        /// What was asked for.
+        url: String,
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
 impl ModelError {
@@ -166,4 +305,23 @@ impl ModelError {
         let path = path.to_owned();
         move |source| ModelError::Io { path, source }
     }
+}
+
+fn under(root: &Option<PathBuf>, known: &[String]) -> String {
+    let Some(root) = root else {
+        return String::new();
+    };
+    let known = if known.is_empty() {
+        "nothing".to_owned()
+    } else {
+        known.join(", ")
+    };
+    format!(" under {} (it holds {known})", root.display())
+}
+
+fn lacks(missing: &[String]) -> String {
+    if missing.is_empty() {
+        return "this revision is not known".to_owned();
+    }
+    format!("{} missing", missing.join(", "))
 }

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::ModelError;
-use crate::files;
+use crate::input;
 
 /// Headers of real files stay below a few megabytes.
 const MAX_HEADER: u64 = 16 << 20;
@@ -49,10 +49,10 @@ pub struct Entry {
 /// # Errors
 /// Not a regular file, a header that is malformed or does not fit the file.
 pub fn open(path: &Path) -> Result<(File, Vec<Entry>), ModelError> {
-    let (file, length) = files::open(path)?;
+    let (file, length) = input::open(path)?;
     let bad = |problem: String| ModelError::BadWeights {
         path: path.to_owned(),
-        problem: files::brief(problem),
+        problem: input::brief(problem),
     };
     if length < 8 {
         return Err(bad(format!(

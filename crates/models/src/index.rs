@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use crate::ModelError;
-use crate::files;
 use crate::header::{MAX_TENSORS, check_name};
+use crate::input;
 
 /// The longest in use, of 140 thousand tensors, have some 15 MB.
 const MAX_FILE: u64 = 64 << 20;
@@ -20,10 +20,10 @@ const MAX_FILE: u64 = 64 << 20;
 /// # Errors
 /// Not a regular file, too long, not such an index, a shard outside the folder.
 pub fn read(path: &Path) -> Result<BTreeMap<String, String>, ModelError> {
-    let bytes = files::read(path, MAX_FILE)?;
+    let bytes = input::read(path, MAX_FILE)?;
     parse(&bytes).map_err(|problem| ModelError::BadWeights {
         path: path.to_owned(),
-        problem: files::brief(problem),
+        problem: input::brief(problem),
     })
 }
 

@@ -7,12 +7,15 @@
 
 pub mod architectures;
 pub mod config;
+pub mod dump;
 pub mod engine;
 pub mod error;
-pub mod files;
+pub mod file;
 pub mod header;
 pub mod hooks;
+pub mod hub;
 pub mod index;
+pub mod input;
 pub mod model;
 pub mod pack;
 pub mod parity;

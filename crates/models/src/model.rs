@@ -9,7 +9,7 @@ use interlingua_backend::{Device, Tensor};
 use crate::ModelError;
 use crate::architectures::{self, Architecture, Block, Embedding, Head, Norm};
 use crate::config::Geometry;
-use crate::files;
+use crate::input;
 use crate::pack::Sequence;
 use crate::spill::Budget;
 use crate::table::Table;
@@ -60,7 +60,7 @@ impl Model {
     /// Anything missing, malformed or inconsistent, by file and key.
     pub fn open(folder: &Path, device: &Device, residency: Residency) -> Result<Model, ModelError> {
         let config_path = folder.join("config.json");
-        if !files::is_there(&config_path)? {
+        if !input::is_there(&config_path)? {
             return Err(ModelError::MissingFile {
                 folder: folder.to_owned(),
                 file: "config.json".into(),

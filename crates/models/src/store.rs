@@ -4,23 +4,29 @@
 //! has its final size from the start and each sequence is written at its place.
 //! A file appears under its name only when it is complete.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 
+use crate::file::{Kind, TensorFile};
 use crate::{ModelError, header};
 
 /// Writes a store; [`Writer::finish`] makes it visible.
 pub struct Writer {
     path: PathBuf,
-    partial: PathBuf,
-    file: File,
-    layout: Layout,
+    file: TensorFile,
+    width: usize,
+    /// Row at which each sequence starts, and the number of rows at the end.
+    offsets: Vec<u64>,
     written: u64,
 }
+
+/// Places of the tensors in the file.
+const OFFSETS: usize = 0;
+const STATES: usize = 1;
 
 /// An open store.
 pub struct Store {
@@ -60,43 +66,21 @@ impl Writer {
         for length in lengths {
             offsets.push(offsets[offsets.len() - 1] + length as u64);
         }
-        let rows = offsets[offsets.len() - 1];
-        let offset_bytes = offsets.len() * 8;
-        let state_bytes = rows * width as u64 * 4;
-        let header = format!(
-            "{{\"offsets\":{{\"dtype\":\"I64\",\"shape\":[{}],\"data_offsets\":[0,{offset_bytes}]}},\
-             \"states\":{{\"dtype\":\"F32\",\"shape\":[{rows},{width}],\"data_offsets\":[{offset_bytes},{}]}}}}",
-            offsets.len(),
-            offset_bytes as u64 + state_bytes
-        );
-        let header = format!("{header:<width$}", width = header.len().next_multiple_of(8));
-        let partial = path.with_extension("tmp");
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(ModelError::io(folder))?;
-        }
-        let file = File::create(&partial).map_err(ModelError::io(&partial))?;
-        let mut start = Vec::with_capacity(8 + header.len() + offset_bytes);
-        start.extend((header.len() as u64).to_le_bytes());
-        start.extend(header.as_bytes());
-        offsets.iter().for_each(|o| start.extend(o.to_le_bytes()));
-        let data = start.len() as u64;
-        let mut writer = Writer {
+        let rows = offsets[offsets.len() - 1] as usize;
+        let tensors = [
+            ("offsets".to_owned(), Kind::I64, vec![offsets.len()]),
+            ("states".to_owned(), Kind::F32, vec![rows, width]),
+        ];
+        let file = TensorFile::create(path, &tensors, &BTreeMap::new())?;
+        let integers: Vec<i64> = offsets.iter().map(|&o| o as i64).collect();
+        file.write_integers(OFFSETS, 0, &integers)?;
+        Ok(Writer {
             path: path.to_owned(),
-            partial,
             file,
-            layout: Layout {
-                width,
-                offsets,
-                data,
-            },
+            width,
+            offsets,
             written: 0,
-        };
-        let room = writer
-            .file
-            .write_all(&start)
-            .and_then(|()| writer.file.set_len(data + state_bytes));
-        room.map_err(ModelError::io(&writer.partial))?;
-        Ok(writer)
+        })
     }
 
     /// Writes the states of one sequence.
@@ -104,17 +88,15 @@ impl Writer {
     /// # Errors
     /// When the disk is full. Another number of values than announced is a bug of the caller.
     pub fn write(&mut self, sequence: usize, states: &[f32]) -> Result<(), ModelError> {
-        let (at, rows) = self.layout.at(sequence);
+        let from = self.offsets[sequence];
+        let rows = self.offsets[sequence + 1] - from;
         assert_eq!(
-            states.len(),
-            rows * self.layout.width,
+            states.len() as u64,
+            rows * self.width as u64,
             "states of sequence {sequence}"
         );
-        let bytes: Vec<u8> = states.iter().flat_map(|x| x.to_le_bytes()).collect();
-        self.file
-            .write_all_at(&bytes, at)
-            .map_err(ModelError::io(&self.partial))?;
-        self.written += rows as u64;
+        self.file.write(STATES, from * self.width as u64, states)?;
+        self.written += rows;
         Ok(())
     }
 
@@ -123,21 +105,10 @@ impl Writer {
     /// # Errors
     /// When it cannot be renamed. A sequence that was not written is a bug of the caller.
     pub fn finish(self) -> Result<Store, ModelError> {
-        let rows = self.layout.offsets[self.layout.offsets.len() - 1];
+        let rows = self.offsets[self.offsets.len() - 1];
         assert_eq!(self.written, rows, "every sequence is written once");
-        self.file
-            .sync_all()
-            .map_err(ModelError::io(&self.partial))?;
-        std::fs::rename(&self.partial, &self.path).map_err(ModelError::io(&self.path))?;
+        self.file.finish()?;
         Store::open(&self.path)
-    }
-}
-
-/// What a failed capture has written is of no use to anyone. After [`Writer::finish`] nothing
-/// has that name any more.
-impl Drop for Writer {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.partial);
     }
 }
 
@@ -169,8 +140,8 @@ impl Store {
             return Err(bad("its tensors have other axes"));
         };
         let (rows, width) = (*rows as u64, *width);
-        if *count == 0 || index.end > states.begin {
-            return Err(bad("its tensors are in another order"));
+        if *count == 0 {
+            return Err(bad("`offsets` is empty"));
         }
         let mut bytes = vec![0; (index.end - index.begin) as usize];
         file.read_exact_at(&mut bytes, index.begin)

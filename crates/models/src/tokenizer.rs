@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::ModelError;
-use crate::files;
+use crate::input;
 
 /// The longest `tokenizer.json` in use, of 262 thousand entries, has 33 MB.
 const MAX_FILE: u64 = 128 << 20;
@@ -89,14 +89,14 @@ impl Tokenizer {
     /// Missing or malformed file; an id beyond the model's embedding.
     pub fn open(folder: &Path, vocab_size: usize) -> Result<Tokenizer, ModelError> {
         let path = folder.join("tokenizer.json");
-        if !files::is_there(&path)? {
+        if !input::is_there(&path)? {
             return Err(missing(folder)?);
         }
         let bad = |problem: String| ModelError::Tokenizer {
             path: path.clone(),
-            problem: files::brief(problem),
+            problem: input::brief(problem),
         };
-        let bytes = files::read(&path, MAX_FILE)?;
+        let bytes = input::read(&path, MAX_FILE)?;
         let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)
             .map_err(|e| bad(format!("cannot be read: {e}")))?;
         drop(bytes);
@@ -176,7 +176,7 @@ impl Tokenizer {
             .encode(text, template)
             .map_err(|e| ModelError::Tokenizer {
                 path: self.path.clone(),
-                problem: files::brief(format!("cannot encode a text: {e}")),
+                problem: input::brief(format!("cannot encode a text: {e}")),
             })
     }
 
@@ -208,7 +208,7 @@ fn missing(folder: &Path) -> Result<ModelError, ModelError> {
         ("vocab.json", "a BPE vocabulary"),
     ];
     for (file, kind) in kinds {
-        if files::is_there(&folder.join(file))? {
+        if input::is_there(&folder.join(file))? {
             return Ok(ModelError::Tokenizer {
                 path: folder.join(file),
                 problem: format!("only {kind} is here, no tokenizer.json; {convert}"),
@@ -290,10 +290,10 @@ struct Settings {
 
 impl Settings {
     fn read(path: &Path) -> Result<Settings, ModelError> {
-        if !files::is_there(path)? {
+        if !input::is_there(path)? {
             return Ok(Settings::default());
         }
-        let bytes = files::read(path, MAX_SETTINGS)?;
+        let bytes = input::read(path, MAX_SETTINGS)?;
         // A structure may also be written as a list, which no such file is.
         let object = bytes.trim_ascii_start().first() == Some(&b'{');
         let settings = match object {
@@ -302,7 +302,7 @@ impl Settings {
         };
         settings.map_err(|problem| ModelError::Tokenizer {
             path: path.to_owned(),
-            problem: files::brief(problem),
+            problem: input::brief(problem),
         })
     }
 }
@@ -313,7 +313,7 @@ impl Special {
         let map = Settings::read(&folder.join("special_tokens_map.json"))?;
         let mut template = config.chat_template.is_some();
         for file in ["chat_template.jinja", "chat_template.json"] {
-            template |= files::is_there(&folder.join(file))?;
+            template |= input::is_there(&folder.join(file))?;
         }
         let token = |first: Option<Token>, second: Option<Token>| {
             first.or(second).map(|token| {

@@ -101,7 +101,22 @@ impl Trainer {
     /// When the loss is not finite: the learning rate is too high or the text is damaged.
     pub fn step(&mut self, corpus: &[Vec<u32>]) -> Result<f64, ModelError> {
         let batch = self.next_batch(corpus);
-        let (loss, gradients) = self.gradients(&batch);
+        self.step_on(&batch)
+    }
+
+    /// Learning rate of the next step.
+    pub fn learning_rate(&self) -> f64 {
+        self.train.optimiser.rate(self.optimiser.step)
+    }
+
+    /// One step on these sentences; returns the mean loss in nats per token.
+    ///
+    /// Sentences are token ids with the start token in front, of at least two tokens.
+    ///
+    /// # Errors
+    /// When the loss is not finite: the learning rate is too high or the text is damaged.
+    pub fn step_on(&mut self, batch: &[&[u32]]) -> Result<f64, ModelError> {
+        let (loss, gradients) = self.gradients(batch);
         if !loss.is_finite() {
             return Err(ModelError::NotFiniteOutput {
                 index: self.optimiser.step,

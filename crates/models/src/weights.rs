@@ -20,7 +20,7 @@ use safetensors::Dtype;
 use crate::ModelError;
 use crate::architectures::Norm;
 use crate::architectures::parts::Linear;
-use crate::{files, header, index};
+use crate::{header, index, input};
 
 const SINGLE: &str = "model.safetensors";
 
@@ -154,8 +154,8 @@ impl Weights {
         };
         let single = folder.join(SINGLE);
         let index = folder.join("model.safetensors.index.json");
-        let alone = files::is_there(&single)?;
-        if files::is_there(&index)? {
+        let alone = input::is_there(&single)?;
+        if input::is_there(&index)? {
             weights.add_shards(&index, alone)?;
         } else if alone {
             weights.add_file(single)?;
@@ -170,7 +170,7 @@ impl Weights {
         let map = index::read(index)?;
         let bad = |problem: String| ModelError::BadWeights {
             path: index.to_owned(),
-            problem: files::brief(problem),
+            problem: input::brief(problem),
         };
         let shards: BTreeSet<&String> = map.values().collect();
         if alone && shards.iter().any(|shard| *shard != SINGLE) {
@@ -180,7 +180,7 @@ impl Weights {
         }
         for shard in shards {
             let path = self.folder.join(shard);
-            if !files::is_there(&path)? {
+            if !input::is_there(&path)? {
                 return Err(bad(format!(
                     "names shard `{shard}`, which is not in the folder"
                 )));
@@ -536,7 +536,7 @@ fn to_f32(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
 /// What is wrong with a folder without weights that can be read.
 fn missing(folder: &Path) -> Result<ModelError, ModelError> {
     for file in ["pytorch_model.bin", "pytorch_model.bin.index.json"] {
-        if files::is_there(&folder.join(file))? {
+        if input::is_there(&folder.join(file))? {
             return Ok(ModelError::BadWeights {
                 path: folder.join(file),
                 problem: format!(

@@ -15,8 +15,8 @@ use interlingua_backend::ops::Tree;
 
 use crate::ModelError;
 use crate::config::{Geometry, Reader, read_json};
-use crate::files;
 use crate::hooks::HookPoint;
+use crate::input;
 use crate::weights::{Source, Tensors};
 
 pub use parts::{Embedding, Head, Norm};
@@ -174,7 +174,7 @@ pub fn read(path: &Path) -> Result<Box<dyn Architecture>, ModelError> {
         Some((_, read)) => read(&reader),
         None => Err(ModelError::UnknownArchitecture {
             path: path.to_owned(),
-            found: files::brief(found.to_owned()),
+            found: input::brief(found.to_owned()),
             known: names(),
         }),
     }

@@ -1,4 +1,4 @@
-//! Small files of a checkpoint folder, read with a bound on their size.
+//! Files from outside: looked at before they are opened, and read up to a bound.
 //!
 //! The Hugging Face cache consists of links into a folder of blobs, so links to
 //! regular files are followed. Everything else that is not a regular file

@@ -1,0 +1,453 @@
+//! What a user writes in a pre-training experiment, such as `experiments/pretrain-4l.toml`.
+
+use std::path::Path;
+
+use interlingua_data::{Format, Language, OnBadRow};
+use interlingua_models::config::Config;
+use serde::{Deserialize, Serialize};
+
+use crate::ExperimentError;
+use crate::spec::merge;
+
+/// A pre-training run as typed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PretrainSpec {
+    /// Name of the model; its folder is `OUT/<name>`.
+    pub name: String,
+    /// Heading of the model card.
+    pub title: String,
+    /// What the model is for, in a few sentences.
+    #[serde(default)]
+    pub description: String,
+    /// Things a user of the model must know.
+    #[serde(default)]
+    pub caveats: Vec<String>,
+    /// Seed of the weights, of the order of the text and of the held-out split.
+    #[serde(default = "one")]
+    pub seed: u64,
+    /// The text.
+    pub text: Vec<TextSpec>,
+    /// How the text is used.
+    #[serde(default)]
+    pub data: DataSpec,
+    /// Geometry.
+    #[serde(default)]
+    pub model: GeometrySpec,
+    /// Training.
+    #[serde(default)]
+    pub training: TrainingSpec,
+    /// Changes that `--quick` makes; merged over everything above.
+    #[serde(default)]
+    pub quick: Option<toml::Table>,
+}
+
+/// One source of text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextSpec {
+    /// What the source is called in tables; several files may share a name.
+    pub name: String,
+    /// File, folder or prefix of line-aligned files under `--data-dir`.
+    pub file: String,
+    /// The languages to read.
+    pub languages: Vec<Language>,
+    /// The format; told from name and content where it is left out.
+    #[serde(default)]
+    pub format: Option<Format>,
+    /// Share of its rows that is never trained on.
+    #[serde(default = "one_hundredth")]
+    pub held_out: f64,
+    /// At most this many rows, from the first on.
+    #[serde(default)]
+    pub rows: Option<usize>,
+    /// Licence of the text; taken from the manifest where a manifest knows the file.
+    #[serde(default)]
+    pub licence: Option<String>,
+}
+
+/// How the text is used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataSpec {
+    /// Exponent of the language balance: 1 trains on every sentence once per epoch, 0 repeats the
+    /// sentences of the smaller languages until all languages have as many as the largest.
+    pub balance: f64,
+    /// What to do with rows that cannot be read.
+    pub on_bad_row: OnBadRow,
+}
+
+impl Default for DataSpec {
+    fn default() -> Self {
+        DataSpec {
+            balance: 1.0,
+            on_bad_row: OnBadRow::Skip,
+        }
+    }
+}
+
+/// Geometry of the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GeometrySpec {
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the MLP.
+    pub intermediate_size: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Largest vocabulary of the byte-level BPE.
+    pub vocab_size: usize,
+    /// Longest sequence; longer sentences are left out.
+    pub max_positions: usize,
+    /// Factor on the logits.
+    pub logit_scale: f64,
+}
+
+impl Default for GeometrySpec {
+    fn default() -> Self {
+        GeometrySpec {
+            hidden_size: 256,
+            intermediate_size: 1024,
+            layers: 4,
+            heads: 4,
+            kv_heads: 2,
+            vocab_size: 8192,
+            max_positions: 512,
+            logit_scale: 0.25,
+        }
+    }
+}
+
+impl GeometrySpec {
+    /// The model's configuration with a vocabulary of this size.
+    pub fn config(&self, vocab_size: usize) -> Config {
+        Config {
+            hidden_size: self.hidden_size,
+            intermediate_size: self.intermediate_size,
+            layers: self.layers,
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            head_dim: self.hidden_size / self.heads,
+            vocab_size,
+            max_positions: self.max_positions,
+            norm_eps: 1e-5,
+            rope_theta: 10_000.0,
+            logit_scale: self.logit_scale as f32,
+            tied: true,
+            bos: Some(super::BOS),
+            eos: Some(super::EOS),
+        }
+    }
+}
+
+/// Settings of the optimiser, and when to look and to save.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainingSpec {
+    /// Passes over the text; a fraction ends within a pass.
+    pub epochs: f64,
+    /// Predicted tokens per step, about: a step takes whole sentences.
+    pub batch_tokens: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Share of the steps in which the rate rises.
+    pub warmup: f64,
+    /// Decay of the first moment.
+    pub beta_1: f64,
+    /// Decay of the second moment.
+    pub beta_2: f64,
+    /// Decoupled weight decay of matrices.
+    pub weight_decay: f64,
+    /// Largest norm of the gradient.
+    pub clip_norm: f64,
+    /// Steps between checkpoints a killed run can continue from.
+    pub checkpoint_every: usize,
+    /// Steps between measurements on held-out text.
+    pub evaluate_every: usize,
+    /// Held-out sentences per language in these measurements; the last one takes all.
+    pub evaluate_sentences: usize,
+    /// Steps per point of the loss curve.
+    pub log_every: usize,
+    /// Bootstrap resamples behind the intervals.
+    pub resamples: usize,
+}
+
+impl Default for TrainingSpec {
+    fn default() -> Self {
+        TrainingSpec {
+            epochs: 2.0,
+            batch_tokens: 4096,
+            learning_rate: 3e-3,
+            warmup: 0.05,
+            beta_1: 0.9,
+            beta_2: 0.999,
+            weight_decay: 0.01,
+            clip_norm: 1.0,
+            checkpoint_every: 200,
+            evaluate_every: 500,
+            evaluate_sentences: 300,
+            log_every: 50,
+            resamples: 2000,
+        }
+    }
+}
+
+/// Special tokens and bytes, without which no text can be written.
+const LEAST_VOCABULARY: usize = 260;
+
+impl PretrainSpec {
+    /// Reads a spec; with `quick`, its `[quick]` table is merged in.
+    ///
+    /// # Errors
+    /// Missing file, TOML errors with line and key, values that cannot work.
+    pub fn read(path: &Path, quick: bool) -> Result<PretrainSpec, ExperimentError> {
+        let text = std::fs::read_to_string(path).map_err(ExperimentError::io(path))?;
+        PretrainSpec::parse(&text, path, quick)
+    }
+
+    /// The same from a text; `path` is only for messages.
+    ///
+    /// # Errors
+    /// As [`PretrainSpec::read`].
+    pub fn parse(text: &str, path: &Path, quick: bool) -> Result<PretrainSpec, ExperimentError> {
+        let bad = |problem: String| ExperimentError::Spec {
+            path: path.to_owned(),
+            problem: problem.trim_end().to_owned(),
+        };
+        // The text itself is checked first, because only there does an error know its line.
+        let typed: PretrainSpec = toml::from_str(text).map_err(|e| bad(e.to_string()))?;
+        let mut table: toml::Table = toml::from_str(text).map_err(|e| bad(e.to_string()))?;
+        table.remove("quick");
+        if quick {
+            merge(&mut table, typed.quick.unwrap_or_default());
+        }
+        let spec: PretrainSpec = table
+            .try_into()
+            .map_err(|e: toml::de::Error| bad(format!("after [quick] is merged in: {e}")))?;
+        spec.check()?;
+        Ok(spec)
+    }
+
+    fn check(&self) -> Result<(), ExperimentError> {
+        let wrong = |key: &str, problem: String| Err(ExperimentError::plan(key, problem));
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if self.name.is_empty() || !self.name.chars().all(plain) {
+            return wrong(
+                "name",
+                format!("`{}` is not made of letters, digits, - and _", self.name),
+            );
+        }
+        if self.text.is_empty() {
+            return wrong("text", "at least one [[text]] is needed".into());
+        }
+        for (at, text) in self.text.iter().enumerate() {
+            if text.languages.is_empty() {
+                return wrong(
+                    &format!("text[{at}].languages"),
+                    "name the languages to read, such as [\"en\", \"de\"]".into(),
+                );
+            }
+            if !(text.held_out > 0.0 && text.held_out <= 0.5) {
+                return wrong(
+                    &format!("text[{at}].held_out"),
+                    format!("{} is not above 0 and at most 0.5", text.held_out),
+                );
+            }
+        }
+        if !(0.0..=1.0).contains(&self.data.balance) {
+            return wrong(
+                "data.balance",
+                format!("{} is not between 0 and 1", self.data.balance),
+            );
+        }
+        let m = &self.model;
+        for (key, value, most) in [
+            ("hidden_size", m.hidden_size, 1 << 15),
+            ("intermediate_size", m.intermediate_size, 1 << 17),
+            ("layers", m.layers, 1 << 8),
+            ("heads", m.heads, 1 << 10),
+            ("kv_heads", m.kv_heads, 1 << 10),
+            ("max_positions", m.max_positions, 1 << 17),
+        ] {
+            if value == 0 || value > most {
+                return wrong(
+                    &format!("model.{key}"),
+                    format!("{value} is not between 1 and {most}"),
+                );
+            }
+        }
+        if !m.hidden_size.is_multiple_of(m.heads) || !(m.hidden_size / m.heads).is_multiple_of(2) {
+            return wrong(
+                "model.heads",
+                format!(
+                    "{} heads cannot share a width of {}: each needs the same even width",
+                    m.heads, m.hidden_size
+                ),
+            );
+        }
+        if !m.heads.is_multiple_of(m.kv_heads) {
+            return wrong(
+                "model.kv_heads",
+                format!(
+                    "{} heads cannot share {} evenly; use a divisor",
+                    m.heads, m.kv_heads
+                ),
+            );
+        }
+        if !(LEAST_VOCABULARY..=1 << 20).contains(&m.vocab_size) {
+            return wrong(
+                "model.vocab_size",
+                format!(
+                    "{} is not between {LEAST_VOCABULARY} (special tokens and bytes) and {}",
+                    m.vocab_size,
+                    1 << 20
+                ),
+            );
+        }
+        let t = &self.training;
+        let positive = |x: f64| x > 0.0 && x.is_finite();
+        for (key, value, good, what) in [
+            (
+                "epochs",
+                t.epochs,
+                positive(t.epochs) && t.epochs <= 1000.0,
+                "above 0 and at most 1000",
+            ),
+            (
+                "learning_rate",
+                t.learning_rate,
+                positive(t.learning_rate),
+                "above 0",
+            ),
+            (
+                "warmup",
+                t.warmup,
+                (0.0..=1.0).contains(&t.warmup),
+                "between 0 and 1",
+            ),
+            (
+                "beta_1",
+                t.beta_1,
+                (0.0..1.0).contains(&t.beta_1),
+                "from 0 to below 1",
+            ),
+            (
+                "beta_2",
+                t.beta_2,
+                (0.0..1.0).contains(&t.beta_2),
+                "from 0 to below 1",
+            ),
+            (
+                "weight_decay",
+                t.weight_decay,
+                t.weight_decay >= 0.0 && t.weight_decay.is_finite(),
+                "at least 0",
+            ),
+            ("clip_norm", t.clip_norm, positive(t.clip_norm), "above 0"),
+            (
+                "logit_scale",
+                m.logit_scale,
+                positive(m.logit_scale),
+                "above 0",
+            ),
+        ] {
+            if !good {
+                let room = if key == "logit_scale" {
+                    "model"
+                } else {
+                    "training"
+                };
+                return wrong(&format!("{room}.{key}"), format!("{value} is not {what}"));
+            }
+        }
+        for (key, value) in [
+            ("batch_tokens", t.batch_tokens),
+            ("checkpoint_every", t.checkpoint_every),
+            ("evaluate_every", t.evaluate_every),
+            ("evaluate_sentences", t.evaluate_sentences),
+            ("log_every", t.log_every),
+            ("resamples", t.resamples),
+        ] {
+            if value == 0 {
+                return wrong(
+                    &format!("training.{key}"),
+                    "0 is too few; use at least 1".into(),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// All languages, in the order in which the sources name them.
+    pub fn languages(&self) -> Vec<Language> {
+        let mut all = Vec::new();
+        for language in self.text.iter().flat_map(|t| &t.languages) {
+            if !all.contains(language) {
+                all.push(*language);
+            }
+        }
+        all
+    }
+}
+
+fn one() -> u64 {
+    1
+}
+fn one_hundredth() -> f64 {
+    0.01
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = "name = \"x\"\ntitle = \"X\"\n[[text]]\nname = \"t\"\nfile = \"t.tsv\"\nlanguages = [\"en\", \"de\"]\n[training]\nepochs = 1.5\n";
+
+    fn parse(text: &str, quick: bool) -> Result<PretrainSpec, ExperimentError> {
+        PretrainSpec::parse(text, Path::new("p.toml"), quick)
+    }
+
+    #[test]
+    fn quick_is_merged_over_the_rest() {
+        let text = format!("{SMALL}[quick]\nname = \"y\"\ntraining.epochs = 0.1\n");
+        assert_eq!(parse(&text, false).unwrap().training.epochs, 1.5);
+        let quick = parse(&text, true).unwrap();
+        assert_eq!((quick.name.as_str(), quick.training.epochs), ("y", 0.1));
+        assert_eq!(quick.languages(), [Language::EN, Language::DE]);
+    }
+
+    #[test]
+    fn what_cannot_work_is_named() {
+        for (from, to, expect) in [
+            ("epochs", "epohcs", "epohcs"),
+            ("epochs = 1.5", "epochs = 0.0", "training.epochs"),
+            ("epochs = 1.5", "beta_2 = 1.0", "training.beta_2"),
+            ("epochs = 1.5", "batch_tokens = 0", "training.batch_tokens"),
+            (
+                "[training]",
+                "[model]\nheads = 3\n[training]",
+                "model.heads",
+            ),
+            (
+                "[training]",
+                "[model]\nvocab_size = 100\n[training]",
+                "model.vocab_size",
+            ),
+            (
+                "[training]",
+                "held_out = 0.0\n[training]",
+                "text[0].held_out",
+            ),
+            ("name = \"x\"", "name = \"../x\"", "name"),
+        ] {
+            let text = SMALL.replacen(from, to, 1);
+            let message = parse(&text, false).unwrap_err().to_string();
+            assert!(message.contains(expect), "{to}: {message}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What a model makes of some texts, in one safetensors file that anyone can open.
+//!
+//! All texts one after the other; text `i` has the rows `offsets[i]..offsets[i + 1]`.
+//!
+//! | tensor | shape | |
+//! |---|---|---|
+//! | `offsets` | i64 `[texts + 1]` | |
+//! | `token_ids` | i64 `[tokens]` | special tokens included |
+//! | `states.HOOK` | f32 `[tokens, hidden]` | one for each hook point asked for |
+//! | `log_probs` | f32 `[tokens]` | nats; of every token from those before it, in a masked model from all others; NaN where none is asked for (special tokens) |
+//! | `logits` | f32 `[tokens, vocabulary]` | on request |
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::engine::{self, Branch, Capture, Pooling};
+use crate::file::{Kind, TensorFile};
+use crate::hooks::HookPoint;
+use crate::{Model, ModelError};
+
+/// What is written beside the tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Request {
+    /// States at these hook points.
+    pub hooks: Vec<HookPoint>,
+    /// Token log-probabilities.
+    pub log_probs: bool,
+    /// All logits: tokens × vocabulary values.
+    pub logits: bool,
+}
+
+/// How much was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Texts.
+    pub texts: usize,
+    /// Their tokens, special ones included.
+    pub tokens: usize,
+}
+
+/// Runs the unedited model on texts and writes what is asked for to `out`.
+///
+/// `progress` is called with units of work done and in all.
+///
+/// # Errors
+/// A text the model cannot take, unreadable weights, a full disk, a model without an LM head that
+/// is asked for probabilities.
+pub fn write(
+    model: &Model,
+    texts: &[String],
+    request: &Request,
+    out: &Path,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Written, ModelError> {
+    let sequences = texts
+        .iter()
+        .map(|text| model.sequence(text))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut offsets = vec![0u64];
+    for sequence in &sequences {
+        offsets.push(offsets[offsets.len() - 1] + sequence.tokens.len() as u64);
+    }
+    let tokens = offsets[sequences.len()] as usize;
+    let (width, vocabulary) = (model.geometry.hidden_size, model.geometry.vocab_size);
+    let mut tensors = vec![
+        ("offsets".to_owned(), Kind::I64, vec![offsets.len()]),
+        ("token_ids".to_owned(), Kind::I64, vec![tokens]),
+    ];
+    let first_state = tensors.len();
+    for hook in &request.hooks {
+        tensors.push((format!("states.{hook}"), Kind::F32, vec![tokens, width]));
+    }
+    let log_probs = tensors.len();
+    if request.log_probs {
+        tensors.push(("log_probs".to_owned(), Kind::F32, vec![tokens]));
+    }
+    let logits = tensors.len();
+    if request.logits {
+        tensors.push(("logits".to_owned(), Kind::F32, vec![tokens, vocabulary]));
+    }
+    let metadata = BTreeMap::from([
+        (
+            "architecture".to_owned(),
+            model.geometry.architecture.clone(),
+        ),
+        ("model".to_owned(), model.digest()?.to_hex().to_string()),
+        (
+            "interlingua".to_owned(),
+            env!("CARGO_PKG_VERSION").to_owned(),
+        ),
+    ]);
+    let file = TensorFile::create(out, &tensors, &metadata)?;
+    let integers: Vec<i64> = offsets.iter().map(|&o| o as i64).collect();
+    file.write_integers(0, 0, &integers)?;
+    for (sequence, &at) in sequences.iter().zip(&offsets) {
+        let ids: Vec<i64> = sequence.tokens.iter().map(|&t| i64::from(t)).collect();
+        file.write_integers(1, at, &ids)?;
+    }
+    if !request.hooks.is_empty() {
+        let captures: Vec<Capture> = request
+            .hooks
+            .iter()
+            .map(|&hook| Capture {
+                hook,
+                pooling: Pooling::All,
+            })
+            .collect();
+        engine::capture(
+            model,
+            &sequences,
+            &captures,
+            &mut |c, s, rows| file.write(first_state + c, offsets[s] * width as u64, rows),
+            progress,
+        )?;
+    }
+    if request.log_probs {
+        let scores = engine::token_log_probs(model, &sequences, &[Branch::unedited()], progress)?;
+        for ((sequence, &at), scores) in sequences.iter().zip(&offsets).zip(&scores[0]) {
+            let mut row = vec![f32::NAN; sequence.tokens.len()];
+            // A first token without context has no probability.
+            let text = sequence.text();
+            row[text.end - scores.len()..text.end].copy_from_slice(scores);
+            file.write(log_probs, at, &row)?;
+        }
+    }
+    if request.logits {
+        engine::logits(model, &sequences, &mut |s, first, part| {
+            let cols = part.len() / sequences[s].tokens.len();
+            for (row, part) in part.chunks_exact(cols).enumerate() {
+                let row = offsets[s] + row as u64;
+                file.write(logits, row * vocabulary as u64 + first as u64, part)?;
+            }
+            Ok(())
+        })?;
+    }
+    file.finish()?;
+    Ok(Written {
+        texts: texts.len(),
+        tokens,
+    })
+}

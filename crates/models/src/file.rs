@@ -1,0 +1,142 @@
+//! A safetensors file of known layout, written in any order.
+//!
+//! The file has its final size from the start, each value is written at its
+//! place, and it appears under its name only when it is complete.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::ModelError;
+
+/// Element types of the files written here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// 32-bit floats.
+    F32,
+    /// 64-bit integers.
+    I64,
+}
+
+impl Kind {
+    fn bytes(self) -> u64 {
+        match self {
+            Kind::F32 => 4,
+            Kind::I64 => 8,
+        }
+    }
+}
+
+/// A file in the making; [`TensorFile::finish`] makes it visible.
+pub struct TensorFile {
+    path: PathBuf,
+    partial: PathBuf,
+    file: File,
+    /// Where each tensor begins, and its type.
+    tensors: Vec<(u64, Kind)>,
+}
+
+impl TensorFile {
+    /// Creates a file of these tensors (name, type, shape) with these metadata.
+    ///
+    /// Tensors of 64-bit integers must come first, so that everything stays aligned.
+    ///
+    /// # Errors
+    /// When the file cannot be created or the disk is full.
+    pub fn create(
+        path: &Path,
+        tensors: &[(String, Kind, Vec<usize>)],
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<TensorFile, ModelError> {
+        let mut header = serde_json::Map::new();
+        if !metadata.is_empty() {
+            header.insert("__metadata__".into(), json!(metadata));
+        }
+        let (mut at, mut places) = (0u64, Vec::new());
+        for (name, kind, shape) in tensors {
+            let length = shape.iter().map(|&n| n as u64).product::<u64>() * kind.bytes();
+            header.insert(
+                name.clone(),
+                json!({"dtype": format!("{kind:?}"), "shape": shape, "data_offsets": [at, at + length]}),
+            );
+            places.push((at, *kind));
+            at += length;
+        }
+        let header = serde_json::Value::Object(header).to_string();
+        let header = format!("{header:<width$}", width = header.len().next_multiple_of(8));
+        let partial = path.with_extension("tmp");
+        if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(ModelError::io(folder))?;
+        }
+        let file = File::create(&partial).map_err(ModelError::io(&partial))?;
+        let data = 8 + header.len() as u64;
+        let mut made = TensorFile {
+            path: path.to_owned(),
+            partial,
+            file,
+            tensors: places.into_iter().map(|(at, k)| (data + at, k)).collect(),
+        };
+        let mut start = (header.len() as u64).to_le_bytes().to_vec();
+        start.extend(header.as_bytes());
+        made.file
+            .write_all(&start)
+            .and_then(|()| made.file.set_len(data + at))
+            .map_err(ModelError::io(&made.partial))?;
+        Ok(made)
+    }
+
+    /// Writes values of a tensor (by its place in the list) from element `at` on.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub fn write(&self, tensor: usize, at: u64, values: &[f32]) -> Result<(), ModelError> {
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        self.write_bytes(tensor, Kind::F32, at, &bytes)
+    }
+
+    /// As [`TensorFile::write`], for integers.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub fn write_integers(&self, tensor: usize, at: u64, values: &[i64]) -> Result<(), ModelError> {
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        self.write_bytes(tensor, Kind::I64, at, &bytes)
+    }
+
+    fn write_bytes(
+        &self,
+        tensor: usize,
+        kind: Kind,
+        at: u64,
+        bytes: &[u8],
+    ) -> Result<(), ModelError> {
+        let (begin, declared) = self.tensors[tensor];
+        assert_eq!(kind, declared, "type of tensor {tensor}");
+        self.file
+            .write_all_at(bytes, begin + at * kind.bytes())
+            .map_err(ModelError::io(&self.partial))
+    }
+
+    /// Makes the file visible under its name.
+    ///
+    /// # Errors
+    /// When it cannot be written out or renamed.
+    pub fn finish(self) -> Result<(), ModelError> {
+        self.file
+            .sync_all()
+            .map_err(ModelError::io(&self.partial))?;
+        std::fs::rename(&self.partial, &self.path).map_err(ModelError::io(&self.path))
+    }
+}
+
+/// A file that was not finished is of no use to anyone. After [`TensorFile::finish`] nothing has
+/// that name any more.
+impl Drop for TensorFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.partial);
+    }
+}

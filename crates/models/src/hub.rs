@@ -1,0 +1,678 @@
+//! Names like `owner/name@revision`: from the Hugging Face hub to a checkpoint folder.
+//!
+//! Files lie in the hub's cache as Python's `huggingface_hub` has them
+//! (`models--owner--name/{blobs,refs,snapshots/<commit>}`), so the two share downloads. Only what [`crate::Model`]
+//! reads is fetched. Content goes to `blobs/<etag>.incomplete` under a lock, is checked, renamed, and then linked
+//! into the snapshot; weights come last, so a snapshot that has them is complete.
+
+mod options;
+mod transfer;
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use hf_hub::{Cache, CacheRepo, Repo, RepoType};
+use serde::Deserialize;
+
+use crate::ModelError;
+use transfer::Client;
+
+pub use options::{HubOptions, Token};
+
+const CONFIG: &str = "config.json";
+const TOKENIZER: &str = "tokenizer.json";
+const SENTENCEPIECE: [&str; 3] = ["tokenizer.model", "spiece.model", "sentencepiece.bpe.model"];
+const EXTRAS: [&str; 3] = [
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+];
+const WEIGHTS: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// A name of the hub, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubName {
+    /// `owner/name`.
+    pub repo: String,
+    /// Branch, tag or commit.
+    pub revision: String,
+}
+
+/// Where a model is, before anything is fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A checkpoint folder.
+    Local(PathBuf),
+    /// The hub, or its cache.
+    Hub(HubName),
+}
+
+/// A checkpoint folder and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Its source.
+    pub source: Source,
+}
+
+/// Where a checkpoint came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A folder that the user has.
+    Local,
+    /// The hub.
+    Hub {
+        /// Repository.
+        repo: String,
+        /// The revision asked for.
+        revision: String,
+        /// The commit it stands for.
+        commit: String,
+    },
+}
+
+/// How far a download is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// The file at hand.
+    pub file: &'a str,
+    /// Its position in the list, from 0.
+    pub index: usize,
+    /// Files in all.
+    pub files: usize,
+    /// Bytes of all files that are here.
+    pub received: u64,
+    /// Bytes of all files, as far as the hub says.
+    pub total: u64,
+    /// Whether another process is fetching the file, and this one waits.
+    pub waiting: bool,
+}
+
+/// What a name needs and what is here, without fetching weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survey {
+    /// The commit.
+    pub commit: String,
+    /// The snapshot, in the cache or to be.
+    pub folder: PathBuf,
+    /// Files that would be fetched, with their bytes where the hub says.
+    pub missing: Vec<(String, Option<u64>)>,
+}
+
+/// Finds the folder of a model, and fetches it where needed: [`locate`], then [`fetch`].
+///
+/// # Errors
+/// As those two.
+pub fn resolve(
+    name: &str,
+    model_dir: Option<&Path>,
+    options: &HubOptions,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Resolved, ModelError> {
+    match locate(name, model_dir)? {
+        Place::Local(folder) => Ok(Resolved {
+            folder,
+            source: Source::Local,
+        }),
+        Place::Hub(name) => fetch(&name, options, progress),
+    }
+}
+
+/// Tells a folder from a name of the hub, without a connection.
+///
+/// Folders are looked for under `model_dir` by the whole name, then by the name without its owner, then as the
+/// name is given. A revision is never looked for among folders, which do not say theirs.
+///
+/// # Errors
+/// A folder of this name without config.json; a name that is neither.
+pub fn locate(name: &str, model_dir: Option<&Path>) -> Result<Place, ModelError> {
+    let hub = HubName::parse(name);
+    let mut folders: Vec<PathBuf> = model_dir.iter().map(|root| root.join(name)).collect();
+    if let (Some(root), Some(hub)) = (model_dir, &hub)
+        && !name.contains('@')
+    {
+        folders.extend(hub.repo.rsplit('/').next().map(|short| root.join(short)));
+    }
+    folders.push(PathBuf::from(name));
+    for folder in folders {
+        if folder.join(CONFIG).is_file() {
+            return Ok(Place::Local(folder));
+        }
+        // Going to the hub instead would hide that this folder is damaged.
+        if folder.is_dir() {
+            return Err(ModelError::MissingFile {
+                folder,
+                file: CONFIG.to_owned(),
+            });
+        }
+    }
+    hub.map(Place::Hub).ok_or_else(|| ModelError::UnknownModel {
+        name: name.to_owned(),
+        root: model_dir.map(Path::to_owned),
+        known: model_dir.map(folders_in).unwrap_or_default(),
+    })
+}
+
+/// Brings a model of the hub into the cache, if it is not there, and returns its snapshot.
+///
+/// The hub is not asked when it is [offline](HubOptions::offline), or when the revision is a commit and the cache
+/// has it.
+///
+/// # Errors
+/// All `Hub…` variants of [`ModelError`]; what was fetched stays, and the next call goes on from there.
+pub fn fetch(
+    name: &HubName,
+    options: &HubOptions,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Resolved, ModelError> {
+    let cache = Cached::new(name, options);
+    if let Some(commit) = cache.without_asking(options)? {
+        return Ok(cache.resolved(&commit));
+    }
+    let client = Client::new(options, name)?;
+    let listing = Listing::ask(name, options, &client)?;
+    let snapshot = cache.repo.pointer_path(&listing.commit);
+    let total = listing.files.iter().filter_map(|f| f.size).sum();
+    let mut before = 0;
+    for (index, wanted) in listing.files.iter().enumerate() {
+        let mut show = |received: u64, waiting: bool| {
+            progress(Progress {
+                file: &wanted.name,
+                index,
+                files: listing.files.len(),
+                received: before + received,
+                total,
+                waiting,
+            });
+        };
+        let length = match wanted.length_in(&snapshot) {
+            Some(length) => length,
+            None => cache.add(&client, &listing.commit, wanted, options, &mut show)?,
+        };
+        show(length, false);
+        before += length;
+    }
+    cache.remember(&listing.commit)?;
+    Ok(cache.resolved(&listing.commit))
+}
+
+/// What [`fetch`] would do: asks the hub for its list of files, and writes nothing.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn survey(name: &HubName, options: &HubOptions) -> Result<Survey, ModelError> {
+    let cache = Cached::new(name, options);
+    let (commit, missing) = match cache.without_asking(options)? {
+        Some(commit) => (commit, Vec::new()),
+        None => {
+            let client = Client::new(options, name)?;
+            let listing = Listing::ask(name, options, &client)?;
+            let snapshot = cache.repo.pointer_path(&listing.commit);
+            let missing = listing
+                .files
+                .into_iter()
+                .filter(|wanted| wanted.length_in(&snapshot).is_none())
+                .map(|wanted| (wanted.name, wanted.size))
+                .collect();
+            (listing.commit, missing)
+        }
+    };
+    Ok(Survey {
+        folder: cache.repo.pointer_path(&commit),
+        commit,
+        missing,
+    })
+}
+
+impl HubName {
+    /// Reads `owner/name` or `owner/name@revision`; nothing if the text is no such name.
+    pub fn parse(text: &str) -> Option<HubName> {
+        let (repo, revision) = text.split_once('@').unwrap_or((text, "main"));
+        let (owner, name) = repo.split_once('/')?;
+        let plain = |part: &str| {
+            let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            let end = |c: Option<char>| c.is_some_and(|c| c != '-' && c != '.');
+            part.len() <= 96
+                && part.chars().all(legal)
+                && end(part.chars().next())
+                && end(part.chars().last())
+                // The cache writes `--` for the slash.
+                && !part.contains("--")
+                && !part.contains("..")
+        };
+        // A revision becomes a path under `refs`.
+        let step = |part: &str| {
+            let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+');
+            !part.is_empty() && !part.starts_with('.') && part.chars().all(legal)
+        };
+        let legal = plain(owner) && plain(name) && revision.len() <= 200;
+        (legal && revision.split('/').all(step)).then(|| HubName {
+            repo: repo.to_owned(),
+            revision: revision.to_owned(),
+        })
+    }
+}
+
+/// One repository in the cache.
+struct Cached<'n> {
+    name: &'n HubName,
+    cache: PathBuf,
+    /// `models--owner--name`.
+    folder: String,
+    repo: CacheRepo,
+}
+
+impl<'n> Cached<'n> {
+    fn new(name: &'n HubName, options: &HubOptions) -> Cached<'n> {
+        let repo = Repo::with_revision(name.repo.clone(), RepoType::Model, name.revision.clone());
+        Cached {
+            name,
+            cache: options.cache.clone(),
+            folder: repo.folder_name(),
+            repo: Cache::new(options.cache.clone()).repo(repo),
+        }
+    }
+
+    fn root(&self) -> PathBuf {
+        self.cache.join(&self.folder)
+    }
+
+    fn resolved(&self, commit: &str) -> Resolved {
+        Resolved {
+            folder: self.repo.pointer_path(commit),
+            source: Source::Hub {
+                repo: self.name.repo.clone(),
+                revision: self.name.revision.clone(),
+                commit: commit.to_owned(),
+            },
+        }
+    }
+
+    /// The commit, if the cache alone is enough or has to be.
+    fn without_asking(&self, options: &HubOptions) -> Result<Option<String>, ModelError> {
+        let revision = &self.name.revision;
+        let lacks = |missing| ModelError::HubOffline {
+            repo: self.name.repo.clone(),
+            revision: revision.clone(),
+            missing,
+            cache: self.cache.clone(),
+        };
+        let commit = if is_commit(revision) {
+            revision.clone()
+        } else if !options.offline {
+            return Ok(None);
+        } else {
+            let path = self.root().join("refs").join(revision);
+            let known = std::fs::read_to_string(&path).ok();
+            let known = known.map(|text| text.trim().to_owned());
+            known
+                .filter(|commit| is_commit(commit))
+                .ok_or_else(|| lacks(Vec::new()))?
+        };
+        let snapshot = self.repo.pointer_path(&commit);
+        let mut missing = self.missing(&snapshot, &commit)?;
+        if options.offline {
+            // The tokenizer's own error says how to convert these.
+            if SENTENCEPIECE.iter().any(|f| snapshot.join(f).is_file()) {
+                missing.retain(|f| f != TOKENIZER);
+            }
+            if !missing.is_empty() {
+                return Err(lacks(missing));
+            }
+        }
+        Ok(missing.is_empty().then_some(commit))
+    }
+
+    /// What a checkpoint needs and the snapshot lacks.
+    fn missing(&self, snapshot: &Path, commit: &str) -> Result<Vec<String>, ModelError> {
+        let mut needed = vec![CONFIG.to_owned(), TOKENIZER.to_owned()];
+        let index = snapshot.join(INDEX);
+        if !snapshot.join(WEIGHTS).is_file() && index.is_file() {
+            let mut text = String::new();
+            File::open(&index)
+                .and_then(|file| file.take(transfer::MAX_SMALL).read_to_string(&mut text))
+                .map_err(ModelError::io(&index))?;
+            needed.extend(shards(self.name, commit, &text)?);
+        } else {
+            needed.push(WEIGHTS.to_owned());
+        }
+        needed.retain(|file| !snapshot.join(file).is_file());
+        Ok(needed)
+    }
+
+    /// Puts one file into the snapshot and returns its length.
+    fn add(
+        &self,
+        client: &Client<'_>,
+        commit: &str,
+        wanted: &Wanted,
+        options: &HubOptions,
+        show: &mut dyn FnMut(u64, bool),
+    ) -> Result<u64, ModelError> {
+        let url = format!(
+            "{}/{}/resolve/{commit}/{}",
+            options.endpoint, self.name.repo, wanted.name
+        );
+        let mut facts = client.facts(&url)?;
+        facts.size = facts.size.or(wanted.size);
+        let blobs = self.root().join("blobs");
+        let locks = self.cache.join(".locks").join(&self.folder);
+        let snapshot = self.repo.pointer_path(commit);
+        for folder in [&blobs, &locks, &snapshot] {
+            std::fs::create_dir_all(folder).map_err(ModelError::io(folder))?;
+        }
+        let blob = blobs.join(&facts.etag);
+        let part = blobs.join(format!("{}.incomplete", facts.etag));
+        // The lock that Python takes for this content.
+        let lock = locks.join(format!("{}.lock", facts.etag));
+        let held = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock)
+            .map_err(ModelError::io(&lock))?;
+        if let Err(std::fs::TryLockError::WouldBlock) = held.try_lock() {
+            show(0, true);
+        }
+        held.lock().map_err(ModelError::io(&lock))?;
+        let here = std::fs::metadata(&blob).map(|m| m.len()).ok();
+        if here.is_none() || facts.size.is_some_and(|size| here != Some(size)) {
+            client.download(&url, &part, &facts, &mut |received| show(received, false))?;
+            std::fs::rename(&part, &blob).map_err(ModelError::io(&blob))?;
+        }
+        let length = std::fs::metadata(&blob)
+            .map_err(ModelError::io(&blob))?
+            .len();
+        // A link that is there may be broken, so it is replaced, and in one step.
+        let link = snapshot.join(&wanted.name);
+        let new = snapshot.join(format!(".{}.{}", wanted.name, std::process::id()));
+        let _ = std::fs::remove_file(&new);
+        std::os::unix::fs::symlink(Path::new("../../blobs").join(&facts.etag), &new)
+            .and_then(|()| std::fs::rename(&new, &link))
+            .map_err(ModelError::io(&link))?;
+        Ok(length)
+    }
+
+    /// Notes which commit a branch or tag stands for, so that it can be used offline.
+    fn remember(&self, commit: &str) -> Result<(), ModelError> {
+        if is_commit(&self.name.revision) {
+            return Ok(());
+        }
+        let path = self.root().join("refs").join(&self.name.revision);
+        let folder = path.parent().unwrap_or(&path);
+        let new = folder.join(format!(".{commit}.{}", std::process::id()));
+        std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::write(&new, commit))
+            .and_then(|()| std::fs::rename(&new, &path))
+            .map_err(ModelError::io(&path))
+    }
+}
+
+/// The files of a commit that a checkpoint needs, weights last.
+struct Listing {
+    commit: String,
+    files: Vec<Wanted>,
+}
+
+struct Wanted {
+    name: String,
+    size: Option<u64>,
+}
+
+impl Wanted {
+    /// Length of the file in a snapshot, if it is there and whole.
+    fn length_in(&self, snapshot: &Path) -> Option<u64> {
+        let found = std::fs::metadata(snapshot.join(&self.name)).ok()?.len();
+        self.size.is_none_or(|size| size == found).then_some(found)
+    }
+}
+
+/// The hub's answer, as far as it is used.
+#[derive(Deserialize)]
+struct Info {
+    sha: String,
+    siblings: Vec<Sibling>,
+}
+
+#[derive(Deserialize)]
+struct Sibling {
+    rfilename: String,
+    size: Option<u64>,
+}
+
+impl Listing {
+    fn ask(
+        name: &HubName,
+        options: &HubOptions,
+        client: &Client<'_>,
+    ) -> Result<Listing, ModelError> {
+        let HubName { repo, revision } = name;
+        let url = format!(
+            "{}/api/models/{repo}/revision/{}?blobs=true",
+            options.endpoint,
+            revision.replace('/', "%2F")
+        );
+        let answer = |problem: String| ModelError::HubAnswer {
+            url: url.clone(),
+            problem,
+        };
+        let info: Info = serde_json::from_str(&client.text(&url)?).map_err(|e| {
+            answer(format!(
+                "not a hub's description of a model ({e}); check HF_ENDPOINT"
+            ))
+        })?;
+        if !is_commit(&info.sha) || (is_commit(revision) && *revision != info.sha) {
+            return Err(answer(format!("`{}` is not the commit", info.sha)));
+        }
+        let commit = info.sha;
+        let file = |file: &str| format!("{}/{repo}/resolve/{commit}/{file}", options.endpoint);
+        let wrong = |problem: String| ModelError::HubRepository {
+            repo: repo.clone(),
+            commit: commit.clone(),
+            problem,
+        };
+        let find = |file: &str| info.siblings.iter().find(|s| s.rfilename == file);
+        let mut wanted = Vec::new();
+        let mut take = |file: &str| {
+            find(file).is_some_and(|sibling| {
+                wanted.push(Wanted {
+                    name: file.to_owned(),
+                    size: sibling.size,
+                });
+                true
+            })
+        };
+        if !take(CONFIG) {
+            return Err(wrong("has no config.json, so it is no transformers checkpoint; choose another repository or revision".into()));
+        }
+        if !take(TOKENIZER) && !SENTENCEPIECE.into_iter().any(&mut take) {
+            return Err(wrong(convert(repo, "has no tokenizer.json")));
+        }
+        for extra in EXTRAS {
+            take(extra);
+        }
+        // The lists of a gated repository are open; whether its files are is known before gigabytes are planned.
+        client.facts(&file(CONFIG))?;
+        if !take(WEIGHTS) {
+            if !take(INDEX) {
+                let torch = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+                let found = torch.into_iter().find(|f| find(f).is_some());
+                return Err(wrong(match found {
+                    Some(found) => convert(
+                        repo,
+                        &format!("has its weights in {found} only, and safetensors are read"),
+                    ),
+                    None => {
+                        "has no model.safetensors; choose another repository or revision".into()
+                    }
+                }));
+            }
+            for shard in shards(name, &commit, &client.text(&file(INDEX))?)? {
+                if !take(&shard) {
+                    return Err(wrong(format!(
+                        "{INDEX} names shard `{shard}`, which is not there"
+                    )));
+                }
+            }
+        }
+        Ok(Listing {
+            files: wanted,
+            commit,
+        })
+    }
+}
+
+/// The shards that an index names, each inside the folder.
+fn shards(name: &HubName, commit: &str, index: &str) -> Result<BTreeSet<String>, ModelError> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: std::collections::BTreeMap<String, String>,
+    }
+    let wrong = |problem: String| ModelError::HubRepository {
+        repo: name.repo.clone(),
+        commit: commit.to_owned(),
+        problem: format!("{INDEX}: {problem}"),
+    };
+    let index: Index = serde_json::from_str(index).map_err(|e| wrong(e.to_string()))?;
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let shards: BTreeSet<String> = index.weight_map.into_values().collect();
+    match shards
+        .iter()
+        .find(|s| s.starts_with('.') || !s.ends_with(".safetensors") || !s.chars().all(legal))
+    {
+        Some(shard) => Err(wrong(format!(
+            "shard `{shard}` is not the name of a safetensors file inside the folder"
+        ))),
+        None if shards.is_empty() => Err(wrong("names no shard".into())),
+        None => Ok(shards),
+    }
+}
+
+fn convert(repo: &str, problem: &str) -> String {
+    format!(
+        "{problem}; convert once in Python, `AutoModelForCausalLM.from_pretrained(\"{repo}\").save_pretrained(FOLDER)` \
+         and `AutoTokenizer.from_pretrained(\"{repo}\").save_pretrained(FOLDER)`, and name FOLDER instead"
+    )
+}
+
+fn is_commit(revision: &str) -> bool {
+    let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    revision.len() == 40 && revision.chars().all(hex)
+}
+
+fn folders_in(root: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+    let mut known: Vec<String> = entries
+        .filter(|e| e.path().is_dir())
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .collect();
+    known.sort();
+    known
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_the_hub() {
+        for (text, expect) in [
+            (
+                "CohereLabs/aya-expanse-8b",
+                Some(("CohereLabs/aya-expanse-8b", "main")),
+            ),
+            ("a/b.c_d@v1.0", Some(("a/b.c_d", "v1.0"))),
+            ("a/b@refs/pr/1", Some(("a/b", "refs/pr/1"))),
+            ("a", None),
+            ("a/b/c", None),
+            ("./b", None),
+            ("../b", None),
+            ("/a/b", None),
+            ("a/", None),
+            ("/b", None),
+            ("a/b--c", None),
+            ("a/b@", None),
+            ("a/b@../x", None),
+            ("a/b@x/../y", None),
+            ("a/b@/x", None),
+            ("a/b@x y", None),
+            ("a/b@x?y", None),
+            ("a/b@x@y", None),
+            ("a/ü", None),
+        ] {
+            let name = HubName::parse(text);
+            let found = name
+                .as_ref()
+                .map(|n| (n.repo.as_str(), n.revision.as_str()));
+            assert_eq!(found, expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn folders_go_before_the_hub() {
+        let root = tempfile::tempdir().expect("a folder");
+        let root = root.path();
+        for folder in ["own/exact", "short", "broken"] {
+            std::fs::create_dir_all(root.join(folder)).expect("a folder");
+        }
+        for folder in ["own/exact", "short"] {
+            std::fs::write(root.join(folder).join(CONFIG), "{}").expect("a file");
+        }
+        let hub = |text: &str| Place::Hub(HubName::parse(text).expect("a name"));
+        for (name, expect) in [
+            ("own/exact", Place::Local(root.join("own/exact"))),
+            ("own/short", Place::Local(root.join("short"))),
+            ("short", Place::Local(root.join("short"))),
+            ("own/short@main", hub("own/short@main")),
+            ("own/other", hub("own/other")),
+        ] {
+            assert_eq!(locate(name, Some(root)).expect(name), expect);
+        }
+        let given = root.join("short");
+        let given = given.to_str().expect("UTF-8");
+        assert_eq!(
+            locate(given, None).expect("a folder"),
+            Place::Local(given.into())
+        );
+        for (name, expect) in [
+            ("broken", "no `config.json`"),
+            ("none", "it holds broken, own, short"),
+        ] {
+            let error = locate(name, Some(root)).expect_err(name).to_string();
+            assert!(error.contains(expect), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_shard_stays_in_the_folder() {
+        let name = HubName::parse("a/b").expect("a name");
+        let read = |shard: &str| {
+            let index = serde_json::json!({"weight_map": {"x": shard}}).to_string();
+            shards(&name, "0", &index)
+        };
+        assert_eq!(read("m-1.safetensors").expect("a shard").len(), 1);
+        for shard in [
+            "../m.safetensors",
+            "/m.safetensors",
+            "a/m.safetensors",
+            ".safetensors",
+            "m.bin",
+            "",
+        ] {
+            let error = read(shard).expect_err(shard).to_string();
+            assert!(error.contains("inside the folder"), "{error}");
+        }
+        for index in [
+            "{",
+            "[]",
+            "{\"weight_map\": {}}",
+            "{\"weight_map\": {\"x\": 1}}",
+        ] {
+            assert!(shards(&name, "0", index).is_err(), "{index}");
+        }
+    }
+}
