@@ -6,12 +6,20 @@ use interlingua_backend::ops::{Activation, RotaryScaling};
 use serde_json::Value;
 
 use crate::ModelError;
+use crate::input;
 
 /// No real model comes near these; a larger value is a damaged or hostile file.
 const MAX_SIZE: u64 = 1 << 24;
 
-/// No real `config.json` comes near this many bytes.
-const MAX_FILE: u64 = 16 << 20;
+/// No real `config.json` comes near this many bytes: the longest list the names of some thousand classes.
+const MAX_FILE: u64 = 4 << 20;
+
+/// Most blocks of a model. What a model needs of each block is listed before any tensor is
+/// looked at, so their number has a bound of its own.
+pub const MAX_LAYERS: u64 = 4096;
+
+/// Keys that count blocks.
+const LAYER_KEYS: [&str; 4] = ["num_hidden_layers", "n_layer", "n_layers", "num_layers"];
 
 /// What the engine and reports need to know of a model, whatever its architecture.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,11 +69,7 @@ pub fn read_json(path: &Path) -> Result<Value, ModelError> {
         key: "(whole file)".into(),
         problem,
     };
-    let length = std::fs::metadata(path).map_err(ModelError::io(path))?.len();
-    if length > MAX_FILE {
-        return Err(bad(format!("{length} bytes are no config.json")));
-    }
-    let bytes = std::fs::read(path).map_err(ModelError::io(path))?;
+    let bytes = input::read(path, MAX_FILE)?;
     let json: Value = serde_json::from_slice(&bytes).map_err(|e| bad(format!("not JSON: {e}")))?;
     if !json.is_object() {
         return Err(bad("not a JSON object".into()));
@@ -108,7 +112,8 @@ impl<'a> Reader<'a> {
         ModelError::Config {
             path: self.path.to_owned(),
             key: format!("{}{key}", self.within),
-            problem,
+            // It may hold a value of the file, which may be of any length.
+            problem: input::brief(problem),
         }
     }
 
@@ -150,11 +155,16 @@ impl<'a> Reader<'a> {
     }
 
     fn size_of(&self, key: &str, value: &Value) -> Result<usize, ModelError> {
+        let most = if LAYER_KEYS.contains(&key) {
+            MAX_LAYERS
+        } else {
+            MAX_SIZE
+        };
         match value.as_u64() {
-            Some(n) if (1..=MAX_SIZE).contains(&n) => Ok(n as usize),
+            Some(n) if (1..=most).contains(&n) => Ok(n as usize),
             _ => Err(self.bad(
                 key,
-                format!("{value} is not a whole number from 1 to {MAX_SIZE}"),
+                format!("{value} is not a whole number from 1 to {most}"),
             )),
         }
     }

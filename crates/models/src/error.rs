@@ -25,6 +25,14 @@ pub enum ModelError {
         /// What was looked for.
         file: String,
     },
+    /// Something that is not a regular file, or too long to be what its name says.
+    #[error("{path}: {problem}")]
+    BadFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// `config.json` is not usable.
     #[error("{path}: key `{key}`: {problem}")]
     Config {

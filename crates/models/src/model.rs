@@ -11,6 +11,7 @@ use interlingua_backend::{Device, Tensor};
 use crate::ModelError;
 use crate::architectures::{self, Architecture, Block, Embedding, Head, Norm};
 use crate::config::Geometry;
+use crate::input;
 use crate::pack::Sequence;
 use crate::spill::Budget;
 use crate::table::Table;
@@ -84,7 +85,7 @@ impl Model {
     /// Anything missing, malformed or inconsistent, by file and key.
     pub fn open(folder: &Path, device: &Device, residency: Residency) -> Result<Model, ModelError> {
         let config_path = folder.join("config.json");
-        if !config_path.is_file() {
+        if !input::is_there(&config_path)? {
             return Err(ModelError::MissingFile {
                 folder: folder.to_owned(),
                 file: "config.json".into(),

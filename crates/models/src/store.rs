@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::ModelError;
+use safetensors::Dtype;
+
 use crate::file::{Kind, TensorFile};
+use crate::{ModelError, header};
 
 /// Writes a store; [`Writer::finish`] makes it visible.
 pub struct Writer {
@@ -42,8 +43,6 @@ struct Layout {
     /// Byte at which row 0 starts.
     data: u64,
 }
-
-const MAX_HEADER: u64 = 1 << 20;
 
 impl Layout {
     fn at(&self, sequence: usize) -> (u64, usize) {
@@ -119,40 +118,34 @@ impl Store {
     /// # Errors
     /// When the file is not a store or not complete.
     pub fn open(path: &Path) -> Result<Store, ModelError> {
-        let mut file = File::open(path).map_err(ModelError::io(path))?;
-        let length = file.metadata().map_err(ModelError::io(path))?.len();
         let bad = |problem: &str| ModelError::BadWeights {
             path: path.to_owned(),
             problem: format!(
                 "not a state store: {problem}; delete the file, the next run makes it again"
             ),
         };
-        let mut prefix = [0; 8];
-        file.read_exact(&mut prefix).map_err(|_| bad("too short"))?;
-        let header = u64::from_le_bytes(prefix);
-        if header > MAX_HEADER || header > length - 8 {
-            return Err(bad("its header length is wrong"));
-        }
-        let mut text = vec![0; header as usize];
-        file.read_exact(&mut text).map_err(ModelError::io(path))?;
-        let json: serde_json::Value =
-            serde_json::from_slice(&text).map_err(|_| bad("its header is not JSON"))?;
-        let size = |tensor: &str, axis: usize| json[tensor]["shape"][axis].as_u64();
-        let (Some(count), Some(rows), Some(width)) =
-            (size("offsets", 0), size("states", 0), size("states", 1))
+        let (file, entries) = header::open(path).map_err(|e| match e {
+            ModelError::BadWeights { problem, .. } => bad(&problem),
+            other => other,
+        })?;
+        let find = |name: &str, dtype: Dtype| {
+            let entry = entries.iter().find(|e| e.name == name);
+            entry.filter(|e| e.dtype == dtype)
+        };
+        let (Some(index), Some(states)) = (find("offsets", Dtype::I64), find("states", Dtype::F32))
         else {
             return Err(bad("tensors `offsets` and `states` are missing"));
         };
-        let data = count.checked_mul(8).and_then(|o| o.checked_add(8 + header));
-        let states = rows.checked_mul(width).and_then(|n| n.checked_mul(4));
-        let (Some(data), Some(states)) = (data, states) else {
-            return Err(bad("its shapes are absurd"));
+        let ([count], [rows, width]) = (index.shape.as_slice(), states.shape.as_slice()) else {
+            return Err(bad("its tensors have other axes"));
         };
-        if data.checked_add(states) != Some(length) || count == 0 {
-            return Err(bad("its size does not fit its header"));
+        let (rows, width) = (*rows as u64, *width);
+        if *count == 0 {
+            return Err(bad("`offsets` is empty"));
         }
-        let mut bytes = vec![0; (count * 8) as usize];
-        file.read_exact(&mut bytes).map_err(ModelError::io(path))?;
+        let mut bytes = vec![0; (index.end - index.begin) as usize];
+        file.read_exact_at(&mut bytes, index.begin)
+            .map_err(ModelError::io(path))?;
         let offsets: Vec<u64> = bytes
             .as_chunks::<8>()
             .0
@@ -166,9 +159,9 @@ impl Store {
             path: path.to_owned(),
             file,
             layout: Layout {
-                width: width as usize,
+                width,
                 offsets,
-                data,
+                data: states.begin,
             },
         })
     }

@@ -1,8 +1,24 @@
 //! `tokenizer.json`, as the `tokenizers` crate reads it, checked against the model.
+//!
+//! Policy. Padding and truncation that `tokenizer.json` asks for are switched
+//! off: sequences of any length are packed without padding, so no padding side
+//! matters, and a text that is too long is an error, not cut. Chat templates are
+//! never applied. [`Tokenizer::encode`] adds no special tokens;
+//! [`Tokenizer::encode_template`] adds those of the tokenizer's own template.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+
 use crate::ModelError;
+use crate::input;
+
+/// The longest `tokenizer.json` in use, of 262 thousand entries, has 33 MB.
+const MAX_FILE: u64 = 128 << 20;
+
+/// Files that only hold a few settings and the added tokens.
+const MAX_SETTINGS: u64 = 16 << 20;
 
 /// A tokenizer that adds no special tokens by itself.
 #[derive(Debug, Clone)]
@@ -11,54 +27,116 @@ pub struct Tokenizer {
     path: PathBuf,
     /// Special tokens that its post-processor puts before and after a text.
     around: (Vec<u32>, Vec<u32>),
+    special: Special,
+}
+
+/// A text as tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Encoded {
+    /// Token ids.
+    pub ids: Vec<u32>,
+    /// The bytes of the text that each token stands for, on character boundaries.
+    ///
+    /// Empty for special tokens that the template adds. Tokens may share bytes:
+    /// those that are each a part of one character all have the whole character.
+    pub offsets: Vec<Range<usize>>,
+    /// Whether the template added the token.
+    pub added: Vec<bool>,
+}
+
+/// A special token by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpecialToken {
+    /// How it is written.
+    pub text: String,
+    /// Its id; `None` if the tokenizer has no such entry.
+    pub id: Option<u32>,
+}
+
+/// What `tokenizer_config.json` and `special_tokens_map.json` say, for reports.
+///
+/// The first file counts where both say something, as in transformers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Special {
+    /// Beginning of sequence.
+    pub bos: Option<SpecialToken>,
+    /// End of sequence.
+    pub eos: Option<SpecialToken>,
+    /// Stands for what has no entry.
+    pub unk: Option<SpecialToken>,
+    /// Padding; never used here.
+    pub pad: Option<SpecialToken>,
+    /// Stands for a token that is to be guessed.
+    pub mask: Option<SpecialToken>,
+    /// Opens a text of an encoder.
+    pub cls: Option<SpecialToken>,
+    /// Closes a text of an encoder.
+    pub sep: Option<SpecialToken>,
+    /// Whether transformers puts the beginning of sequence in front, where the file says so.
+    pub add_bos_token: Option<bool>,
+    /// Whether transformers puts the end of sequence behind, where the file says so.
+    pub add_eos_token: Option<bool>,
+    /// `left` or `right`, where the file says so; of no effect here.
+    pub padding_side: Option<String>,
+    /// Whether there is a chat template; it is never applied.
+    pub chat_template: bool,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` of a checkpoint folder.
+    /// Reads `tokenizer.json` of a checkpoint folder, and the settings beside it.
     ///
     /// # Errors
     /// Missing or malformed file; an id beyond the model's embedding.
     pub fn open(folder: &Path, vocab_size: usize) -> Result<Tokenizer, ModelError> {
         let path = folder.join("tokenizer.json");
-        if !path.is_file() {
-            let sentencepiece = ["tokenizer.model", "spiece.model", "sentencepiece.bpe.model"]
-                .into_iter()
-                .find(|f| folder.join(f).is_file());
-            if let Some(found) = sentencepiece {
-                return Err(ModelError::Tokenizer {
-                    path: folder.join(found),
-                    problem: "only a SentencePiece model is here; convert it once in Python: \
-                              `AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)` writes tokenizer.json"
-                        .into(),
-                });
-            }
-            return Err(ModelError::MissingFile {
-                folder: folder.to_owned(),
-                file: "tokenizer.json".into(),
-            });
+        if !input::is_there(&path)? {
+            return Err(missing(folder)?);
         }
-        let inner = tokenizers::Tokenizer::from_file(&path).map_err(|e| ModelError::Tokenizer {
+        let bad = |problem: String| ModelError::Tokenizer {
             path: path.clone(),
-            problem: format!("cannot be read: {e}"),
-        })?;
-        let largest = inner.get_vocab(true).into_values().max().unwrap_or(0) as usize;
+            problem: input::brief(problem),
+        };
+        let bytes = input::read(&path, MAX_FILE)?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)
+            .map_err(|e| bad(format!("cannot be read: {e}")))?;
+        drop(bytes);
+        inner.with_padding(None);
+        inner
+            .with_truncation(None)
+            .map_err(|e| bad(format!("truncation cannot be switched off: {e}")))?;
+        let around = around(&inner).map_err(bad)?;
+        let template = around.0.iter().chain(&around.1).copied();
+        let largest = inner.get_vocab(true).into_values().chain(template).max();
+        let largest = largest.unwrap_or(0) as usize;
         if largest >= vocab_size {
-            return Err(ModelError::Tokenizer {
-                path,
-                problem: format!(
-                    "has token id {largest}, the model's embedding has {vocab_size} rows (config.json, vocab_size); \
-                     tokenizer and weights are from different models"
-                ),
-            });
+            return Err(bad(format!(
+                "has token id {largest}, the model's embedding has {vocab_size} rows (config.json, vocab_size); \
+                 tokenizer and weights are from different models"
+            )));
         }
-        let around = around(&inner).map_err(|problem| ModelError::Tokenizer {
-            path: path.clone(),
-            problem,
-        })?;
+        let special = Special::open(folder, &inner)?;
         Ok(Tokenizer {
             inner,
             path,
             around,
+            special,
+        })
+    }
+
+    /// What the settings beside `tokenizer.json` say, for reports.
+    pub fn special(&self) -> &Special {
+        &self.special
+    }
+
+    /// The token that stands for one to be guessed.
+    ///
+    /// The `mask_token` of the settings, or an entry `[MASK]` or `<mask>`.
+    pub fn mask(&self) -> Option<u32> {
+        let named = self.special.mask.as_ref().and_then(|token| token.id);
+        named.or_else(|| {
+            ["[MASK]", "<mask>"]
+                .into_iter()
+                .find_map(|text| self.inner.token_to_id(text))
         })
     }
 
@@ -69,15 +147,36 @@ impl Tokenizer {
 
     /// Token ids of a text, without special tokens.
     ///
+    /// Special tokens that are written out in the text become their ids, as in transformers.
+    ///
     /// # Errors
     /// When the tokenizer itself fails on the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+        Ok(self.run(text, false)?.get_ids().to_vec())
+    }
+
+    /// Token ids of a text, without special tokens, and the bytes that each stands for.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_with_offsets(&self, text: &str) -> Result<Encoded, ModelError> {
+        Ok(encoded(text, &self.run(text, false)?))
+    }
+
+    /// A text within the special tokens of the tokenizer's own template.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_template(&self, text: &str) -> Result<Encoded, ModelError> {
+        Ok(encoded(text, &self.run(text, true)?))
+    }
+
+    fn run(&self, text: &str, template: bool) -> Result<tokenizers::Encoding, ModelError> {
         self.inner
-            .encode(text, false)
-            .map(|e| e.get_ids().to_vec())
+            .encode(text, template)
             .map_err(|e| ModelError::Tokenizer {
                 path: self.path.clone(),
-                problem: format!("cannot encode a text: {e}"),
+                problem: input::brief(format!("cannot encode a text: {e}")),
             })
     }
 
@@ -97,6 +196,50 @@ impl Tokenizer {
     }
 }
 
+/// What is wrong with a folder without `tokenizer.json`.
+fn missing(folder: &Path) -> Result<ModelError, ModelError> {
+    let convert = "convert it once in Python: \
+        `AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)` writes tokenizer.json";
+    let kinds = [
+        ("tokenizer.model", "a SentencePiece model"),
+        ("spiece.model", "a SentencePiece model"),
+        ("sentencepiece.bpe.model", "a SentencePiece model"),
+        ("vocab.txt", "a WordPiece vocabulary"),
+        ("vocab.json", "a BPE vocabulary"),
+    ];
+    for (file, kind) in kinds {
+        if input::is_there(&folder.join(file))? {
+            return Ok(ModelError::Tokenizer {
+                path: folder.join(file),
+                problem: format!("only {kind} is here, no tokenizer.json; {convert}"),
+            });
+        }
+    }
+    Ok(ModelError::MissingFile {
+        folder: folder.to_owned(),
+        file: "tokenizer.json".into(),
+    })
+}
+
+fn encoded(text: &str, encoding: &tokenizers::Encoding) -> Encoded {
+    Encoded {
+        ids: encoding.get_ids().to_vec(),
+        offsets: encoding
+            .get_offsets()
+            .iter()
+            .map(|&(begin, end)| {
+                let begin = text.floor_char_boundary(begin);
+                begin..text.ceil_char_boundary(end).max(begin)
+            })
+            .collect(),
+        added: encoding
+            .get_special_tokens_mask()
+            .iter()
+            .map(|&s| s == 1)
+            .collect(),
+    }
+}
+
 /// What the post-processor adds at the two ends of a text, by the mask it gives.
 fn around(inner: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), String> {
     let encoding = inner
@@ -110,6 +253,91 @@ fn around(inner: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), String>
         .rposition(|&s| s == 0)
         .map_or(ids.len(), |l| l + 1);
     Ok((ids[..first].to_vec(), ids[last..].to_vec()))
+}
+
+/// A token in the settings: its text, or an object that holds it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Token {
+    Text(String),
+    Object { content: String },
+}
+
+impl Token {
+    fn text(self) -> String {
+        match self {
+            Token::Text(text) | Token::Object { content: text } => text,
+        }
+    }
+}
+
+/// The keys of both files that are of interest; all others are passed over unread.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Settings {
+    bos_token: Option<Token>,
+    eos_token: Option<Token>,
+    unk_token: Option<Token>,
+    pad_token: Option<Token>,
+    mask_token: Option<Token>,
+    cls_token: Option<Token>,
+    sep_token: Option<Token>,
+    add_bos_token: Option<bool>,
+    add_eos_token: Option<bool>,
+    padding_side: Option<String>,
+    chat_template: Option<serde::de::IgnoredAny>,
+}
+
+impl Settings {
+    fn read(path: &Path) -> Result<Settings, ModelError> {
+        if !input::is_there(path)? {
+            return Ok(Settings::default());
+        }
+        let bytes = input::read(path, MAX_SETTINGS)?;
+        // A structure may also be written as a list, which no such file is.
+        let object = bytes.trim_ascii_start().first() == Some(&b'{');
+        let settings = match object {
+            true => serde_json::from_slice(&bytes).map_err(|e| e.to_string()),
+            false => Err("not a JSON object".into()),
+        };
+        settings.map_err(|problem| ModelError::Tokenizer {
+            path: path.to_owned(),
+            problem: input::brief(problem),
+        })
+    }
+}
+
+impl Special {
+    fn open(folder: &Path, inner: &tokenizers::Tokenizer) -> Result<Special, ModelError> {
+        let config = Settings::read(&folder.join("tokenizer_config.json"))?;
+        let map = Settings::read(&folder.join("special_tokens_map.json"))?;
+        let mut template = config.chat_template.is_some();
+        for file in ["chat_template.jinja", "chat_template.json"] {
+            template |= input::is_there(&folder.join(file))?;
+        }
+        let token = |first: Option<Token>, second: Option<Token>| {
+            first.or(second).map(|token| {
+                let text = token.text();
+                SpecialToken {
+                    id: inner.token_to_id(&text),
+                    text,
+                }
+            })
+        };
+        Ok(Special {
+            bos: token(config.bos_token, map.bos_token),
+            eos: token(config.eos_token, map.eos_token),
+            unk: token(config.unk_token, map.unk_token),
+            pad: token(config.pad_token, map.pad_token),
+            mask: token(config.mask_token, map.mask_token),
+            cls: token(config.cls_token, map.cls_token),
+            sep: token(config.sep_token, map.sep_token),
+            add_bos_token: config.add_bos_token,
+            add_eos_token: config.add_eos_token,
+            padding_side: config.padding_side,
+            chat_template: template,
+        })
+    }
 }
 
 /// Special tokens of the tokenizers trained here, by id.

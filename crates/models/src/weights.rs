@@ -5,9 +5,9 @@
 //! memory is held but the tensor asked for. [`Weights::hold`] keeps what has
 //! been read as it is stored, so bf16 stays bf16 at rest.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::io::Read;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -16,14 +16,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use interlingua_backend::{Device, Tensor, from_rows};
 use safetensors::Dtype;
-use safetensors::tensor::Metadata;
 
 use crate::ModelError;
 use crate::architectures::Norm;
 use crate::architectures::parts::Linear;
+use crate::{header, index, input};
 
-/// Headers of real checkpoints stay below a few megabytes.
-const MAX_HEADER: u64 = 64 << 20;
+const SINGLE: &str = "model.safetensors";
 
 /// The tensors of a checkpoint, located but not read.
 #[derive(Debug)]
@@ -144,9 +143,12 @@ impl Tensors {
 impl Weights {
     /// Opens `model.safetensors`, or the shards of `model.safetensors.index.json`.
     ///
+    /// The index may name `model.safetensors` itself as its one shard.
+    ///
     /// # Errors
     /// Malformed headers, lengths that do not fit the file, shards that lie
-    /// outside the folder, a tensor in two shards.
+    /// outside the folder, a tensor in two shards, an index that does not say
+    /// what the shards hold, both kinds of checkpoint in one folder.
     pub fn open(folder: &Path) -> Result<Weights, ModelError> {
         let mut weights = Weights {
             folder: folder.to_owned(),
@@ -156,82 +158,99 @@ impl Weights {
             hold: false,
             bytes_read: AtomicU64::new(0),
         };
-        let single = folder.join("model.safetensors");
+        let single = folder.join(SINGLE);
         let index = folder.join("model.safetensors.index.json");
-        if single.is_file() {
+        let alone = input::is_there(&single)?;
+        if input::is_there(&index)? {
+            weights.add_shards(&index, alone)?;
+        } else if alone {
             weights.add_file(single)?;
-        } else if index.is_file() {
-            for shard in shard_names(&index)? {
-                let path = folder.join(&shard);
-                if !path.is_file() {
-                    return Err(ModelError::BadWeights {
-                        path: index,
-                        problem: format!("names shard `{shard}`, which is not in the folder"),
-                    });
-                }
-                weights.add_file(path)?;
-            }
         } else {
-            return Err(ModelError::MissingFile {
-                folder: folder.to_owned(),
-                file: "model.safetensors".into(),
-            });
+            return Err(missing(folder)?);
         }
         Ok(weights)
     }
 
+    /// All shards of an index. `alone`: whether `model.safetensors` is there too.
+    fn add_shards(&mut self, index: &Path, alone: bool) -> Result<(), ModelError> {
+        let map = index::read(index)?;
+        let bad = |problem: String| ModelError::BadWeights {
+            path: index.to_owned(),
+            problem: input::brief(problem),
+        };
+        let shards: BTreeSet<&String> = map.values().collect();
+        if alone && shards.iter().any(|shard| *shard != SINGLE) {
+            return Err(bad(format!(
+                "the folder has this index of shards and {SINGLE}; they are two checkpoints; delete the one that is not wanted"
+            )));
+        }
+        for shard in shards {
+            let path = self.folder.join(shard);
+            if !input::is_there(&path)? {
+                return Err(bad(format!(
+                    "names shard `{shard}`, which is not in the folder"
+                )));
+            }
+            self.add_file(path)?;
+        }
+        for (name, shard) in &map {
+            let Some(found) = self.tensors.get(name) else {
+                return Err(bad(format!(
+                    "says that tensor `{name}` is in shard `{shard}`, which does not hold it; index and shards are from different checkpoints"
+                )));
+            };
+            let (path, _) = &self.files[found.file];
+            if path.file_name() != Some(shard.as_ref()) {
+                return Err(bad(format!(
+                    "says that tensor `{name}` is in shard `{shard}`, it is in {}; index and shards are from different checkpoints",
+                    path.display()
+                )));
+            }
+        }
+        match self
+            .tensors
+            .iter()
+            .find(|(name, _)| !map.contains_key(*name))
+        {
+            None => Ok(()),
+            Some((name, found)) => Err(bad(format!(
+                "does not list tensor `{name}` of {}; index and shards are from different checkpoints",
+                self.files[found.file].0.display()
+            ))),
+        }
+    }
+
     fn add_file(&mut self, path: PathBuf) -> Result<(), ModelError> {
-        let mut file = File::open(&path).map_err(ModelError::io(&path))?;
-        let length = file.metadata().map_err(ModelError::io(&path))?.len();
+        let (file, entries) = header::open(&path)?;
         let bad = |problem: String| ModelError::BadWeights {
             path: path.clone(),
             problem,
         };
-        if length < 8 {
-            return Err(bad(format!(
-                "{length} bytes are too few for a safetensors file; it is truncated; fetch it again"
-            )));
-        }
-        let mut prefix = [0; 8];
-        file.read_exact(&mut prefix)
-            .map_err(ModelError::io(&path))?;
-        let header = u64::from_le_bytes(prefix);
-        if header > MAX_HEADER || header > length - 8 {
-            return Err(bad(format!(
-                "header claims {header} bytes, the file has {} after its length field; it is truncated or not safetensors; fetch it again",
-                length - 8
-            )));
-        }
-        let mut buffer = vec![0; header as usize];
-        file.read_exact_at(&mut buffer, 8)
-            .map_err(ModelError::io(&path))?;
-        // Reading the metadata checks that offsets follow each other and fit the shapes.
-        let metadata: Metadata = serde_json::from_slice(&buffer).map_err(|e| {
-            bad(format!(
-                "safetensors header: {e}; the file is damaged, fetch it again"
-            ))
-        })?;
-        let data = 8 + header;
-        if metadata.data_len() as u64 != length - data {
-            return Err(bad(format!(
-                "tensors need {} bytes, the file has {}; it is truncated or damaged; fetch it again",
-                metadata.data_len(),
-                length - data
-            )));
-        }
         let at = self.files.len();
-        for (name, info) in metadata.tensors() {
+        if self.tensors.len() + entries.len() > header::MAX_TENSORS {
+            return Err(bad(format!(
+                "the shards have more than {} tensors, which no real checkpoint has",
+                header::MAX_TENSORS
+            )));
+        }
+        for entry in entries {
             let located = Located {
                 file: at,
-                dtype: info.dtype,
-                shape: info.shape.clone(),
-                begin: data + info.data_offsets.0 as u64,
-                end: data + info.data_offsets.1 as u64,
+                dtype: entry.dtype,
+                shape: entry.shape,
+                begin: entry.begin,
+                end: entry.end,
                 held: OnceLock::new(),
             };
-            if self.tensors.insert(name.clone(), located).is_some() {
-                return Err(bad(format!("tensor `{name}` stands in another shard too")));
-            }
+            match self.tensors.entry(entry.name) {
+                Entry::Vacant(free) => free.insert(located),
+                Entry::Occupied(taken) => {
+                    return Err(bad(format!(
+                        "tensor `{}` stands in another shard too",
+                        taken.key()
+                    )));
+                }
+            };
         }
         self.files.push((path, file));
         Ok(())
@@ -296,6 +315,10 @@ impl Weights {
                     name: name.clone(),
                 })?;
             let found = &self.tensors[&spelling];
+            // First: quantised weights have other shapes, too.
+            if !matches!(found.dtype, Dtype::F32 | Dtype::BF16 | Dtype::F16) {
+                return Err(self.wrong_dtype(&spelling, found));
+            }
             if &found.shape != shape {
                 return Err(ModelError::Shape {
                     path: self.files[found.file].0.clone(),
@@ -303,9 +326,6 @@ impl Weights {
                     found: found.shape.clone(),
                     expected: shape.clone(),
                 });
-            }
-            if !matches!(found.dtype, Dtype::F32 | Dtype::BF16 | Dtype::F16) {
-                return Err(self.wrong_dtype(&spelling, found));
             }
             used.insert(spelling.clone());
             self.names.insert(name.clone(), spelling);
@@ -325,7 +345,7 @@ impl Weights {
         ModelError::BadWeights {
             path: self.files[found.file].0.clone(),
             problem: format!(
-                "tensor `{name}` is {:?}; f32, f16 and bf16 can be read",
+                "tensor `{name}` is {:?}; f32, f16 and bf16 can be read; of a quantised checkpoint, take the original",
                 found.dtype
             ),
         }
@@ -400,7 +420,15 @@ impl Weights {
 
     fn fetch(&self, located: &Located, begin: u64, end: u64) -> Result<Vec<u8>, ModelError> {
         let (path, file) = &self.files[located.file];
-        let mut bytes = vec![0; (end - begin) as usize];
+        let length = (end - begin) as usize;
+        let mut bytes = Vec::new();
+        bytes
+            .try_reserve_exact(length)
+            .map_err(|_| ModelError::BadWeights {
+                path: path.clone(),
+                problem: format!("a tensor needs {length} bytes, more than there is memory"),
+            })?;
+        bytes.resize(length, 0);
         file.read_exact_at(&mut bytes, located.begin + begin)
             .map_err(ModelError::io(path))?;
         self.bytes_read.fetch_add(end - begin, Ordering::Relaxed);
@@ -522,31 +550,21 @@ fn to_f32(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
     })
 }
 
-fn shard_names(index: &Path) -> Result<BTreeSet<String>, ModelError> {
-    let bytes = std::fs::read(index).map_err(ModelError::io(index))?;
-    let bad = |problem: String| ModelError::BadWeights {
-        path: index.to_owned(),
-        problem,
-    };
-    let json: serde_json::Value =
-        serde_json::from_slice(&bytes).map_err(|e| bad(format!("not JSON: {e}")))?;
-    let map = json
-        .get("weight_map")
-        .and_then(|m| m.as_object())
-        .ok_or_else(|| bad("has no `weight_map` object".into()))?;
-    let mut names = BTreeSet::new();
-    for (tensor, shard) in map {
-        let shard = shard
-            .as_str()
-            .ok_or_else(|| bad(format!("shard of `{tensor}` is not a text")))?;
-        let plain = Path::new(shard).components().count() == 1
-            && Path::new(shard).file_name().is_some_and(|f| f == shard);
-        if !plain {
-            return Err(bad(format!(
-                "shard `{shard}` of `{tensor}` is not a file name inside the folder"
-            )));
+/// What is wrong with a folder without weights that can be read.
+fn missing(folder: &Path) -> Result<ModelError, ModelError> {
+    for file in ["pytorch_model.bin", "pytorch_model.bin.index.json"] {
+        if input::is_there(&folder.join(file))? {
+            return Ok(ModelError::BadWeights {
+                path: folder.join(file),
+                problem: format!(
+                    "only pickled weights are here, no {SINGLE}; convert them once in Python: \
+                     `AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(FOLDER)` (or AutoModelForMaskedLM)"
+                ),
+            });
         }
-        names.insert(shard.to_owned());
     }
-    Ok(names)
+    Ok(ModelError::MissingFile {
+        folder: folder.to_owned(),
+        file: SINGLE.into(),
+    })
 }

@@ -32,6 +32,7 @@ use interlingua_backend::ops::Tree;
 use crate::ModelError;
 use crate::config::{Geometry, Reader, read_json};
 use crate::hooks::HookPoint;
+use crate::input;
 use crate::weights::{Source, Tensors};
 
 pub use parts::{Embedding, Head, Norm};
@@ -193,6 +194,11 @@ pub fn names() -> String {
 pub fn read(path: &Path) -> Result<Box<dyn Architecture>, ModelError> {
     let json = read_json(path)?;
     let reader = Reader::new(path, &json);
+    if reader.value("quantization_config").is_some() {
+        let problem =
+            "quantised weights cannot be read; take the original checkpoint, in f32, f16 or bf16";
+        return Err(reader.bad("quantization_config", problem.into()));
+    }
     let found = json
         .get("architectures")
         .and_then(|a| a.get(0))
@@ -207,7 +213,7 @@ pub fn read(path: &Path) -> Result<Box<dyn Architecture>, ModelError> {
         Some((_, read)) => read(&reader),
         None => Err(ModelError::UnknownArchitecture {
             path: path.to_owned(),
-            found: found.to_owned(),
+            found: input::brief(found.to_owned()),
             known: names(),
         }),
     }
