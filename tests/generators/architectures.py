@@ -20,6 +20,7 @@ A padded case is computed as one padded batch, and only the rows of real tokens 
 """
 import argparse
 import json
+import re
 import shutil
 import zlib
 from dataclasses import dataclass, replace
@@ -508,7 +509,21 @@ def golden(case, folder, batch):
                 "class": case.model, "padding": case.padding or "none",
                 "modules": json.dumps(module_map(layout, model.config.get_text_config().num_hidden_layers)),
                 "hidden_states": json.dumps(HIDDEN_STATES)}
+    if compute != "f32":
+        exact = cls.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+        metadata["rounding"] = json.dumps(rounding(runs, [forward(exact, layout, [ids], "right")[0] for ids in batch]))
     return tensors, metadata
+
+
+def rounding(runs, exact):
+    """How far transformers' own half-precision states lie from its f32 ones, per kind of hook point."""
+    worst = {}
+    for run, reference in zip(runs, exact):
+        for name, state in run.items():
+            kind = re.sub(r"^block\.\d+\.", "block.{L}.", name)
+            difference = (state - reference[name]).abs().max() / state.abs().max()
+            worst[kind] = max(worst.get(kind, 0.0), difference.item())
+    return {kind: round(value, 6) for kind, value in worst.items()}
 
 
 def sort_metadata(path):

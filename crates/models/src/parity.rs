@@ -31,18 +31,25 @@ pub struct Agreement {
     pub argmax: (usize, usize),
     /// `f32` or `bf16`: what transformers computed in.
     pub dtype: String,
+    /// For `bf16`, how far transformers' own states lie from those it computes in f32 from the same weights.
+    pub rounding: BTreeMap<String, f32>,
     /// transformers' module of each kind of hook point.
     pub modules: BTreeMap<String, String>,
 }
 
 impl Agreement {
-    /// Whether everything is within the tolerance of its dtype; in f32, no most likely token may differ.
+    /// Whether everything is within the tolerance of its dtype.
+    ///
+    /// In f32, no most likely token may differ. In bf16, what is beyond the tolerance must be
+    /// transformers' own rounding: we compute in f32 from the same weights.
     pub fn holds(&self) -> bool {
-        if self.dtype == "bfloat16" {
-            self.largest() <= TOLERANCE_BF16
-        } else {
-            self.largest() <= TOLERANCE_F32 && self.argmax.0 == 0
+        if self.dtype == "f32" {
+            return self.largest() <= TOLERANCE_F32 && self.argmax.0 == 0;
         }
+        self.worst.iter().all(|(hook, &worst)| {
+            let rounding = self.rounding.get(hook).copied().unwrap_or(0.0);
+            worst <= TOLERANCE_BF16.max(rounding + TOLERANCE_F32)
+        })
     }
 
     /// The largest difference of all.
@@ -83,15 +90,20 @@ pub fn compare(model: &Model, golden: &Path) -> Result<Agreement, ModelError> {
     if sequences.is_empty() {
         return Err(bad("has no `0.ids`".into()));
     }
+    let parsed = |key: &str| metadata.get(key).map(String::as_str).unwrap_or("{}");
     let mut agreement = Agreement {
         worst: BTreeMap::new(),
         argmax: (0, 0),
         dtype: metadata.get("dtype").cloned().unwrap_or_default(),
-        modules: metadata
-            .get("modules")
-            .and_then(|text| serde_json::from_str(text).ok())
-            .unwrap_or_default(),
+        rounding: serde_json::from_str(parsed("rounding")).map_err(|e| bad(e.to_string()))?,
+        modules: serde_json::from_str(parsed("modules")).map_err(|e| bad(e.to_string()))?,
     };
+    if !["f32", "bf16"].contains(&agreement.dtype.as_str()) {
+        return Err(bad(format!(
+            "its metadata say dtype `{}`, not f32 or bf16",
+            agreement.dtype
+        )));
+    }
     let captures: Vec<Capture> = HookPoint::all(model.geometry.layers)
         .into_iter()
         .map(|hook| Capture {
