@@ -19,7 +19,9 @@ use crate::{Model, ModelError, Sequence};
 pub const TOLERANCE_F32: f32 = 1e-4;
 
 /// Largest relative difference where transformers computed in bf16; here it is f32 from the same weights.
-pub const TOLERANCE_BF16: f32 = 2e-2;
+///
+/// Tiny checkpoints' states in bf16 lie up to 4.7e-2 from those in f32 within transformers itself.
+pub const TOLERANCE_BF16: f32 = 5e-2;
 
 /// How far a checkpoint is from its golden values.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +40,7 @@ pub struct Agreement {
 impl Agreement {
     /// Whether everything is within the tolerance of its dtype; in f32, no most likely token may differ.
     pub fn holds(&self) -> bool {
-        if self.dtype == "bfloat16" {
+        if self.dtype == "bf16" {
             self.largest() <= TOLERANCE_BF16
         } else {
             self.largest() <= TOLERANCE_F32 && self.argmax.0 == 0
