@@ -56,7 +56,14 @@ impl Trainer {
     ///
     /// Matrices are normal with deviation 0.02, those that write to the
     /// residual stream smaller by `√(2 · layers)`, gains are 1.
+    ///
+    /// # Panics
+    /// With norms of queries and keys or with biases, which are not trained.
     pub fn new(config: Config, train: TrainConfig, device: &Device) -> Trainer {
+        assert!(
+            !config.qk_norm && !config.attention_bias,
+            "query-key norms and attention biases are not trained"
+        );
         let mut rng = ChaCha8Rng::seed_from_u64(train.seed);
         let residual = 0.02 / (2.0 * config.layers as f32).sqrt();
         let parameters = cohere::tensors(&config)
