@@ -14,6 +14,7 @@ pub mod plan;
 pub mod prepare;
 pub mod progress;
 pub mod report;
+mod requests;
 pub mod row;
 pub mod run;
 pub mod space;

@@ -7,6 +7,7 @@ use interlingua_data::Language;
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
+use crate::requests::check_scorers;
 use crate::spec::{DataSpec, MethodSpec, ModelSpec, Reinsert, Space, Spec, attribute_file};
 
 /// Where a run takes things from and puts them.
@@ -85,6 +86,17 @@ impl Plan {
                 })?)
             }
         };
+        // A scorer of the wrong kind is told before anything is computed.
+        let config = model_folder.as_ref().map(|f| f.join("config.json"));
+        match config {
+            Some(config) if config.is_file() => {
+                let architecture = interlingua_models::architectures::read(&config)?;
+                check_scorers(&spec.score.scorers, architecture.geometry().causal)?;
+            }
+            // What else is wrong with the folder is told by opening it.
+            Some(_) => {}
+            None => check_scorers(&spec.score.scorers, true)?,
+        }
         if let DataSpec::Files {
             parallel,
             pairs,
@@ -364,7 +376,9 @@ pub fn dry_run(spec: &Spec, options: &Options) -> Result<String, ExperimentError
             let folder = options.model_dir.join(short);
             let head = g.hidden_size / g.heads;
             let block = g.hidden_size
-                * (2 * g.heads * head + 2 * g.kv_heads * head + 3 * g.intermediate_size)
+                * (2 * g.heads * head
+                    + 2 * g.kv_heads * head
+                    + g.mlp_matrices * g.intermediate_size)
                 + g.hidden_size;
             let table = g.vocab_size * g.hidden_size;
             let parameters = block * g.layers + table + g.hidden_size;

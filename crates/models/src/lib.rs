@@ -10,6 +10,7 @@ pub mod config;
 pub mod engine;
 pub mod error;
 pub mod hooks;
+pub mod masked;
 pub mod model;
 pub mod pack;
 pub mod parity;
