@@ -9,6 +9,7 @@ use crate::ExperimentError;
 use crate::plan::{Plan, Setting};
 use crate::prepare::Prepared;
 use crate::report::{Projection, ProjectionPoint};
+use crate::requests::direction;
 use crate::row::{Item, Row};
 use crate::space::{Spaces, project};
 use crate::spec::Space;
@@ -22,6 +23,8 @@ pub struct Blank<'a> {
     pub model: String,
     /// Name of the bias benchmark.
     pub benchmark: String,
+    /// What held-out text measures: `perplexity`, or `pseudo_perplexity` of a masked model.
+    pub cost: &'static str,
 }
 
 impl Blank<'_> {
@@ -83,10 +86,13 @@ pub fn bias_rows(
             scores.pairs[setting][which]
                 .iter()
                 .zip(pairs)
-                .map(|(s, pair)| PairScore {
-                    more: side(s[0]),
-                    less: side(s[1]),
-                    direction: direction(pair.direction),
+                .filter_map(|(score, pair)| {
+                    let [more, less] = (*score)?;
+                    Some(PairScore {
+                        more: side(more),
+                        less: side(less),
+                        direction: direction(pair.direction),
+                    })
                 })
                 .collect()
         };
@@ -129,18 +135,19 @@ pub fn bias_rows(
     for (at, &index) in scores.settings.iter().enumerate() {
         let log_likelihoods: Vec<f64> = scores.neutral[at].iter().map(|s| s.0).collect();
         let tokens: Vec<usize> = scores.neutral[at].iter().map(|s| s.1 as usize).collect();
-        let estimate = perplexity::perplexity(&log_likelihoods, &tokens, &options)
-            .map_err(ExperimentError::metric(format!("perplexity in {language}")))?;
+        let estimate = perplexity::perplexity(&log_likelihoods, &tokens, &options).map_err(
+            ExperimentError::metric(format!("the {} in {language}", blank.cost)),
+        )?;
         rows.push(Row {
             benchmark: Some("held-out text".into()),
             eval_language: Some(language.to_string()),
-            ..blank.with_setting(blank.row("perplexity", estimate), &plan.settings[index])
+            ..blank.with_setting(blank.row(blank.cost, estimate), &plan.settings[index])
         });
     }
     Ok(())
 }
 
-/// One item per scored pair, scorer and setting of one category and language.
+/// One item per scored pair, scorer and setting of one category and language; none for pairs that a scorer leaves out.
 pub fn items(
     blank: &Blank<'_>,
     language: Language,
@@ -153,6 +160,7 @@ pub fn items(
         for (at, &index) in scores.settings.iter().enumerate() {
             let setting = &plan.settings[index];
             for (pair, score) in pairs.iter().zip(&scores.pairs[at][which]) {
+                let Some(score) = score else { continue };
                 items.push(Item {
                     pair: pair.id.clone(),
                     score_more: score[0].0,
@@ -459,7 +467,10 @@ pub fn truth_rows(
         let measured: Vec<(f64, f64)> = pairs
             .iter()
             .zip(&scores.pairs[unedited][which])
-            .filter_map(|(pair, score)| Some((pair.planted?, score[0].0 - score[1].0)))
+            .filter_map(|(pair, score)| {
+                let [more, less] = (*score)?;
+                Some((pair.planted?, more.0 - less.0))
+            })
             .collect();
         let mut strengths: Vec<f64> = measured.iter().map(|m| m.0).collect();
         strengths.sort_by(f64::total_cmp);
@@ -522,11 +533,4 @@ pub fn truth_rows(
         }
     }
     Ok(())
-}
-
-fn direction(direction: Direction) -> crows::Direction {
-    match direction {
-        Direction::Stereo => crows::Direction::Stereo,
-        Direction::Antistereo => crows::Direction::Antistereo,
-    }
 }

@@ -9,6 +9,7 @@ use interlingua_models::{ModelError, Residency};
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
+use crate::requests::check_scorers;
 use crate::spec::{DataSpec, MethodSpec, ModelSpec, Reinsert, Space, Spec, attribute_file};
 
 /// Where a run takes things from and puts them.
@@ -75,6 +76,17 @@ impl Plan {
         check(&spec)?;
         let device = options.device.open()?;
         let model = place(&spec.model, &options.model_dir)?;
+        // A scorer of the wrong kind is told before anything is computed.
+        match &model {
+            None => check_scorers(&spec.score.scorers, true)?,
+            Some(Place::Local(folder)) if folder.join("config.json").is_file() => {
+                let architecture =
+                    interlingua_models::architectures::read(&folder.join("config.json"))?;
+                check_scorers(&spec.score.scorers, architecture.geometry().causal)?;
+            }
+            // What else is wrong with a folder is told by opening it; the hub's is not here yet.
+            Some(_) => {}
+        }
         if let DataSpec::Files {
             parallel,
             pairs,
@@ -371,7 +383,9 @@ pub fn dry_run(spec: &Spec, options: &Options) -> Result<String, ExperimentError
         ModelSpec::Hub { geometry: g, .. } => {
             let head = g.hidden_size / g.heads;
             let block = g.hidden_size
-                * (2 * g.heads * head + 2 * g.kv_heads * head + 3 * g.intermediate_size)
+                * (2 * g.heads * head
+                    + 2 * g.kv_heads * head
+                    + g.mlp_matrices * g.intermediate_size)
                 + g.hidden_size;
             let table = g.vocab_size * g.hidden_size;
             let parameters = block * g.layers + table + g.hidden_size;

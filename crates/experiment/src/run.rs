@@ -12,6 +12,7 @@ use crate::measure::{self, Blank};
 use crate::plan::Plan;
 use crate::progress::{Event, Listener};
 use crate::report::{self, RunInfo, StageTiming};
+use crate::requests::check_scorers;
 use crate::row::{Item, Row};
 use crate::spec::{DataSpec, ModelSpec};
 use crate::stages::{self, Rows, Runner};
@@ -51,6 +52,7 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
     };
     let (text, text_key) = stages::prepare_stage(&mut run)?;
     let (model, model_digest, source) = stages::model_stage(&mut run)?;
+    check_scorers(&plan.spec.score.scorers, model.geometry.causal)?;
     let captured = stages::states_stage(&mut run, &model, &model_digest, &text)?;
     let (spaces, autoencoder_keys) = stages::spaces_stage(&mut run, &captured)?;
     let upstream = Cache::key(
@@ -74,6 +76,11 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
         plan,
         model: model_name,
         benchmark: text.benchmark.clone(),
+        cost: if model.geometry.causal {
+            "perplexity"
+        } else {
+            "pseudo_perplexity"
+        },
     };
     let mut scored = Vec::new();
     for category in &plan.spec.categories {

@@ -167,6 +167,9 @@ pub struct Geometry {
     pub kv_heads: u64,
     /// Rows of the embedding.
     pub vocab_size: u64,
+    /// Matrices of an MLP: 3 with a gate, 2 without.
+    #[serde(default = "gated")]
+    pub mlp_matrices: u64,
     /// Bytes per weight at rest.
     pub bytes_per_weight: u64,
 }
@@ -314,7 +317,8 @@ pub struct ScoreSpec {
     pub scorers: Vec<String>,
     /// Bootstrap resamples behind every interval.
     pub resamples: usize,
-    /// Held-out sentences per language that perplexity is measured on.
+    /// Held-out sentences per language that perplexity, or a masked model's pseudo-perplexity, is
+    /// measured on.
     pub perplexity_sentences: usize,
     /// Sentences of the 2-D projection.
     pub projected: usize,
@@ -434,6 +438,9 @@ fn fit_split() -> interlingua_data::testbed::Split {
 }
 fn skip() -> interlingua_data::OnBadRow {
     interlingua_data::OnBadRow::Skip
+}
+fn gated() -> u64 {
+    3
 }
 fn n4() -> usize {
     4

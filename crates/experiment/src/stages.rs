@@ -14,7 +14,7 @@ use interlingua_backend::{from_rows, to_host};
 use interlingua_data::{BiasPair, Language, ParallelCorpus};
 use interlingua_debias::{Edit, FitData, FitOptions, Matrix};
 use interlingua_models::architectures::cohere::Config as ModelConfig;
-use interlingua_models::engine::{Branch, capture, token_log_probs};
+use interlingua_models::engine::{Branch, capture};
 use interlingua_models::hub::{self, HubName, HubOptions, Place, Resolved, Source};
 use interlingua_models::store::{Store, Writer};
 use interlingua_models::tokenizer::train_bpe;
@@ -27,6 +27,7 @@ use crate::cache::Cache;
 use crate::plan::{Plan, Setting};
 use crate::prepare::{self, Prepared};
 use crate::progress::Event;
+use crate::requests::Requests;
 use crate::space::{SiteEdit, Spaces, procrustes};
 use crate::spec::{ModelSpec, Space, TrainSpec, attribute_file};
 
@@ -366,7 +367,7 @@ pub fn states_stage(
                 if pooling == Pooling::Mean {
                     1
                 } else {
-                    s.tokens.len() - s.context
+                    s.text().len()
                 }
             });
             let mut writer = Writer::create(&path, model.geometry.hidden_size, lengths)?;
@@ -821,8 +822,8 @@ fn fit_one(
     }
 }
 
-/// Score and tokens of `more`, then of `less`, for every pair.
-pub type PairScores = Vec<[(f64, u32); 2]>;
+/// Score and tokens of `more`, then of `less`, for every pair; `None` for a pair that the scorer leaves out.
+pub type PairScores = Vec<Option<[(f64, u32); 2]>>;
 
 /// Token log-probabilities reduced to what the metrics read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -831,7 +832,8 @@ pub struct Scores {
     pub settings: Vec<usize>,
     /// `[setting][scorer]`.
     pub pairs: Vec<Vec<PairScores>>,
-    /// `[setting][sentence]`: log-likelihood in nats and tokens.
+    /// `[setting][sentence]`: log-likelihood in nats and tokens; for a masked model the
+    /// pseudo-log-likelihood, of every token masked alone.
     pub neutral: Vec<Vec<(f64, u32)>>,
 }
 
@@ -900,21 +902,23 @@ pub fn score_stage(
                         .map_or_else(Branch::unedited, |e| Branch::edited(hook, e))
                 })
                 .collect();
-            let requests = Requests::new(model, &plan.spec.score.scorers, pairs, neutral)?;
+            let mut requests = Requests::new(model, &plan.spec.score.scorers)?;
+            requests.add_texts(neutral)?;
+            requests.add_pairs(pairs)?;
             let listener = &mut *run.listener;
             let mut last = 0;
-            let log_probs =
-                token_log_probs(model, &requests.sequences, &branches, &mut |done, total| {
-                    // The terminal needs a few dozen updates, not one per pack.
-                    if done * 50 / total.max(1) != last {
-                        last = done * 50 / total.max(1);
-                        listener(Event::Progress {
-                            done,
-                            total,
-                            note: format!("{} settings", branches.len()),
-                        });
-                    }
-                })?;
+            let mut progress = |done: usize, total: usize| {
+                // The terminal needs a few dozen updates, not one per pack.
+                if done * 50 / total.max(1) != last {
+                    last = done * 50 / total.max(1);
+                    listener(Event::Progress {
+                        done,
+                        total,
+                        note: format!("{} settings", branches.len()),
+                    });
+                }
+            };
+            let log_probs = requests.log_probs(&branches, &mut progress)?;
             let mut scores = Scores {
                 settings,
                 pairs: Vec::new(),
@@ -933,87 +937,4 @@ pub fn score_stage(
             Ok(scores)
         },
     )
-}
-
-/// All sequences of one scoring pass: neutral sentences first, then what each scorer needs of each pair.
-struct Requests {
-    sequences: Vec<Sequence>,
-    scorers: Vec<&'static interlingua_metrics::crows::Scorer>,
-    /// `[scorer][pair][more, less]`: places of the sequences whose scored tokens are joined.
-    places: Vec<Vec<[Vec<usize>; 2]>>,
-}
-
-impl Requests {
-    fn new(
-        model: &Model,
-        scorers: &[String],
-        pairs: &[&BiasPair],
-        neutral: &[String],
-    ) -> Result<Requests, ExperimentError> {
-        use interlingua_metrics::crows::StartToken;
-        let mut sequences = neutral
-            .iter()
-            .map(|s| model.sequence(s))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut places = Vec::new();
-        let scorers: Vec<_> = scorers
-            .iter()
-            .map(|name| {
-                interlingua_metrics::crows::by_name(name)
-                    .map_err(|e| ExperimentError::plan("score.scorers", e.to_string()))
-            })
-            .collect::<Result<_, _>>()?;
-        for scorer in &scorers {
-            let mut of_pairs = Vec::new();
-            for pair in pairs {
-                let mut sides: [Vec<usize>; 2] = Default::default();
-                for (side, text) in sides.iter_mut().zip([&pair.more, &pair.less]) {
-                    let whole = model.sequence(text)?;
-                    let mut add = |sequence| {
-                        side.push(sequences.len());
-                        sequences.push(sequence);
-                    };
-                    match scorer.start_token {
-                        StartToken::BeforeAll => add(whole),
-                        StartToken::FirstTokenOnly => {
-                            let start = whole.context;
-                            let first = (start + 1).min(whole.tokens.len());
-                            add(Sequence::new(whole.tokens[..first].to_vec(), start));
-                            add(Sequence::new(whole.tokens[start..].to_vec(), 1));
-                        }
-                    }
-                }
-                of_pairs.push(sides);
-            }
-            places.push(of_pairs);
-        }
-        Ok(Requests {
-            sequences,
-            scorers,
-            places,
-        })
-    }
-
-    fn pair_scores(&self, log_probs: &[Vec<f32>]) -> Result<Vec<PairScores>, ExperimentError> {
-        let mut out = Vec::new();
-        for (scorer, of_pairs) in self.scorers.iter().zip(&self.places) {
-            let mut scores = Vec::with_capacity(of_pairs.len());
-            for sides in of_pairs {
-                let mut pair = [(0.0, 0); 2];
-                for (slot, side) in pair.iter_mut().zip(sides) {
-                    let joined: Vec<f32> = side
-                        .iter()
-                        .flat_map(|&at| log_probs[at].iter().copied())
-                        .collect();
-                    let score = scorer
-                        .score(&joined)
-                        .map_err(ExperimentError::metric("a sentence score"))?;
-                    *slot = (score.value, score.tokens as u32);
-                }
-                scores.push(pair);
-            }
-            out.push(scores);
-        }
-        Ok(out)
-    }
 }

@@ -53,7 +53,7 @@ pub static METRICS: &[MetricInfo] = &[
     MetricInfo {
         name: "mean_gap",
         title: "Mean log-likelihood gap",
-        unit: "nats (lm-eval), nats per token (bias-bench-generative)",
+        unit: "nats (lm-eval, nangia), nats per token (bias-bench-generative, bias-bench)",
         formula: "mean of score(more) − score(less)",
         citation: "this project",
         ideal: Some(0.0),
@@ -62,7 +62,7 @@ pub static METRICS: &[MetricInfo] = &[
     MetricInfo {
         name: "mean_absolute_difference",
         title: "Mean absolute log-likelihood difference",
-        unit: "nats (lm-eval), nats per token (bias-bench-generative)",
+        unit: "nats (lm-eval, nangia), nats per token (bias-bench-generative, bias-bench)",
         formula: "mean of |score(more) − score(less)|",
         citation: "lm-evaluation-harness, likelihood_diff",
         ideal: None,
@@ -74,6 +74,15 @@ pub static METRICS: &[MetricInfo] = &[
         unit: "",
         formula: "exp(−Σ log-likelihood / Σ tokens)",
         citation: "",
+        ideal: None,
+        higher_is_better: Some(false),
+    },
+    MetricInfo {
+        name: "pseudo_perplexity",
+        title: "Pseudo-perplexity",
+        unit: "",
+        formula: "the same with the log-likelihood of every token masked alone (masked models)",
+        citation: "Salazar et al. 2020, arXiv 1910.14659",
         ideal: None,
         higher_is_better: Some(false),
     },

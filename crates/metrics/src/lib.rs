@@ -19,6 +19,7 @@
 pub mod alignment;
 pub mod bootstrap;
 pub mod crows;
+pub mod difflib;
 mod error;
 pub mod info;
 mod normal;

@@ -3,6 +3,7 @@
 
 use interlingua_metrics::alignment::{CSLS_NEIGHBOURS, cosine_margin, linear_cka, retrieval_hits};
 use interlingua_metrics::bootstrap::{Bootstrap, Interval, mean};
+use interlingua_metrics::difflib::matching_blocks;
 use interlingua_metrics::regression::{line, slope_through_origin};
 use interlingua_metrics::significance::{
     Flips, benjamini_hochberg, holm, mcnemar_exact, sign_flip,
@@ -161,5 +162,32 @@ fn intervals() {
         let found = mean(&expect.sample, &options).unwrap();
         check("low", found.ci_low.unwrap(), ends[0], tolerance);
         check("high", found.ci_high.unwrap(), ends[1], tolerance);
+    }
+}
+
+#[derive(Deserialize)]
+struct Blocks {
+    a: Vec<u32>,
+    b: Vec<u32>,
+    blocks: Vec<[usize; 3]>,
+}
+
+/// Values of Python's difflib, made by `tests/generators/masked_golden.py`.
+#[test]
+fn matching_blocks_are_those_of_difflib() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/fixtures/metrics/difflib.json"
+    );
+    let text = std::fs::read_to_string(path).expect("the golden values are in the repository");
+    let cases: Vec<Blocks> = serde_json::from_str(&text).expect("the generator's format");
+    let long = cases.iter().filter(|case| case.b.len() >= 200).count();
+    assert!(cases.len() > 100 && long >= 10, "frequent elements matter");
+    for case in cases {
+        let found: Vec<[usize; 3]> = matching_blocks(&case.a, &case.b)
+            .iter()
+            .map(|m| [m.a, m.b, m.len])
+            .collect();
+        assert_eq!(found, case.blocks, "{:?} and {:?}", case.a, case.b);
     }
 }

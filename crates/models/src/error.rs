@@ -151,6 +151,14 @@ pub enum ModelError {
         /// The other.
         wanted: &'static str,
     },
+    /// A masked model whose tokenizer does not say what masks a token.
+    #[error(
+        "{folder}: no mask token: looked for `mask_token` in tokenizer_config.json and in special_tokens_map.json, and for [MASK] and <mask> in tokenizer.json; add `mask_token` to tokenizer_config.json"
+    )]
+    NoMaskToken {
+        /// The checkpoint folder.
+        folder: PathBuf,
+    },
     /// A hidden state came out NaN or infinite.
     #[error(
         "the log-likelihoods of sequence {index} are not finite; the weights or an intervention produce NaN"

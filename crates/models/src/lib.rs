@@ -16,6 +16,7 @@ pub mod hooks;
 pub mod hub;
 pub mod index;
 pub mod input;
+pub mod masked;
 pub mod model;
 pub mod pack;
 pub mod parity;

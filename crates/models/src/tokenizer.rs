@@ -185,6 +185,11 @@ impl Tokenizer {
         self.inner.decode(ids, false).ok()
     }
 
+    /// The id of an entry, special tokens included.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
     /// Number of entries, special tokens included.
     pub fn len(&self) -> usize {
         self.inner.get_vocab_size(true)

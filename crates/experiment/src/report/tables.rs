@@ -519,21 +519,31 @@ fn or_dash(name: Option<&String>) -> Cell {
 }
 
 fn perplexity(view: &View) -> Table {
+    let (title, note) = match view.cost() {
+        "pseudo_perplexity" => (
+            "Pseudo-perplexity",
+            "Pseudo-perplexity on held-out text of each language, every token masked alone; lower is better, n counts sentences.",
+        ),
+        _ => (
+            "Perplexity",
+            "Perplexity on held-out text of each language; lower is better, n counts sentences.",
+        ),
+    };
     let mut table = Table::new(
         "perplexity",
-        "Perplexity",
-        "Perplexity on held-out text of each language; lower is better, n counts tokens.",
+        title,
+        note,
         &[
             ("Method", None),
             ("Space", None),
             ("Category", None),
             ("Fitted in", None),
             ("Judged in", None),
-            ("Perplexity", Some(Format::Perplexity)),
+            (title, Some(Format::Perplexity)),
             ("n", None),
         ],
     );
-    for row in view.metric("perplexity") {
+    for row in view.metric(view.cost()) {
         table.rows.push(vec![
             words(text::method(row.method.as_deref().unwrap_or("none"))),
             or_dash(row.space.as_ref()),

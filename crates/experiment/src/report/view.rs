@@ -213,9 +213,12 @@ const BIAS_METRICS: [&str; 5] = [
     "gap_reduction",
 ];
 
+/// What an edit costs: the perplexity of a causal model, the pseudo-perplexity of a masked one.
+const COSTS: [&str; 2] = ["perplexity", "pseudo_perplexity"];
+
 fn is_per_language(row: &Row) -> bool {
     let metric = row.metric.as_str();
-    BIAS_METRICS.contains(&metric) || metric == "perplexity" || metric.starts_with("calibration")
+    BIAS_METRICS.contains(&metric) || COSTS.contains(&metric) || metric.starts_with("calibration")
 }
 
 impl<'a> View<'a> {
@@ -281,7 +284,7 @@ impl<'a> View<'a> {
 
     fn take(&mut self, row: &'a Row, varying: &Varying) {
         let is_bias = BIAS_METRICS.contains(&row.metric.as_str());
-        if !is_bias && row.metric != "perplexity" {
+        if !is_bias && !COSTS.contains(&row.metric.as_str()) {
             return;
         }
         let named = |name: &Option<String>| name.clone().unwrap_or_default();
@@ -459,8 +462,14 @@ impl<'a> View<'a> {
         (base.value > 0.0).then(|| gap.affine(1.0, -1.0 / base.value))
     }
 
-    /// Mean perplexity of an edit as a multiple of the unedited model's, over
-    /// fit and evaluation languages. Rows without a category count for all.
+    /// The metric of what an edit costs in these rows.
+    pub fn cost(&self) -> &'static str {
+        let there = |cost: &&str| self.rows.iter().any(|row| row.metric == **cost);
+        COSTS.into_iter().find(there).unwrap_or(COSTS[0])
+    }
+
+    /// Mean (pseudo-)perplexity of an edit as a multiple of the unedited model's,
+    /// over fit and evaluation languages. Rows without a category count for all.
     pub fn perplexity_ratio(
         &self,
         lens: &Lens,
@@ -474,13 +483,14 @@ impl<'a> View<'a> {
         let mut names = self.chosen(category);
         names.push(String::new());
         let mut found = Vec::new();
+        let cost = self.cost();
         for name in names {
-            for fit in self.fits("perplexity", &lens, variant, &name) {
+            for fit in self.fits(cost, &lens, variant, &name) {
                 for eval in &self.languages {
                     let base = self
-                        .base("perplexity", &lens, "", eval)
-                        .or_else(|| self.base("perplexity", &lens, &name, eval));
-                    let edited = self.cell("perplexity", &lens, variant, &name, &fit, eval);
+                        .base(cost, &lens, "", eval)
+                        .or_else(|| self.base(cost, &lens, &name, eval));
+                    let edited = self.cell(cost, &lens, variant, &name, &fit, eval);
                     if let (Some(base), Some(edited)) = (base, edited) {
                         found.push(edited.affine(0.0, 1.0 / base.value));
                     }
@@ -571,7 +581,7 @@ struct Varying {
 impl Varying {
     fn of(rows: &[Row]) -> Varying {
         let edited = |r: &&Row| {
-            (BIAS_METRICS.contains(&r.metric.as_str()) || r.metric == "perplexity")
+            (BIAS_METRICS.contains(&r.metric.as_str()) || COSTS.contains(&r.metric.as_str()))
                 && r.method.as_deref().is_some_and(|m| m != "none")
         };
         let several = |get: fn(&Row) -> Option<String>| {

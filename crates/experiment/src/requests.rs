@@ -1,0 +1,190 @@
+//! What a scoring pass asks of the model, and how its answers become sentence scores.
+
+use interlingua_data::{BiasPair, Direction};
+use interlingua_metrics::crows::{self, Masked, Reads, Scorer, StartToken};
+use interlingua_models::engine::{Branch, LogProbs, token_log_probs};
+use interlingua_models::masked::{MaskRequest, masked_log_probs};
+use interlingua_models::{Model, ModelError, Sequence};
+
+use crate::ExperimentError;
+use crate::stages::PairScores;
+
+/// Everything one scoring pass asks for: held-out texts first, then what each scorer needs of each pair.
+pub struct Requests<'a> {
+    model: &'a Model,
+    scorers: Vec<&'static Scorer>,
+    asked: Asked,
+    /// `[scorer][pair][more, less]`: places of the requests whose answers are joined; `None` for a
+    /// pair that the scorer leaves out.
+    places: Vec<Vec<Option<[Vec<usize>; 2]>>>,
+}
+
+/// Requests, by the kind of the model.
+enum Asked {
+    /// Every token from those before it.
+    Next(Vec<Sequence>),
+    /// Some tokens, each masked alone.
+    Masked(Vec<MaskRequest>),
+}
+
+impl<'a> Requests<'a> {
+    /// None yet, for these scorers.
+    pub fn new(model: &'a Model, scorers: &[String]) -> Result<Requests<'a>, ExperimentError> {
+        check_scorers(scorers, model.geometry.causal)?;
+        let scorers = scorers
+            .iter()
+            .map(|name| by_name(name))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Requests {
+            model,
+            places: vec![Vec::new(); scorers.len()],
+            scorers,
+            asked: if model.geometry.causal {
+                Asked::Next(Vec::new())
+            } else {
+                Asked::Masked(Vec::new())
+            },
+        })
+    }
+
+    /// Asks for every token of texts.
+    pub fn add_texts(&mut self, texts: &[String]) -> Result<(), ExperimentError> {
+        for text in texts {
+            let sequence = self.model.sequence(text)?;
+            match &mut self.asked {
+                Asked::Next(sequences) => sequences.push(sequence),
+                Asked::Masked(requests) => requests.push(MaskRequest::text(sequence)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for what the scorers read of pairs.
+    pub fn add_pairs(&mut self, pairs: &[&BiasPair]) -> Result<(), ExperimentError> {
+        for (scorer, places) in self.scorers.iter().zip(&mut self.places) {
+            for pair in pairs {
+                let more = self.model.sequence(&pair.more)?;
+                let less = self.model.sequence(&pair.less)?;
+                places.push(match (scorer.reads, &mut self.asked) {
+                    (Reads::Next(start), Asked::Next(sequences)) => {
+                        Some([more, less].map(|sequence| add_sentence(sequences, sequence, start)))
+                    }
+                    (Reads::Masked(masked), Asked::Masked(requests)) => {
+                        add_masked(requests, more, less, masked, pair.direction)
+                    }
+                    _ => unreachable!("scorers were checked against the model"),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the model. Result: `[branch][request]`.
+    pub fn log_probs(
+        &self,
+        branches: &[Branch<'_>],
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<LogProbs>, ModelError> {
+        match &self.asked {
+            Asked::Next(sequences) => token_log_probs(self.model, sequences, branches, progress),
+            Asked::Masked(requests) => masked_log_probs(self.model, requests, branches, progress),
+        }
+    }
+
+    /// Scores of all pairs, by scorer, from the answers of one branch.
+    pub fn pair_scores(&self, log_probs: &LogProbs) -> Result<Vec<PairScores>, ExperimentError> {
+        let mut out = Vec::new();
+        for (scorer, of_pairs) in self.scorers.iter().zip(&self.places) {
+            let mut scores = Vec::with_capacity(of_pairs.len());
+            for sides in of_pairs {
+                let Some(sides) = sides else {
+                    scores.push(None);
+                    continue;
+                };
+                let mut pair = [(0.0, 0); 2];
+                for (slot, side) in pair.iter_mut().zip(sides) {
+                    let joined: Vec<f32> = side
+                        .iter()
+                        .flat_map(|&at| log_probs[at].iter().copied())
+                        .collect();
+                    let score = scorer
+                        .score(&joined)
+                        .map_err(ExperimentError::metric("a sentence score"))?;
+                    *slot = (score.value, score.tokens as u32);
+                }
+                scores.push(Some(pair));
+            }
+            out.push(scores);
+        }
+        Ok(out)
+    }
+}
+
+/// Places of the sequences that a causal scorer needs of one sentence.
+fn add_sentence(sequences: &mut Vec<Sequence>, whole: Sequence, start: StartToken) -> Vec<usize> {
+    let first = sequences.len();
+    match start {
+        StartToken::BeforeAll => sequences.push(whole),
+        StartToken::FirstTokenOnly => {
+            let start = whole.context;
+            let end = (start + 1).min(whole.tokens.len());
+            sequences.push(Sequence::new(whole.tokens[..end].to_vec(), start));
+            sequences.push(Sequence::new(whole.tokens[start..].to_vec(), 1));
+        }
+    }
+    (first..sequences.len()).collect()
+}
+
+/// Places of the two requests that a masked scorer needs of one pair.
+fn add_masked(
+    requests: &mut Vec<MaskRequest>,
+    more: Sequence,
+    less: Sequence,
+    masked: Masked,
+    label: Direction,
+) -> Option<[Vec<usize>; 2]> {
+    let places = masked.places(&more.tokens, &less.tokens, direction(label))?;
+    let first = requests.len();
+    for (sequence, places) in [more, less].into_iter().zip(places) {
+        requests.push(MaskRequest { sequence, places });
+    }
+    Some([vec![first], vec![first + 1]])
+}
+
+/// The label as metrics call it.
+pub fn direction(direction: Direction) -> crows::Direction {
+    match direction {
+        Direction::Stereo => crows::Direction::Stereo,
+        Direction::Antistereo => crows::Direction::Antistereo,
+    }
+}
+
+fn by_name(name: &str) -> Result<&'static Scorer, ExperimentError> {
+    crows::by_name(name).map_err(|e| ExperimentError::plan("score.scorers", e.to_string()))
+}
+
+/// Refuses scorers that are for the other kind of model.
+///
+/// # Errors
+/// Names those that fit.
+pub fn check_scorers(scorers: &[String], causal: bool) -> Result<(), ExperimentError> {
+    let kind = if causal { "causal" } else { "masked" };
+    for name in scorers {
+        let reads = by_name(name)?.reads.kind();
+        if reads != kind {
+            let fit: Vec<&str> = crows::SCORERS
+                .iter()
+                .filter(|s| s.reads.kind() == kind)
+                .map(|s| s.name)
+                .collect();
+            return Err(ExperimentError::plan(
+                "score.scorers",
+                format!(
+                    "`{name}` is for {reads} models, this one is {kind}; those that fit: {}",
+                    fit.join(", ")
+                ),
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! Probabilities of a masked language model: a token from all others of its sequence.
+//!
+//! Every asked-for token gives a copy of its sequence in which it alone is
+//! masked. All copies of all requests go through the model in one pass; their
+//! states fork at the edits as those of any other sequence.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::config::read_json;
+use crate::engine::{Branch, LogProbs, query_log_probs};
+use crate::pack::Query;
+use crate::tokenizer::Tokenizer;
+use crate::{Model, ModelError, Sequence};
+
+/// Where a checkpoint says what its mask token is, in the order they are asked.
+const FILES: [&str; 2] = ["tokenizer_config.json", "special_tokens_map.json"];
+
+/// What mask tokens are called where no file says it.
+const NAMES: [&str; 2] = ["[MASK]", "<mask>"];
+
+/// A sequence, and the places whose tokens are masked, one at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaskRequest {
+    /// The sequence.
+    pub sequence: Sequence,
+    /// Places in its tokens.
+    pub places: Vec<usize>,
+}
+
+impl MaskRequest {
+    /// Every token of the text, but not those that only frame it.
+    pub fn text(sequence: Sequence) -> MaskRequest {
+        MaskRequest {
+            places: sequence.text().collect(),
+            sequence,
+        }
+    }
+}
+
+/// Id of the mask token: `mask_token` of `tokenizer_config.json` or of
+/// `special_tokens_map.json`, else the tokenizer's own `[MASK]` or `<mask>`.
+///
+/// # Errors
+/// A causal model, a checkpoint without a mask token, files that cannot be read.
+pub fn mask_token(model: &Model) -> Result<u32, ModelError> {
+    if model.geometry.causal {
+        return Err(ModelError::WrongHead {
+            folder: model.folder.clone(),
+            architecture: model.geometry.architecture.clone(),
+            kind: "causal",
+            wanted: "masked",
+        });
+    }
+    find(&model.folder, &model.tokenizer)
+}
+
+fn find(folder: &Path, tokenizer: &Tokenizer) -> Result<u32, ModelError> {
+    for file in FILES {
+        let path = folder.join(file);
+        if !path.is_file() {
+            continue;
+        }
+        let json = read_json(&path)?;
+        // A text, or an object with its content and how it is matched.
+        let named = match json.get("mask_token") {
+            None | Some(Value::Null) => continue,
+            Some(Value::Object(token)) => token.get("content").and_then(Value::as_str),
+            Some(token) => token.as_str(),
+        };
+        let Some(named) = named else {
+            return Err(ModelError::Config {
+                path,
+                key: "mask_token".into(),
+                problem: "is neither a text nor an object with a text `content`".into(),
+            });
+        };
+        return tokenizer.id(named).ok_or_else(|| ModelError::Config {
+            path,
+            key: "mask_token".into(),
+            problem: format!("`{named}` is not in tokenizer.json"),
+        });
+    }
+    NAMES
+        .iter()
+        .find_map(|name| tokenizer.id(name))
+        .ok_or_else(|| ModelError::NoMaskToken {
+            folder: folder.to_owned(),
+        })
+}
+
+/// Log-probabilities, in nats, of the tokens at the places of every request, each from its sequence
+/// with that token alone masked, for each branch.
+///
+/// Result: `[branch][request][place]`. `progress` is called with units of work
+/// done and in all.
+///
+/// # Errors
+/// As [`mask_token`]; a place beyond its sequence; unreadable weights, a
+/// sequence the model cannot take, results that are not finite.
+pub fn masked_log_probs(
+    model: &Model,
+    requests: &[MaskRequest],
+    branches: &[Branch<'_>],
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<LogProbs>, ModelError> {
+    let mask = mask_token(model)?;
+    let mut copies = Vec::new();
+    let mut owners = Vec::new();
+    for (index, MaskRequest { sequence, places }) in requests.iter().enumerate() {
+        for &place in places {
+            let Some(&token) = sequence.tokens.get(place) else {
+                return Err(ModelError::Sequence {
+                    index,
+                    problem: format!(
+                        "has {} tokens, so none to mask at place {place}",
+                        sequence.tokens.len()
+                    ),
+                });
+            };
+            let mut tokens = sequence.tokens.clone();
+            tokens[place] = mask;
+            copies.push(Query {
+                tokens,
+                predictions: vec![(place, token)],
+            });
+            owners.push(index);
+        }
+    }
+    // Errors are about the copies; the caller knows the requests.
+    let found = query_log_probs(model, &copies, branches, progress).map_err(|e| match e {
+        ModelError::Sequence { index, problem } => ModelError::Sequence {
+            index: owners[index],
+            problem,
+        },
+        ModelError::NotFiniteOutput { index } => ModelError::NotFiniteOutput {
+            index: owners[index],
+        },
+        other => other,
+    })?;
+    Ok(found
+        .into_iter()
+        .map(|of_copies| {
+            let mut out = vec![Vec::new(); requests.len()];
+            for (&owner, log_probs) in owners.iter().zip(of_copies) {
+                out[owner].extend(log_probs);
+            }
+            out
+        })
+        .collect())
+}
