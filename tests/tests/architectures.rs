@@ -66,3 +66,39 @@ fn every_architecture_has_a_checkpoint() {
         assert!(tried.contains(*name), "no fixture for {name}");
     }
 }
+
+/// A tied checkpoint may hold its embedding twice, but not another head.
+#[test]
+fn a_tied_head_is_a_copy_or_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = fixtures().join("models/architectures/cohere");
+    for file in ["config.json", "tokenizer.json"] {
+        std::fs::copy(from.join(file), folder.path().join(file)).unwrap();
+    }
+    let bytes = std::fs::read(from.join("model.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let embedding = tensors.tensor("model.embed_tokens.weight").unwrap();
+    let mut other = embedding.data().to_vec();
+    *other.last_mut().unwrap() ^= 1;
+    for (head, same) in [(embedding.data(), true), (&other, false)] {
+        let head = safetensors::tensor::TensorView::new(
+            embedding.dtype(),
+            embedding.shape().to_vec(),
+            head,
+        );
+        let mut all = tensors.tensors();
+        all.push(("lm_head.weight".to_owned(), head.unwrap()));
+        let path = folder.path().join("model.safetensors");
+        std::fs::write(&path, safetensors::serialize(all, None).unwrap()).unwrap();
+        let opened = Model::open(folder.path(), &cpu(), Residency::Stream);
+        if same {
+            opened.unwrap();
+        } else {
+            let message = opened.err().expect("another head").to_string();
+            assert!(
+                message.contains("lm_head.weight") && message.contains("tie_word_embeddings"),
+                "{message}"
+            );
+        }
+    }
+}

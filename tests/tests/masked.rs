@@ -264,16 +264,16 @@ fn toy(folder: &Path) -> Options {
         let line = [0, 1].map(|language| toy_sentence(row, language, group));
         parallel += &format!("{}\n", line.join("\t"));
     }
-    let mut pairs = String::from("id,language,category,direction,more,less\n");
+    let mut pairs = String::from("id,language,category,direction,more,less,planted\n");
     for (at, language) in ["en", "fr"].into_iter().enumerate() {
         for row in 200..212 {
             let direction = ["stereo", "antistereo"][row % 2];
             let more = toy_sentence(row, at, Some(0));
             let less = toy_sentence(row, at, Some(1));
-            pairs += &format!("{row},{language},gender,{direction},{more},{less}\n");
+            pairs += &format!("{row},{language},gender,{direction},{more},{less},\n");
         }
         let (more, less) = ("t9 t10 t11 t12", "t9 t10 t12");
-        pairs += &format!("shorter,{language},gender,stereo,{more},{less}\n");
+        pairs += &format!("shorter,{language},gender,stereo,{more},{less},\n");
     }
     for (file, text) in [
         ("parallel.tsv", parallel),
@@ -380,7 +380,9 @@ fn an_experiment_on_a_masked_model() {
         found.value
     );
     let page = std::fs::read_to_string(outcome.folder.join("report.html")).unwrap();
-    assert!(page.contains("Pseudo-perplexity"));
+    assert!(
+        page.contains("Bias against pseudo-perplexity") && page.contains("Every pseudo-perplexity")
+    );
 }
 
 #[test]

@@ -379,6 +379,14 @@ impl<'a> Reader<'a> {
     /// No base, a base that cannot be used, a scaling that is not implemented.
     pub fn rope(&self, default_theta: Option<f64>) -> Result<(f32, RotaryScaling), ModelError> {
         let (key, rope) = match (self.value("rope_parameters"), self.value("rope_scaling")) {
+            // transformers has changed which of the two wins.
+            (Some(rope), Some(other)) if rope != other => {
+                return Err(self.bad(
+                    "rope_scaling",
+                    "differs from rope_parameters, which says the same in newer files; remove one"
+                        .into(),
+                ));
+            }
             (Some(rope), _) => ("rope_parameters", Some(rope)),
             (None, rope) => ("rope_scaling", rope),
         };

@@ -53,6 +53,8 @@ pub struct Tensors {
     prefix: &'static str,
     needed: BTreeMap<String, Vec<usize>>,
     ignored: Vec<&'static str>,
+    /// A tensor that a file may hold a second time, and its original.
+    copies: Vec<(String, String)>,
 }
 
 impl Tensors {
@@ -63,6 +65,7 @@ impl Tensors {
             prefix,
             needed: BTreeMap::new(),
             ignored: Vec::new(),
+            copies: Vec::new(),
         }
     }
 
@@ -96,6 +99,11 @@ impl Tensors {
     /// Tensors that some checkpoints carry and nobody needs; `*` at one end stands for anything.
     pub fn ignore(&mut self, pattern: &'static str) {
         self.ignored.push(pattern);
+    }
+
+    /// A tied tensor that some checkpoints carry once more under a name of its own.
+    pub fn copy(&mut self, copy: impl Into<String>, original: impl Into<String>) {
+        self.copies.push((copy.into(), original.into()));
     }
 
     /// The needed tensors by name.
@@ -330,12 +338,43 @@ impl Weights {
             used.insert(spelling.clone());
             self.names.insert(name.clone(), spelling);
         }
+        for (copy, original) in &expected.copies {
+            let mut spellings = expected.spellings(copy).into_iter();
+            if let Some(copy) = spellings.find(|s| self.tensors.contains_key(s)) {
+                self.check_copy(&copy, original)?;
+                used.insert(copy);
+            }
+        }
         for name in self.tensors.keys() {
             if !used.contains(name) && !expected.ignores(name) {
                 return Err(ModelError::UnknownTensor {
                     path: self.folder.clone(),
                     name: name.clone(),
                 });
+            }
+        }
+        Ok(())
+    }
+
+    /// That a tied tensor and its copy in the file are the same, read a part at a time.
+    fn check_copy(&self, copy: &str, original: &str) -> Result<(), ModelError> {
+        let (found, of) = (self.locate(copy)?.1, self.locate(original)?.1);
+        let differs = || ModelError::BadWeights {
+            path: self.files[found.file].0.clone(),
+            problem: format!(
+                "tensor `{copy}` differs from `{original}`, and config.json ties them; \
+                 if it is a head of its own, set tie_word_embeddings to false there"
+            ),
+        };
+        if found.shape != of.shape || found.dtype != of.dtype {
+            return Err(differs());
+        }
+        const PART: u64 = 4 << 20;
+        let length = found.end - found.begin;
+        for begin in (0..length).step_by(PART as usize) {
+            let end = (begin + PART).min(length);
+            if self.fetch(found, begin, end)? != self.fetch(of, begin, end)? {
+                return Err(differs());
             }
         }
         Ok(())

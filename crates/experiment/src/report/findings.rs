@@ -173,7 +173,7 @@ fn cost(view: &View, lens: &Lens) -> Vec<String> {
     if parts.is_empty() {
         return Vec::new();
     }
-    vec![format!("Perplexity changes {}.", list(&parts))]
+    vec![format!("{} changes {}.", view.cost_title(), list(&parts))]
 }
 
 fn controls(view: &View, lens: &Lens) -> Vec<String> {

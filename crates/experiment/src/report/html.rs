@@ -42,7 +42,7 @@ pub(super) const HOW_TO_READ: [(&str, &str); 7] = [
     (
         "Perplexity",
         "is how many words the model hesitates between; an edit that removes bias and ruins the language \
-         shows here.",
+         shows here. A masked model has a pseudo-perplexity, of every token from all others.",
     ),
     (
         "What this cannot tell:",
@@ -71,7 +71,11 @@ pub fn html(info: &RunInfo, rows: &[Row]) -> String {
         "Alignment before and after",
         &alignment(&view),
     ));
-    out.push_str(&section("cost", "Bias against perplexity", &cost(&view)));
+    out.push_str(&section(
+        "cost",
+        &format!("Bias against {}", view.cost_name()),
+        &cost(&view),
+    ));
     out.push_str(&section("ground-truth", "Calibration", &calibration(&view)));
     out.push_str(&section(
         "controls",
@@ -90,7 +94,7 @@ const CONTENTS: [(&str, &str); 11] = [
     ("gaps", "Mean gap"),
     ("sign-scores", "Sign score"),
     ("alignment", "Alignment"),
-    ("cost", "Perplexity"),
+    ("cost", "Cost"),
     ("ground-truth", "Calibration"),
     ("controls", "Controls"),
     ("run", "Run"),
@@ -289,14 +293,18 @@ fn cost(view: &View) -> String {
             let mut out = figure.html();
             for table in tables::all(view) {
                 if table.id == "perplexity" {
-                    out.push_str(&details("Every perplexity", &table.html()));
+                    out.push_str(&details(
+                        &format!("Every {}", view.cost_name()),
+                        &table.html(),
+                    ));
                 }
             }
             out
         }
-        None => missing(
-            "No edit has both a mean gap and a perplexity with an unedited counterpart: nothing to plot.",
-        ),
+        None => missing(&format!(
+            "No edit has both a mean gap and a {} with an unedited counterpart: nothing to plot.",
+            view.cost_name()
+        )),
     }
 }
 

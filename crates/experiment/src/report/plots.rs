@@ -505,7 +505,7 @@ pub fn trade_off(view: &View) -> Option<Figure> {
             area: (34.0, 26.0, 322.0, 232.0),
         };
         let mut body = plane.axes(
-            "perplexity, × unedited",
+            &format!("{}, × unedited", view.cost_name()),
             "mean |gap| in other languages, nats",
         );
         body.push_str(&line(
@@ -531,17 +531,21 @@ pub fn trade_off(view: &View) -> Option<Figure> {
                 body.push_str(&line((px, plane.py(low)), (px, plane.py(high)), &class));
             }
             let tip = format!(
-                "{}, {}: |gap| {}; perplexity {}",
+                "{}, {}: |gap| {}; {} {}",
                 words::method(&variant.method),
                 variant.site(),
                 Format::Plain.full(gap),
+                view.cost_name(),
                 Format::Ratio.full(ratio)
             );
             body.push_str(&marker(shape, color, px, py, 5.2, &tip));
         }
         panels.push(Panel {
             title: category.to_string(),
-            label: format!("Mean absolute gap against perplexity, {category}; the summary table has the numbers"),
+            label: format!(
+                "Mean absolute gap against {}, {category}; the summary table has the numbers",
+                view.cost_name()
+            ),
             width: 332.0,
             height: 268.0,
             body,

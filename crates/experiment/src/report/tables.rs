@@ -245,8 +245,9 @@ pub(super) fn summary(view: &View) -> Table {
     let note = format!(
         "Mean |gap| in nats over all categories (0 is ideal), judged in the language the edit was \
          fitted in and in the other languages; what has no fit language has the mean over all in \
-         both columns. Perplexity as a multiple of the unedited model's. Holm-corrected p of the \
-         paired test raw against latent: smallest, and in how many cells it is below 0.05. {INTERVALS}"
+         both columns. {} as a multiple of the unedited model's. Holm-corrected p of the \
+         paired test raw against latent: smallest, and in how many cells it is below 0.05. {INTERVALS}",
+        view.cost_title()
     );
     let mut table = Table::new(
         "summary",
@@ -258,7 +259,7 @@ pub(super) fn summary(view: &View) -> Table {
             ("|gap|, fit language", Some(Format::Plain)),
             ("|gap|, other languages", Some(Format::Plain)),
             ("Removed, other languages", Some(Format::Share)),
-            ("Perplexity", Some(Format::Ratio)),
+            (view.cost_title(), Some(Format::Ratio)),
             ("p (Holm)", None),
             ("Pairs scored (n)", None),
         ],
@@ -519,20 +520,13 @@ fn or_dash(name: Option<&String>) -> Cell {
 }
 
 fn perplexity(view: &View) -> Table {
-    let (title, note) = match view.cost() {
-        "pseudo_perplexity" => (
-            "Pseudo-perplexity",
-            "Pseudo-perplexity on held-out text of each language, every token masked alone; lower is better, n counts sentences.",
-        ),
-        _ => (
-            "Perplexity",
-            "Perplexity on held-out text of each language; lower is better, n counts sentences.",
-        ),
-    };
+    let title = view.cost_title();
+    let note =
+        format!("{title} on held-out text of each language; lower is better, n counts sentences.");
     let mut table = Table::new(
         "perplexity",
         title,
-        note,
+        &note,
         &[
             ("Method", None),
             ("Space", None),
@@ -738,7 +732,7 @@ pub(super) fn controls(view: &View) -> Table {
             ("Space", None),
             ("What it shows", None),
             ("|gap|, other languages", Some(Format::Plain)),
-            ("Perplexity", Some(Format::Ratio)),
+            (view.cost_title(), Some(Format::Ratio)),
             ("Retrieval top-1", Some(Format::Share)),
         ],
     );
@@ -757,7 +751,7 @@ pub(super) fn controls(view: &View) -> Table {
         let is_unaligned = variant.space.contains("unaligned");
         let shows = match variant.method.as_str() {
             "autoencoder-only" => {
-                "Encoded and decoded with nothing erased: what the autoencoder alone does to bias and perplexity."
+                "Encoded and decoded with nothing erased: what the autoencoder alone does to bias and to the language model."
             }
             "random" if is_unaligned => {
                 "A random subspace of the same rank in the latent space of an autoencoder trained without alignment."

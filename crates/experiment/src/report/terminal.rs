@@ -51,8 +51,11 @@ pub fn terminal_summary(info: &RunInfo, rows: &[Row]) -> String {
             ]
         }));
         out.push_str(&grid(&lines, 2));
-        out.push_str("fit, others: mean |gap| in nats in the language of the fit and in the others, 0 is ideal;\n\
-             removed: share of the unedited |gap|, in the others; ppl: perplexity, × the unedited model's.\n");
+        out.push_str(&format!(
+            "fit, others: mean |gap| in nats in the language of the fit and in the others, 0 is ideal;\n\
+             removed: share of the unedited |gap|, in the others; ppl: {}, × the unedited model's.\n",
+            view.cost_name()
+        ));
     }
     let spaces = view.alignment_spaces("retrieval_top1");
     if !spaces.is_empty() {

@@ -468,6 +468,22 @@ impl<'a> View<'a> {
         COSTS.into_iter().find(there).unwrap_or(COSTS[0])
     }
 
+    /// Its name in sentences.
+    pub fn cost_name(&self) -> &'static str {
+        match self.cost() {
+            "pseudo_perplexity" => "pseudo-perplexity",
+            _ => "perplexity",
+        }
+    }
+
+    /// Its name in headings.
+    pub fn cost_title(&self) -> &'static str {
+        match self.cost() {
+            "pseudo_perplexity" => "Pseudo-perplexity",
+            _ => "Perplexity",
+        }
+    }
+
     /// Mean (pseudo-)perplexity of an edit as a multiple of the unedited model's,
     /// over fit and evaluation languages. Rows without a category count for all.
     pub fn perplexity_ratio(

@@ -178,8 +178,8 @@ impl Architecture for Bert {
         // Some checkpoints carry what is tied twice.
         if self.tied {
             all.add(self.names.bias, &[g.vocab_size]);
-            all.ignore("cls.predictions.decoder.*");
-            all.ignore("lm_head.decoder.*");
+            all.copy(self.decoder("weight"), self.embedding_table());
+            all.copy(self.decoder("bias"), self.names.bias);
         } else {
             all.linear(self.names.decoder, g.vocab_size, d, true);
             all.ignore("cls.predictions.bias");

@@ -73,7 +73,7 @@ impl Architecture for Bloom {
         all.norm("transformer.word_embeddings_layernorm", d, true);
         all.norm("transformer.ln_f", d, true);
         if self.tied {
-            all.ignore("lm_head.weight");
+            all.copy("lm_head.weight", self.embedding_table());
         } else {
             all.add("lm_head.weight", &[g.vocab_size, d]);
         }

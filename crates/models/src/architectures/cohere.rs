@@ -229,7 +229,7 @@ pub fn tensors(c: &Config) -> Tensors {
     all.add("model.norm.weight", &[c.hidden_size]);
     if c.tied {
         // Some checkpoints carry a copy of the embedding as their head.
-        all.ignore("lm_head.weight");
+        all.copy("lm_head.weight", "model.embed_tokens.weight");
     } else {
         all.add("lm_head.weight", &[c.vocab_size, c.hidden_size]);
     }

@@ -127,7 +127,7 @@ impl Architecture for Decoder {
         all.norm("model.norm", d, false);
         if self.tied {
             // Some checkpoints carry a copy of the embedding as their head.
-            all.ignore("lm_head.weight");
+            all.copy("lm_head.weight", self.embedding_table());
         } else {
             all.add("lm_head.weight", &[g.vocab_size, d]);
         }

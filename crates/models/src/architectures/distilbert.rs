@@ -107,7 +107,7 @@ impl Architecture for DistilBert {
         all.add("vocab_projector.bias", &[g.vocab_size]);
         if self.tied {
             // Some checkpoints carry a copy of the embedding as their head.
-            all.ignore("vocab_projector.weight");
+            all.copy("vocab_projector.weight", self.embedding_table());
         } else {
             all.add("vocab_projector.weight", &[g.vocab_size, d]);
         }

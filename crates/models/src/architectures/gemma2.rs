@@ -239,7 +239,7 @@ impl Architecture for Gemma {
         all.add(self.embedding_table(), &[g.vocab_size, d]);
         all.norm("model.norm", d, false);
         if self.family.tied {
-            all.ignore("lm_head.weight");
+            all.copy("lm_head.weight", self.embedding_table());
         } else {
             all.add("lm_head.weight", &[g.vocab_size, d]);
         }

@@ -118,7 +118,7 @@ impl Architecture for Gpt2 {
         all.add("transformer.wpe.weight", &[g.max_positions, d]);
         all.norm("transformer.ln_f", d, true);
         if self.tied {
-            all.ignore("lm_head.weight");
+            all.copy("lm_head.weight", self.embedding_table());
         } else {
             all.add("lm_head.weight", &[g.vocab_size, d]);
         }
