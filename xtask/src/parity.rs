@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
+use interlingua_models::architectures::Modules;
 use interlingua_models::parity::{Agreement, TOLERANCE_BF16, TOLERANCE_F32, compare};
 use interlingua_models::{Model, Residency};
 
@@ -30,6 +31,8 @@ struct Line {
     cases: usize,
     worst: BTreeMap<String, f32>,
     argmax: (usize, usize),
+    /// Largest distance of transformers' own half-precision states from its f32 ones.
+    rounding: f32,
 }
 
 /// Carries out the command.
@@ -48,6 +51,7 @@ pub fn parity(flags: &Parity) -> anyhow::Result<()> {
     };
     let device = flags.device.open()?;
     let mut lines: BTreeMap<(String, String), Line> = BTreeMap::new();
+    let mut modules: BTreeMap<String, Modules> = BTreeMap::new();
     let mut failed = Vec::new();
     let cases = cases(&folder, flags.only.as_deref())?;
     for name in &cases {
@@ -56,11 +60,16 @@ pub fn parity(flags: &Parity) -> anyhow::Result<()> {
         if !agreement.holds() {
             failed.push(format!("{name}: {}", agreement_in_words(&agreement)));
         }
-        let key = (model.geometry.architecture.clone(), agreement.dtype.clone());
+        let architecture = &model.geometry.architecture;
+        modules.insert(architecture.clone(), model.architecture().modules());
+        let key = (architecture.clone(), agreement.dtype.clone());
         let line = lines.entry(key).or_default();
         line.cases += 1;
         line.argmax.0 += agreement.argmax.0;
         line.argmax.1 += agreement.argmax.1;
+        line.rounding = line
+            .rounding
+            .max(agreement.rounding.values().copied().fold(0.0, f32::max));
         for (hook, worst) in agreement.worst {
             let so_far = line.worst.entry(hook).or_default();
             *so_far = so_far.max(worst);
@@ -74,6 +83,7 @@ pub fn parity(flags: &Parity) -> anyhow::Result<()> {
     ))?;
     if let Some(path) = &flags.page {
         page::replace(path, "parity", &table)?;
+        page::replace(path, "modules", &modules_table(&modules))?;
     }
     if !failed.is_empty() {
         bail!(
@@ -140,8 +150,8 @@ fn table(lines: &BTreeMap<(String, String), Line>) -> String {
     for column in COLUMNS {
         let _ = write!(out, " {} |", column.replace("block.{L}.", ""));
     }
-    out.push_str(" other argmax |\n| --- | --- | ---: |");
-    out.push_str(&" ---: |".repeat(COLUMNS.len() + 1));
+    out.push_str(" other argmax | transformers' own rounding |\n| --- | --- | ---: |");
+    out.push_str(&" ---: |".repeat(COLUMNS.len() + 2));
     out.push('\n');
     for ((architecture, dtype), line) in lines {
         let _ = write!(out, "| {architecture} | {dtype} | {} |", line.cases);
@@ -151,7 +161,52 @@ fn table(lines: &BTreeMap<(String, String), Line>) -> String {
                 None => write!(out, " – |"),
             };
         }
-        let _ = writeln!(out, " {} of {} |", line.argmax.0, line.argmax.1);
+        let _ = match line.worst.contains_key("logits") {
+            true => write!(out, " {} of {} |", line.argmax.0, line.argmax.1),
+            false => write!(out, " – |"),
+        };
+        let _ = match dtype.as_str() {
+            "f32" => writeln!(out, " – |"),
+            _ => writeln!(out, " {:.1e} |", line.rounding),
+        };
+    }
+    out
+}
+
+/// Where transformers has the states of every architecture.
+fn modules_table(modules: &BTreeMap<String, Modules>) -> String {
+    let mut out = String::from("| architecture |");
+    let hooks = [
+        "embedding",
+        "block.L.input, .output",
+        "block.L.attention",
+        "block.L.mlp",
+        "final_norm",
+    ];
+    for hook in hooks {
+        let _ = write!(out, " `{hook}` |");
+    }
+    let _ = writeln!(out, "\n|{}", " --- |".repeat(hooks.len() + 1));
+    for (architecture, modules) in modules {
+        let rows: BTreeMap<_, _> = modules.rows().into_iter().collect();
+        let place = |hook: &str| {
+            rows[hook]
+                .replace(":input", "")
+                .replace(":output", "")
+                .replace("{L}", "L")
+        };
+        let last = match modules.final_norm {
+            Some(_) => format!("`{}`", place("final_norm")),
+            None => "output of the last block".to_owned(),
+        };
+        let _ = writeln!(
+            out,
+            "| {architecture} | `{}` | `{}` | `{}` | `{}` | {last} |",
+            place("embedding"),
+            place("block.{L}.input"),
+            place("block.{L}.attention"),
+            place("block.{L}.mlp"),
+        );
     }
     out
 }
