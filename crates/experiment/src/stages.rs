@@ -15,6 +15,7 @@ use interlingua_data::{BiasPair, Language, ParallelCorpus};
 use interlingua_debias::{Edit, FitData, FitOptions, Matrix};
 use interlingua_models::architectures::cohere::Config as ModelConfig;
 use interlingua_models::engine::{Branch, capture};
+use interlingua_models::masked::mask_token;
 use interlingua_models::store::{Store, Writer};
 use interlingua_models::tokenizer::train_bpe;
 use interlingua_models::train::{TrainConfig, Trainer};
@@ -141,7 +142,12 @@ pub fn model_stage(run: &mut Runner<'_>) -> Result<(Model, String), ExperimentEr
     let device = run.plan.device.clone();
     run.stage("open model", false, |_| {
         let model = Model::open(&folder, &device, Residency::Auto)?;
-        let digest = model.digest()?.to_hex()[..24].to_owned();
+        let mut digest = model.digest()?.to_hex()[..24].to_owned();
+        // The mask token may be named in files that the digest leaves out. Where there is none, the
+        // stage that needs it says so.
+        if let Ok(mask) = mask_token(&model) {
+            digest += &format!("-mask-{mask}");
+        }
         Ok((model, digest))
     })
 }
