@@ -386,6 +386,23 @@ fn an_experiment_on_a_masked_model() {
 }
 
 #[test]
+fn a_pair_that_is_too_long_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = toy(folder.path());
+    let path = folder.path().join("pairs.csv");
+    let mut pairs = std::fs::read_to_string(&path).unwrap();
+    let long = ["t9"; 19].join(" ");
+    pairs += &format!("endless,en,gender,stereo,{long},{long} t10,\n");
+    std::fs::write(&path, pairs).unwrap();
+    let plan = Plan::new(spec("toy", &["bias-bench"]), options).unwrap();
+    let message = run(&plan, &mut |_| {}).err().expect("too long").to_string();
+    assert!(
+        message.contains("`endless`") && message.contains("22 tokens, the model takes 20"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_scorer_of_the_other_kind_is_refused_before_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let options = toy(folder.path());

@@ -65,6 +65,20 @@ impl<'a> Requests<'a> {
             for pair in pairs {
                 let more = self.model.sequence(&pair.more)?;
                 let less = self.model.sequence(&pair.less)?;
+                // Comparing tokens takes time by the square of their number.
+                let (longest, most) = (
+                    more.tokens.len().max(less.tokens.len()),
+                    self.model.max_tokens(),
+                );
+                if longest > most {
+                    return Err(ExperimentError::plan(
+                        "data.pairs",
+                        format!(
+                            "pair `{}` in {} has {longest} tokens, the model takes {most}; take it out of the file",
+                            pair.id, pair.language
+                        ),
+                    ));
+                }
                 places.push(match (scorer.reads, &mut self.asked) {
                     (Reads::Next(start), Asked::Next(sequences)) => {
                         Some([more, less].map(|sequence| add_sentence(sequences, sequence, start)))

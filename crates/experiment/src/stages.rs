@@ -16,6 +16,7 @@ use interlingua_debias::{Edit, FitData, FitOptions, Matrix};
 use interlingua_models::architectures::cohere::Config as ModelConfig;
 use interlingua_models::engine::{Branch, capture};
 use interlingua_models::hub::{self, HubName, HubOptions, Place, Resolved, Source};
+use interlingua_models::masked::mask_token;
 use interlingua_models::store::{Store, Writer};
 use interlingua_models::tokenizer::train_bpe;
 use interlingua_models::train::{TrainConfig, Trainer};
@@ -159,7 +160,12 @@ pub fn model_stage(
                 model.weights().bytes() as f64 / 1e9
             )));
         }
-        let digest = model.digest()?.to_hex()[..24].to_owned();
+        let mut digest = model.digest()?.to_hex()[..24].to_owned();
+        // The mask token may be named in files that the digest leaves out. Where there is none, the
+        // stage that needs it says so.
+        if let Ok(mask) = mask_token(&model) {
+            digest += &format!("-mask-{mask}");
+        }
         Ok((model, digest, source))
     })
 }
