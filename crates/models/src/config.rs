@@ -64,13 +64,16 @@ pub struct Reader<'a> {
 /// # Errors
 /// A file that is absent, too large, or not a JSON object.
 pub fn read_json(path: &Path) -> Result<Value, ModelError> {
+    parse_json(path, &input::read(path, MAX_FILE)?)
+}
+
+pub(crate) fn parse_json(path: &Path, bytes: &[u8]) -> Result<Value, ModelError> {
     let bad = |problem: String| ModelError::Config {
         path: path.to_owned(),
         key: "(whole file)".into(),
         problem,
     };
-    let bytes = input::read(path, MAX_FILE)?;
-    let json: Value = serde_json::from_slice(&bytes).map_err(|e| bad(format!("not JSON: {e}")))?;
+    let json: Value = serde_json::from_slice(bytes).map_err(|e| bad(format!("not JSON: {e}")))?;
     if !json.is_object() {
         return Err(bad("not a JSON object".into()));
     }

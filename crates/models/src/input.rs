@@ -75,15 +75,25 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, ModelError> {
     Ok(bytes)
 }
 
-/// A text for an error message, without its middle if it is long.
+/// A text for an error message: without its middle if it is long, and without control characters,
+/// which could do anything to a terminal.
 pub(crate) fn brief(text: String) -> String {
     const ENDS: usize = 240;
-    if text.len() <= 2 * ENDS + 3 {
-        return text;
+    let short = if text.len() > 2 * ENDS + 3 {
+        let head = text.floor_char_boundary(ENDS);
+        let tail = text.ceil_char_boundary(text.len() - ENDS);
+        format!("{} … {}", &text[..head], &text[tail..])
+    } else {
+        text
+    };
+    let mut out = String::with_capacity(short.len());
+    for c in short.chars() {
+        match c.is_control() {
+            true => out.extend(c.escape_debug()),
+            false => out.push(c),
+        }
     }
-    let head = text.floor_char_boundary(ENDS);
-    let tail = text.ceil_char_boundary(text.len() - ENDS);
-    format!("{} … {}", &text[..head], &text[tail..])
+    out
 }
 
 #[cfg(test)]
@@ -132,8 +142,9 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_lose_their_middle() {
+    fn messages_are_short_and_printable() {
         assert_eq!(brief("short".into()), "short");
+        assert_eq!(brief("\u{1b}[2J\n".into()), "\\u{1b}[2J\\n");
         let long = brief(format!("begin{}end", "ü".repeat(1 << 20)));
         assert!(long.starts_with("begin") && long.ends_with("end"), "{long}");
         assert!(long.len() < 600);

@@ -11,6 +11,8 @@ pub mod dump;
 pub mod engine;
 pub mod error;
 pub mod file;
+#[cfg(test)]
+mod fuzz;
 pub mod header;
 pub mod hooks;
 pub mod hub;

@@ -97,8 +97,7 @@ impl Tokenizer {
             problem: input::brief(problem),
         };
         let bytes = input::read(&path, MAX_FILE)?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)
-            .map_err(|e| bad(format!("cannot be read: {e}")))?;
+        let mut inner = from_bytes(&bytes).map_err(|e| bad(format!("cannot be read: {e}")))?;
         drop(bytes);
         inner.with_padding(None);
         inner
@@ -172,12 +171,10 @@ impl Tokenizer {
     }
 
     fn run(&self, text: &str, template: bool) -> Result<tokenizers::Encoding, ModelError> {
-        self.inner
-            .encode(text, template)
-            .map_err(|e| ModelError::Tokenizer {
-                path: self.path.clone(),
-                problem: input::brief(format!("cannot encode a text: {e}")),
-            })
+        encode(&self.inner, text, template).map_err(|problem| ModelError::Tokenizer {
+            path: self.path.clone(),
+            problem: input::brief(problem),
+        })
     }
 
     /// The text of ids.
@@ -245,11 +242,31 @@ fn encoded(text: &str, encoding: &tokenizers::Encoding) -> Encoded {
     }
 }
 
+/// Does something with the library, which panics on some files that no tokenizer would write.
+fn guarded<T>(work: impl FnOnce() -> Result<T, tokenizers::Error>) -> Result<T, String> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+        Ok(done) => done.map_err(|e| e.to_string()),
+        Err(_) => Err("the tokenizers library panics on it".into()),
+    }
+}
+
+fn from_bytes(bytes: &[u8]) -> Result<tokenizers::Tokenizer, String> {
+    // The library panics where it meets text that is not JSON deep inside.
+    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|e| e.to_string())?;
+    guarded(|| tokenizers::Tokenizer::from_bytes(bytes))
+}
+
+fn encode(
+    inner: &tokenizers::Tokenizer,
+    text: &str,
+    template: bool,
+) -> Result<tokenizers::Encoding, String> {
+    guarded(|| inner.encode(text, template)).map_err(|e| format!("cannot encode a text: {e}"))
+}
+
 /// What the post-processor adds at the two ends of a text, by the mask it gives.
 fn around(inner: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), String> {
-    let encoding = inner
-        .encode("a", true)
-        .map_err(|e| format!("cannot encode a text: {e}"))?;
+    let encoding = encode(inner, "a", true)?;
     let special = encoding.get_special_tokens_mask();
     let ids = encoding.get_ids();
     let first = special.iter().position(|&s| s == 0).unwrap_or(ids.len());
@@ -279,7 +296,7 @@ impl Token {
 /// The keys of both files that are of interest; all others are passed over unread.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Settings {
+pub(crate) struct Settings {
     bos_token: Option<Token>,
     eos_token: Option<Token>,
     unk_token: Option<Token>,
@@ -298,11 +315,14 @@ impl Settings {
         if !input::is_there(path)? {
             return Ok(Settings::default());
         }
-        let bytes = input::read(path, MAX_SETTINGS)?;
+        Settings::parse(path, &input::read(path, MAX_SETTINGS)?)
+    }
+
+    pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Settings, ModelError> {
         // A structure may also be written as a list, which no such file is.
         let object = bytes.trim_ascii_start().first() == Some(&b'{');
         let settings = match object {
-            true => serde_json::from_slice(&bytes).map_err(|e| e.to_string()),
+            true => serde_json::from_slice(bytes).map_err(|e| e.to_string()),
             false => Err("not a JSON object".into()),
         };
         settings.map_err(|problem| ModelError::Tokenizer {

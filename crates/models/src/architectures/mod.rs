@@ -28,6 +28,7 @@ use std::path::Path;
 
 use interlingua_backend::Tensor;
 use interlingua_backend::ops::Tree;
+use serde_json::Value;
 
 use crate::ModelError;
 use crate::config::{Geometry, Reader, read_json};
@@ -192,8 +193,12 @@ pub fn names() -> String {
 /// # Errors
 /// Names the file and the key, and what would work.
 pub fn read(path: &Path) -> Result<Box<dyn Architecture>, ModelError> {
-    let json = read_json(path)?;
-    let reader = Reader::new(path, &json);
+    parse(path, &read_json(path)?)
+}
+
+/// As [`read`], from JSON that has been read; `path` is for errors.
+pub(crate) fn parse(path: &Path, json: &Value) -> Result<Box<dyn Architecture>, ModelError> {
+    let reader = Reader::new(path, json);
     if reader.value("quantization_config").is_some() {
         let problem =
             "quantised weights cannot be read; take the original checkpoint, in f32, f16 or bf16";
