@@ -137,6 +137,20 @@ fn inspect(flags: &Opened) -> anyhow::Result<()> {
     line("  end", token(g.eos));
     let (before, after) = model.tokenizer.around();
     line("  template", format!("{before:?} text {after:?}"));
+    let special = model.tokenizer.special();
+    for (name, token) in [
+        ("  unknown", &special.unk),
+        ("  padding", &special.pad),
+        ("  mask", &special.mask),
+    ] {
+        if let Some(token) = token {
+            let id = token.id.map_or("no entry".to_owned(), |id| id.to_string());
+            line(name, format!("{id} {:?}", token.text));
+        }
+    }
+    if special.chat_template {
+        line("  chat", "there is a template; it is never applied".into());
+    }
     line("digest", model.digest()?.to_hex()[..24].to_owned());
     let _ = writeln!(
         out,
@@ -195,7 +209,7 @@ fn capture(flags: &CaptureFlags) -> anyhow::Result<()> {
     let has_head = model.architecture().head_table().is_some();
     let request = dump::Request {
         hooks,
-        log_probs: has_head && model.geometry.causal,
+        log_probs: has_head,
         logits: flags.logits,
     };
     progress.show(Event::Stage {

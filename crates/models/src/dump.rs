@@ -16,6 +16,7 @@ use std::path::Path;
 use crate::engine::{self, Branch, Capture, Pooling};
 use crate::file::{Kind, TensorFile};
 use crate::hooks::HookPoint;
+use crate::masked::{MaskRequest, masked_log_probs};
 use crate::{Model, ModelError};
 
 /// What is written beside the tokens.
@@ -114,10 +115,16 @@ pub fn write(
         )?;
     }
     if request.log_probs {
-        let scores = engine::token_log_probs(model, &sequences, &[Branch::unedited()], progress)?;
+        let unedited = [Branch::unedited()];
+        let scores = if model.geometry.causal {
+            engine::token_log_probs(model, &sequences, &unedited, progress)?
+        } else {
+            let requests: Vec<_> = sequences.iter().cloned().map(MaskRequest::text).collect();
+            masked_log_probs(model, &requests, &unedited, progress)?
+        };
         for ((sequence, &at), scores) in sequences.iter().zip(&offsets).zip(&scores[0]) {
             let mut row = vec![f32::NAN; sequence.tokens.len()];
-            // A first token without context has no probability.
+            // The first token of a causal model has no probability if nothing stands before it.
             let text = sequence.text();
             row[text.end - scores.len()..text.end].copy_from_slice(scores);
             file.write(log_probs, at, &row)?;

@@ -4,21 +4,9 @@
 //! masked. All copies of all requests go through the model in one pass; their
 //! states fork at the edits as those of any other sequence.
 
-use std::path::Path;
-
-use serde_json::Value;
-
-use crate::config::read_json;
 use crate::engine::{Branch, LogProbs, query_log_probs};
 use crate::pack::Query;
-use crate::tokenizer::Tokenizer;
 use crate::{Model, ModelError, Sequence};
-
-/// Where a checkpoint says what its mask token is, in the order they are asked.
-const FILES: [&str; 2] = ["tokenizer_config.json", "special_tokens_map.json"];
-
-/// What mask tokens are called where no file says it.
-const NAMES: [&str; 2] = ["[MASK]", "<mask>"];
 
 /// A sequence, and the places whose tokens are masked, one at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,40 +41,22 @@ pub fn mask_token(model: &Model) -> Result<u32, ModelError> {
             wanted: "masked",
         });
     }
-    find(&model.folder, &model.tokenizer)
-}
-
-fn find(folder: &Path, tokenizer: &Tokenizer) -> Result<u32, ModelError> {
-    for file in FILES {
-        let path = folder.join(file);
-        if !path.is_file() {
-            continue;
-        }
-        let json = read_json(&path)?;
-        // A text, or an object with its content and how it is matched.
-        let named = match json.get("mask_token") {
-            None | Some(Value::Null) => continue,
-            Some(Value::Object(token)) => token.get("content").and_then(Value::as_str),
-            Some(token) => token.as_str(),
-        };
-        let Some(named) = named else {
-            return Err(ModelError::Config {
-                path,
-                key: "mask_token".into(),
-                problem: "is neither a text nor an object with a text `content`".into(),
-            });
-        };
-        return tokenizer.id(named).ok_or_else(|| ModelError::Config {
-            path,
-            key: "mask_token".into(),
-            problem: format!("`{named}` is not in tokenizer.json"),
+    if let Some(named) = &model.tokenizer.special().mask
+        && named.id.is_none()
+    {
+        return Err(ModelError::Tokenizer {
+            path: model.folder.join("tokenizer_config.json"),
+            problem: format!(
+                "mask_token `{}` (here or in special_tokens_map.json) is not in tokenizer.json",
+                named.text
+            ),
         });
     }
-    NAMES
-        .iter()
-        .find_map(|name| tokenizer.id(name))
+    model
+        .tokenizer
+        .mask()
         .ok_or_else(|| ModelError::NoMaskToken {
-            folder: folder.to_owned(),
+            folder: model.folder.clone(),
         })
 }
 

@@ -279,7 +279,10 @@ fn around(inner: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), String>
 
 /// A token in the settings: its text, or an object that holds it.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "a special token such as `mask_token` must be a text or an object with a text `content`"
+)]
 enum Token {
     Text(String),
     Object { content: String },
