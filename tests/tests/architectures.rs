@@ -67,6 +67,27 @@ fn every_architecture_has_a_checkpoint() {
     }
 }
 
+/// The page of models names the module of every hook point of every architecture.
+#[test]
+fn the_documentation_has_the_modules() {
+    let page = fixtures().join("../../docs/models.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for name in cases() {
+        let model = open(&name, Residency::Stream);
+        let start = format!("| {} | `", model.geometry.architecture);
+        let row = page
+            .lines()
+            .find(|line| line.starts_with(&start))
+            .unwrap_or_else(|| panic!("no row for {name}; `cargo xtask parity --page` writes it"));
+        for (hook, module) in model.architecture().modules().rows() {
+            let module = module.replace(":input", "").replace(":output", "");
+            let listed = row.contains(&format!("`{}`", module.replace("{L}", "L")))
+                || module.contains("{last}") && row.contains("last block");
+            assert!(listed, "{hook} of {name} is {module}: {row}");
+        }
+    }
+}
+
 /// A tied checkpoint may hold its embedding twice, but not another head.
 #[test]
 fn a_tied_head_is_a_copy_or_an_error() {
