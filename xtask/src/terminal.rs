@@ -165,14 +165,12 @@ pub fn hooks() -> String {
     for hook in HookPoint::all(1) {
         let name = hook.to_string().replace(".0.", ".L.");
         let what = match hook {
-            HookPoint::Embedding => "token embeddings; hidden_states[0] in transformers",
+            HookPoint::Embedding => "what enters the first block; hidden_states[0] in transformers",
             HookPoint::BlockInput(_) => "residual stream entering block L",
-            HookPoint::Attention(_) => "attention output of block L, before it is added",
-            HookPoint::Mlp(_) => "MLP output of block L, before it is added",
+            HookPoint::Attention(_) => "what attention of block L adds to the residual stream",
+            HookPoint::Mlp(_) => "what the MLP of block L adds to the residual stream",
             HookPoint::BlockOutput(_) => "residual stream leaving block L",
-            HookPoint::FinalNorm => {
-                "normalised last state, input of the LM head; hidden_states[-1]"
-            }
+            HookPoint::FinalNorm => "what the LM head reads; hidden_states[-1]",
         };
         let _ = writeln!(out, "  {name:<20} {what}");
     }

@@ -6,16 +6,18 @@ use crate::ModelError;
 
 /// A place in the forward pass.
 ///
-/// All states are `[tokens, hidden]`. What each equals in transformers:
+/// All states are `[tokens, hidden]`, and mean the same in every architecture:
 ///
-/// | name | state | transformers |
+/// | name | state | transformers' `hidden_states` |
 /// |---|---|---|
-/// | `embedding` | token embeddings | `hidden_states[0]` |
-/// | `block.L.input` | residual stream entering block L | `hidden_states[L]` |
-/// | `block.L.attention` | attention output, before it is added | output 0 of `layers[L].self_attn` |
-/// | `block.L.mlp` | MLP output, before it is added | output of `layers[L].mlp` |
-/// | `block.L.output` | residual stream leaving block L | output of `layers[L]` |
-/// | `final_norm` | normalised last state, input of the LM head | `hidden_states[-1]` |
+/// | `embedding` | what enters the first block | `[0]` |
+/// | `block.L.input` | residual stream entering block L | `[L]` |
+/// | `block.L.attention` | what attention adds to the residual stream | |
+/// | `block.L.mlp` | what the MLP adds to the residual stream | |
+/// | `block.L.output` | residual stream leaving block L | `[L + 1]`, but for the last block before a final norm |
+/// | `final_norm` | what the LM head reads; in encoders the last block's output | `[-1]` |
+///
+/// [`crate::architectures::Modules`] has the modules of transformers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HookPoint {
     /// Token embeddings.
