@@ -479,7 +479,7 @@ const ONE_FILE: &[Case] = &[
     (
         "tokenizer settings: mask token that is none",
         |c| c.write("tokenizer_config.json", r#"{"mask_token": [1]}"#),
-        &["tokenizer_config.json", "did not match"],
+        &["tokenizer_config.json", "must be a text"],
     ),
 ];
 
