@@ -129,14 +129,14 @@ impl Tokenizer {
 
     /// The token that stands for one to be guessed.
     ///
-    /// The `mask_token` of the settings, or an entry `[MASK]` or `<mask>`.
+    /// The `mask_token` of the settings; where they name none, an entry `[MASK]` or `<mask>`.
     pub fn mask(&self) -> Option<u32> {
-        let named = self.special.mask.as_ref().and_then(|token| token.id);
-        named.or_else(|| {
-            ["[MASK]", "<mask>"]
+        match &self.special.mask {
+            Some(named) => named.id,
+            None => ["[MASK]", "<mask>"]
                 .into_iter()
-                .find_map(|text| self.inner.token_to_id(text))
-        })
+                .find_map(|text| self.inner.token_to_id(text)),
+        }
     }
 
     /// The special tokens that the tokenizer's own template puts before and after a text.
