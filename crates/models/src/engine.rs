@@ -97,6 +97,8 @@ pub fn token_log_probs(
     branches: &[Branch<'_>],
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<LogProbs>, ModelError> {
+    // A model without any head is told so before one with another.
+    model.head()?;
     if !model.geometry.causal {
         return Err(ModelError::WrongHead {
             folder: model.folder.clone(),

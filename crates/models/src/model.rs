@@ -105,9 +105,9 @@ impl Model {
             Residency::Auto => Residency::Resident,
             chosen => chosen,
         };
-        let widened = is_plain_cpu(device) && weights.dtypes() != ["F32"];
-        let keep_blocks = residency == Residency::Resident && !widened;
-        if residency == Residency::Resident && widened {
+        let resident = residency == Residency::Resident;
+        let keep_blocks = resident && keeps_blocks(&weights, device);
+        if resident && !keep_blocks {
             weights.hold();
         }
         let mut names = vec![architecture.embedding_table()];
@@ -148,16 +148,10 @@ impl Model {
         let parameters = self.weights.parameters();
         let block = 4 * parameters.saturating_sub(in_tables) / self.geometry.layers as u64;
         match residency {
-            Residency::Resident if self.keeps_blocks() => 4 * parameters,
+            Residency::Resident if keeps_blocks(&self.weights, &self.device) => 4 * parameters,
             Residency::Resident => self.weights.bytes() + block + self.tables[0].slice_bytes(),
             Residency::Stream | Residency::Auto => block + self.tables[0].slice_bytes(),
         }
-    }
-
-    /// Whether resident blocks are kept ready to run: in f32, and on other devices than the CPU.
-    /// Half-precision weights stay as they are stored and are widened block by block.
-    fn keeps_blocks(&self) -> bool {
-        !is_plain_cpu(&self.device) || self.weights.dtypes() == ["F32"]
     }
 
     /// How the checkpoint computes.
@@ -287,6 +281,13 @@ impl Model {
             tokens: [&before, &ids, after].concat(),
         })
     }
+}
+
+/// Whether resident blocks are kept ready to run: in f32, and on other devices than the CPU.
+/// Half-precision weights stay as they are stored and are widened block by block.
+fn keeps_blocks(weights: &Weights, device: &Device) -> bool {
+    let half = |dtype: &String| dtype == "BF16" || dtype == "F16";
+    !is_plain_cpu(device) || !weights.dtypes().iter().any(half)
 }
 
 fn filled<T>(
