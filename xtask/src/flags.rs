@@ -34,6 +34,9 @@ pub enum Command {
         /// The page to write.
         #[arg(long, default_value = "docs/results.md")]
         output: PathBuf,
+        /// Also write the summary of the first folder into this page, between its marks.
+        #[arg(long, value_name = "FILE")]
+        summary: Option<PathBuf>,
     },
     /// Show how the peak memory of scoring grows with the number of sentences.
     Memory {

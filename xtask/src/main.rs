@@ -37,7 +37,17 @@ fn carry_out(command: &Command) -> anyhow::Result<()> {
         Command::Reproduce(flags) => reproduce(flags),
         Command::Data(command) => data::data(command),
         Command::Model(command) => model::model(command),
-        Command::Results { folders, output } => results::write(folders, output),
+        Command::Results {
+            folders,
+            output,
+            summary,
+        } => {
+            results::write(folders, output)?;
+            match (summary, folders.first()) {
+                (Some(page), Some(folder)) => results::summary(folder, page),
+                _ => Ok(()),
+            }
+        }
         Command::Memory {
             model,
             sentences,

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use crate::page;
+
 /// Joins the `report.md` of run folders under one heading, each with the command that made it.
 ///
 /// # Errors
@@ -43,4 +45,77 @@ pub fn write(folders: &[PathBuf], out: &Path) -> anyhow::Result<()> {
     std::fs::write(&partial, page)
         .with_context(|| format!("cannot write {}", partial.display()))?;
     std::fs::rename(&partial, out).with_context(|| format!("cannot write {}", out.display()))
+}
+
+/// Writes the heart of a run's summary table into another page, between its marks `summary`.
+///
+/// # Errors
+/// A report without a summary table, a page without marks.
+pub fn summary(folder: &Path, path: &Path) -> anyhow::Result<()> {
+    let report = folder.join("report.md");
+    let text = std::fs::read_to_string(&report).with_context(|| report.display().to_string())?;
+    let table = heart(&text)
+        .with_context(|| format!("{}: no summary table of methods", report.display()))?;
+    page::replace(path, "summary", &table)
+}
+
+/// The unedited model and the fitted methods in the raw, latent and rotated space: method, space,
+/// gaps, perplexity.
+fn heart(report: &str) -> Option<String> {
+    let (_, summary) = report.split_once(" Summary\n")?;
+    let mut lines = summary.lines().skip_while(|l| !l.starts_with("| Method"));
+    let head: Vec<&str> = lines.next()?.split(" | ").collect();
+    lines.next()?;
+    let kept = [
+        "Method",
+        "Space",
+        "fit language",
+        "other languages",
+        "Perplexity",
+    ];
+    let columns: Vec<usize> = kept
+        .iter()
+        .map(|name| head.iter().position(|h| h.contains(name)))
+        .collect::<Option<_>>()?;
+    let mut out = String::from(
+        "| Method | Space | \\|gap\\|, language of the fit | \\|gap\\|, other languages | Perplexity |\n\
+         | --- | --- | ---: | ---: | ---: |\n",
+    );
+    for row in lines.take_while(|l| l.starts_with('|')) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let cell = |at: usize| cells.get(columns[at]).copied().unwrap_or_default();
+        let control = cell(0) == "Random subspace" || cell(0) == "Autoencoder only";
+        let space = cell(1).split(' ').next().unwrap_or_default();
+        if !control && ["–", "raw", "latent", "procrustes"].contains(&space) {
+            let row: Vec<&str> = (0..columns.len()).map(cell).collect();
+            let _ = writeln!(out, "| {} |", row.join(" | "));
+        }
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_heart_of_a_summary_leaves_out_controls_and_other_spaces() {
+        let report = "## Summary\n\ntext\n\n\
+            | Method | Space | \\|gap\\|, fit language | \\|gap\\|, other languages | Removed, other languages | Perplexity | p |\n\
+            | --- | --- | ---: | ---: | ---: | ---: | --- |\n\
+            | Unedited | – | 1.2 | 1.3 | – | – | – |\n\
+            | INLP | raw (rank 6) | 0.5 | 0.6 | 1 % | ×1.1 | – |\n\
+            | INLP | latent-unaligned (rank 6) | 0.5 | 0.6 | 1 % | ×1.1 | – |\n\
+            | Random subspace | raw (rank 6) | 0.5 | 0.6 | 1 % | ×1.1 | – |\n\nafter\n";
+        let table = heart(report).unwrap();
+        let rows: Vec<&str> = table.lines().skip(2).collect();
+        assert_eq!(
+            rows,
+            [
+                "| Unedited | – | 1.2 | 1.3 | – |",
+                "| INLP | raw (rank 6) | 0.5 | 0.6 | ×1.1 |"
+            ]
+        );
+        assert!(heart("## Findings\n").is_none());
+    }
 }
