@@ -1,11 +1,11 @@
 //! A real BERT (all-MiniLM-L6-v2) against transformers, by sampled values (`generators/tokenizers_golden.py`).
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 use interlingua_backend::device::cpu;
-use interlingua_models::engine::{Capture, Pooling, capture, query_log_probs};
+use interlingua_models::engine::query_log_probs;
 use interlingua_models::pack::Query;
+use interlingua_models::parity::every_state;
 use interlingua_models::{Branch, HookPoint, Model, ModelError, Residency, Sequence};
 use interlingua_tests::fixtures;
 use serde_json::Value;
@@ -38,32 +38,14 @@ fn every_hook_point_agrees_on_real_weights() {
         .map(|item| Sequence::new(floats(&item["ids"]).iter().map(|&t| t as u32).collect(), 0))
         .collect();
     let hooks = HookPoint::all(model.geometry.layers);
-    let captures: Vec<Capture> = hooks
-        .iter()
-        .map(|&hook| Capture {
-            hook,
-            pooling: Pooling::All,
-        })
-        .collect();
-    let mut states = HashMap::new();
-    capture(
-        &model,
-        &sequences,
-        &captures,
-        &mut |c, s, rows| {
-            states.insert((c, s), rows.to_vec());
-            Ok(())
-        },
-        &mut |_, _| {},
-    )
-    .unwrap();
+    let states = every_state(&model, &sequences).unwrap();
     let mut compared = 0;
     for (s, item) in items.iter().enumerate() {
         let at = floats(&item["at"]);
         for (c, hook) in hooks.iter().enumerate() {
             // The mean, the largest magnitude, then the values at those places.
             let expected = floats(&item["states"][hook.to_string()]);
-            let found = &states[&(c, s)];
+            let found = &states[c][s];
             let mean = found.iter().map(|&x| f64::from(x)).sum::<f64>() / found.len() as f64;
             let largest = found.iter().fold(0f32, |m, x| m.max(x.abs()));
             let values = at.iter().map(|&i| found[i as usize]);

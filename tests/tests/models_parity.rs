@@ -1,9 +1,8 @@
 //! Agreement with transformers, by golden values (`generators/models_golden.py`).
 
-use std::collections::HashMap;
-
 use interlingua_backend::device::cpu;
-use interlingua_models::engine::{Branch, Capture, Pooling, capture, token_log_probs};
+use interlingua_models::engine::{Branch, token_log_probs};
+use interlingua_models::parity::every_state;
 use interlingua_models::{HookPoint, Model, Residency, Sequence};
 use interlingua_tests::{fixtures, shared};
 use safetensors::SafeTensors;
@@ -50,30 +49,12 @@ fn check(name: &str, residency: Residency) {
     );
 
     let hooks = HookPoint::all(model.geometry.layers);
-    let captures: Vec<Capture> = hooks
-        .iter()
-        .map(|&hook| Capture {
-            hook,
-            pooling: Pooling::Tokens,
-        })
-        .collect();
-    let mut states = HashMap::new();
-    capture(
-        &model,
-        &sequences,
-        &captures,
-        &mut |c, s, rows| {
-            states.insert((c, s), rows.to_vec());
-            Ok(())
-        },
-        &mut |_, _| {},
-    )
-    .unwrap();
+    let states = every_state(&model, &sequences).unwrap();
     for (c, hook) in hooks.iter().enumerate() {
         for s in 0..lines {
             let expected = floats(&format!("{s}.{hook}"));
             compare(
-                &states[&(c, s)],
+                &states[c][s],
                 &expected,
                 1e-4,
                 &format!("{name} {hook} sentence {s}"),
@@ -200,25 +181,7 @@ fn real(model: &Model, golden: &[serde_json::Value], rows: &[Vec<&str>]) {
         })
         .collect();
     let hooks = HookPoint::all(model.geometry.layers);
-    let captures: Vec<Capture> = hooks
-        .iter()
-        .map(|&hook| Capture {
-            hook,
-            pooling: Pooling::All,
-        })
-        .collect();
-    let mut states = HashMap::new();
-    capture(
-        model,
-        &sequences,
-        &captures,
-        &mut |c, s, rows| {
-            states.insert((c, s), rows.to_vec());
-            Ok(())
-        },
-        &mut |_, _| {},
-    )
-    .unwrap();
+    let states = every_state(model, &sequences).unwrap();
     let scores = token_log_probs(model, &sequences, &[Branch::unedited()], &mut |_, _| {}).unwrap();
     for (s, item) in golden.iter().enumerate() {
         assert_eq!(
@@ -229,7 +192,7 @@ fn real(model: &Model, golden: &[serde_json::Value], rows: &[Vec<&str>]) {
         for (c, hook) in hooks.iter().enumerate() {
             // The mean, the largest magnitude, and single values.
             let expected = numbers(&item["states"][hook.to_string()]);
-            let state = &states[&(c, s)];
+            let state = &states[c][s];
             let mut found = vec![
                 state.iter().sum::<f32>() / state.len() as f32,
                 state.iter().fold(0.0, |m, x| x.abs().max(m)),

@@ -34,7 +34,8 @@ pub enum Command {
         /// The page to write.
         #[arg(long, default_value = "docs/results.md")]
         output: PathBuf,
-        /// Also write the summary of the first folder into this page, between its marks.
+        /// Also write the heart of the first summary of that page into this one, between its marks;
+        /// alone, without folders, it leaves the page of results as it is.
         #[arg(long, value_name = "FILE")]
         summary: Option<PathBuf>,
     },
@@ -142,6 +143,9 @@ pub struct CaptureFlags {
     /// Hook points, separated by commas; `all` for every one. `cargo xtask hooks` lists them.
     #[arg(long, value_name = "LIST", default_value = "final_norm")]
     pub hooks: String,
+    /// Do not ask for log-likelihoods; in a masked model they cost one copy of the text per token.
+    #[arg(long)]
+    pub no_log_probs: bool,
     /// Write the logits too: tokens × vocabulary values.
     #[arg(long)]
     pub logits: bool,
@@ -224,8 +228,13 @@ pub struct Parity {
     /// auto, cpu, wgpu, cuda or cuda:N.
     #[arg(long, default_value = "cpu")]
     pub device: DeviceName,
-    /// Also write the table into this page, between its marks.
-    #[arg(long, value_name = "FILE")]
+    /// Also write the tables into this page, between its marks; of all fresh cases, if they agree.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "python",
+        conflicts_with = "only"
+    )]
     pub page: Option<PathBuf>,
 }
 

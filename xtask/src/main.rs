@@ -42,10 +42,12 @@ fn carry_out(command: &Command) -> anyhow::Result<()> {
             output,
             summary,
         } => {
-            results::write(folders, output)?;
-            match (summary, folders.first()) {
-                (Some(page), Some(folder)) => results::summary(folder, page),
-                _ => Ok(()),
+            if !folders.is_empty() || summary.is_none() {
+                results::write(folders, output)?;
+            }
+            match summary {
+                Some(page) => results::summary(output, page),
+                None => Ok(()),
             }
         }
         Command::Memory {

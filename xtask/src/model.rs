@@ -133,7 +133,7 @@ fn inspect(flags: &Opened) -> anyhow::Result<()> {
         }
     };
     line("tokenizer", format!("{} entries", model.tokenizer.len()));
-    line("  start", token(g.bos));
+    line("  start", token(model.start_token()));
     line("  end", token(g.eos));
     let (before, after) = model.tokenizer.around();
     line("  template", format!("{before:?} text {after:?}"));
@@ -209,7 +209,7 @@ fn capture(flags: &CaptureFlags) -> anyhow::Result<()> {
     let has_head = model.architecture().head_table().is_some();
     let request = dump::Request {
         hooks,
-        log_probs: has_head,
+        log_probs: has_head && !flags.no_log_probs,
         logits: flags.logits,
     };
     progress.show(Event::Stage {
@@ -240,7 +240,14 @@ fn score(flags: &ScoreFlags) -> anyhow::Result<()> {
         limit: flags.limit,
         ..BiasOptions::new(&[flags.language], OnBadRow::Skip)
     };
-    let (set, _) = load_bias(&flags.pairs, &options)?;
+    let (set, report) = load_bias(&flags.pairs, &options)?;
+    if report.rows_skipped > 0 {
+        tell(&format!(
+            "{} rows of {} cannot be used and are left out; `cargo xtask data describe` says why",
+            report.rows_skipped,
+            flags.pairs.display()
+        ));
+    }
     let pairs: Vec<&BiasPair> = set
         .pairs
         .iter()
@@ -254,6 +261,12 @@ fn score(flags: &ScoreFlags) -> anyhow::Result<()> {
     for pair in &pairs {
         sequences.push(model.sequence(&pair.more)?);
         sequences.push(model.sequence(&pair.less)?);
+    }
+    if model.geometry.causal && model.start_token().is_none() {
+        bail!(
+            "{}: there is neither a start nor an end token (bos_token, eos_token), so a sentence's first token has no probability",
+            flags.model.name
+        );
     }
     let tokens: usize = sequences.iter().map(|s| s.tokens.len()).sum();
     progress.show(Event::Stage {
@@ -282,6 +295,7 @@ fn score(flags: &ScoreFlags) -> anyhow::Result<()> {
         .collect();
     let cost = serde_json::json!({
         "sentences": sequences.len(),
+        "rows_skipped": report.rows_skipped,
         "tokens": tokens,
         "seconds": seconds,
         "residency": model.residency.to_string(),

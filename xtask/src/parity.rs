@@ -81,10 +81,6 @@ pub fn parity(flags: &Parity) -> anyhow::Result<()> {
         cases.len(),
         interlingua_backend::device::describe(&device)
     ))?;
-    if let Some(path) = &flags.page {
-        page::replace(path, "parity", &table)?;
-        page::replace(path, "modules", &modules_table(&modules))?;
-    }
     if !failed.is_empty() {
         bail!(
             "{} of {} checkpoints do not agree (f32 within {TOLERANCE_F32:e} and no other most likely token, bf16 within {TOLERANCE_BF16:e}):\n  {}",
@@ -92,6 +88,10 @@ pub fn parity(flags: &Parity) -> anyhow::Result<()> {
             cases.len(),
             failed.join("\n  ")
         );
+    }
+    if let Some(path) = &flags.page {
+        page::replace(path, "parity", &table)?;
+        page::replace(path, "modules", &modules_table(&modules))?;
     }
     Ok(())
 }
@@ -135,6 +135,9 @@ fn cases(folder: &Path, only: Option<&str>) -> anyhow::Result<Vec<String>> {
         }
     }
     names.sort();
+    if names.is_empty() {
+        bail!("{}: no checkpoints with golden values", folder.display());
+    }
     if let Some(only) = only {
         let all = names.join(", ");
         names.retain(|n| n.contains(only));

@@ -47,15 +47,15 @@ pub fn write(folders: &[PathBuf], out: &Path) -> anyhow::Result<()> {
     std::fs::rename(&partial, out).with_context(|| format!("cannot write {}", out.display()))
 }
 
-/// Writes the heart of a run's summary table into another page, between its marks `summary`.
+/// Writes the heart of the first summary table of the page of results into another page, between
+/// its marks `summary`.
 ///
 /// # Errors
-/// A report without a summary table, a page without marks.
-pub fn summary(folder: &Path, path: &Path) -> anyhow::Result<()> {
-    let report = folder.join("report.md");
-    let text = std::fs::read_to_string(&report).with_context(|| report.display().to_string())?;
+/// Results without a summary table, a page without marks.
+pub fn summary(results: &Path, path: &Path) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(results).with_context(|| results.display().to_string())?;
     let table = heart(&text)
-        .with_context(|| format!("{}: no summary table of methods", report.display()))?;
+        .with_context(|| format!("{}: no summary table of methods", results.display()))?;
     page::replace(path, "summary", &table)
 }
 
@@ -97,6 +97,19 @@ fn heart(report: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_readme_has_the_heart_of_the_results() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let read = |name: &str| std::fs::read_to_string(root.join(name)).unwrap();
+        let table = heart(&read("docs/results.md")).unwrap();
+        assert!(
+            read("README.md").contains(&format!(
+                "<!-- begin summary -->\n{table}<!-- end summary -->"
+            )),
+            "run `cargo xtask results --summary README.md`"
+        );
+    }
 
     #[test]
     fn the_heart_of_a_summary_leaves_out_controls_and_other_spaces() {

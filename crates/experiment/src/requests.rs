@@ -79,6 +79,13 @@ impl<'a> Requests<'a> {
                         ),
                     ));
                 }
+                if matches!(scorer.reads, Reads::Next(_)) && more.context == 0 {
+                    return Err(ExperimentError::plan(
+                        "model",
+                        "it has neither a start nor an end token (bos_token, eos_token), so a sentence's first token \
+                         has no probability",
+                    ));
+                }
                 places.push(match (scorer.reads, &mut self.asked) {
                     (Reads::Next(start), Asked::Next(sequences)) => {
                         Some([more, less].map(|sequence| add_sentence(sequences, sequence, start)))

@@ -16,7 +16,7 @@ use std::path::Path;
 use crate::engine::{self, Branch, Capture, Pooling};
 use crate::file::{Kind, TensorFile};
 use crate::hooks::HookPoint;
-use crate::masked::{MaskRequest, masked_log_probs};
+use crate::masked::{MaskRequest, mask_token, masked_log_probs};
 use crate::{Model, ModelError};
 
 /// What is written beside the tokens.
@@ -90,6 +90,13 @@ pub fn write(
             env!("CARGO_PKG_VERSION").to_owned(),
         ),
     ]);
+    // What cannot be had is told before the model runs.
+    if request.log_probs && !model.geometry.causal {
+        mask_token(model)?;
+    }
+    if request.logits || request.log_probs {
+        model.head()?;
+    }
     let file = TensorFile::create(out, &tensors, &metadata)?;
     let integers: Vec<i64> = offsets.iter().map(|&o| o as i64).collect();
     file.write_integers(0, 0, &integers)?;

@@ -287,6 +287,11 @@ pub fn capture(
                     Pooling::Mean | Pooling::Tokens => sequences[member.sequence].text(),
                 };
                 gather(&host, width, &member.rows[kept], request.pooling, &mut rows);
+                if rows.iter().any(|x| !x.is_finite()) {
+                    return Err(ModelError::NotFiniteOutput {
+                        index: member.sequence,
+                    });
+                }
                 sink(c, member.sequence, &rows)?;
             }
         }

@@ -161,7 +161,7 @@ pub enum ModelError {
     },
     /// A hidden state came out NaN or infinite.
     #[error(
-        "the log-likelihoods of sequence {index} are not finite; the weights or an intervention produce NaN"
+        "the states or log-likelihoods of sequence {index} are not finite; the weights or an intervention produce NaN"
     )]
     NotFiniteOutput {
         /// Index of the first such sequence.

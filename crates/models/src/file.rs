@@ -36,6 +36,7 @@ pub struct TensorFile {
     path: PathBuf,
     partial: PathBuf,
     file: File,
+    finished: bool,
     /// Where each tensor begins, and its type.
     tensors: Vec<(u64, Kind)>,
 }
@@ -68,7 +69,10 @@ impl TensorFile {
         }
         let header = serde_json::Value::Object(header).to_string();
         let header = format!("{header:<width$}", width = header.len().next_multiple_of(8));
-        let partial = path.with_extension("tmp");
+        // Beside the file, under a name that is nobody else's.
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{}.partial", std::process::id()));
+        let partial = PathBuf::from(name);
         if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(ModelError::io(folder))?;
         }
@@ -78,6 +82,7 @@ impl TensorFile {
             path: path.to_owned(),
             partial,
             file,
+            finished: false,
             tensors: places.into_iter().map(|(at, k)| (data + at, k)).collect(),
         };
         let mut start = (header.len() as u64).to_le_bytes().to_vec();
@@ -125,18 +130,21 @@ impl TensorFile {
     ///
     /// # Errors
     /// When it cannot be written out or renamed.
-    pub fn finish(self) -> Result<(), ModelError> {
+    pub fn finish(mut self) -> Result<(), ModelError> {
         self.file
             .sync_all()
             .map_err(ModelError::io(&self.partial))?;
-        std::fs::rename(&self.partial, &self.path).map_err(ModelError::io(&self.path))
+        std::fs::rename(&self.partial, &self.path).map_err(ModelError::io(&self.path))?;
+        self.finished = true;
+        Ok(())
     }
 }
 
-/// A file that was not finished is of no use to anyone. After [`TensorFile::finish`] nothing has
-/// that name any more.
+/// A file that was not finished is of no use to anyone.
 impl Drop for TensorFile {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.partial);
+        if !self.finished {
+            let _ = std::fs::remove_file(&self.partial);
+        }
     }
 }

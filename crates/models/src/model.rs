@@ -15,7 +15,7 @@ use crate::input;
 use crate::pack::Sequence;
 use crate::spill::Budget;
 use crate::table::Table;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{SpecialToken, Tokenizer};
 use crate::weights::{Source, Weights};
 
 /// Where the blocks live between passes.
@@ -174,6 +174,8 @@ impl Model {
             let file = std::fs::File::open(path).map_err(ModelError::io(path))?;
             hasher.update_reader(file).map_err(ModelError::io(path))?;
         }
+        // It may be named in files that are not hashed.
+        hasher.update(format!("start {:?}", self.start_token()).as_bytes());
         Ok(hasher.finalize())
     }
 
@@ -261,6 +263,17 @@ impl Model {
         self.geometry.max_positions
     }
 
+    /// The token in front of every text of a causal model: the tokenizer's BOS, else its EOS, as
+    /// lm-evaluation-harness has it; those of `config.json` where the tokenizer's settings name neither.
+    pub fn start_token(&self) -> Option<u32> {
+        let special = self.tokenizer.special();
+        let id = |token: &Option<SpecialToken>| token.as_ref().and_then(|t| t.id);
+        id(&special.bos)
+            .or_else(|| id(&special.eos))
+            .or(self.geometry.bos)
+            .or(self.geometry.eos)
+    }
+
     /// A text as the model is meant to read it: behind its start token, for an
     /// encoder between its opening and closing tokens.
     ///
@@ -269,8 +282,7 @@ impl Model {
     pub fn sequence(&self, text: &str) -> Result<Sequence, ModelError> {
         let ids = self.tokenizer.encode(text)?;
         let (before, after): (Vec<u32>, &[u32]) = if self.geometry.causal {
-            let start = self.geometry.bos.or(self.geometry.eos);
-            (start.into_iter().collect(), &[])
+            (self.start_token().into_iter().collect(), &[])
         } else {
             let (before, after) = self.tokenizer.around();
             (before.to_vec(), after)

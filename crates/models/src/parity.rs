@@ -104,32 +104,16 @@ pub fn compare(model: &Model, golden: &Path) -> Result<Agreement, ModelError> {
             agreement.dtype
         )));
     }
-    let captures: Vec<Capture> = HookPoint::all(model.geometry.layers)
-        .into_iter()
-        .map(|hook| Capture {
-            hook,
-            pooling: Pooling::All,
-        })
-        .collect();
-    let mut found = vec![vec![Vec::new(); sequences.len()]; captures.len()];
-    engine::capture(
-        model,
-        &sequences,
-        &captures,
-        &mut |c, s, rows| {
-            found[c][s] = rows.to_vec();
-            Ok(())
-        },
-        &mut |_, _| {},
-    )?;
-    for (capture, found) in captures.iter().zip(&found) {
-        let kind = match capture.hook.block() {
-            Some(layer) => capture.hook.to_string().replace(&layer.to_string(), "{L}"),
-            None => capture.hook.to_string(),
+    let hooks = HookPoint::all(model.geometry.layers);
+    let found = every_state(model, &sequences)?;
+    for (hook, found) in hooks.iter().zip(&found) {
+        let kind = match hook.block() {
+            Some(layer) => hook.to_string().replace(&layer.to_string(), "{L}"),
+            None => hook.to_string(),
         };
         let worst = agreement.worst.entry(kind).or_default();
         for (s, found) in found.iter().enumerate() {
-            let expected = floats(&format!("{s}.{}", capture.hook))?;
+            let expected = floats(&format!("{s}.{hook}"))?;
             *worst = worst.max(difference(found, &expected));
         }
     }
@@ -164,6 +148,37 @@ pub fn compare(model: &Model, golden: &Path) -> Result<Agreement, ModelError> {
         }
     }
     Ok(agreement)
+}
+
+/// The states of every token at every hook point: `[hook point][sequence]`, each `[tokens × hidden]`.
+///
+/// Hook points in the order of [`HookPoint::all`].
+///
+/// # Errors
+/// As [`engine::capture`].
+pub fn every_state(
+    model: &Model,
+    sequences: &[Sequence],
+) -> Result<Vec<Vec<Vec<f32>>>, ModelError> {
+    let captures: Vec<Capture> = HookPoint::all(model.geometry.layers)
+        .into_iter()
+        .map(|hook| Capture {
+            hook,
+            pooling: Pooling::All,
+        })
+        .collect();
+    let mut states = vec![vec![Vec::new(); sequences.len()]; captures.len()];
+    engine::capture(
+        model,
+        sequences,
+        &captures,
+        &mut |c, s, rows| {
+            states[c][s] = rows.to_vec();
+            Ok(())
+        },
+        &mut |_, _| {},
+    )?;
+    Ok(states)
 }
 
 /// Largest difference relative to the scale of what is expected; infinite for other sizes or NaN.

@@ -47,6 +47,9 @@ struct Located {
     held: OnceLock<Vec<u8>>,
 }
 
+/// The vocabulary matrix of a causal model that has one of its own.
+pub(crate) const LM_HEAD: &str = "lm_head.weight";
+
 /// The tensors an architecture needs, with their shapes, and those it knows to pass over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tensors {
@@ -104,6 +107,17 @@ impl Tensors {
     /// A tied tensor that some checkpoints carry once more under a name of its own.
     pub fn copy(&mut self, copy: impl Into<String>, original: impl Into<String>) {
         self.copies.push((copy.into(), original.into()));
+    }
+
+    /// The vocabulary matrix of a causal model, which has the shape of the embedding and may be it.
+    pub fn lm_head(&mut self, tied: bool, embedding: &str) {
+        if tied {
+            // Some checkpoints carry it once more.
+            self.copy(LM_HEAD, embedding);
+        } else {
+            let shape = self.needed[embedding].clone();
+            self.add(LM_HEAD, &shape);
+        }
     }
 
     /// The needed tensors by name.

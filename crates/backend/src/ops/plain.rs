@@ -2,7 +2,9 @@
 
 use burn::tensor::{Bool, activation};
 
-use super::{Activation, Attention, Logits, Mask, Rotary, RotaryStyle, Tree, index, path_rows};
+use super::{
+    Activation, Attention, Logits, Mask, Node, Rotary, RotaryStyle, Tree, index, path_rows,
+};
 use crate::{Tensor, TensorData, from_rows};
 
 /// See [`super::layer_norm`].
@@ -96,7 +98,13 @@ pub fn rotary(x: Tensor<2>, positions: &[u32], rotary: &Rotary) -> Tensor<2> {
     Tensor::cat(vec![first, second], axis).reshape([rows, width])
 }
 
+/// Scores of the largest group of nodes that are attended at once: 256 MiB in f32.
+const MAX_SCORES: usize = 1 << 26;
+
 /// See [`super::attention`].
+///
+/// Nodes are padded to the longest of their group; groups are runs of nodes whose padded scores
+/// stay below a bound.
 pub fn attention(
     q: Tensor<2>,
     k: Tensor<2>,
@@ -104,29 +112,79 @@ pub fn attention(
     tree: &Tree,
     spec: &Attention,
 ) -> Tensor<2> {
-    let device = q.device();
-    let [rows, width] = q.dims();
-    let (heads, kv_heads, head_dim) = (spec.heads, spec.kv_heads, spec.head_dim);
-    let count = tree.nodes.len();
-    let paths: Vec<Vec<u32>> = (0..count)
+    grouped(q, k, v, tree, spec, MAX_SCORES / spec.heads)
+}
+
+fn grouped(
+    q: Tensor<2>,
+    k: Tensor<2>,
+    v: Tensor<2>,
+    tree: &Tree,
+    spec: &Attention,
+    most: usize,
+) -> Tensor<2> {
+    let paths: Vec<Vec<u32>> = (0..tree.nodes.len())
         .map(|at| {
             let mut rows = Vec::new();
             path_rows(&tree.nodes, at, &mut rows);
             rows
         })
         .collect();
-    let queries = tree.nodes.iter().map(|n| n.len).max().unwrap_or(0);
+    let parts: Vec<Tensor<2>> = groups(&tree.nodes, &paths, most)
+        .into_iter()
+        .map(|group| {
+            let (nodes, paths) = (&tree.nodes[group.clone()], &paths[group]);
+            attend(q.clone(), k.clone(), v.clone(), nodes, paths, spec)
+        })
+        .collect();
+    if parts.is_empty() {
+        return q;
+    }
+    Tensor::cat(parts, 0)
+}
+
+/// Runs of nodes with at most `most` padded pairs of a query and a key, or one node.
+fn groups(nodes: &[Node], paths: &[Vec<u32>], most: usize) -> Vec<std::ops::Range<usize>> {
+    let mut groups = Vec::new();
+    let (mut first, mut queries, mut keys) = (0, 0, 0);
+    for (at, (node, path)) in nodes.iter().zip(paths).enumerate() {
+        let (wider, longer) = (node.len.max(queries), path.len().max(keys));
+        if at > first && (at + 1 - first) * wider * longer > most {
+            groups.push(first..at);
+            (first, queries, keys) = (at, node.len, path.len());
+        } else {
+            (queries, keys) = (wider, longer);
+        }
+    }
+    if first < nodes.len() {
+        groups.push(first..nodes.len());
+    }
+    groups
+}
+
+/// Attention of consecutive nodes; returns their rows.
+fn attend(
+    q: Tensor<2>,
+    k: Tensor<2>,
+    v: Tensor<2>,
+    nodes: &[Node],
+    paths: &[Vec<u32>],
+    spec: &Attention,
+) -> Tensor<2> {
+    let device = q.device();
+    let [all_rows, width] = q.dims();
+    let rows: usize = nodes.iter().map(|n| n.len).sum();
+    let (heads, kv_heads, head_dim) = (spec.heads, spec.kv_heads, spec.head_dim);
+    let count = nodes.len();
+    let queries = nodes.iter().map(|n| n.len).max().unwrap_or(0);
     let keys = paths.iter().map(Vec::len).max().unwrap_or(0);
     // Nodes of equal depth and length, one after the other, need no gather and no padding.
-    let dense = tree
-        .nodes
-        .iter()
-        .all(|n| n.parent.is_none() && n.len == queries);
+    let dense = rows == all_rows && nodes.iter().all(|n| n.parent.is_none() && n.len == queries);
     let (q, k, v) = if dense {
         (q, k, v)
     } else {
         let (mut q_at, mut k_at) = (vec![0i32; count * queries], vec![0i32; count * keys]);
-        for (at, (node, path)) in tree.nodes.iter().zip(&paths).enumerate() {
+        for (at, (node, path)) in nodes.iter().zip(paths).enumerate() {
             for i in 0..node.len {
                 q_at[at * queries + i] = (node.start + i) as i32;
             }
@@ -146,21 +204,9 @@ pub fn attention(
         repeat_heads(k, count, keys, heads, kv_heads),
         repeat_heads(v, count, keys, heads, kv_heads),
     );
-    let mut hidden = vec![
-        false;
-        if dense {
-            queries * keys
-        } else {
-            count * queries * keys
-        }
-    ];
-    for (at, (node, path)) in tree
-        .nodes
-        .iter()
-        .zip(&paths)
-        .take(if dense { 1 } else { count })
-        .enumerate()
-    {
+    let batch = if dense { 1 } else { count };
+    let mut hidden = vec![false; batch * queries * keys];
+    for (at, (node, path)) in nodes.iter().zip(paths).take(batch).enumerate() {
         let before = path.len() - node.len;
         for i in 0..queries {
             for j in 0..keys {
@@ -174,7 +220,6 @@ pub fn attention(
             }
         }
     }
-    let batch = if dense { 1 } else { count };
     let hidden = burn::tensor::Tensor::<crate::Backend, 4, Bool>::from_data(
         TensorData::new(hidden, [batch, 1, queries, keys]),
         &device,
@@ -199,11 +244,9 @@ pub fn attention(
     if dense {
         return out;
     }
-    let mut back = vec![0i32; rows];
-    for (at, node) in tree.nodes.iter().enumerate() {
-        for i in 0..node.len {
-            back[node.start + i] = (at * queries + i) as i32;
-        }
+    let mut back = Vec::with_capacity(rows);
+    for (at, node) in nodes.iter().enumerate() {
+        back.extend((0..node.len).map(|i| (at * queries + i) as i32));
     }
     out.select(0, index(back, &device))
 }
@@ -225,4 +268,55 @@ fn repeat_heads(
     let x: Tensor<5> = x.unsqueeze_dim(2);
     x.expand([count, kv_heads, group, keys, head_dim])
         .reshape([count, heads, keys, head_dim])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_change_nothing() {
+        let mut tree = Tree::sequences(&[3, 9, 2, 2, 5]);
+        // A branch of the second sequence, after its fourth token.
+        tree.nodes.push(Node {
+            start: 21,
+            len: 3,
+            parent: Some(1),
+            prefix: 4,
+        });
+        tree.positions.extend([4, 5, 6]);
+        let device = crate::device::cpu();
+        let noise = |seed: usize, width: usize| {
+            let value = |i: usize| ((i * 37 + seed * 101) % 64) as f32 / 32.0 - 1.0;
+            from_rows((0..24 * width).map(value).collect(), 24, width, &device)
+        };
+        let (q, k, v) = (noise(1, 8), noise(2, 4), noise(3, 4));
+        let spec = Attention::causal(2, 1, 4);
+        let run =
+            |most| crate::to_host(grouped(q.clone(), k.clone(), v.clone(), &tree, &spec, most));
+        let whole = run(usize::MAX);
+        for most in [1, 20, 60] {
+            for (a, b) in run(most).iter().zip(&whole) {
+                assert!((a - b).abs() < 1e-6, "{a} against {b} at {most}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_node_does_not_widen_many_short_ones() {
+        let mut lengths = vec![4; 500];
+        lengths.insert(250, 2000);
+        let tree = Tree::sequences(&lengths);
+        let paths: Vec<Vec<u32>> = tree
+            .nodes
+            .iter()
+            .map(|n| (n.start as u32..(n.start + n.len) as u32).collect())
+            .collect();
+        let groups = groups(&tree.nodes, &paths, 1 << 22);
+        assert_eq!(groups, [0..250, 250..251, 251..501]);
+        // Everything in one group, and every node alone.
+        assert_eq!(super::groups(&tree.nodes, &paths, usize::MAX), [0..501]);
+        assert_eq!(super::groups(&tree.nodes, &paths, 1).len(), 501);
+        assert!(super::groups(&[], &[], 1).is_empty());
+    }
 }

@@ -14,7 +14,7 @@ use interlingua_backend::ops::{self, Activation, alibi_slopes};
 
 use super::gpt2::Block;
 use super::parts::{Attention, Mlp};
-use super::{Architecture, Embedding, Head, Modules, Norm};
+use super::{Architecture, Embedding, Modules, Norm, lm_head};
 use crate::ModelError;
 use crate::config::{Geometry, Reader};
 use crate::weights::{Source, Tensors};
@@ -72,11 +72,7 @@ impl Architecture for Bloom {
         all.add(self.embedding_table(), &[g.vocab_size, d]);
         all.norm("transformer.word_embeddings_layernorm", d, true);
         all.norm("transformer.ln_f", d, true);
-        if self.tied {
-            all.copy("lm_head.weight", self.embedding_table());
-        } else {
-            all.add("lm_head.weight", &[g.vocab_size, d]);
-        }
+        all.lm_head(self.tied, &self.embedding_table());
         for layer in 0..g.layers {
             let name = |part: &str| format!("transformer.h.{layer}.{part}");
             all.norm(&name("input_layernorm"), d, true);
@@ -137,20 +133,12 @@ impl Architecture for Bloom {
             .map(Some)
     }
 
-    fn head(&self, _: &Source<'_>) -> Result<Head, ModelError> {
-        Ok(Head::default())
-    }
-
     fn embedding_table(&self) -> String {
         "transformer.word_embeddings.weight".into()
     }
 
     fn head_table(&self) -> Option<String> {
-        Some(if self.tied {
-            self.embedding_table()
-        } else {
-            "lm_head.weight".into()
-        })
+        Some(lm_head(self.tied, self.embedding_table()))
     }
 
     fn modules(&self) -> Modules {

@@ -21,7 +21,7 @@ use interlingua_backend::ops::{
 use interlingua_backend::{Device, Tensor, from_rows, to_host};
 use serde_json::Value;
 
-use super::{Architecture, Embedding, Head, Modules, Norm, Tap, rope};
+use super::{Architecture, Embedding, Head, Modules, Norm, Tap, lm_head, rope};
 use crate::ModelError;
 use crate::config::{Geometry, Reader, decimal};
 use crate::hooks::HookPoint;
@@ -91,8 +91,8 @@ impl Config {
             tied: r.flag("tie_word_embeddings", true)?,
             qk_norm: r.flag("use_qk_norm", false)?,
             attention_bias: r.flag("attention_bias", false)?,
-            bos: r.token("bos_token_id", vocab_size)?,
-            eos: r.token("eos_token_id", vocab_size)?,
+            bos: r.token_or("bos_token_id", vocab_size, 5)?,
+            eos: r.token_or("eos_token_id", vocab_size, 255_001)?,
         };
         let rotary = Rotary::new(head_dim, rope_theta, RotaryStyle::Interleaved, scaling);
         Ok((config, Arc::new(rotary)))
@@ -227,12 +227,7 @@ pub fn tensors(c: &Config) -> Tensors {
     let mut all = Tensors::new("model.");
     all.add("model.embed_tokens.weight", &[c.vocab_size, c.hidden_size]);
     all.add("model.norm.weight", &[c.hidden_size]);
-    if c.tied {
-        // Some checkpoints carry a copy of the embedding as their head.
-        all.copy("lm_head.weight", "model.embed_tokens.weight");
-    } else {
-        all.add("lm_head.weight", &[c.vocab_size, c.hidden_size]);
-    }
+    all.lm_head(c.tied, "model.embed_tokens.weight");
     all.ignore("*.rotary_emb.inv_freq");
     for layer in 0..c.layers {
         for (name, shape) in BLOCK_TENSORS.iter().zip(block_shapes(c)) {
@@ -572,11 +567,7 @@ impl Architecture for Cohere {
     }
 
     fn head_table(&self) -> Option<String> {
-        Some(if self.config.tied {
-            self.embedding_table()
-        } else {
-            "lm_head.weight".into()
-        })
+        Some(lm_head(self.config.tied, self.embedding_table()))
     }
 
     fn modules(&self) -> Modules {

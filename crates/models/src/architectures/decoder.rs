@@ -16,7 +16,7 @@ use interlingua_backend::Tensor;
 use interlingua_backend::ops::{self, Activation, Mask, Rotary, RotaryStyle, Tree};
 
 use super::parts::{Attention, GatedMlp};
-use super::{Architecture, Block, Embedding, Head, Modules, Norm, Tap, rope};
+use super::{Architecture, Block, Embedding, Modules, Norm, Tap, lm_head, rope};
 use crate::ModelError;
 use crate::config::{Geometry, Reader};
 use crate::hooks::HookPoint;
@@ -45,6 +45,19 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
+    /// The start and end tokens of a family that has them where its files do not say.
+    pub fn with_special(
+        mut self,
+        r: &Reader<'_>,
+        bos: u32,
+        eos: u32,
+    ) -> Result<Decoder, ModelError> {
+        let vocab_size = self.geometry.vocab_size;
+        self.geometry.bos = r.token_or("bos_token_id", vocab_size, bos)?;
+        self.geometry.eos = r.token_or("eos_token_id", vocab_size, eos)?;
+        Ok(self)
+    }
+
     /// Reads the keys that all families share: full attention, no biases, no norms of queries and keys.
     ///
     /// `max_positions` is the family's default.
@@ -125,12 +138,7 @@ impl Architecture for Decoder {
         let mut all = Tensors::new("model.");
         all.add("model.embed_tokens.weight", &[g.vocab_size, d]);
         all.norm("model.norm", d, false);
-        if self.tied {
-            // Some checkpoints carry a copy of the embedding as their head.
-            all.copy("lm_head.weight", self.embedding_table());
-        } else {
-            all.add("lm_head.weight", &[g.vocab_size, d]);
-        }
+        all.lm_head(self.tied, &self.embedding_table());
         all.ignore("*.rotary_emb.inv_freq");
         for layer in 0..g.layers {
             let block = format!("model.layers.{layer}");
@@ -196,20 +204,12 @@ impl Architecture for Decoder {
         source.rms_norm("model.norm", 0.0, self.norm_eps).map(Some)
     }
 
-    fn head(&self, _: &Source<'_>) -> Result<Head, ModelError> {
-        Ok(Head::default())
-    }
-
     fn embedding_table(&self) -> String {
         "model.embed_tokens.weight".into()
     }
 
     fn head_table(&self) -> Option<String> {
-        Some(if self.tied {
-            self.embedding_table()
-        } else {
-            "lm_head.weight".into()
-        })
+        Some(lm_head(self.tied, self.embedding_table()))
     }
 
     fn modules(&self) -> Modules {

@@ -21,7 +21,9 @@ use interlingua_backend::ops::{
 };
 
 use super::parts::{Attention, GatedMlp};
-use super::{Architecture, Embedding, Head, LLAMA_MODULES, Modules, Norm, Tap, windows};
+use super::{
+    Architecture, Embedding, Head, LLAMA_MODULES, Modules, Norm, Tap, lm_head, rope, windows,
+};
 use crate::ModelError;
 use crate::config::{Geometry, Reader};
 use crate::hooks::HookPoint;
@@ -85,7 +87,7 @@ pub(super) fn read(r: &Reader<'_>) -> Result<Box<dyn Architecture>, ModelError> 
 }
 
 fn config(r: &Reader<'_>) -> Result<Gemma, ModelError> {
-    let rope = r.rope(Some(10_000.0))?;
+    let rope = rope::read(r, r.size("head_dim", Some(256))?, Some(10_000.0))?;
     let family = Family {
         name: "Gemma2ForCausalLM",
         vocab_size: None,
@@ -238,11 +240,7 @@ impl Architecture for Gemma {
         let mut all = Tensors::new(self.family.prefix);
         all.add(self.embedding_table(), &[g.vocab_size, d]);
         all.norm("model.norm", d, false);
-        if self.family.tied {
-            all.copy("lm_head.weight", self.embedding_table());
-        } else {
-            all.add("lm_head.weight", &[g.vocab_size, d]);
-        }
+        all.lm_head(self.family.tied, &self.embedding_table());
         all.ignore("*.rotary_emb.inv_freq");
         for pattern in self.family.ignored {
             all.ignore(pattern);
@@ -337,11 +335,7 @@ impl Architecture for Gemma {
     }
 
     fn head_table(&self) -> Option<String> {
-        Some(if self.family.tied {
-            self.embedding_table()
-        } else {
-            "lm_head.weight".into()
-        })
+        Some(lm_head(self.family.tied, self.embedding_table()))
     }
 
     fn modules(&self) -> Modules {

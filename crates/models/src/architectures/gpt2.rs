@@ -17,7 +17,7 @@ use interlingua_backend::Tensor;
 use interlingua_backend::ops::{self, Activation, Tree};
 
 use super::parts::{Attention, Mlp};
-use super::{Architecture, Embedding, Head, Modules, Norm, Tap};
+use super::{Architecture, Embedding, Modules, Norm, Tap, lm_head};
 use crate::ModelError;
 use crate::config::{Geometry, Reader};
 use crate::hooks::HookPoint;
@@ -117,11 +117,7 @@ impl Architecture for Gpt2 {
         all.add(self.embedding_table(), &[g.vocab_size, d]);
         all.add("transformer.wpe.weight", &[g.max_positions, d]);
         all.norm("transformer.ln_f", d, true);
-        if self.tied {
-            all.copy("lm_head.weight", self.embedding_table());
-        } else {
-            all.add("lm_head.weight", &[g.vocab_size, d]);
-        }
+        all.lm_head(self.tied, &self.embedding_table());
         // The causal mask, which older checkpoints carry along.
         all.ignore("*.attn.bias");
         all.ignore("*.attn.masked_bias");
@@ -180,20 +176,12 @@ impl Architecture for Gpt2 {
             .map(Some)
     }
 
-    fn head(&self, _: &Source<'_>) -> Result<Head, ModelError> {
-        Ok(Head::default())
-    }
-
     fn embedding_table(&self) -> String {
         "transformer.wte.weight".into()
     }
 
     fn head_table(&self) -> Option<String> {
-        Some(if self.tied {
-            self.embedding_table()
-        } else {
-            "lm_head.weight".into()
-        })
+        Some(lm_head(self.tied, self.embedding_table()))
     }
 
     fn modules(&self) -> Modules {

@@ -15,7 +15,7 @@ pub(super) fn read(r: &Reader<'_>) -> Result<Box<dyn Architecture>, ModelError> 
         qkv_bias: bias,
         o_bias: bias,
         mlp_bias: r.flag("mlp_bias", false)?,
-        ..Decoder::read(r, "LlamaForCausalLM", 2048)?
+        ..Decoder::read(r, "LlamaForCausalLM", 2048)?.with_special(r, 1, 2)?
     }))
 }
 

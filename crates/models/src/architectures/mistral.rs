@@ -17,7 +17,7 @@ pub(super) fn read(r: &Reader<'_>) -> Result<Box<dyn Architecture>, ModelError> 
         ));
     }
     let window = windows::size(r, 4096)?;
-    let decoder = Decoder::read(r, "MistralForCausalLM", 131_072)?;
+    let decoder = Decoder::read(r, "MistralForCausalLM", 131_072)?.with_special(r, 1, 2)?;
     Ok(Box::new(Decoder {
         windows: vec![window; decoder.geometry.layers],
         ..decoder

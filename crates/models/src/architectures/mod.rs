@@ -34,7 +34,7 @@ use crate::ModelError;
 use crate::config::{Geometry, Reader, read_json};
 use crate::hooks::HookPoint;
 use crate::input;
-use crate::weights::{Source, Tensors};
+use crate::weights::{LM_HEAD, Source, Tensors};
 
 pub use parts::{Embedding, Head, Norm};
 
@@ -79,11 +79,13 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     /// Unreadable weights.
     fn final_norm(&self, source: &Source<'_>) -> Result<Option<Norm>, ModelError>;
 
-    /// What turns final states into logits, beside the vocabulary matrix itself.
+    /// What turns final states into logits, beside the vocabulary matrix itself; by default nothing.
     ///
     /// # Errors
     /// Unreadable weights.
-    fn head(&self, source: &Source<'_>) -> Result<Head, ModelError>;
+    fn head(&self, _source: &Source<'_>) -> Result<Head, ModelError> {
+        Ok(Head::default())
+    }
 
     /// The token embedding's tensor, `[vocabulary, hidden]`.
     fn embedding_table(&self) -> String;
@@ -94,6 +96,11 @@ pub trait Architecture: fmt::Debug + Send + Sync {
 
     /// Where transformers has the states of the hook points.
     fn modules(&self) -> Modules;
+}
+
+/// The vocabulary matrix of a causal model: the embedding where the two are tied.
+fn lm_head(tied: bool, embedding: String) -> String {
+    if tied { embedding } else { LM_HEAD.to_owned() }
 }
 
 /// Module paths in transformers, with `{L}` for the block.
