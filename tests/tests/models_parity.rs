@@ -50,11 +50,11 @@ fn check(name: &str, residency: Residency) {
 
     let hooks = HookPoint::all(model.geometry.layers);
     let states = every_state(&model, &sequences).unwrap();
-    for (c, hook) in hooks.iter().enumerate() {
-        for s in 0..lines {
+    for (hook, states) in hooks.iter().zip(&states) {
+        for (s, found) in states.iter().enumerate() {
             let expected = floats(&format!("{s}.{hook}"));
             compare(
-                &states[c][s],
+                found,
                 &expected,
                 1e-4,
                 &format!("{name} {hook} sentence {s}"),

@@ -315,7 +315,7 @@ mod tests {
         let groups = groups(&tree.nodes, &paths, 1 << 22);
         assert_eq!(groups, [0..250, 250..251, 251..501]);
         // Everything in one group, and every node alone.
-        assert_eq!(super::groups(&tree.nodes, &paths, usize::MAX), [0..501]);
+        assert_eq!(super::groups(&tree.nodes, &paths, usize::MAX).len(), 1);
         assert_eq!(super::groups(&tree.nodes, &paths, 1).len(), 501);
         assert!(super::groups(&[], &[], 1).is_empty());
     }
