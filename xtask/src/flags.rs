@@ -201,7 +201,7 @@ The last lines give the time, the peak memory and how many bytes of weights were
     /// Train a small language model on real text.
     #[command(after_help = "Examples:
   cargo xtask data fetch tatoeba_manythings ntrex128      the text of the recipe
-  cargo xtask model pretrain experiments/pretrain-4l.toml into ./models/pretrain-4l, hours on two cores
+  cargo xtask model pretrain experiments/pretrain-4l.toml into ./models/pretrain-4l, an hour on two busy cores
   cargo xtask model pretrain experiments/pretrain-4l.toml --resume
   cargo xtask model pretrain experiments/pretrain-4l.toml --quick --data-dir DATA
   cargo xtask model pretrain experiments/pretrain-4l.toml --dry-run
