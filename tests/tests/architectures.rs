@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use interlingua_backend::device::cpu;
 use interlingua_models::architectures::ARCHITECTURES;
-use interlingua_models::parity::compare;
-use interlingua_models::{Budget, Model, Residency};
+use interlingua_models::parity::{compare, every_state};
+use interlingua_models::{Budget, Model, Residency, Sequence};
 use interlingua_tests::fixtures;
 
 /// Names of the golden files' checkpoints.
@@ -86,6 +86,20 @@ fn the_documentation_has_the_modules() {
             assert!(listed, "{hook} of {name} is {module}: {row}");
         }
     }
+}
+
+/// Positions of RoBERTa are counted without padding tokens, which nobody needs here.
+#[test]
+fn a_padding_token_in_a_text_is_refused_where_it_has_no_position() {
+    let run = |name: &str, token: u32| {
+        let model = open(name, Residency::Stream);
+        let sequence = Sequence::new(vec![5, token, 6], 0);
+        every_state(&model, &[sequence]).map_err(|e| e.to_string())
+    };
+    let message = run("xlm-roberta-mlm", 1).unwrap_err();
+    assert!(message.contains("padding token 1"), "{message}");
+    assert!(run("xlm-roberta-mlm", 7).is_ok());
+    assert!(run("bert-mlm", 0).is_ok(), "BERT counts them");
 }
 
 /// A tied checkpoint may hold its embedding twice, but not another head.

@@ -453,6 +453,16 @@ fn check(model: &Model, queries: &[Query]) -> Result<(), ModelError> {
                 ),
             );
         }
+        if let Some(pad) = model.architecture().unplaced_token()
+            && query.tokens.contains(&pad)
+        {
+            return bad(
+                index,
+                format!(
+                    "has the padding token {pad}, which has no position in this architecture; take it out of the text"
+                ),
+            );
+        }
         let vocabulary = model.geometry.vocab_size;
         let targets = query.predictions.iter().map(|p| &p.1);
         if let Some(&id) = query

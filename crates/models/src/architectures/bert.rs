@@ -262,6 +262,11 @@ impl Architecture for Bert {
         })
     }
 
+    fn unplaced_token(&self) -> Option<u32> {
+        // Where positions begin behind the padding token's, they are counted without it.
+        self.first_position.checked_sub(1).map(|pad| pad as u32)
+    }
+
     fn modules(&self) -> Modules {
         Modules {
             prefix: if self.head.is_some() {

@@ -94,6 +94,12 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     /// embedding's where they are tied, `None` for a model without an LM head.
     fn head_table(&self) -> Option<String>;
 
+    /// The padding token of an architecture that gives it no position of its own. Nothing is
+    /// padded here, and a text that has it is refused: all positions after it would be others.
+    fn unplaced_token(&self) -> Option<u32> {
+        None
+    }
+
     /// Where transformers has the states of the hook points.
     fn modules(&self) -> Modules;
 }
