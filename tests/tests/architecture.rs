@@ -47,6 +47,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "interlingua-backend",
             "interlingua-data",
             "interlingua-models",
+            "interlingua-autoencoder",
             "interlingua-debias",
             "interlingua-metrics",
         ],

@@ -43,12 +43,12 @@ pub enum Command {
         #[arg(long, conflicts_with_all = ["output", "summary"])]
         seeds: bool,
     },
-    /// Show how the peak memory of scoring grows with the number of sentences.
+    /// Show how the peak memory and the time of scoring grow with the number of sentences.
     Memory {
         /// A checkpoint folder.
         model: PathBuf,
-        /// Sentences of the smallest measurement; 4× and 16× follow.
-        #[arg(long, default_value_t = 2000)]
+        /// Sentences of the smallest measurement; 10×, 100× and 1000× follow.
+        #[arg(long, default_value_t = 43)]
         sentences: usize,
         /// Measure this number alone, in this process.
         #[arg(long, hide = true)]
@@ -67,6 +67,16 @@ for the masked scorers --python, which trains a small encoder.
 The heads of the scripts in tests/generators say which Python packages each needs.
 Exit codes: 0 everything agrees, 1 something does not, 2 the flags were wrong.")]
     Parity(Parity),
+    /// Time whole pieces of work, on demand beside PyTorch and others doing the same.
+    #[command(after_help = "Examples:
+  cargo xtask bench                                       everything, this program alone
+  cargo xtask bench score-small,masked --runs 3
+  cargo xtask bench --peers --python python3 --page docs/performance.md
+
+Texts and a trained model come from the folder INTERLINGUA_SHARED; without it, the testbed's texts
+and random weights are used. The head of tests/peers/peers.py says which Python packages it needs.
+Both sides run in turn, on the same inputs and threads, and must give the same results.")]
+    Bench(Bench),
     /// List the debiasing methods.
     Methods,
     /// List the scorers and metrics.
@@ -318,6 +328,68 @@ pub struct Parity {
         requires_all = ["python", "what"],
         conflicts_with = "only"
     )]
+    pub page: Option<PathBuf>,
+}
+
+/// A piece of work to time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Work {
+    /// Pairs under a causal model of 4 blocks of 256.
+    ScoreSmall,
+    /// Pairs under a causal model of the size of GPT-2 small.
+    Score,
+    /// The same under 16 edits at the final norm.
+    EditsNorm,
+    /// The same under 16 edits in the middle.
+    EditsMiddle,
+    /// A hundred pairs under a masked model of the size of BERT base.
+    Masked,
+    /// Mean states of parallel sentences.
+    Capture,
+    /// Steps of training an autoencoder.
+    Autoencoder,
+    /// Fitting LEACE.
+    Leace,
+    /// Fitting INLP.
+    Inlp,
+    /// The program's own start.
+    Start,
+}
+
+impl Work {
+    /// As it is typed.
+    pub fn name(self) -> String {
+        let value = self.to_possible_value().expect("no value is hidden");
+        value.get_name().to_owned()
+    }
+}
+
+/// Flags of `bench`.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// What to time, separated by commas [default: everything].
+    #[arg(value_name = "WORK", value_delimiter = ',')]
+    pub work: Vec<Work>,
+    /// Have a Python process do the same work, in turn.
+    #[arg(long, requires = "python")]
+    pub peers: bool,
+    /// A Python that has the packages of tests/peers/peers.py.
+    #[arg(long, value_name = "PROGRAM", requires = "peers")]
+    pub python: Option<PathBuf>,
+    /// Counted runs of each side, after one to warm up.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..100))]
+    pub runs: u32,
+    /// Use one in so many texts [default: all, but 1 in 8 and 1 in 32 for the larger model].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub share: Option<u32>,
+    /// Small fits and autoencoders: shows that everything works, not how fast it is.
+    #[arg(long)]
+    pub quick: bool,
+    /// Where models and autoencoders run: auto, cpu, wgpu, cuda or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceName,
+    /// Also write the table into this page, between its marks.
+    #[arg(long, value_name = "FILE")]
     pub page: Option<PathBuf>,
 }
 

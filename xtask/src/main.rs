@@ -1,5 +1,6 @@
 //! The command line of Interlingua: flags, progress, exit codes.
 
+mod bench;
 mod data;
 mod docs;
 mod edits;
@@ -67,6 +68,7 @@ fn carry_out(command: &Command) -> anyhow::Result<()> {
             memory::table(model, *sentences)?
         }),
         Command::Parity(flags) => parity::parity(flags),
+        Command::Bench(flags) => bench::bench(flags),
         Command::Methods => print(&terminal::methods()),
         Command::Metrics => print(&terminal::metrics()),
         Command::Hooks => print(&terminal::hooks()),

@@ -1,24 +1,25 @@
-//! `cargo xtask memory`: peak memory of scoring against the number of sentences.
+//! `cargo xtask memory`: peak memory and time of scoring against the number of sentences.
 
 use std::fmt::Write;
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 use interlingua_backend::device::cpu;
 use interlingua_models::engine::{Branch, token_log_probs};
 use interlingua_models::{Model, Residency, Sequence};
 
-/// Measures 1×, 4× and 16× the sentences, each in a process of its own, as a Markdown table.
+/// Measures 1×, 10×, 100× and 1000× the sentences, each in a process of its own, as a Markdown table.
 ///
 /// # Errors
 /// A model that cannot be opened; a system that does not tell its peak memory.
 pub fn table(model: &Path, sentences: usize) -> anyhow::Result<String> {
     let me = std::env::current_exe().context("cannot find this program again")?;
     let mut out = String::from(
-        "| sentences | tokens | hidden states, MiB | tokens × vocabulary in f32 would be, MiB | peak memory, MiB |\n\
-         | ---: | ---: | ---: | ---: | ---: |\n",
+        "| sentences | tokens | µs per token | hidden states, MiB | tokens × vocabulary in f32 would be, MiB | peak memory, MiB |\n\
+         | ---: | ---: | ---: | ---: | ---: | ---: |\n",
     );
-    for factor in [1, 4, 16] {
+    for factor in [1, 10, 100, 1000] {
         let count = sentences * factor;
         let output = std::process::Command::new(&me)
             .args(["memory", "--once", "--sentences"])
@@ -56,7 +57,14 @@ pub fn row(folder: &Path, sentences: usize) -> anyhow::Result<String> {
         })
         .collect();
     let tokens: usize = sequences.iter().map(|s| s.tokens.len()).sum();
-    token_log_probs(&model, &sequences, &[Branch::unedited()], &mut |_, _| {})?;
+    let score = |sequences: &[Sequence]| {
+        token_log_probs(&model, sequences, &[Branch::unedited()], &mut |_, _| {})
+    };
+    // Reads the weights.
+    score(&sequences[..1])?;
+    let start = Instant::now();
+    score(&sequences)?;
+    let seconds = start.elapsed().as_secs_f64();
     let status = std::fs::read_to_string("/proc/self/status")
         .context("this system does not tell peak memory in /proc")?;
     let peak = status
@@ -67,7 +75,8 @@ pub fn row(folder: &Path, sentences: usize) -> anyhow::Result<String> {
         .context("this system does not tell peak memory in /proc")?;
     let mib = |bytes: f64| bytes / f64::from(1 << 20);
     Ok(format!(
-        "| {sentences} | {tokens} | {:.0} | {:.0} | {:.0} |\n",
+        "| {sentences} | {tokens} | {:.1} | {:.1} | {:.0} | {:.0} |\n",
+        1e6 * seconds / tokens as f64,
         mib(tokens as f64 * model.geometry.hidden_size as f64 * 4.0),
         mib(tokens as f64 * vocabulary as f64 * 4.0),
         peak / 1024.0

@@ -44,7 +44,7 @@ pub fn parity(flags: &Parity) -> anyhow::Result<()> {
 }
 
 /// Cargo names the folder of this package when it runs the program.
-fn workspace() -> PathBuf {
+pub(crate) fn workspace() -> PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     package.parent().map_or(package.clone(), Path::to_owned)

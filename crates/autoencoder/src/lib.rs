@@ -19,6 +19,7 @@
 //! every part of it a field of [`Config`].
 
 mod config;
+mod gradients;
 mod loss;
 mod train;
 
@@ -118,27 +119,17 @@ impl Layers {
     }
 
     /// Layers from parameters in the order of [`shapes`].
-    pub fn from_parameters(
-        config: &Config,
-        parameters: &[Parameter],
-        device: &Device,
-        record: bool,
-    ) -> Layers {
-        let tensors: Vec<(Tensor<2>, Tensor<1>)> = parameters
-            .chunks_exact(2)
-            .map(|pair| {
-                let (w, b) = (pair[0].tensor::<2>(device), pair[1].tensor::<1>(device));
-                if record {
-                    (w.require_grad(), b.require_grad())
-                } else {
-                    (w, b)
-                }
-            })
-            .collect();
-        let (encoder, decoder) = tensors.split_at(tensors.len() / 2);
+    pub fn from_parameters(config: &Config, parameters: &[Parameter], device: &Device) -> Layers {
+        let pair = |pair: &[Parameter]| (pair[0].tensor::<2>(device), pair[1].tensor::<1>(device));
+        Layers::new(config, parameters.chunks_exact(2).map(pair).collect())
+    }
+
+    /// From weights and biases in the order of [`shapes`].
+    pub fn new(config: &Config, mut layers: Vec<(Tensor<2>, Tensor<1>)>) -> Layers {
+        let decoder = layers.split_off(layers.len() / 2);
         Layers {
-            encoder: encoder.to_vec(),
-            decoder: decoder.to_vec(),
+            encoder: layers,
+            decoder,
             activation: config.activation,
         }
     }
@@ -317,7 +308,7 @@ impl Autoencoder {
             parameters.push(Parameter::new(name, &shape, values));
         }
         Ok(Autoencoder {
-            layers: Layers::from_parameters(&config, &parameters, device, false),
+            layers: Layers::from_parameters(&config, &parameters, device),
             mean: Tensor::from_data(interlingua_backend::TensorData::new(mean, [width]), device),
             deviation,
             width,

@@ -1,5 +1,7 @@
 //! The terms of the loss, each a function of its own.
 
+use std::f64::consts::{FRAC_2_SQRT_PI, SQRT_2};
+
 use burn::tensor::activation;
 use interlingua_backend::{IntTensor, Tensor};
 
@@ -11,6 +13,22 @@ impl Activation {
             Activation::Relu => activation::relu(x),
             Activation::Gelu => activation::gelu(x),
             Activation::Tanh => x.tanh(),
+        }
+    }
+
+    /// The derivative.
+    pub(crate) fn slope(self, x: Tensor<2>) -> Tensor<2> {
+        match self {
+            Activation::Relu => x.greater_elem(0.0).float(),
+            Activation::Gelu => {
+                let below = (x.clone() / SQRT_2).erf() * 0.5 + 0.5;
+                let density = (x.clone() * x.clone() * -0.5).exp() * (FRAC_2_SQRT_PI / SQRT_2 / 2.0);
+                below + x * density
+            }
+            Activation::Tanh => {
+                let y = x.tanh();
+                y.clone() * y.neg() + 1.0
+            }
         }
     }
 }

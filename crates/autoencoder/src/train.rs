@@ -1,13 +1,12 @@
 //! Training by mini-batches of parallel rows, with early stopping.
 
-use burn::tensor::backend::AutodiffBackend;
 use interlingua_backend::optim::{AdamW, AdamWConfig, Parameter};
-use interlingua_backend::{Backend, Device, Tensor, TensorData, from_rows, to_host};
+use interlingua_backend::{Device, Tensor, TensorData};
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::loss::squared;
+use crate::gradients::{Batch, gradients, pool};
 use crate::{Autoencoder, AutoencoderError, Config, Layers, Sees, shapes};
 
 /// Hidden states of parallel sentences, read on demand.
@@ -109,7 +108,7 @@ pub fn train(
         width,
         mean: Tensor::from_data(TensorData::new(mean.clone(), [width]), device),
         deviation,
-        layers: Layers::from_parameters(config, &optimiser.parameters, device, false),
+        layers: Layers::from_parameters(config, &optimiser.parameters, device),
     };
     let mut order: Vec<usize> = (0..states.rows()).collect();
     order.shuffle(&mut rng);
@@ -125,15 +124,8 @@ pub fn train(
         }
         let rows = &order[next..next + config.batch];
         next += config.batch;
-        let (loss, gradients) = gradients(
-            config,
-            &optimiser.parameters,
-            states,
-            rows,
-            &mean,
-            deviation,
-            device,
-        )?;
+        let batch = read_batch(config, states, rows, &mean, deviation)?;
+        let (loss, gradients) = gradients(config, &mut optimiser.parameters, batch, device);
         if !loss.is_finite() {
             return Err(AutoencoderError::Diverged {
                 loss,
@@ -204,16 +196,14 @@ fn moments(states: &dyn States, rng: &mut ChaCha8Rng) -> Result<(Vec<f32>, f32),
     Ok((mean.into_iter().map(|m| m as f32).collect(), deviation))
 }
 
-/// Loss of one batch and one gradient per parameter.
-fn gradients(
+/// Reads a batch of parallel rows and normalises it.
+fn read_batch(
     config: &Config,
-    parameters: &[Parameter],
     states: &dyn States,
     rows: &[usize],
     mean: &[f32],
     deviation: f32,
-    device: &Device,
-) -> Result<(f64, Vec<Vec<f32>>), AutoencoderError> {
+) -> Result<Batch, AutoencoderError> {
     let width = states.width();
     let languages = states.languages();
     let mut values = Vec::new();
@@ -233,7 +223,7 @@ fn gradients(
             match config.sees {
                 Sees::Tokens => lengths.push(tokens),
                 Sees::Means => {
-                    let pooled = pool_rows(&values[from..], width);
+                    let pooled = pool(&values[from..], &[tokens], width);
                     values.truncate(from);
                     values.extend(pooled);
                     lengths.push(1);
@@ -241,82 +231,18 @@ fn gradients(
             }
         }
     }
-    let total: usize = lengths.iter().sum();
-    let autodiff = Device::autodiff(device.clone());
-    let layers = Layers::from_parameters(config, parameters, &autodiff, true);
-    let pooling = pooling_matrix(&lengths, total);
-    let pooling = from_rows(pooling, lengths.len(), total, &autodiff);
-    let x = from_rows(values, total, width, &autodiff);
-    let z = layers.encode(x.clone());
-    let mut loss = squared(layers.decode(z.clone()), x.clone()) * config.reconstruction_weight;
-    let pairs: Vec<(usize, usize)> = (0..languages)
-        .flat_map(|a| (a + 1..languages).map(move |b| (a, b)))
-        .collect();
-    let sentence_latents = pooling.clone().matmul(z);
-    let of = |all: &Tensor<2>, language: usize| {
-        let [_, d] = all.dims();
-        all.clone()
-            .slice([language * rows.len()..(language + 1) * rows.len(), 0..d])
-    };
-    if config.alignment_weight > 0.0 {
-        let weight = config.alignment_weight / pairs.len() as f64;
-        for &(a, b) in &pairs {
-            loss = loss
-                + config
-                    .alignment
-                    .distance(of(&sentence_latents, a), of(&sentence_latents, b))
-                    * weight;
-        }
-    }
-    if config.cross_reconstruction_weight > 0.0 {
-        let sentence_states = pooling.matmul(x);
-        let weight = config.cross_reconstruction_weight / (2 * pairs.len()) as f64;
-        for &(a, b) in &pairs {
-            for (from, to) in [(a, b), (b, a)] {
-                let rebuilt = layers.decode(of(&sentence_latents, from));
-                loss = loss + squared(rebuilt, of(&sentence_states, to)) * weight;
-            }
-        }
-    }
-    let value = f64::from(to_host(loss.clone().inner())[0]);
-    let mut grads: <Backend as AutodiffBackend>::Gradients = loss.backward();
-    let mut out = Vec::with_capacity(parameters.len());
-    for (w, b) in layers.encoder.iter().chain(&layers.decoder) {
-        for (gradient, at) in [
-            (w.grad_remove(&mut grads).map(to_host), 0),
-            (b.grad_remove(&mut grads).map(to_host), 1),
-        ] {
-            let len = parameters[out.len()].values.len();
-            debug_assert_eq!(out.len() % 2, at);
-            out.push(gradient.unwrap_or_else(|| vec![0.0; len]));
-        }
-    }
-    Ok((value, out))
-}
-
-fn pool_rows(values: &[f32], width: usize) -> Vec<f32> {
-    let rows = (values.len() / width).max(1) as f32;
-    let mut mean = vec![0.0; width];
-    for state in values.chunks_exact(width) {
-        mean.iter_mut().zip(state).for_each(|(m, x)| *m += x / rows);
-    }
-    mean
-}
-
-/// `[sentences, tokens]`: row i averages the tokens of sentence i.
-fn pooling_matrix(lengths: &[usize], total: usize) -> Vec<f32> {
-    let mut matrix = vec![0.0; lengths.len() * total];
-    let mut from = 0;
-    for (sentence, &len) in lengths.iter().enumerate() {
-        matrix[sentence * total + from..][..len].fill(1.0 / len as f32);
-        from += len;
-    }
-    matrix
+    Ok(Batch {
+        values,
+        lengths,
+        width,
+        languages,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use interlingua_backend::device::cpu;
+    use interlingua_backend::{from_rows, to_host};
 
     use super::*;
     use crate::{Activation, Alignment};
@@ -363,7 +289,7 @@ mod tests {
                 for row in 0..states.rows {
                     let mut tokens = Vec::new();
                     states.read(language, row, &mut tokens).unwrap();
-                    values.extend(pool_rows(&tokens, 8));
+                    values.extend(pool(&tokens, &[tokens.len() / 8], 8));
                 }
                 to_host(autoencoder.encode(from_rows(values, states.rows, 8, &cpu())))
             })

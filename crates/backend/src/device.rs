@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Mutex, OnceLock};
 
 /// The device a tensor lives on.
 pub type Device = burn::DispatchDevice;
@@ -102,6 +103,56 @@ pub fn is_plain_cpu(device: &Device) -> bool {
     matches!(device, Device::Flex(_))
 }
 
+/// Runs `work` for every item, as many at a time as there are threads, each on one thread alone.
+///
+/// Pieces of work that are small beside the machine run best like this: threads never wait for each
+/// other inside one. The result for an item is the same as on all threads.
+pub fn side_by_side<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let pools = single_threads();
+    if pools.len() < 2 || items.len() < 2 {
+        return items.into_iter().map(work).collect();
+    }
+    let count = items.len();
+    let queue = Mutex::new(items.into_iter().enumerate());
+    let next = || queue.lock().expect("the queue never panics").next();
+    let mut found: Vec<Option<R>> = (0..count).map(|_| None).collect();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = pools
+            .iter()
+            .take(count)
+            .map(|pool| {
+                let own = || {
+                    let mut done = Vec::new();
+                    while let Some((at, item)) = next() {
+                        done.push((at, work(item)));
+                    }
+                    done
+                };
+                scope.spawn(move || pool.install(own))
+            })
+            .collect();
+        for worker in workers {
+            match worker.join() {
+                Ok(done) => done.into_iter().for_each(|(at, r)| found[at] = Some(r)),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+    });
+    let found = found.into_iter();
+    found.map(|r| r.expect("every item was taken")).collect()
+}
+
+/// One pool of one thread for each thread that rayon uses.
+fn single_threads() -> &'static [rayon::ThreadPool] {
+    static POOLS: OnceLock<Vec<rayon::ThreadPool>> = OnceLock::new();
+    POOLS.get_or_init(|| {
+        let pool = |_| rayon::ThreadPoolBuilder::new().num_threads(1).build();
+        // A system that gives no more threads leaves the work to the caller.
+        let pools = (0..rayon::current_num_threads()).map(pool);
+        pools.collect::<Result<_, _>>().unwrap_or_default()
+    })
+}
+
 /// A short name for logs and manifests.
 pub fn describe(device: &Device) -> String {
     format!("{device:?}")
@@ -182,6 +233,26 @@ fn probe(backend: &'static str, device: Device) -> Result<Device, DeviceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn work_side_by_side_comes_back_in_order() {
+        for count in [0usize, 1, 2, 37] {
+            let threads = |i: usize| (i * i, rayon::current_num_threads());
+            let found = side_by_side((0..count).collect(), threads);
+            let squares: Vec<usize> = found.iter().map(|r| r.0).collect();
+            assert_eq!(squares, (0..count).map(|i| i * i).collect::<Vec<_>>());
+            assert!(count < 2 || found.iter().all(|r| r.1 == 1));
+        }
+    }
+
+    #[test]
+    fn work_side_by_side_panics_where_it_stands() {
+        let result = std::panic::catch_unwind(|| {
+            side_by_side(vec![1, 2, 3], |i| assert!(i != 2, "two is too much"))
+        });
+        let message = *result.unwrap_err().downcast::<String>().unwrap();
+        assert_eq!(message, "two is too much");
+    }
 
     #[test]
     fn names_parse_and_print() {

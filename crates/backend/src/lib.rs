@@ -39,6 +39,43 @@ pub fn from_rows(values: Vec<f32>, rows: usize, cols: usize, device: &Device) ->
     Tensor::from_data(TensorData::new(values, [rows, cols]), device)
 }
 
+/// The values of a tensor where they lie, to be read and changed by a kernel.
+///
+/// Taking them costs no copy on the CPU when the tensor is contiguous and nobody else holds it, and
+/// giving them back never does. ([`to_host`] can only do so for tensors that began as a `Vec<f32>`.)
+pub struct Host(TensorData);
+
+impl Host {
+    /// # Shapes
+    /// The values are row-major.
+    pub fn of<const D: usize>(tensor: Tensor<D>) -> Host {
+        let data = tensor.into_data();
+        Host(match data.dtype {
+            burn::tensor::DType::F32 => data,
+            _ => data.convert::<f32>(),
+        })
+    }
+
+    /// The tensor again, on `device`.
+    pub fn tensor<const D: usize>(self, device: &Device) -> Tensor<D> {
+        Tensor::from_data(self.0, device)
+    }
+}
+
+impl std::ops::Deref for Host {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        self.0.as_slice().expect("made of f32")
+    }
+}
+
+impl std::ops::DerefMut for Host {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        self.0.as_mut_slice().expect("made of f32")
+    }
+}
+
 /// The values of a tensor on the host, row-major, as `f32`.
 ///
 /// Costs no copy on the CPU when the tensor is contiguous and not shared.

@@ -95,6 +95,19 @@ impl Parameter {
         debug_assert_eq!(data.dtype, DType::F32);
         Tensor::from_data(data, device)
     }
+
+    /// The values themselves as a tensor, without a copy; the parameter has none until
+    /// [`Parameter::take_back`].
+    pub fn lend<const D: usize>(&mut self, device: &Device) -> Tensor<D> {
+        let values = std::mem::take(&mut self.values);
+        Tensor::from_data(TensorData::new(values, self.shape.clone()), device)
+    }
+
+    /// Takes lent values back: on the CPU without a copy, if nobody else holds the tensor.
+    pub fn take_back<const D: usize>(&mut self, tensor: Tensor<D>) {
+        debug_assert_eq!(tensor.dims().as_slice(), self.shape);
+        self.values = to_host(tensor);
+    }
 }
 
 /// The optimiser: parameters live on the host between steps.
@@ -130,12 +143,8 @@ impl AdamW {
             self.parameters.len(),
             "one gradient per parameter"
         );
-        let norm = gradients
-            .iter()
-            .flat_map(|g| g.chunks(4096))
-            .map(|part| f64::from(part.iter().map(|x| x * x).sum::<f32>()))
-            .sum::<f64>()
-            .sqrt();
+        let squares = gradients.iter().flat_map(|g| kernels::squares(g));
+        let norm = squares.map(f64::from).sum::<f64>().sqrt();
         let clip = (self.config.clip_norm / norm).min(1.0) as f32;
         let rate = self.config.rate(self.step);
         self.step += 1;
@@ -154,24 +163,20 @@ impl AdamW {
             } else {
                 0.0
             };
-            let clipped;
-            let gradient = if clip < 1.0 {
-                clipped = gradient.iter().map(|g| g * clip).collect::<Vec<_>>();
-                &clipped
-            } else {
-                gradient
-            };
             kernels::adamw(
                 &mut parameter.values,
                 gradient,
                 &mut parameter.first,
                 &mut parameter.second,
-                b1 as f32,
-                b2 as f32,
-                (rate * correction_1) as f32,
-                correction_2 as f32,
-                self.config.epsilon as f32,
-                decay as f32,
+                kernels::Step {
+                    clip,
+                    beta_1: b1 as f32,
+                    beta_2: b2 as f32,
+                    step_size: (rate * correction_1) as f32,
+                    correction_2: correction_2 as f32,
+                    epsilon: self.config.epsilon as f32,
+                    decay: decay as f32,
+                },
             );
         }
         norm

@@ -1,40 +1,197 @@
 //! The few decompositions that methods share, over faer, in `f64`.
 
+use faer::linalg::matmul::matmul;
 use faer::linalg::matmul::triangular::{BlockStructure, matmul as matmul_part};
-use faer::{Accum, MatRef, Par, Side};
+use faer::linalg::triangular_solve::{
+    solve_lower_triangular_in_place, solve_upper_triangular_in_place,
+};
+use faer::{Accum, MatMut, MatRef, Par, Side};
+use rayon::prelude::*;
 
 use crate::matrix::{axpy, dot, norm};
 use crate::{FitError, Matrix};
 
+/// Rows of a triangle that are one task.
+const STRIPE: usize = 128;
+
+/// Products of fewer operations are not worth handing to other threads.
+pub(crate) const WORTH_SHARING: usize = 1 << 22;
+
 /// Adds `scale · XᵀX` of some rows to the lower triangle of `into`.
+///
+/// Stripes of the triangle are computed side by side. Each is the same product on any number of
+/// threads, so the sum does not depend on them.
 ///
 /// # Shapes
 /// `rows` holds whole rows of width d; `into` is d×d.
 pub(crate) fn add_gram_lower(into: &mut Matrix, rows: &[f64], scale: f64) {
     let d = into.cols();
-    let x = MatRef::from_row_major_slice(rows, rows.len() / d, d);
+    if rows.is_empty() {
+        return;
+    }
+    let x = MatRef::from_row_major_slice(rows, rows.len() / d, d).transpose();
+    let stripe = |(at, stripe): (usize, &mut [f64])| {
+        let (above, height) = (at * STRIPE, stripe.len() / d);
+        let stripe = MatMut::from_row_major_slice_mut(stripe, height, d);
+        let stripe = stripe.subcols_mut(0, above + height);
+        add_stripe(stripe, x.subrows(above, height), x.subrows(0, above), scale);
+    };
+    let stripes = into.data_mut();
+    if rows.len() * d < WORTH_SHARING {
+        stripes.chunks_mut(STRIPE * d).enumerate().for_each(stripe);
+    } else {
+        // The last stripes are the longest; they are begun first.
+        let stripes = stripes.par_chunks_mut(STRIPE * d).enumerate();
+        stripes.rev().with_max_len(1).for_each(stripe);
+    }
+}
+
+/// Copies the lower triangle onto the upper one, tile by tile.
+pub(crate) fn mirror_lower(m: &mut Matrix) {
+    const TILE: usize = 32;
+    let d = m.cols();
+    let data = m.data_mut();
+    for top in (0..d).step_by(TILE) {
+        for left in (0..=top).step_by(TILE) {
+            for i in top..(top + TILE).min(d) {
+                for j in left..(left + TILE).min(i) {
+                    data[j * d + i] = data[i * d + j];
+                }
+            }
+        }
+    }
+}
+
+/// `Xᵀ·r` of rows: chunks are summed side by side and added in order, so that the sum does not
+/// depend on the threads.
+///
+/// # Shapes
+/// `x` n×d, `r` n; the result has length d.
+pub(crate) fn transposed_product(x: &Matrix, r: &[f64]) -> Vec<f64> {
+    const ROWS: usize = 512;
+    let d = x.cols();
+    let parts: Vec<Vec<f64>> = x
+        .data()
+        .par_chunks(ROWS * d.max(1))
+        .zip(r.par_chunks(ROWS))
+        .map(|(x, r)| {
+            let mut sum = vec![0.0; d];
+            for (row, &r) in x.chunks_exact(d).zip(r) {
+                if r != 0.0 {
+                    axpy(r, row, &mut sum);
+                }
+            }
+            sum
+        })
+        .collect();
+    let mut sum = vec![0.0; d];
+    parts.iter().for_each(|part| axpy(1.0, part, &mut sum));
+    sum
+}
+
+/// The lower Cholesky factor C of a positive definite matrix, A = C·Cᵀ.
+pub(crate) struct Cholesky(Matrix);
+
+impl Cholesky {
+    /// From the lower triangle of a matrix; `None` where it is not positive definite.
+    ///
+    /// Panels are factored one after the other, what is right of them is updated in stripes side by
+    /// side; the factor does not depend on the number of threads.
+    pub fn new(mut a: Matrix) -> Option<Self> {
+        let d = a.cols();
+        for first in (0..d).step_by(STRIPE) {
+            let width = STRIPE.min(d - first);
+            let next = first + width;
+            let corner = a.view().submatrix(first, first, width, width);
+            let corner = corner.llt(Side::Lower).ok()?;
+            for (i, row) in a.data_mut()[first * d..next * d]
+                .chunks_exact_mut(d)
+                .enumerate()
+            {
+                for (j, v) in row[first..next].iter_mut().enumerate() {
+                    *v = corner.L()[(i, j)];
+                }
+                row[next..].fill(0.0);
+            }
+            // The rest of the panel, X with X·Cᵀ = A, and a copy of it.
+            let below = &mut a.data_mut()[next * d..];
+            below.par_chunks_mut(STRIPE * d).for_each(|rows| {
+                let height = rows.len() / d;
+                let rows = MatMut::from_row_major_slice_mut(rows, height, d);
+                let panel = rows.subcols_mut(first, width);
+                solve_lower_triangular_in_place(corner.L(), panel.transpose_mut(), Par::Seq);
+            });
+            let panel: Vec<f64> = below
+                .chunks_exact(d)
+                .flat_map(|row| &row[first..next])
+                .copied()
+                .collect();
+            let panel = MatRef::from_row_major_slice(&panel, d - next, width);
+            let stripes = below.par_chunks_mut(STRIPE * d).enumerate();
+            stripes.rev().with_max_len(1).for_each(|(at, rows)| {
+                let (above, height) = (at * STRIPE, rows.len() / d);
+                let rows = MatMut::from_row_major_slice_mut(rows, height, d);
+                let rows = rows.subcols_mut(next, above + height);
+                add_stripe(
+                    rows,
+                    panel.subrows(above, height),
+                    panel.subrows(0, above),
+                    -1.0,
+                );
+            });
+        }
+        Some(Self(a))
+    }
+
+    /// C.
+    pub fn lower(&self) -> MatRef<'_, f64> {
+        self.0.view()
+    }
+
+    /// Solves C·y = m in place.
+    ///
+    /// # Shapes
+    /// `m` d×k.
+    pub fn solve_lower(&self, m: &mut Matrix) {
+        solve_lower_triangular_in_place(self.lower(), m.view_mut(), Par::Seq);
+    }
+
+    /// Solves Cᵀ·y = m in place.
+    ///
+    /// # Shapes
+    /// `m` d×k.
+    pub fn solve_upper(&self, m: &mut Matrix) {
+        solve_upper_triangular_in_place(self.lower().transpose(), m.view_mut(), Par::Seq);
+    }
+
+    /// Solves A·y = m in place.
+    ///
+    /// # Shapes
+    /// `m` d×k.
+    pub fn solve(&self, m: &mut Matrix) {
+        self.solve_lower(m);
+        self.solve_upper(m);
+    }
+}
+
+/// Adds `scale · own·[above; own]ᵀ` to a stripe of a lower triangle, whose last columns are its own.
+///
+/// # Shapes
+/// `own` h×k, `above` r×k, `stripe` h×(r + h).
+fn add_stripe(stripe: MatMut<'_, f64>, own: MatRef<'_, f64>, above: MatRef<'_, f64>, scale: f64) {
+    let (left, corner) = stripe.split_at_col_mut(above.nrows());
+    matmul(left, Accum::Add, own, above.transpose(), scale, Par::Seq);
     matmul_part(
-        into.view_mut(),
+        corner,
         BlockStructure::TriangularLower,
         Accum::Add,
-        x.transpose(),
+        own,
         BlockStructure::Rectangular,
-        x,
+        own.transpose(),
         BlockStructure::Rectangular,
         scale,
         Par::Seq,
     );
-}
-
-/// Copies the lower triangle onto the upper one.
-pub(crate) fn mirror_lower(m: &mut Matrix) {
-    let d = m.cols();
-    for i in 0..d {
-        for j in 0..i {
-            let v = m.at(i, j);
-            m.data_mut()[j * d + i] = v;
-        }
-    }
 }
 
 /// Eigenvalues in descending order, and the eigenvectors as rows.
@@ -194,5 +351,66 @@ pub(crate) fn fix_sign(v: &mut [f64]) {
     );
     if largest < 0.0 {
         v.iter_mut().for_each(|x| *x = -*x);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(rows: usize, cols: usize) -> Matrix {
+        Matrix::from_fn(rows, cols, |i, j| {
+            ((i * 7919 + j * 104_729) % 1009) as f64 / 504.0 - 1.0
+        })
+    }
+
+    /// Sizes around one and two stripes.
+    const SIZES: [usize; 5] = [1, 5, 128, 129, 300];
+
+    #[test]
+    fn a_gram_matrix_is_the_product() {
+        for d in SIZES {
+            let x = noise(40, d);
+            let mut gram = Matrix::from_fn(d, d, |i, j| if j <= i { 1.0 } else { 0.0 });
+            add_gram_lower(&mut gram, x.data(), 2.0);
+            let product = x.transpose().matmul(&x);
+            let expect = Matrix::from_fn(d, d, |i, j| match j <= i {
+                true => 1.0 + 2.0 * product.at(i, j),
+                false => 0.0,
+            });
+            assert!(gram.max_abs_difference(&expect) < 1e-11, "{d}");
+            mirror_lower(&mut gram);
+            assert_eq!(gram, gram.transpose());
+        }
+    }
+
+    #[test]
+    fn a_cholesky_factor_multiplies_back_and_solves() {
+        for d in SIZES {
+            let x = noise(2 * d, d);
+            let mut a = x.transpose().matmul(&x);
+            (0..d).for_each(|i| a.row_mut(i)[i] += 1.0);
+            let factor = Cholesky::new(a.clone()).unwrap();
+            let back = factor.0.matmul(&factor.0.transpose());
+            assert!(back.max_abs_difference(&a) < 1e-10, "{d}");
+            let expect = noise(d, 3);
+            let mut found = a.matmul(&expect);
+            factor.solve(&mut found);
+            assert!(found.max_abs_difference(&expect) < 1e-7, "{d}");
+        }
+        for bad in [-1.0, 0.0, f64::NAN] {
+            let mut a = Matrix::identity(200);
+            a.row_mut(150)[150] = bad;
+            assert!(Cholesky::new(a).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_transposed_product_is_the_product() {
+        let x = noise(1100, 7);
+        let r: Vec<f64> = (0..1100).map(|i| f64::from(i % 3) - 1.0).collect();
+        let expect = Matrix::new(1, 1100, r.clone()).unwrap().matmul(&x);
+        let found = Matrix::new(1, 7, transposed_product(&x, &r)).unwrap();
+        assert!(found.max_abs_difference(&expect) < 1e-11);
     }
 }

@@ -1,8 +1,10 @@
 //! A dense row-major matrix of `f64` on the host.
 
 use faer::{MatMut, MatRef};
+use rayon::prelude::*;
 
 use crate::FitError;
+use crate::linalg::WORTH_SHARING;
 
 /// A dense row-major matrix: row `i` is `data[i * cols..(i + 1) * cols]`.
 ///
@@ -131,14 +133,25 @@ impl Matrix {
             "inner dimensions of a product differ"
         );
         let mut out = Self::zeros(self.rows, other.cols);
-        faer::linalg::matmul::matmul(
-            out.view_mut(),
-            faer::Accum::Replace,
-            self.view(),
-            other.view(),
-            1.0,
-            faer::Par::Seq,
-        );
+        // Rows side by side: the product does not depend on the number of threads.
+        const ROWS: usize = 256;
+        let product = |(at, rows): (usize, &mut [f64])| {
+            let height = rows.len() / other.cols;
+            faer::linalg::matmul::matmul(
+                MatMut::from_row_major_slice_mut(rows, height, other.cols),
+                faer::Accum::Replace,
+                self.view().subrows(at * ROWS, height),
+                other.view(),
+                1.0,
+                faer::Par::Seq,
+            );
+        };
+        let rows = ROWS * other.cols.max(1);
+        if self.rows * self.cols * other.cols < WORTH_SHARING {
+            out.data.chunks_mut(rows).enumerate().for_each(product);
+        } else {
+            out.data.par_chunks_mut(rows).enumerate().for_each(product);
+        }
         out
     }
 

@@ -149,13 +149,11 @@ impl Moments {
         if gathered.is_empty() {
             return;
         }
-        let part = Part::of(
-            gathered,
-            self.dim(),
-            self.keep.covariance != Covariance::None,
-        );
-        self.all.merge(&part);
-        self.classes[class].merge(&part);
+        // At most one of the two keeps a covariance.
+        let mean = mean_of(&gathered, self.dim());
+        for part in [&mut self.all, &mut self.classes[class]] {
+            part.add(&mut gathered, &mean);
+        }
     }
 
     /// Takes in the statistics of other rows.
@@ -271,22 +269,32 @@ impl Moments {
 }
 
 impl Part {
-    /// The statistics of at least one row.
-    fn of(mut rows: Vec<f64>, d: usize, with_scatter: bool) -> Self {
-        let n = rows.len() / d;
-        let mut mean = vec![0.0; d];
-        for row in rows.chunks_exact(d) {
-            axpy(1.0 / n as f64, row, &mut mean);
-        }
-        let scatter = with_scatter.then(|| {
+    /// Takes in at least one row; `rows` is of no further use where the scatter is kept.
+    fn add(&mut self, rows: &mut Vec<f64>, mean: &[f64]) {
+        let d = mean.len();
+        let new = rows.len() / d;
+        if let Some(scatter) = &mut self.scatter {
             for row in rows.chunks_exact_mut(d) {
-                axpy(-1.0, &mean, row);
+                axpy(-1.0, mean, row);
             }
-            let mut scatter = Matrix::zeros(d, d);
-            add_gram_lower(&mut scatter, &rows, 1.0);
-            scatter
-        });
-        Self { n, mean, scatter }
+            // What the two means differ by is one more row.
+            if self.n > 0 {
+                let weight = (self.n as f64 * new as f64 / (self.n + new) as f64).sqrt();
+                let apart = mean.iter().zip(&self.mean);
+                rows.extend(apart.map(|(b, a)| weight * (b - a)));
+            }
+            add_gram_lower(scatter, rows, 1.0);
+        }
+        self.shift(new, mean);
+    }
+
+    /// Count and mean with those of other rows.
+    fn shift(&mut self, n: usize, mean: &[f64]) {
+        let share = n as f64 / (self.n + n) as f64;
+        for (ours, theirs) in self.mean.iter_mut().zip(mean) {
+            *ours += share * (theirs - *ours);
+        }
+        self.n += n;
     }
 
     fn merge(&mut self, other: &Self) {
@@ -304,9 +312,17 @@ impl Part {
             axpy(1.0, theirs.data(), ours.data_mut());
             add_gram_lower(ours, &shift, old * new / (old + new));
         }
-        axpy(new / (old + new), &shift, &mut self.mean);
-        self.n += other.n;
+        self.shift(other.n, &other.mean);
     }
+}
+
+fn mean_of(rows: &[f64], d: usize) -> Vec<f64> {
+    let share = d as f64 / rows.len() as f64;
+    let mut mean = vec![0.0; d];
+    for row in rows.chunks_exact(d) {
+        axpy(share, row, &mut mean);
+    }
+    mean
 }
 
 #[cfg(test)]

@@ -15,13 +15,12 @@
 //!
 //! INLP fits in a nullspace P = I − B·Bᵀ. The optimum for the data X·P lies in
 //! the range of P, where w·(P·x) = w·x: so the solver reads the unprojected X
-//! and projects gradients and Hessians, and X·P is never formed.
+//! and X·P is never formed. Newton's step p solves H·p = −g under Bᵀ·p = 0 with
+//! H = I + 2C·Σxxᵀ: p = −H⁻¹(g + B·λ), λ chosen so that p is orthogonal to B.
 
-use faer::Side;
-use faer::linalg::solvers::Solve;
 use rayon::prelude::*;
 
-use crate::linalg::add_gram_lower;
+use crate::linalg::{Cholesky, add_gram_lower, transposed_product};
 use crate::matrix::{axpy, dot, norm};
 use crate::{FitError, Matrix};
 
@@ -167,7 +166,11 @@ impl<'a> SvmProblem<'a> {
 
     /// X·v.
     pub(crate) fn rows_dot(&self, v: &[f64]) -> Vec<f64> {
-        (0..self.x.rows()).map(|i| dot(self.x.row(i), v)).collect()
+        (0..self.x.rows())
+            .into_par_iter()
+            .with_min_len(64)
+            .map(|i| dot(self.x.row(i), v))
+            .collect()
     }
 
     /// w − 2C·P·Σ_{active} (y_i − w·x_i)·x_i.
@@ -180,10 +183,13 @@ impl<'a> SvmProblem<'a> {
         c2: f64,
         basis: &[Vec<f64>],
     ) -> Vec<f64> {
-        let mut gradient = vec![0.0; self.x.cols()];
-        for (i, _) in active.iter().enumerate().filter(|&(_, &on)| on) {
-            axpy(-c2 * (signs[i] - margin[i]), self.x.row(i), &mut gradient);
-        }
+        let weights: Vec<f64> = (0..active.len())
+            .map(|i| match active[i] {
+                true => -c2 * (signs[i] - margin[i]),
+                false => 0.0,
+            })
+            .collect();
+        let mut gradient = transposed_product(self.x, &weights);
         project(&mut gradient, basis);
         axpy(1.0, w, &mut gradient);
         gradient
@@ -236,7 +242,7 @@ impl Hessian {
         self.active = Some(active.to_vec());
     }
 
-    /// −(I + 2C·P·S·P)⁻¹·g for a gradient g in the range of P.
+    /// The step from a gradient g in the range of P, in that range.
     fn newton_direction(
         &self,
         gradient: &[f64],
@@ -244,36 +250,38 @@ impl Hessian {
         c2: f64,
     ) -> Result<Vec<f64>, FitError> {
         let d = gradient.len();
+        let what = "Cholesky factorisation of the SVM's Hessian";
+        let failed = || FitError::Decomposition {
+            what,
+            reason: "it is not positive definite".into(),
+        };
         let mut h = self.gram.clone();
-        crate::linalg::mirror_lower(&mut h);
-        for _ in 0..2 {
-            // P·S from the left, then the same of the transpose: S is symmetric.
-            project_rows_out(&mut h, basis);
-            h = h.transpose();
-        }
-        h.data_mut().iter_mut().for_each(|v| *v *= c2);
+        h.data_mut().par_iter_mut().for_each(|v| *v *= c2);
         for i in 0..d {
             h.row_mut(i)[i] += 1.0;
         }
-        let factor = h
-            .view()
-            .llt(Side::Lower)
-            .map_err(|e| FitError::Decomposition {
-                what: "Cholesky factorisation of the SVM's Hessian",
-                reason: format!("{e:?}"),
-            })?;
-        let mut rhs = faer::Col::from_fn(d, |i| -gradient[i]);
-        factor.solve_in_place(&mut rhs);
-        let mut direction: Vec<f64> = rhs.iter().copied().collect();
+        let factor = Cholesky::new(h).ok_or_else(failed)?;
+        // H⁻¹ of the gradient and of the basis.
+        let k = basis.len();
+        let mut solved = Matrix::from_fn(d, k + 1, |i, j| match j {
+            0 => gradient[i],
+            _ => basis[j - 1][i],
+        });
+        factor.solve(&mut solved);
+        let solved = solved.transpose();
+        let mut direction = solved.row(0).to_vec();
+        if k > 0 {
+            let inverse = |b: usize| solved.row(b + 1);
+            let within = Matrix::from_fn(k, k, |a, b| dot(&basis[a], inverse(b)));
+            let mut lambda = Matrix::from_fn(k, 1, |a, _| dot(&basis[a], &direction));
+            Cholesky::new(within).ok_or_else(failed)?.solve(&mut lambda);
+            for (b, &lambda) in lambda.data().iter().enumerate() {
+                axpy(-lambda, inverse(b), &mut direction);
+            }
+        }
+        direction.iter_mut().for_each(|v| *v = -*v);
         project(&mut direction, basis);
         Ok(direction)
-    }
-}
-
-/// Removes from every row its components along an orthonormal basis.
-fn project_rows_out(m: &mut Matrix, basis: &[Vec<f64>]) {
-    for i in 0..m.rows() {
-        project(m.row_mut(i), basis);
     }
 }
 
@@ -360,7 +368,9 @@ mod tests {
             .solve(&signs, &basis, &options, &String::new)
             .unwrap();
         let mut projected = x.clone();
-        project_rows_out(&mut projected, &basis);
+        for i in 0..projected.rows() {
+            project(projected.row_mut(i), &basis);
+        }
         let v = SvmProblem::new(&projected)
             .solve(&signs, &[], &options, &String::new)
             .unwrap();

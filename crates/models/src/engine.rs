@@ -15,6 +15,8 @@ pub use score::{
 };
 
 use interlingua_backend::Tensor;
+use interlingua_backend::device::{self, is_plain_cpu};
+use interlingua_backend::ops::Tree;
 
 use crate::ModelError;
 use crate::architectures::Block;
@@ -129,19 +131,29 @@ impl Pass<'_> {
     }
 }
 
-/// Called with a hook point, the branches that have these states there, a pack and the states.
-type Deliver<'a> =
-    &'a mut dyn FnMut(HookPoint, &[usize], &Pack, &Tensor<2>) -> Result<(), ModelError>;
+/// Who reads states on the way.
+struct Deliver<'a> {
+    /// At which hook points.
+    wanted: &'a (dyn Fn(HookPoint) -> bool + Sync),
+    /// Called with a hook point, the branches that have these states there, a pack and the states.
+    #[allow(clippy::type_complexity)]
+    take:
+        &'a mut dyn FnMut(HookPoint, &[usize], &Pack, &Tensor<2>) -> Result<(), ModelError>,
+}
 
-/// Runs all blocks; leaves the states after the last one.
+/// Runs the first `layers` blocks; leaves the states after the last of them.
+///
+/// `last`: what the last block is asked for, by pack; everything where there is none. What is
+/// delivered and left there has those rows.
 fn forward<'m>(
     model: &'m Model,
     packs: &[Pack],
     branches: &[Branch<'_>],
-    deliver: Deliver<'_>,
+    layers: usize,
+    last: Option<&[Tree]>,
+    deliver: &mut Deliver<'_>,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Pass<'m>, ModelError> {
-    let layers = model.geometry.layers;
     let mut pass = Pass {
         states: States::new(
             packs.len() * (branches.len() + 1),
@@ -159,45 +171,59 @@ fn forward<'m>(
     let embedded = shared_by(&|branch| branch.edits_at(HookPoint::Embedding));
     for (at, pack) in packs.iter().enumerate() {
         let base = model.embed(&pack.tokens, &pack.tree.positions)?;
-        deliver(HookPoint::Embedding, &embedded, pack, &base)?;
+        (deliver.take)(HookPoint::Embedding, &embedded, pack, &base)?;
         for (b, branch) in branches.iter().enumerate() {
             if branch.edits_at(HookPoint::Embedding) {
                 let h = branch.apply(HookPoint::Embedding, base.clone());
-                deliver(HookPoint::Embedding, &[b], pack, &h)?;
+                (deliver.take)(HookPoint::Embedding, &[b], pack, &h)?;
                 pass.states.put(pass.slot(at, Some(b)), h)?;
             }
         }
         pass.states.put(pass.slot(at, None), base)?;
     }
+    let side_by_side = runs_side_by_side(model);
     for layer in 0..layers {
         let block = model.block(layer)?;
         // The unedited states are computed as long as anybody still reads them.
         let shared = shared_by(&|branch| branch.forks_by(layer));
-        for (at, pack) in packs.iter().enumerate() {
-            let base = pass.states.take(pass.slot(at, None))?;
-            for (b, branch) in branches.iter().enumerate() {
-                if !branch.forks_by(layer) {
-                    continue;
+        let last = last.filter(|_| layer + 1 == layers);
+        let step = Step {
+            block: block.as_ref(),
+            layer,
+            branches,
+            shared: &shared,
+            wanted: deliver.wanted,
+        };
+        // A few packs at a time, since what they deliver is held until all of them are done.
+        let together = if side_by_side { AT_ONCE } else { 1 };
+        let order: Vec<usize> = (0..packs.len()).collect();
+        for group in order.chunks(together) {
+            let mut inputs = Vec::with_capacity(group.len());
+            for &at in group {
+                let base = pass.states.take(pass.slot(at, None))?;
+                let mut forked = Vec::with_capacity(branches.len());
+                for b in 0..branches.len() {
+                    forked.push(pass.states.take(pass.slot(at, Some(b)))?);
                 }
-                let slot = pass.slot(at, Some(b));
-                let h = match pass.states.take(slot)? {
-                    Some(h) => h,
-                    None => base.clone().expect("kept until the last branch forked"),
-                };
-                let h = run(block.as_ref(), layer, h, pack, &mut |hook, h| {
-                    let h = branch.apply(hook, h);
-                    deliver(hook, &[b], pack, &h)?;
-                    Ok(h)
-                })?;
-                pass.states.put(slot, h)?;
+                let tree = last.map_or(&packs[at].tree, |trees| &trees[at]);
+                inputs.push((tree, base, forked));
             }
-            if !shared.is_empty() {
-                let base = base.expect("kept while needed");
-                let h = run(block.as_ref(), layer, base, pack, &mut |hook, h| {
-                    deliver(hook, &shared, pack, &h)?;
-                    Ok(h)
-                })?;
-                pass.states.put(pass.slot(at, None), h)?;
+            let outputs = match side_by_side {
+                true => device::side_by_side(inputs, |input| step.run(input)),
+                false => inputs.into_iter().map(|input| step.run(input)).collect(),
+            };
+            for (&at, output) in group.iter().zip(outputs) {
+                for (hook, of, h) in output.delivered {
+                    (deliver.take)(hook, &of, &packs[at], &h)?;
+                }
+                if let Some(h) = output.base {
+                    pass.states.put(pass.slot(at, None), h)?;
+                }
+                for (b, h) in output.forked.into_iter().enumerate() {
+                    if let Some(h) = h {
+                        pass.states.put(pass.slot(at, Some(b)), h)?;
+                    }
+                }
             }
         }
         progress(layer + 1);
@@ -205,33 +231,81 @@ fn forward<'m>(
     Ok(pass)
 }
 
-/// Takes the states at a hook point, and gives those to go on with.
-type Visit<'a> = &'a mut dyn FnMut(HookPoint, Tensor<2>) -> Result<Tensor<2>, ModelError>;
+/// Packs that go through a block before any of what they deliver is handed over.
+const AT_ONCE: usize = 32;
 
-/// Runs a block with `visit` at each of its hook points.
+/// Whether packs are small enough that each is run by one thread, several at a time.
+fn runs_side_by_side(model: &Model) -> bool {
+    is_plain_cpu(&model.device) && widest(model) <= SMALL / MIN_ROWS
+}
+
+/// What happens to one pack in one block.
+struct Step<'s, 'a> {
+    block: &'s dyn Block,
+    layer: usize,
+    branches: &'s [Branch<'a>],
+    /// Branches that have the unedited states.
+    shared: &'s [usize],
+    wanted: &'s (dyn Fn(HookPoint) -> bool + Sync),
+}
+
+/// What a pack leaves behind.
+struct Output {
+    base: Option<Tensor<2>>,
+    forked: Vec<Option<Tensor<2>>>,
+    /// Hook point, branches and states.
+    delivered: Vec<(HookPoint, Vec<usize>, Tensor<2>)>,
+}
+
+impl Step<'_, '_> {
+    /// `base` and `forked`: the states of the pack, unedited and of each branch that has its own.
+    fn run(&self, (tree, base, forked): (&Tree, Option<Tensor<2>>, Vec<Option<Tensor<2>>>)) -> Output {
+        let mut delivered = Vec::new();
+        let mut visit = |hook: HookPoint, of: &[usize], h: &Tensor<2>| {
+            if (self.wanted)(hook) {
+                delivered.push((hook, of.to_vec(), h.clone()));
+            }
+        };
+        let forked = forked.into_iter().zip(self.branches).enumerate();
+        let forked = forked.map(|(b, (h, branch))| {
+            if !branch.forks_by(self.layer) {
+                return None;
+            }
+            let h = h.or_else(|| base.clone());
+            let h = h.expect("the unedited states are kept until the last branch forked");
+            Some(run(self.block, self.layer, h, tree, &mut |hook, h| {
+                let h = branch.apply(hook, h);
+                visit(hook, &[b], &h);
+                h
+            }))
+        });
+        let forked = forked.collect();
+        let base = (!self.shared.is_empty()).then(|| {
+            let base = base.expect("kept while needed");
+            run(self.block, self.layer, base, tree, &mut |hook, h| {
+                visit(hook, self.shared, &h);
+                h
+            })
+        });
+        Output {
+            base,
+            forked,
+            delivered,
+        }
+    }
+}
+
+/// Runs a block with `visit` at each of its hook points, which gives the states to go on with.
 fn run(
     block: &dyn Block,
     layer: usize,
     h: Tensor<2>,
-    pack: &Pack,
-    visit: Visit<'_>,
-) -> Result<Tensor<2>, ModelError> {
-    let h = visit(HookPoint::BlockInput(layer), h)?;
-    // Blocks know no errors: the first one is kept and told when the block is done.
-    let mut failure = None;
-    let h = block.forward(h, &pack.tree, &mut |hook, h| {
-        if failure.is_some() {
-            return h;
-        }
-        visit(hook, h.clone()).unwrap_or_else(|e| {
-            failure = Some(e);
-            h
-        })
-    });
-    match failure {
-        Some(e) => Err(e),
-        None => visit(HookPoint::BlockOutput(layer), h),
-    }
+    tree: &Tree,
+    visit: &mut dyn FnMut(HookPoint, Tensor<2>) -> Tensor<2>,
+) -> Tensor<2> {
+    let h = visit(HookPoint::BlockInput(layer), h);
+    let h = block.forward(h, tree, visit);
+    visit(HookPoint::BlockOutput(layer), h)
 }
 
 /// Every hook point that has an edit.
@@ -249,11 +323,25 @@ fn sharing(model: &Model) -> Sharing {
     }
 }
 
-/// Rows per pack: enough for efficient products, little enough that the widest
-/// intermediate stays near 32 MiB.
-fn pack_rows(model: &Model) -> usize {
+/// Values of the widest intermediate of a pack that one thread takes through a block: 4 MiB.
+const SMALL: usize = 1 << 20;
+
+/// Rows below which products of matrices are slow.
+const MIN_ROWS: usize = 256;
+
+/// Width of the widest intermediate.
+fn widest(model: &Model) -> usize {
     let g = &model.geometry;
-    ((8 << 20) / g.intermediate_size.max(g.hidden_size)).clamp(256, 4096)
+    g.intermediate_size.max(g.hidden_size)
+}
+
+/// Rows per pack: enough for efficient products. Where all threads share a pack, the widest
+/// intermediate stays near 32 MiB, elsewhere it stays in the cache of one.
+fn pack_rows(model: &Model) -> usize {
+    match runs_side_by_side(model) {
+        true => (SMALL / widest(model)).clamp(MIN_ROWS, 1024),
+        false => ((8 << 20) / widest(model)).clamp(MIN_ROWS, 4096),
+    }
 }
 
 /// Refuses what the model cannot run: hook points it lacks, sequences it cannot take.
@@ -273,19 +361,7 @@ fn check(
     }
     let bad = |index: usize, problem: String| Err(ModelError::Sequence { index, problem });
     for (index, query) in queries.iter().enumerate() {
-        if query.tokens.is_empty() {
-            return bad(index, "is empty".into());
-        }
-        if query.tokens.len() > model.max_tokens() {
-            return bad(
-                index,
-                format!(
-                    "has {} tokens, the model takes {}",
-                    query.tokens.len(),
-                    model.max_tokens()
-                ),
-            );
-        }
+        check_length(model, index, query.tokens.len())?;
         if let Some(pad) = model.architecture().unplaced_token()
             && query.tokens.contains(&pad)
         {
@@ -311,4 +387,15 @@ fn check(
         }
     }
     Ok(())
+}
+
+/// Refuses a text of no tokens, or of more than the model takes.
+fn check_length(model: &Model, index: usize, tokens: usize) -> Result<(), ModelError> {
+    let most = model.max_tokens();
+    let problem = match tokens {
+        0 => "is empty".into(),
+        _ if tokens > most => format!("has {tokens} tokens, the model takes {most}"),
+        _ => return Ok(()),
+    };
+    Err(ModelError::Sequence { index, problem })
 }

@@ -45,13 +45,20 @@ pub struct Query {
 
 impl Query {
     /// Every token of a text from those before it. A first token without context is not predicted.
+    ///
+    /// Tokens after the last prediction have no part in it and are left out.
     pub fn next_tokens(sequence: &Sequence) -> Query {
         let text = sequence.text();
+        let predictions: Vec<(usize, u32)> = (text.start.max(1)..text.end)
+            .map(|j| (j - 1, sequence.tokens[j]))
+            .collect();
+        let needed = match predictions.last() {
+            Some((place, _)) => place + 1,
+            None => sequence.tokens.len(),
+        };
         Query {
-            tokens: sequence.tokens.clone(),
-            predictions: (text.start.max(1)..text.end)
-                .map(|j| (j - 1, sequence.tokens[j]))
-                .collect(),
+            tokens: sequence.tokens[..needed].to_vec(),
+            predictions,
         }
     }
 
@@ -103,7 +110,9 @@ pub enum Sharing {
 /// what they share becomes rows only once in a pack.
 pub fn pack(queries: &[Query], max_rows: usize, sharing: Sharing) -> Vec<Pack> {
     let mut order: Vec<usize> = (0..queries.len()).collect();
-    order.sort_by(|&a, &b| queries[a].tokens.cmp(&queries[b].tokens).then(a.cmp(&b)));
+    // Equal predictions must meet too.
+    let key = |at: usize| (&queries[at].tokens, &queries[at].predictions, at);
+    order.sort_by(|&a, &b| key(a).cmp(&key(b)));
     let mut packs = Vec::new();
     let mut builder = Builder::default();
     for at in order {
@@ -196,6 +205,7 @@ impl Builder {
             tree: Tree {
                 nodes: self.nodes,
                 positions: self.positions,
+                asked: None,
             },
             tokens: self.tokens,
             members: self.members,
@@ -262,9 +272,9 @@ mod tests {
         ];
         let packs = pack(&queries, 100, Sharing::Prefixes);
         assert_eq!(packs.len(), 1);
-        assert_eq!(packs[0].tokens.len(), 6);
+        assert_eq!(packs[0].tokens.len(), 3, "last tokens are only targets");
         assert_eq!(packs[0].predictions.len(), 5);
         let packs = pack(&queries, 100, Sharing::Whole);
-        assert_eq!(packs[0].tokens.len(), 11, "equal sequences are still one");
+        assert_eq!(packs[0].tokens.len(), 5, "equal sequences are still one");
     }
 }

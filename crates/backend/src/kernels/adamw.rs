@@ -1,30 +1,56 @@
 //! The update of AdamW.
 
 use multiversion::multiversion;
+use rayon::prelude::*;
+
+/// Elements of one task.
+const PART: usize = 1 << 15;
+
+/// The numbers of one AdamW step that all parameters share.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    /// Factor on the gradient.
+    pub clip: f32,
+    /// Decay of the first moment.
+    pub beta_1: f32,
+    /// Decay of the second moment.
+    pub beta_2: f32,
+    /// Learning rate, corrected for the start of the first moment.
+    pub step_size: f32,
+    /// Correction of the second moment for its start.
+    pub correction_2: f32,
+    /// Added to the root of the second moment.
+    pub epsilon: f32,
+    /// Share of the parameter that decays.
+    pub decay: f32,
+}
 
 /// One AdamW step on a parameter, its moments updated in place.
+pub fn adamw(p: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32], step: Step) {
+    p.par_chunks_mut(PART)
+        .zip(gradient.par_chunks(PART))
+        .zip(first.par_chunks_mut(PART).zip(second.par_chunks_mut(PART)))
+        .for_each(|((p, g), (m, v))| adamw_part(p, g, m, v, step));
+}
+
 #[multiversion(targets = "simd")]
-#[allow(clippy::too_many_arguments)]
-pub fn adamw(
-    parameter: &mut [f32],
-    gradient: &[f32],
-    first: &mut [f32],
-    second: &mut [f32],
-    beta_1: f32,
-    beta_2: f32,
-    step_size: f32,
-    correction_2: f32,
-    epsilon: f32,
-    decay: f32,
-) {
-    for (((p, &g), m), v) in parameter
+fn adamw_part(p: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32], s: Step) {
+    for (((p, &g), m), v) in p
         .iter_mut()
         .zip(gradient)
         .zip(first.iter_mut())
         .zip(second.iter_mut())
     {
-        *m = beta_1 * *m + (1.0 - beta_1) * g;
-        *v = beta_2 * *v + (1.0 - beta_2) * g * g;
-        *p = *p * (1.0 - decay) - step_size * *m / ((*v * correction_2).sqrt() + epsilon);
+        let g = g * s.clip;
+        *m = s.beta_1 * *m + (1.0 - s.beta_1) * g;
+        *v = s.beta_2 * *v + (1.0 - s.beta_2) * g * g;
+        *p = *p * (1.0 - s.decay) - s.step_size * *m / ((*v * s.correction_2).sqrt() + s.epsilon);
     }
+}
+
+/// Sums of squares of parts, in order, on any number of threads.
+pub fn squares(x: &[f32]) -> Vec<f32> {
+    x.par_chunks(4096)
+        .map(|part| part.iter().map(|x| x * x).sum())
+        .collect()
 }

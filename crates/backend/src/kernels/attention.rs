@@ -1,7 +1,5 @@
 //! Attention over packed prefix trees.
 
-use std::ops::Range;
-
 use multiversion::multiversion;
 use rayon::prelude::*;
 
@@ -26,18 +24,29 @@ pub struct Node {
 
 /// Attention over a packed prefix tree.
 ///
-/// `q`: rows × heads·head_dim, `k` and `v`: rows × kv_heads·head_dim.
-pub fn attention(q: &[f32], k: &[f32], v: &[f32], nodes: &[Node], spec: &Attention) -> Vec<f32> {
+/// `asked`: the rows that queries are formed of, in order. `q`: asked rows × heads·head_dim, `k` and
+/// `v`: rows × kv_heads·head_dim.
+pub fn attention(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    nodes: &[Node],
+    asked: &[u32],
+    spec: &Attention,
+) -> Vec<f32> {
     let width = spec.heads * spec.head_dim;
     let mut out = vec![0.0; q.len()];
     let mut parts = Vec::with_capacity(nodes.len());
-    let mut rest = out.as_mut_slice();
+    let (mut rest, mut q, mut asked) = (out.as_mut_slice(), q, asked);
     for (index, node) in nodes.iter().enumerate() {
-        for first in (0..node.len).step_by(QUERIES) {
-            let queries = first..(first + QUERIES).min(node.len);
+        let end = (node.start + node.len) as u32;
+        let (own, others) = asked.split_at(asked.partition_point(|&row| row < end));
+        asked = others;
+        for queries in own.chunks(QUERIES) {
             let (part, tail) = rest.split_at_mut(queries.len() * width);
-            parts.push((index, queries, part));
-            rest = tail;
+            let (of_part, of_tail) = q.split_at(queries.len() * width);
+            parts.push((index, queries, part, of_part));
+            (rest, q) = (tail, of_tail);
         }
     }
     // Many short nodes are handed over together, few long ones one part at a time.
@@ -45,7 +54,7 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], nodes: &[Node], spec: &Attenti
     parts
         .into_par_iter()
         .with_min_len(together)
-        .for_each(|(index, queries, part)| {
+        .for_each(|(index, queries, part, q)| {
             let mut keys = Vec::new();
             path_rows(nodes, index, &mut keys);
             attention_node(part, q, k, v, &keys, (nodes[index], queries), spec);
@@ -80,7 +89,7 @@ fn attention_node(
     k: &[f32],
     v: &[f32],
     keys: &[u32],
-    (node, queries): (Node, Range<usize>),
+    (node, queries): (Node, &[u32]),
     spec: &Attention,
 ) {
     let (heads, kv_heads, head_dim) = (spec.heads, spec.kv_heads, spec.head_dim);
@@ -90,9 +99,9 @@ fn attention_node(
     let mut weights = vec![0.0f32; keys.len()];
     for head in 0..heads {
         let kv_at = head / (heads / kv_heads) * head_dim;
-        for i in queries.clone() {
-            let query = &q[(node.start + i) * width + head * head_dim..][..head_dim];
-            let at = before + i;
+        for (i, &row) in queries.iter().enumerate() {
+            let query = &q[i * width + head * head_dim..][..head_dim];
+            let at = before + row as usize - node.start;
             let range = match spec.mask {
                 Mask::Causal => 0..at + 1,
                 Mask::Window(window) => (at + 1).saturating_sub(window)..at + 1,
@@ -119,8 +128,7 @@ fn attention_node(
                 *w = exp(*w - max);
             }
             let norm = 1.0 / sum_by(weights, |w| w);
-            let row = i - queries.start;
-            let target = &mut out[row * width + head * head_dim..][..head_dim];
+            let target = &mut out[i * width + head * head_dim..][..head_dim];
             for (w, &row) in weights.iter().zip(seen) {
                 let w = w * norm;
                 let value = &v[row as usize * kv_width + kv_at..][..head_dim];

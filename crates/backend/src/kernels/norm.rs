@@ -55,6 +55,29 @@ fn rms_norm_rows(rows: &mut [f32], gain: &[f32], eps: f32) {
     }
 }
 
+/// Turns `y` into `scale · (y − x)`; returns `Σ (y − x)²`.
+pub fn squared_error(y: &mut [f32], x: &[f32], scale: f32) -> f64 {
+    const PART: usize = 4096;
+    let parts: Vec<f32> = y
+        .par_chunks_mut(PART)
+        .zip(x.par_chunks(PART))
+        .map(|(y, x)| squared_error_part(y, x, scale))
+        .collect();
+    parts.into_iter().map(f64::from).sum()
+}
+
+#[multiversion(targets = "simd")]
+fn squared_error_part(y: &mut [f32], x: &[f32], scale: f32) -> f32 {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y -= x;
+    }
+    let sum = dot(y, y);
+    for y in y {
+        *y *= scale;
+    }
+    sum
+}
+
 /// Adds `bias` to every row.
 pub fn add_bias(x: &mut [f32], bias: &[f32]) {
     let d = bias.len();

@@ -2,7 +2,7 @@
 
 use super::plain;
 use crate::device::is_plain_cpu;
-use crate::{Tensor, from_rows, kernels, to_host};
+use crate::{Host, Tensor, kernels};
 
 /// The function between the matrices of an MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,10 +55,9 @@ pub fn activate(x: Tensor<2>, activation: Activation) -> Tensor<2> {
     if !is_plain_cpu(&device) {
         return plain::activate(x, activation);
     }
-    let [rows, d] = x.dims();
-    let mut values = to_host(x);
+    let mut values = Host::of(x);
     kernels::activate(&mut values, activation);
-    from_rows(values, rows, d, &device)
+    values.tensor(&device)
 }
 
 /// `activation(gate) ⊙ up`.
@@ -70,9 +69,8 @@ pub fn gate(gate: Tensor<2>, up: Tensor<2>, activation: Activation) -> Tensor<2>
     if !is_plain_cpu(&device) {
         return plain::gate(gate, up, activation);
     }
-    let [rows, d] = gate.dims();
-    assert_eq!(up.dims(), [rows, d], "one factor per gate");
-    let mut values = to_host(gate);
-    kernels::gate(&mut values, &to_host(up), activation);
-    from_rows(values, rows, d, &device)
+    assert_eq!(up.dims(), gate.dims(), "one factor per gate");
+    let mut values = Host::of(gate);
+    kernels::gate(&mut values, &Host::of(up), activation);
+    values.tensor(&device)
 }

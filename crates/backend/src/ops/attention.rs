@@ -2,7 +2,7 @@
 
 use super::{Tree, plain};
 use crate::device::is_plain_cpu;
-use crate::{Tensor, from_rows, kernels, to_host};
+use crate::{Host, Tensor, from_rows, kernels};
 
 /// Which keys of its sequence a query sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Attention {
         let kv = [tree.rows(), self.kv_heads * self.head_dim];
         assert_eq!(
             q.dims(),
-            [tree.rows(), self.heads * self.head_dim],
+            [tree.asked_rows().len(), self.heads * self.head_dim],
             "queries"
         );
         assert_eq!(k.dims(), kv, "keys");
@@ -104,8 +104,8 @@ pub fn alibi_slopes(heads: usize) -> Vec<f32> {
 /// Scaled dot-product attention over a packed prefix tree.
 ///
 /// # Shapes
-/// `q`: `[rows, heads · head_dim]`, `k`, `v`: `[rows, kv_heads · head_dim]`,
-/// result `[rows, heads · head_dim]`.
+/// `q`: `[asked rows, heads · head_dim]`, `k`, `v`: `[rows, kv_heads · head_dim]`,
+/// result `[asked rows, heads · head_dim]`.
 ///
 /// # Panics
 /// When the shapes, the tree and `spec` do not fit together, among them
@@ -123,6 +123,8 @@ pub fn attention(
         return plain::attention(q, k, v, tree, spec);
     }
     let [rows, width] = q.dims();
-    let out = kernels::attention(&to_host(q), &to_host(k), &to_host(v), &tree.nodes, spec);
+    let asked = tree.asked_rows();
+    let [q, k, v] = [q, k, v].map(Host::of);
+    let out = kernels::attention(&q, &k, &v, &tree.nodes, &asked, spec);
     from_rows(out, rows, width, &device)
 }

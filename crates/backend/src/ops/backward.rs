@@ -4,7 +4,7 @@
 
 use super::rotary::turn;
 use super::{Attention, Mask, Rotary, Tree};
-use crate::{Tensor, from_rows, kernels, to_host};
+use crate::{Host, Tensor, from_rows, kernels};
 
 /// Gradients of [`super::layer_norm`] without bias, with respect to `x` and `gamma`.
 ///
@@ -17,10 +17,10 @@ pub fn layer_norm(
     eps: f32,
 ) -> (Tensor<2>, Vec<f32>) {
     let device = x.device();
-    let [rows, d] = x.dims();
-    let mut values = to_host(grad);
-    let gain = kernels::layer_norm_backward(&mut values, &to_host(x), &to_host(gamma.clone()), eps);
-    (from_rows(values, rows, d, &device), gain)
+    let mut values = Host::of(grad);
+    let (x, gamma) = (Host::of(x), Host::of(gamma.clone()));
+    let gain = kernels::layer_norm_backward(&mut values, &x, &gamma, eps);
+    (values.tensor(&device), gain)
 }
 
 /// Gradients of [`super::gate`] with [`super::Activation::Silu`], with respect to `gate` and `up`.
@@ -29,13 +29,9 @@ pub fn layer_norm(
 /// All `[rows, d]`.
 pub fn silu_gate(grad: Tensor<2>, gate: Tensor<2>, up: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
     let device = gate.device();
-    let [rows, d] = gate.dims();
-    let (mut gate, mut up) = (to_host(gate), to_host(up));
-    kernels::silu_gate_backward(&mut gate, &mut up, &to_host(grad));
-    (
-        from_rows(gate, rows, d, &device),
-        from_rows(up, rows, d, &device),
-    )
+    let (mut gate, mut up) = (Host::of(gate), Host::of(up));
+    kernels::silu_gate_backward(&mut gate, &mut up, &Host::of(grad));
+    (gate.tensor(&device), up.tensor(&device))
 }
 
 /// Gradient of [`super::rotary`].
@@ -62,11 +58,25 @@ pub fn attention(
     );
     let device = q.device();
     let ([rows, width], [_, kv_width]) = (q.dims(), k.dims());
-    let (grad, q, k, v) = (to_host(grad), to_host(q), to_host(k), to_host(v));
+    let [grad, q, k, v] = [grad, q, k, v].map(Host::of);
     let (dq, dk, dv) = kernels::attention_backward(&grad, &q, &k, &v, &tree.nodes, spec);
     [
         from_rows(dq, rows, width, &device),
         from_rows(dk, rows, kv_width, &device),
         from_rows(dv, rows, kv_width, &device),
     ]
+}
+
+/// `weight · mean (y − x)²` and its gradient with respect to `y`.
+///
+/// # Shapes
+/// Both `[rows, d]`, the gradient too.
+pub fn squared_error(y: Tensor<2>, x: &Tensor<2>, weight: f64) -> (f64, Tensor<2>) {
+    let device = y.device();
+    let [rows, d] = y.dims();
+    assert_eq!(x.dims(), [rows, d], "one target per value");
+    let share = weight / (rows * d) as f64;
+    let mut values = Host::of(y);
+    let sum = kernels::squared_error(&mut values, &Host::of(x.clone()), 2.0 * share as f32);
+    (share * sum, values.tensor(&device))
 }

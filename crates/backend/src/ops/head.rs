@@ -7,13 +7,24 @@ use burn::tensor::activation;
 use super::{index, linear, plain};
 use crate::device::is_plain_cpu;
 use crate::kernels::{Reduced, Reference, Shape, Update};
-use crate::{IntTensor, Tensor, from_rows, kernels, to_host};
+use crate::{Host, IntTensor, Tensor, from_rows, kernels, to_host};
 
 /// Elements of the largest block of logits that is ever held.
 const LOGIT_CHUNK: usize = 1 << 21;
 
 fn rows_per_chunk(vocabulary: usize) -> usize {
     (LOGIT_CHUNK / vocabulary.max(1)).max(16)
+}
+
+/// Tokens of the vocabulary whose logits the fused kernels form at once: with a few hundred rows
+/// they stay in a shared cache, and products of this shape run at full speed.
+pub(super) const TILE: usize = if cfg!(test) { 16 } else { 8192 };
+
+/// Runs of at most [`TILE`] tokens.
+fn tiles(tokens: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..tokens)
+        .step_by(TILE)
+        .map(move |start| start..(start + TILE).min(tokens))
 }
 
 /// What is done to the products of states and head:
@@ -44,14 +55,14 @@ impl Default for Logits {
 pub fn logits(h: Tensor<2>, head: &Tensor<2>, bias: Option<&[f32]>, how: Logits) -> Tensor<2> {
     let device = h.device();
     let products = linear(h, head);
-    let [rows, vocabulary] = products.dims();
+    let [_, vocabulary] = products.dims();
     check_bias(bias, vocabulary);
     if !is_plain_cpu(&device) {
         return plain::shape_logits(products, bias, how);
     }
-    let mut values = to_host(products);
+    let mut values = Host::of(products);
     kernels::shape_logits(&mut values, vocabulary, bias, how.scale, how.softcap);
-    from_rows(values, rows, vocabulary, &device)
+    values.tensor(&device)
 }
 
 fn check_bias(bias: Option<&[f32]>, vocabulary: usize) {
@@ -80,8 +91,9 @@ pub struct Slice<'a> {
 /// The products of some vectors with a slice of the head.
 #[derive(Debug, Clone)]
 pub enum Directions {
-    /// Row-major, for the fused kernels.
-    Host(Vec<f32>),
+    /// Row-major, for the fused kernels; one after the other for the runs of tokens whose logits
+    /// they form at once.
+    Host(Vec<Vec<f32>>),
     /// On another device.
     Device(Tensor<2>),
 }
@@ -90,12 +102,14 @@ impl Directions {
     /// # Shapes
     /// `vectors`: `[k, d]`, `head`: `[tokens, d]`, result `[k, tokens]`.
     pub fn new(vectors: Tensor<2>, head: &Tensor<2>) -> Directions {
-        let products = linear(vectors, head);
-        if is_plain_cpu(&head.device()) {
-            Directions::Host(to_host(products))
-        } else {
-            Directions::Device(products)
+        if !is_plain_cpu(&head.device()) {
+            return Directions::Device(linear(vectors, head));
         }
+        let of_tile = |tile: Range<usize>| {
+            let head = head.clone().narrow(0, tile.start, tile.len());
+            to_host(linear(vectors.clone(), &head))
+        };
+        Directions::Host(tiles(head.dims()[0]).map(of_tile).collect())
     }
 }
 
@@ -211,7 +225,11 @@ impl Scores {
     /// Runs of rows to add a slice for, few enough that their logits take little memory.
     pub fn chunks(&self, slice: Slice<'_>) -> impl Iterator<Item = Range<usize>> + use<> {
         let rows = self.targets.len();
-        let chunk = rows_per_chunk(slice.head.dims()[0]);
+        let tokens = slice.head.dims()[0];
+        let chunk = match is_plain_cpu(&slice.head.device()) {
+            true => rows_per_chunk(tokens.min(TILE)),
+            false => rows_per_chunk(tokens),
+        };
         (0..rows)
             .step_by(chunk)
             .map(move |start| start..(start + chunk).min(rows))
@@ -247,22 +265,37 @@ impl Scores {
             return;
         }
         let compared = self.compared.is_some();
-        let products = (compared || changes.iter().any(|c| states(c).is_none())).then(|| {
-            let h = unedited.expect("a branch refers to the unedited states");
-            linear(h.clone(), slice.head)
-        });
-        // Column of each row's target, when the target lies in this slice.
-        let columns: Vec<Option<usize>> = self.targets[rows.clone()]
-            .iter()
-            .map(|&t| (t as usize).checked_sub(slice.first))
-            .map(|column| column.filter(|&c| c < tokens))
-            .collect();
-        let parts = if is_plain_cpu(&slice.head.device()) {
-            fused_parts(products, changes, &columns, slice, compared)
-        } else {
-            plain_parts(products, changes, &columns, slice, compared)
+        let needed = compared || changes.iter().any(|c| states(c).is_none());
+        let unedited =
+            needed.then(|| unedited.expect("a branch refers to the unedited states").clone());
+        let targets = self.targets[rows.clone()].to_vec();
+        let columns = |first: usize, tokens: usize| -> Vec<Option<usize>> {
+            // Column of each row's target, when the target lies there.
+            targets
+                .iter()
+                .map(|&t| (t as usize).checked_sub(first))
+                .map(|column| column.filter(|&c| c < tokens))
+                .collect()
         };
-        self.merge(&parts, rows, slice.first);
+        if !is_plain_cpu(&slice.head.device()) {
+            let products = unedited.map(|h| linear(h, slice.head));
+            let columns = columns(slice.first, tokens);
+            let parts = plain_parts(products, changes, &columns, slice, compared);
+            self.merge(&parts, rows, slice.first);
+            return;
+        }
+        for (at, tile) in tiles(tokens).enumerate() {
+            let head = slice.head.clone().narrow(0, tile.start, tile.len());
+            let part = Slice {
+                head: &head,
+                bias: slice.bias.map(|b| &b[tile.clone()]),
+                first: slice.first + tile.start,
+                how: slice.how,
+            };
+            let columns = columns(part.first, tile.len());
+            let parts = fused_parts(unedited.as_ref(), changes, &columns, (at, part), compared);
+            self.merge(&parts, rows.clone(), part.first);
+        }
     }
 
     fn merge(&mut self, found: &Parts, rows: Range<usize>, first: usize) {
@@ -344,12 +377,12 @@ pub(super) struct Parts {
     pub branches: Vec<Vec<Reduced>>,
 }
 
-/// By the fused kernels. `unedited`: products of the rows with the slice.
+/// By the fused kernels, for one tile of a slice. `unedited`: the states of the rows.
 pub(super) fn fused_parts(
-    unedited: Option<Tensor<2>>,
+    unedited: Option<&Tensor<2>>,
     changes: &[Change<'_>],
     columns: &[Option<usize>],
-    slice: Slice<'_>,
+    (tile, slice): (usize, Slice<'_>),
     compared: bool,
 ) -> Parts {
     let [tokens, _] = slice.head.dims();
@@ -357,8 +390,9 @@ pub(super) fn fused_parts(
         bias: slice.bias,
         how: slice.how,
     };
-    let products = unedited.map(to_host).unwrap_or_default();
-    let reference = compared.then(|| Reference::new(&products, tokens, columns, shape));
+    let products = unedited.map(|h| Host::of(linear(h.clone(), slice.head)));
+    let products = products.as_deref().unwrap_or_default();
+    let reference = compared.then(|| Reference::new(products, tokens, columns, shape));
     let reduce = |products: &[f32], updates: &[Update<'_>]| {
         kernels::reduce(
             products,
@@ -372,7 +406,7 @@ pub(super) fn fused_parts(
     let unedited = match &reference {
         Some(reference) => reference.rows.clone(),
         None if changes.iter().any(|c| matches!(c, Change::Nothing)) => {
-            reduce(&products, &[Update::NONE])
+            reduce(products, &[Update::NONE])
         }
         None => Vec::new(),
     };
@@ -382,7 +416,7 @@ pub(super) fn fused_parts(
             Change::LowRank {
                 coefficients,
                 directions: Directions::Host(directions),
-            } => Some((to_host(coefficients.clone()), directions.as_slice())),
+            } => Some((to_host(coefficients.clone()), directions[tile].as_slice())),
             _ => None,
         })
         .collect();
@@ -394,7 +428,7 @@ pub(super) fn fused_parts(
             directions,
         })
         .collect();
-    let updated = reduce(&products, &updates);
+    let updated = reduce(products, &updates);
     let mut next = 0..updates.len();
     let branches = changes
         .iter()
@@ -410,7 +444,7 @@ pub(super) fn fused_parts(
                     .collect()
             }
             Change::States(h) => {
-                let products = to_host(linear(h.clone(), slice.head));
+                let products = Host::of(linear(h.clone(), slice.head));
                 reduce(&products, &[Update::NONE])
             }
         })
@@ -444,10 +478,13 @@ pub(super) fn plain_parts(
             } => {
                 let directions = match directions {
                     Directions::Device(directions) => directions.clone(),
-                    Directions::Host(values) => {
-                        let [tokens, _] = slice.head.dims();
-                        let k = values.len() / tokens;
-                        from_rows(values.clone(), k, tokens, &coefficients.device())
+                    Directions::Host(tiles) => {
+                        let device = coefficients.device();
+                        let [_, k] = coefficients.dims();
+                        let of_tile = |values: &Vec<f32>| {
+                            from_rows(values.clone(), k, values.len() / k, &device)
+                        };
+                        Tensor::cat(tiles.iter().map(of_tile).collect(), 1)
                     }
                 };
                 let products = unedited.clone().expect("formed for changes of it");
@@ -550,9 +587,9 @@ pub fn cross_entropy(
         let logits = linear(part.clone(), head);
         let targets = &targets[start..end];
         let grad_logits = if is_plain_cpu(&device) {
-            let mut values = to_host(logits);
+            let mut values = Host::of(logits);
             loss += kernels::cross_entropy_grad(&mut values, vocabulary, targets, scale, weight);
-            from_rows(values, end - start, vocabulary, &device)
+            values.tensor(&device)
         } else {
             let log_probs = activation::log_softmax(logits * scale, 1);
             let at: IntTensor<2> =

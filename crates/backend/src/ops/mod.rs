@@ -19,9 +19,11 @@ pub use head::{Change, Comparison, Directions, Logits, Scores, Slice, cross_entr
 pub use norm::{layer_norm, rms_norm};
 pub use rotary::{Rotary, RotaryScaling, RotaryStyle, rotary};
 
+use std::borrow::Cow;
+
 use crate::device::is_plain_cpu;
 pub use crate::kernels::{Node, path_rows};
-use crate::{Device, IntTensor, Tensor, TensorData, from_rows, kernels, to_host};
+use crate::{Device, Host, IntTensor, Tensor, TensorData, kernels};
 
 /// Packed sequences that share their prefixes.
 ///
@@ -34,12 +36,46 @@ pub struct Tree {
     pub nodes: Vec<Node>,
     /// Position of every row in its sequence, counted from 0.
     pub positions: Vec<u32>,
+    /// The rows whose results anybody reads, in order; all of them where there is none.
+    ///
+    /// Queries are formed of these alone, so the last block of a pass does no work for others.
+    pub asked: Option<Vec<u32>>,
 }
 
 impl Tree {
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.positions.len()
+    }
+
+    /// The rows whose results are read.
+    pub fn asked_rows(&self) -> Cow<'_, [u32]> {
+        match &self.asked {
+            Some(rows) => Cow::Borrowed(rows),
+            None => Cow::Owned((0..self.rows() as u32).collect()),
+        }
+    }
+
+    /// Positions of the rows whose results are read.
+    pub fn asked_positions(&self) -> Cow<'_, [u32]> {
+        match &self.asked {
+            Some(rows) => rows.iter().map(|&r| self.positions[r as usize]).collect(),
+            None => Cow::Borrowed(&self.positions),
+        }
+    }
+
+    /// Only the rows whose results are read.
+    ///
+    /// # Shapes
+    /// `x`: `[rows, d]`, result `[asked rows, d]`.
+    pub fn keep(&self, x: Tensor<2>) -> Tensor<2> {
+        match &self.asked {
+            Some(rows) => {
+                let at = index(rows.iter().map(|&r| r as i32).collect(), &x.device());
+                x.select(0, at)
+            }
+            None => x,
+        }
     }
 
     /// Independent sequences of these lengths, one after the other.
@@ -79,10 +115,9 @@ pub fn affine(x: Tensor<2>, w: &Tensor<2>, bias: Option<&Tensor<1>>) -> Tensor<2
     if !is_plain_cpu(&device) {
         return product + bias.clone().unsqueeze();
     }
-    let [rows, d] = product.dims();
-    let mut values = to_host(product);
-    kernels::add_bias(&mut values, &to_host(bias.clone()));
-    from_rows(values, rows, d, &device)
+    let mut values = Host::of(product);
+    kernels::add_bias(&mut values, &Host::of(bias.clone()));
+    values.tensor(&device)
 }
 
 /// An index tensor.

@@ -2,7 +2,7 @@
 
 use super::plain;
 use crate::device::is_plain_cpu;
-use crate::{Tensor, from_rows, kernels, to_host};
+use crate::{Host, Tensor, kernels};
 
 /// Mean-subtracting layer norm, `(x − mean) / √(variance + eps) ⊙ gain + bias`.
 ///
@@ -13,11 +13,10 @@ pub fn layer_norm(x: Tensor<2>, gain: &Tensor<1>, bias: Option<&Tensor<1>>, eps:
     if !is_plain_cpu(&device) {
         return plain::layer_norm(x, gain, bias, eps);
     }
-    let [rows, d] = x.dims();
-    let mut values = to_host(x);
-    let bias = bias.map(|b| to_host(b.clone()));
-    kernels::layer_norm(&mut values, &to_host(gain.clone()), bias.as_deref(), eps);
-    from_rows(values, rows, d, &device)
+    let mut values = Host::of(x);
+    let bias = bias.map(|b| Host::of(b.clone()));
+    kernels::layer_norm(&mut values, &Host::of(gain.clone()), bias.as_deref(), eps);
+    values.tensor(&device)
 }
 
 /// Root-mean-square norm, `x / √(mean(x²) + eps) ⊙ gain`.
@@ -32,8 +31,7 @@ pub fn rms_norm(x: Tensor<2>, gain: &Tensor<1>, eps: f32) -> Tensor<2> {
     if !is_plain_cpu(&device) {
         return plain::rms_norm(x, gain, eps);
     }
-    let [rows, d] = x.dims();
-    let mut values = to_host(x);
-    kernels::rms_norm(&mut values, &to_host(gain.clone()), eps);
-    from_rows(values, rows, d, &device)
+    let mut values = Host::of(x);
+    kernels::rms_norm(&mut values, &Host::of(gain.clone()), eps);
+    values.tensor(&device)
 }

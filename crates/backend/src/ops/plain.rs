@@ -112,7 +112,16 @@ pub fn attention(
     tree: &Tree,
     spec: &Attention,
 ) -> Tensor<2> {
-    grouped(q, k, v, tree, spec, MAX_SCORES / spec.heads)
+    let Some(asked) = &tree.asked else {
+        return grouped(q, k, v, tree, spec, MAX_SCORES / spec.heads);
+    };
+    // Rows that nobody reads have any query.
+    let mut at = vec![0; tree.rows()];
+    for (i, &row) in asked.iter().enumerate() {
+        at[row as usize] = i as i32;
+    }
+    let q = q.clone().select(0, index(at, &q.device()));
+    tree.keep(grouped(q, k, v, tree, spec, MAX_SCORES / spec.heads))
 }
 
 fn grouped(

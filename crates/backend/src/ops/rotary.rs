@@ -4,7 +4,7 @@ use std::sync::{Arc, RwLock};
 
 use super::plain;
 use crate::device::is_plain_cpu;
-use crate::{Tensor, from_rows, kernels, to_host};
+use crate::{Host, Tensor, kernels};
 
 /// How rotary position embedding pairs the dimensions of a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +171,7 @@ pub(super) fn turn(x: Tensor<2>, positions: &[u32], rotary: &Rotary, turn: f32) 
     let [rows, width] = x.dims();
     assert_eq!(rows, positions.len(), "one position per row");
     let table = rotary.table(positions);
-    let mut values = to_host(x);
+    let mut values = Host::of(x);
     kernels::rotate(
         &mut values,
         width,
@@ -181,5 +181,5 @@ pub(super) fn turn(x: Tensor<2>, positions: &[u32], rotary: &Rotary, turn: f32) 
         rotary.style,
         turn,
     );
-    from_rows(values, rows, width, &device)
+    values.tensor(&device)
 }

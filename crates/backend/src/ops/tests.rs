@@ -134,7 +134,22 @@ fn check_attention(tree: &Tree, spec: &Attention, seed: u64) {
     for (x, y) in to_host(fused.clone()).iter().zip(&reference) {
         assert!((f64::from(*x) - y).abs() < 1e-5, "{x} against {y}");
     }
-    close(fused, plain::attention(q, k, v, tree, spec));
+    close(
+        fused.clone(),
+        plain::attention(q.clone(), k.clone(), v.clone(), tree, spec),
+    );
+    // Some queries only, among them whole nodes without any.
+    let some = (0..rows as u32).filter(|row| *row == 0 || (row * 7 + seed as u32) % 5 < 2);
+    let tree = Tree {
+        asked: Some(some.collect()),
+        ..tree.clone()
+    };
+    let (q, expect) = (tree.keep(q), tree.keep(fused));
+    close(
+        attention(q.clone(), k.clone(), v.clone(), &tree, spec),
+        expect.clone(),
+    );
+    close(plain::attention(q, k, v, &tree, spec), expect);
 }
 
 proptest! {
@@ -302,9 +317,19 @@ proptest! {
             ];
             scores.add(0..rows, Some(&h), &changes, slice);
             let columns: Vec<Option<usize>> = (0..rows).map(|i| (i % 2 == 0).then_some(0)).collect();
-            let products = || Some(linear(h.clone(), &part));
-            let fused = head::fused_parts(products(), &changes, &columns, slice, true);
-            let plain = head::plain_parts(products(), &changes, &columns, slice, true);
+            // The first tile of the slice, whose directions lie first.
+            let tile = part.clone().narrow(0, 0, head::TILE.min(end - first));
+            let bias = bias.map(|b| &b[..tile.dims()[0]]);
+            let slice = Slice { head: &tile, bias, first, how };
+            let directions = Directions::new(vectors.clone(), &tile);
+            let changes = [
+                Change::Nothing,
+                Change::LowRank { coefficients: coefficients.clone(), directions: &directions },
+                Change::States(edited.clone()),
+            ];
+            let fused = head::fused_parts(Some(&h), &changes, &columns, (0, slice), true);
+            let products = linear(h.clone(), &tile);
+            let plain = head::plain_parts(Some(products), &changes, &columns, slice, true);
             let all = |parts: &head::Parts| [std::slice::from_ref(&parts.unedited), &parts.branches[..]].concat();
             for (a, b) in all(&fused).iter().flatten().zip(all(&plain).iter().flatten()) {
                 let near = |a: f64, b: f64| (a - b).abs() <= 2e-5 * a.abs().max(30.0);

@@ -305,13 +305,14 @@ impl Block {
     /// Pushes packed states through the block.
     ///
     /// # Shapes
-    /// `h`: `[rows, hidden]`, result the same.
+    /// `h`: `[rows, hidden]`, result `[asked rows, hidden]`.
     pub fn forward(&self, run: &Run, h: Tensor<2>, tree: &Tree, tap: Tap<'_>) -> Tensor<2> {
         let n = ops::layer_norm(h.clone(), &self.norm, None, run.eps);
         let (q, k, v) = self.queries_keys_values(run, n.clone(), tree);
         let mixed = ops::attention(q, k, v, tree, &run.attention);
         let attention = ops::affine(mixed, &self.o, self.bias(3));
         let attention = tap(HookPoint::Attention(run.layer), attention);
+        let (h, n) = (tree.keep(h), tree.keep(n));
         let gated = ops::gate(
             ops::linear(n.clone(), &self.gate),
             ops::linear(n, &self.up),
@@ -327,14 +328,14 @@ impl Block {
         n: Tensor<2>,
         tree: &Tree,
     ) -> (Tensor<2>, Tensor<2>, Tensor<2>) {
-        let mut q = ops::affine(n.clone(), &self.q, self.bias(0));
+        let mut q = ops::affine(tree.keep(n.clone()), &self.q, self.bias(0));
         let mut k = ops::affine(n.clone(), &self.k, self.bias(1));
         if let Some((q_gain, k_gain)) = &self.qk_gains {
             q = self.norm_heads(run, q, q_gain);
             k = self.norm_heads(run, k, k_gain);
         }
         if let Some(rotary) = &run.rotary {
-            q = ops::rotary(q, &tree.positions, rotary);
+            q = ops::rotary(q, &tree.asked_positions(), rotary);
             k = ops::rotary(k, &tree.positions, rotary);
         }
         (q, k, ops::affine(n, &self.v, self.bias(2)))

@@ -121,7 +121,7 @@ impl Block for Layer {
         let attention = self
             .attention
             .forward(self.attention_norm.forward(h.clone()), tree);
-        let h = h + tap(HookPoint::Attention(self.at), attention);
+        let h = tree.keep(h) + tap(HookPoint::Attention(self.at), attention);
         let mlp = self.mlp.forward(self.mlp_norm.forward(h.clone()));
         h + tap(HookPoint::Mlp(self.at), mlp)
     }

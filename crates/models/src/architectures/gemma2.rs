@@ -215,7 +215,7 @@ impl super::Block for Block {
             .attention
             .forward(self.before_attention.forward(h.clone()), tree);
         let attention = self.after_attention.forward(mixed);
-        let h = h + tap(HookPoint::Attention(self.layer), attention);
+        let h = tree.keep(h) + tap(HookPoint::Attention(self.layer), attention);
         let gated = self.mlp.forward(self.before_mlp.forward(h.clone()));
         let mlp = self.after_mlp.forward(gated);
         h + tap(HookPoint::Mlp(self.layer), mlp)

@@ -85,7 +85,7 @@ impl super::Block for Block {
     fn forward(&self, h: Tensor<2>, tree: &Tree, tap: Tap<'_>) -> Tensor<2> {
         let n = self.attention_norm.forward(h.clone());
         let attention = self.attention.forward(n, tree);
-        let h = h + tap(HookPoint::Attention(self.layer), attention);
+        let h = tree.keep(h) + tap(HookPoint::Attention(self.layer), attention);
         let mlp = self.mlp.forward(self.mlp_norm.forward(h.clone()));
         h + tap(HookPoint::Mlp(self.layer), mlp)
     }

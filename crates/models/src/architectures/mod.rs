@@ -49,7 +49,8 @@ pub trait Block: Send + Sync {
     /// stream, and its results are added instead.
     ///
     /// # Shapes
-    /// `h`: `[rows, hidden]`, result the same.
+    /// `h`: `[rows, hidden]`; the result and what `tap` sees have the rows that `tree` asks for:
+    /// all of them, but in the last block of a scoring pass.
     fn forward(&self, h: Tensor<2>, tree: &Tree, tap: Tap<'_>) -> Tensor<2>;
 }
 

@@ -108,9 +108,9 @@ pub struct Attention {
 
 impl Attention {
     /// # Shapes
-    /// `x`: `[rows, hidden]`, result the same.
+    /// `x`: `[rows, hidden]`, result `[asked rows, hidden]`.
     pub fn forward(&self, x: Tensor<2>, tree: &Tree) -> Tensor<2> {
-        let mut q = self.q.forward(x.clone());
+        let mut q = self.q.forward(tree.keep(x.clone()));
         let mut k = self.k.forward(x.clone());
         let v = self.v.forward(x);
         if let Some((q_norm, k_norm)) = &self.qk_norms {
@@ -118,7 +118,7 @@ impl Attention {
             k = k_norm.each_head(k, self.spec.head_dim);
         }
         if let Some(rotary) = &self.rotary {
-            q = ops::rotary(q, &tree.positions, rotary);
+            q = ops::rotary(q, &tree.asked_positions(), rotary);
             k = ops::rotary(k, &tree.positions, rotary);
         }
         self.o.forward(ops::attention(q, k, v, tree, &self.spec))

@@ -30,7 +30,7 @@ pub struct PostNormBlock {
 impl Block for PostNormBlock {
     fn forward(&self, h: Tensor<2>, tree: &Tree, tap: Tap<'_>) -> Tensor<2> {
         let attention = self.attention.forward(h.clone(), tree);
-        let a = h + tap(HookPoint::Attention(self.layer), attention);
+        let a = tree.keep(h) + tap(HookPoint::Attention(self.layer), attention);
         let a = self.attention_norm.forward(a);
         let mlp = tap(HookPoint::Mlp(self.layer), self.mlp.forward(a.clone()));
         self.mlp_norm.forward(a + mlp)

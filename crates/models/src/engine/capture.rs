@@ -2,7 +2,7 @@
 
 use interlingua_backend::{Tensor, to_host};
 
-use super::{Branch, check, edited, forward, pack_rows, sharing};
+use super::{Branch, Deliver, check, edited, forward, pack_rows, sharing};
 use crate::ModelError;
 use crate::hooks::HookPoint;
 use crate::model::Model;
@@ -89,7 +89,7 @@ pub fn capture_branches(
     }
     let packs = pack(&queries, pack_rows(model), sharing(model));
     let width = model.geometry.hidden_size;
-    let mut deliver = |at: HookPoint, of: &[usize], pack: &Pack, h: &Tensor<2>| {
+    let mut take = |at: HookPoint, of: &[usize], pack: &Pack, h: &Tensor<2>| {
         if of.is_empty() || captures.iter().all(|c| c.hook != at) {
             return Ok(());
         }
@@ -113,11 +113,22 @@ pub fn capture_branches(
         }
         Ok(())
     };
-    let units = model.geometry.layers + 1;
-    let mut finals = forward(model, &packs, branches, &mut deliver, &mut |done| {
+    let last = HookPoint::FinalNorm;
+    // Blocks after the last hook point would be run for nothing.
+    let until = |hook: HookPoint| match hook.block() {
+        Some(block) => block + 1,
+        None if hook == last => model.geometry.layers,
+        None => 0,
+    };
+    let layers = captures.iter().map(|c| until(c.hook)).max().unwrap_or(0);
+    let units = layers + 1;
+    let mut deliver = Deliver {
+        wanted: &|hook| captures.iter().any(|c| c.hook == hook),
+        take: &mut take,
+    };
+    let mut finals = forward(model, &packs, branches, layers, None, &mut deliver, &mut |done| {
         progress(done, units)
     })?;
-    let last = HookPoint::FinalNorm;
     if captures.iter().any(|c| c.hook == last) {
         for (at, pack) in packs.iter().enumerate() {
             let base = match finals.states.take(finals.slot(at, None))? {
@@ -135,11 +146,11 @@ pub fn capture_branches(
                     Some(h) => model.normalise(h)?,
                     None => base.clone().expect("kept until the last branch forked"),
                 };
-                deliver(last, &[b], pack, &branch.apply(last, h))?;
+                take(last, &[b], pack, &branch.apply(last, h))?;
             }
             if !unedited.is_empty() {
                 let base = base.expect("kept until the last branch forked");
-                deliver(last, &unedited, pack, &base)?;
+                take(last, &unedited, pack, &base)?;
             }
         }
     }

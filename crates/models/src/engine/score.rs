@@ -1,11 +1,12 @@
 //! Probabilities: of tokens, for every branch, and how far a branch is from the unedited model.
 
-use interlingua_backend::ops::{self, Change, Directions, Scores, Slice, index};
-use interlingua_backend::{from_rows, to_host};
+use interlingua_backend::ops::{self, Change, Directions, Scores, Slice, Tree, index};
+use interlingua_backend::{device, from_rows, to_host};
 
 pub use interlingua_backend::ops::Comparison;
 
-use super::{Branch, LowRank, check, edited, forward, pack_rows, sharing};
+use super::{AT_ONCE, Branch, Deliver, LowRank, check, check_length, edited, forward, pack_rows};
+use super::{runs_side_by_side, sharing};
 use super::{Capture, Pooling, capture};
 use crate::ModelError;
 use crate::architectures::Head;
@@ -111,6 +112,10 @@ fn next_tokens(model: &Model, sequences: &[Sequence]) -> Result<Vec<Query>, Mode
             wanted: "causal",
         });
     }
+    // The last token is only a target, but it counts as one of the text's.
+    for (index, sequence) in sequences.iter().enumerate() {
+        check_length(model, index, sequence.tokens.len())?;
+    }
     Ok(sequences.iter().map(Query::next_tokens).collect())
 }
 
@@ -142,12 +147,21 @@ fn score(
         // So that the unedited states are there to the end.
         run.push(Branch::unedited());
     }
-    let mut finals = forward(model, &packs, &run, &mut |_, _, _, _| Ok(()), &mut |done| {
+    let layers = model.geometry.layers;
+    let mut deliver = Deliver {
+        wanted: &|_| false,
+        take: &mut |_, _, _, _| Ok(()),
+    };
+    let trees: Vec<Tree> = packs.iter().map(predicting).collect();
+    let last = Some(trees.as_slice());
+    let mut finals = forward(model, &packs, &run, layers, last, &mut deliver, &mut |done| {
         progress(done, units)
     })?;
     // From here on only the states that predict something are of use.
     for (at, pack) in packs.iter().enumerate() {
-        let rows = pack.predictions.iter().map(|p| p.0 as i32).collect();
+        let left = trees[at].asked_rows();
+        let place = |row: u32| left.binary_search(&row).expect("asked for") as i32;
+        let rows = pack.predictions.iter().map(|p| place(p.0)).collect();
         let rows = index(rows, &model.device);
         for branch in std::iter::once(None).chain((0..branches.len()).map(Some)) {
             let slot = finals.slot(at, branch);
@@ -185,12 +199,13 @@ fn score(
                 Some(Directions::new(change.left.clone(), slice.head))
             })
             .collect();
-        for (at, scores) in scores.iter_mut().enumerate() {
+        let states = &finals;
+        let add = |(at, scores): (usize, &mut Scores)| -> Result<(), ModelError> {
             for rows in scores.chunks(slice) {
-                let base = finals.states.rows(finals.slot(at, None), &rows)?;
+                let base = states.states.rows(states.slot(at, None), &rows)?;
                 let mut changes = Vec::with_capacity(branches.len());
                 for (b, branch) in branches.iter().enumerate() {
-                    let forked = finals.states.rows(finals.slot(at, Some(b)), &rows)?;
+                    let forked = states.states.rows(states.slot(at, Some(b)), &rows)?;
                     changes.push(match (&base, &low_rank[b], &directions[b]) {
                         (Some(_), _, _) if branch.edits.is_empty() => Change::Nothing,
                         (Some(base), Some(change), Some(directions)) => Change::LowRank {
@@ -208,14 +223,41 @@ fn score(
                 let base = base.map(|h| head.transform(h));
                 scores.add(rows, base.as_ref(), &changes, slice);
             }
+            Ok(())
+        };
+        let side_by_side = runs_side_by_side(model);
+        let together = if side_by_side { AT_ONCE } else { 1 };
+        let mut done = 0;
+        for group in scores.chunks_mut(together) {
+            let size = group.len();
+            let items: Vec<_> = (done..).zip(group).collect();
+            let results: Vec<_> = match side_by_side {
+                true => device::side_by_side(items, add),
+                false => items.into_iter().map(add).collect(),
+            };
+            results.into_iter().collect::<Result<(), _>>()?;
+            done += size;
             progress(
-                (units - 1) * packs.len() + (at + 1) * (first + rows) / vocabulary,
+                (units - 1) * packs.len() + done * (first + rows) / vocabulary,
                 units * packs.len(),
             );
         }
         Ok(())
     })?;
     Ok((packs, scores))
+}
+
+/// The tree of a pack, asking for the rows that predict something where these are few.
+fn predicting(pack: &Pack) -> Tree {
+    let mut rows: Vec<u32> = pack.predictions.iter().map(|p| p.0).collect();
+    rows.sort_unstable();
+    rows.dedup();
+    // Choosing rows copies states; it must spare more than it costs.
+    let few = !rows.is_empty() && rows.len() * 4 < pack.tree.rows() * 3;
+    Tree {
+        asked: few.then_some(rows),
+        ..pack.tree.clone()
+    }
 }
 
 /// The change of low rank by which a branch can be scored from the unedited products.

@@ -1,0 +1,257 @@
+"""The work of `cargo xtask bench`, done with the libraries that people use for it now.
+
+    pip install torch==2.15.0 transformers==5.24.0 concept-erasure==0.2.4 scikit-learn==1.9.1 numpy==2.4.6
+    cargo xtask bench --peers --python python3
+
+`bench` starts this script and talks to it: one JSON request per line in, one JSON reply per line out. A request names
+an operation, its input files and the file for its result (f64, little-endian); the reply has the seconds of the work
+alone, without loading models and data. Models and data stay loaded from request to request.
+
+Language models are run in two ways. `one`: one sentence at a time, as bias-bench does, logits of all tokens through a
+log-softmax. `batched`: as well as these libraries can on the same processor: sentences sorted by length, equal ones
+together, padded to the longest of a batch, fused attention, inference mode, log-sum-exp instead of log-softmax, and
+for masked models the head on the masked positions only; `bench` finds the best batch size by trial.
+"""
+import json
+import sys
+import time
+
+import numpy as np
+import torch
+
+torch.manual_seed(0)
+
+
+def remembered(make):
+    """`make` with the last two results kept."""
+    known = {}
+
+    def get(*key):
+        if key not in known:
+            if len(known) == 2:
+                known.pop(next(iter(known)))
+            known[key] = make(*key)
+        return known[key]
+
+    return get
+
+
+@remembered
+def causal(folder):
+    from transformers import AutoModelForCausalLM
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa").eval()
+
+
+@remembered
+def masked(folder):
+    from transformers import AutoModelForMaskedLM
+    return AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa").eval()
+
+
+@remembered
+def sequences(path):
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def matrix(path, rows, dtype):
+    values = np.fromfile(path, dtype=np.float32)
+    return torch.from_numpy(values.reshape(rows, -1)).to(dtype)
+
+
+matrices = remembered(matrix)
+
+
+def batches(texts, size):
+    """Indices of texts, the longest first, `size` at a time."""
+    order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+    return [order[i:i + size] for i in range(0, len(order), size)]
+
+
+def padded(texts):
+    longest = max(map(len, texts))
+    tokens = torch.zeros(len(texts), longest, dtype=torch.long)
+    seen = torch.zeros(len(texts), longest, dtype=torch.long)
+    for row, text in enumerate(texts):
+        tokens[row, :len(text)] = torch.tensor(text)
+        seen[row, :len(text)] = 1
+    return tokens, seen
+
+
+def score(request):
+    """Sum of the log-probabilities of all tokens but the first, for every text of a causal model."""
+    model, texts = causal(request["model"]), sequences(request["texts"])
+    out = np.zeros(len(texts))
+    start = time.perf_counter()
+    if request["way"] == "one":
+        with torch.no_grad():
+            for at, text in enumerate(texts):
+                tokens = torch.tensor([text])
+                log_probs = torch.log_softmax(model(input_ids=tokens).logits[0, :-1], dim=-1)
+                out[at] = log_probs.gather(1, tokens[0, 1:, None]).sum().item()
+    else:
+        with torch.inference_mode():
+            for batch in batches(texts, request["batch"]):
+                tokens, seen = padded([texts[i] for i in batch])
+                even = bool(seen.all())
+                logits = model(input_ids=tokens, attention_mask=None if even else seen, use_cache=False).logits[:, :-1]
+                at = logits.gather(2, tokens[:, 1:, None])[:, :, 0] - torch.logsumexp(logits, dim=-1)
+                out[batch] = (at * seen[:, 1:]).sum(1).numpy()
+    return time.perf_counter() - start, out
+
+
+def mask(request):
+    """Log-probability of every token of a text in turn, masked alone, summed over the text."""
+    model, texts = masked(request["model"]), sequences(request["texts"])
+    hidden = request["mask"]
+    copies = [(i, place) for i, text in enumerate(texts) for place in range(1, len(text) - 1)]
+    out = np.zeros(len(texts))
+    start = time.perf_counter()
+    if request["way"] == "one":
+        with torch.no_grad():
+            for at, place in copies:
+                tokens = torch.tensor([texts[at]])
+                true = tokens[0, place].item()
+                tokens[0, place] = hidden
+                out[at] += torch.log_softmax(model(input_ids=tokens).logits[0, place], dim=-1)[true].item()
+    else:
+        with torch.inference_mode():
+            for batch in batches([texts[i] for i, _ in copies], request["batch"]):
+                tokens, seen = padded([texts[copies[c][0]] for c in batch])
+                rows, places = torch.arange(len(batch)), torch.tensor([copies[c][1] for c in batch])
+                true = tokens[rows, places]
+                tokens[rows, places] = hidden
+                even = bool(seen.all())
+                states = model.bert(input_ids=tokens, attention_mask=None if even else seen).last_hidden_state
+                logits = model.cls(states[rows, places])
+                at = logits[rows, true] - torch.logsumexp(logits, dim=-1)
+                np.add.at(out, [copies[c][0] for c in batch], at.double().numpy())
+    return time.perf_counter() - start, out
+
+
+def capture(request):
+    """Mean state of every text, without its first token, after each of these blocks (0: the embedding)."""
+    model, texts = causal(request["model"]).base_model, sequences(request["texts"])
+    hooks = request["hooks"]
+    out = np.zeros((len(hooks), len(texts), model.config.hidden_size), dtype=np.float32)
+    groups = batches(texts, request["batch"]) if request["way"] == "batched" else [[i] for i in range(len(texts))]
+    start = time.perf_counter()
+    with torch.inference_mode():
+        for batch in groups:
+            tokens, seen = padded([texts[i] for i in batch])
+            even = bool(seen.all())
+            states = model(input_ids=tokens, attention_mask=None if even else seen, use_cache=False,
+                           output_hidden_states=True).hidden_states
+            weights = seen[:, 1:].float() / seen[:, 1:].sum(1, keepdim=True)
+            for k, hook in enumerate(hooks):
+                out[k, batch] = torch.einsum("bt,btd->bd", weights, states[hook][:, 1:]).numpy()
+    return time.perf_counter() - start, out[:, :, :4]
+
+
+def autoencoder(request):
+    """Steps of training: reconstruction of token states and InfoNCE between the sentence means of all languages."""
+    width, latent, languages, rows, tokens = (request[k] for k in ("width", "latent", "languages", "rows", "tokens"))
+    states = matrices(request["states"], request["in_all"], torch.float32)
+    encoder, decoder = torch.nn.Linear(width, latent), torch.nn.Linear(latent, width)
+    parameters = [*encoder.parameters(), *decoder.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=request["rate"], betas=(0.9, 0.999), weight_decay=1e-4, fused=True)
+    mean, deviation = states.mean(0), states.std()
+    pool = states.view(languages, -1, tokens, width)
+    losses = []
+    start = time.perf_counter()
+    for step in range(request["steps"]):
+        first = step * rows % (pool.shape[1] - rows + 1)
+        x = ((pool[:, first:first + rows] - mean) / deviation).reshape(-1, width)
+        z = encoder(x)
+        loss = torch.nn.functional.mse_loss(decoder(z), x)
+        z = torch.nn.functional.normalize(z.view(languages, rows, tokens, latent).mean(2), dim=-1)
+        own, pairs = torch.arange(rows), [(a, b) for a in range(languages) for b in range(a + 1, languages)]
+        for a, b in pairs:
+            cosines = z[a] @ z[b].T / 0.07
+            both = torch.nn.functional.cross_entropy(cosines, own) + torch.nn.functional.cross_entropy(cosines.T, own)
+            loss = loss + 0.2 / len(pairs) * both / 2
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 5.0)
+        optimiser.step()
+        losses.append(loss.item())
+    return time.perf_counter() - start, np.array(losses)
+
+
+def leace(request):
+    """LEACE by concept-erasure; the result is what becomes of the first vectors."""
+    from concept_erasure import LeaceFitter
+    dtype = getattr(torch, request["dtype"])
+    x = matrices(request["x"], request["rows"], dtype)
+    label = torch.arange(request["rows"]) % request["classes"]
+    start = time.perf_counter()
+    z = torch.nn.functional.one_hot(label, request["classes"]).to(dtype)
+    fitter = LeaceFitter(x.shape[1], request["classes"], dtype=dtype)
+    for at in range(0, len(x), 2000):
+        fitter.update(x[at:at + 2000], z[at:at + 2000])
+    eraser = fitter.eraser
+    out = eraser(x[:16])
+    return time.perf_counter() - start, out.double().numpy()
+
+
+def inlp(request):
+    """INLP with scikit-learn's LinearSVC in bias-bench's settings; the result is the accuracy of every round."""
+    from sklearn.svm import LinearSVC
+    x = matrices(request["x"], request["rows"], torch.float64).numpy()
+    label = np.arange(len(x)) % request["classes"]
+    out, basis, left = [], np.zeros((0, x.shape[1])), x
+    start = time.perf_counter()
+    for _ in range(request["rounds"]):
+        classifier = LinearSVC(fit_intercept=False, dual=False, random_state=0, max_iter=request["iterations"])
+        classifier.fit(left, label)
+        out.append(classifier.score(left, label))
+        _, values, rows = np.linalg.svd(np.vstack([basis, classifier.coef_]), full_matrices=False)
+        basis = rows[values > 1e-10 * values[0]]
+        # Less than bias-bench does, which forms a d x d projection and multiplies all vectors with it.
+        left = x - (x @ basis.T) @ basis
+    return time.perf_counter() - start, np.array(out)
+
+
+def matmul(request):
+    """Best of a few square products: the matrix rate, in floating-point operations per second."""
+    size = request["size"]
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    times = []
+    for _ in range(request["times"]):
+        start = time.perf_counter()
+        a @ b.T
+        times.append(time.perf_counter() - start)
+    return min(times), np.array([2 * size ** 3 / min(times)])
+
+
+def versions(_):
+    import concept_erasure  # noqa: F401
+    import sklearn
+    import transformers
+    from importlib.metadata import version
+    names = {"torch": torch.__version__, "transformers": transformers.__version__, "scikit-learn": sklearn.__version__,
+             "concept-erasure": version("concept-erasure"), "numpy": np.__version__}
+    return names
+
+
+OPERATIONS = {f.__name__: f for f in (score, mask, capture, autoencoder, leace, inlp, matmul)}
+
+
+def main():
+    for line in sys.stdin:
+        request = json.loads(line)
+        torch.set_num_threads(request["threads"])
+        try:
+            if request["op"] == "versions":
+                reply = {"versions": versions(request)}
+            else:
+                seconds, out = OPERATIONS[request["op"]](request)
+                np.asarray(out, dtype="<f8").tofile(request["out"])
+                reply = {"seconds": seconds}
+        except Exception as error:  # The other side shows it; this one goes on.
+            reply = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(reply), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,346 @@
+//! `cargo xtask bench`: whole pieces of work, timed, and beside them the same work done with
+//! PyTorch, transformers, concept-erasure and scikit-learn.
+
+mod inputs;
+mod jobs;
+mod peer;
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+use crate::flags::{Bench, Work};
+use crate::page;
+use crate::parity::workspace;
+use crate::terminal::{print, tell};
+use inputs::Texts;
+use jobs::Setup;
+use peer::Peer;
+
+/// What one run of a piece of work took and gave.
+pub struct Measured {
+    /// Seconds, without loading models and data.
+    pub seconds: f64,
+    /// Numbers that another way must give too.
+    pub result: Vec<f64>,
+}
+
+type Run = Box<dyn Fn() -> anyhow::Result<Measured>>;
+
+/// A piece of work.
+pub struct Job {
+    /// In tables.
+    title: &'static str,
+    /// How much it is.
+    units: (f64, &'static str),
+    /// Floating-point operations of its matrix products.
+    operations: Option<f64>,
+    /// Largest difference of the results, relative to them where they are above 1.
+    tolerance: Option<f64>,
+    /// What it is compared with.
+    ways: Vec<Way>,
+    ours: Run,
+}
+
+/// Another way of doing it.
+pub struct Way {
+    name: &'static str,
+    /// How many times faster ours is meant to be.
+    goal: Option<f64>,
+    /// For the Python side.
+    request: Option<Value>,
+    /// Texts on which the best batch size is found.
+    trial: Option<PathBuf>,
+    /// For a way of our own.
+    ours: Option<Run>,
+}
+
+impl Way {
+    /// One text at a time.
+    fn one(request: &Value, goal: f64) -> Way {
+        let mut request = request.clone();
+        request["way"] = json!("one");
+        Way::plain(&request, "one at a time", goal)
+    }
+
+    /// In batches of the size that is fastest on `trial`.
+    fn batched(request: &Value, trial: &Path, goal: f64) -> Way {
+        let mut request = request.clone();
+        request["way"] = json!("batched");
+        Way {
+            trial: Some(trial.to_owned()),
+            ..Way::plain(&request, "best batches", goal)
+        }
+    }
+
+    /// As the request says.
+    fn plain(request: &Value, name: &'static str, goal: f64) -> Way {
+        Way {
+            name,
+            goal: Some(goal),
+            request: Some(request.clone()),
+            trial: None,
+            ours: None,
+        }
+    }
+}
+
+/// Carries out the command.
+///
+/// # Errors
+/// Inputs that cannot be made, a Python side that fails, results that differ.
+pub fn bench(flags: &Bench) -> anyhow::Result<()> {
+    let work = match flags.work.as_slice() {
+        [] => Work::value_variants().to_vec(),
+        some => some.to_vec(),
+    };
+    let folder = tempfile::tempdir()?;
+    let setup = Setup {
+        folder: folder.path().to_owned(),
+        share: flags.share.map(|n| n as usize),
+        device: flags.device.open()?,
+        quick: flags.quick,
+    };
+    let shared = std::env::var_os(SHARED).map(PathBuf::from);
+    let texts = Texts::load(shared.as_deref())?;
+    let mut peer = match &flags.python {
+        Some(python) if flags.peers => {
+            let script = workspace().join("tests/peers/peers.py");
+            Some(Peer::start(python, &script, folder.path())?)
+        }
+        _ => None,
+    };
+    let mut text = format!("Texts: {}.\n", texts.source);
+    if let Some(peer) = &mut peer {
+        let _ = writeln!(text, "Beside it: {}.", peer.versions()?);
+    }
+    let peak = jobs::peak(&setup.device);
+    let _ = writeln!(
+        text,
+        "Threads: {}. f32 matrix rate of this machine, 2048 × 2048, best of 8: {:.0} GFLOP/s{}.\n",
+        std::thread::available_parallelism()?,
+        peak / 1e9,
+        match &mut peer {
+            Some(peer) => {
+                let rate = peer.measure(&json!({"op": "matmul", "size": 2048, "times": 8}))?;
+                format!(" (PyTorch: {:.0})", rate.result[0] / 1e9)
+            }
+            None => String::new(),
+        }
+    );
+    text.push_str(HEAD);
+    tell(text.trim_end());
+    for work in work {
+        let rows = match work {
+            Work::Start => start(flags)?,
+            _ => {
+                tell(&format!("{} …", work.name()));
+                let job = jobs::job(work, &texts, &setup)?;
+                run(&job, peer.as_mut(), flags.runs as usize, peak)?
+            }
+        };
+        tell(rows.trim_end());
+        text.push_str(&rows);
+    }
+    print(&format!("{text}\n"))?;
+    if let Some(page) = &flags.page {
+        page::replace(page, "bench", &text)?;
+    }
+    Ok(())
+}
+
+/// The variable that names the folder of real data and checkpoints.
+const SHARED: &str = "INTERLINGUA_SHARED";
+
+const HEAD: &str = "\
+| work | ours, s | rate | share of the matrix rate | beside it | s | times faster | goal |
+| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: |
+";
+
+/// Runs a piece of work and every other way in turn; returns the rows of the table.
+fn run(job: &Job, mut peer: Option<&mut Peer>, runs: usize, peak: f64) -> anyhow::Result<String> {
+    let mut ways = Vec::new();
+    for way in &job.ways {
+        let request = match (&way.request, &mut peer) {
+            (Some(request), Some(peer)) => Some(match &way.trial {
+                Some(trial) => with_best_batch(request, trial, peer)?,
+                None => request.clone(),
+            }),
+            (Some(_), None) => continue,
+            (None, _) => None,
+        };
+        ways.push((way, request));
+    }
+    // The first run warms both sides up and shows that they do the same.
+    let first = (job.ours)()?;
+    let mut ours = Vec::new();
+    let mut theirs = vec![Vec::new(); ways.len()];
+    for round in 0..=runs {
+        if round > 0 {
+            ours.push((job.ours)()?.seconds);
+        }
+        for ((way, request), times) in ways.iter().zip(&mut theirs) {
+            let measured = match (request, &mut peer, &way.ours) {
+                (Some(request), Some(peer), _) => peer.measure(request)?,
+                (_, _, Some(run)) => run()?,
+                _ => unreachable!("ways without a side are left out above"),
+            };
+            if round == 0 {
+                same(job, way.name, &first.result, &measured.result)?;
+            } else {
+                times.push(measured.seconds);
+            }
+        }
+    }
+    let mut out = String::new();
+    let mid = median(&ours);
+    let rate = job.units.0 / mid;
+    let share = job
+        .operations
+        .map_or("–".into(), |o| format!("{:.0} %", 100.0 * o / mid / peak));
+    let head = format!(
+        "{}, {:.0} {} | {} | {rate:.0} {}/s | {share}",
+        job.title,
+        job.units.0,
+        job.units.1,
+        spread(&ours, 3),
+        job.units.1
+    );
+    if ways.is_empty() {
+        let _ = writeln!(out, "| {head} | – | | | |");
+    }
+    for (i, ((way, request), times)) in ways.iter().zip(&theirs).enumerate() {
+        let ratios: Vec<f64> = times.iter().zip(&ours).map(|(t, o)| t / o).collect();
+        let batch = request.as_ref().and_then(|r| r["batch"].as_u64());
+        let name = batch.map_or(way.name.to_owned(), |b| format!("{} of {b}", way.name));
+        let head = if i == 0 { head.as_str() } else { " | | | " };
+        let _ = writeln!(
+            out,
+            "| {head} | {name} | {} | **{}** | {} |",
+            spread(times, 3),
+            spread(&ratios, 2),
+            way.goal.map_or(String::new(), |g| format!("{g:.2}"))
+        );
+    }
+    Ok(out)
+}
+
+/// Tries batch sizes on a part of the texts.
+fn with_best_batch(request: &Value, trial: &Path, peer: &mut Peer) -> anyhow::Result<Value> {
+    let mut best = (f64::INFINITY, 0);
+    for batch in [4, 8, 16, 32, 64, 128] {
+        let mut request = request.clone();
+        request["texts"] = json!(trial);
+        request["batch"] = json!(batch);
+        peer.measure(&request)?;
+        let seconds = peer.measure(&request)?.seconds;
+        if seconds < best.0 {
+            best = (seconds, batch);
+        }
+    }
+    let mut request = request.clone();
+    request["batch"] = json!(best.1);
+    Ok(request)
+}
+
+/// Fails when the two ways do not give the same.
+fn same(job: &Job, way: &str, ours: &[f64], theirs: &[f64]) -> anyhow::Result<()> {
+    let Some(tolerance) = job.tolerance else {
+        return Ok(());
+    };
+    // Ways that only take time give nothing to compare.
+    if theirs.is_empty() {
+        return Ok(());
+    }
+    if ours.len() != theirs.len() {
+        bail!(
+            "{}: {way}: {} results, ours has {}",
+            job.title,
+            theirs.len(),
+            ours.len()
+        );
+    }
+    let difference = |(a, b): (&f64, &f64)| (a - b).abs() / b.abs().max(1.0);
+    let largest = ours.iter().zip(theirs).map(difference).fold(0.0, f64::max);
+    tell(&format!("{way}: results differ by at most {largest:.1e}"));
+    if !(largest <= tolerance) {
+        bail!(
+            "{}: {way}: results differ by {largest:.1e}, more than {tolerance:.0e}",
+            job.title
+        );
+    }
+    Ok(())
+}
+
+fn start(flags: &Bench) -> anyhow::Result<String> {
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().to_string_lossy().into_owned();
+    let reproduce = ["reproduce", "--quick", "--out", out.as_str()];
+    tell("start: a quick run fills the cache …");
+    jobs::start(&reproduce, 1)?;
+    let mut text = String::new();
+    for (arguments, title, goal) in [
+        (&["--help"][..], "`--help`", "0.05"),
+        (&["methods"], "`methods`", ""),
+        (&reproduce, "`reproduce --quick`, all of it cached", "2"),
+    ] {
+        let times = jobs::start(arguments, flags.runs.max(3) as usize)?;
+        let _ = writeln!(
+            text,
+            "| {title}, whole process | {} | – | – | – | – | – | < {goal} s |",
+            spread(&times, 3)
+        );
+    }
+    Ok(text.replace("< s", "–"))
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let mid = sorted.len() / 2;
+    match sorted.len() % 2 {
+        1 => sorted[mid],
+        _ => (sorted[mid - 1] + sorted[mid]) / 2.0,
+    }
+}
+
+/// Median, and in brackets the least and the most.
+fn spread(values: &[f64], digits: usize) -> String {
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = values.iter().copied().fold(0.0, f64::max);
+    format!(
+        "{:.digits$} [{least:.digits$}, {most:.digits$}]",
+        median(values)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spread_is_the_median_between_the_ends() {
+        assert_eq!(spread(&[3.0, 1.0, 2.0], 1), "2.0 [1.0, 3.0]");
+        assert_eq!(spread(&[4.0, 1.0], 2), "2.50 [1.00, 4.00]");
+    }
+
+    #[test]
+    fn results_that_differ_are_told() {
+        let job = Job {
+            title: "t",
+            units: (1.0, "texts"),
+            operations: None,
+            tolerance: Some(1e-3),
+            ways: Vec::new(),
+            ours: Box::new(|| bail!("never run")),
+        };
+        assert!(same(&job, "w", &[100.0], &[100.05]).is_ok());
+        for bad in [&[100.2][..], &[f64::NAN], &[100.0, 100.0]] {
+            let error = same(&job, "w", &[100.0], bad).unwrap_err().to_string();
+            assert!(error.starts_with("t: w: "), "{error}");
+        }
+    }
+}
