@@ -250,7 +250,7 @@ mod tests {
         let result = std::panic::catch_unwind(|| {
             side_by_side(vec![1, 2, 3], |i| assert!(i != 2, "two is too much"))
         });
-        let message = *result.unwrap_err().downcast::<String>().unwrap();
+        let message = *result.unwrap_err().downcast::<&str>().unwrap();
         assert_eq!(message, "two is too much");
     }
 

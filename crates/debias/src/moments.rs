@@ -151,8 +151,9 @@ impl Moments {
         }
         // At most one of the two keeps a covariance.
         let mean = mean_of(&gathered, self.dim());
+        let new = gathered.len() / self.dim();
         for part in [&mut self.all, &mut self.classes[class]] {
-            part.add(&mut gathered, &mean);
+            part.add(&mut gathered, new, &mean);
         }
     }
 
@@ -269,10 +270,9 @@ impl Moments {
 }
 
 impl Part {
-    /// Takes in at least one row; `rows` is of no further use where the scatter is kept.
-    fn add(&mut self, rows: &mut Vec<f64>, mean: &[f64]) {
+    /// Takes in `new` rows, at least one; they are of no further use where the scatter is kept.
+    fn add(&mut self, rows: &mut Vec<f64>, new: usize, mean: &[f64]) {
         let d = mean.len();
-        let new = rows.len() / d;
         if let Some(scatter) = &mut self.scatter {
             for row in rows.chunks_exact_mut(d) {
                 axpy(-1.0, mean, row);

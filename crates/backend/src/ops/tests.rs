@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::{from_rows, to_host};
 use crate::device::cpu;
 
 fn noise(rows: usize, cols: usize, seed: u64) -> Tensor<2> {
