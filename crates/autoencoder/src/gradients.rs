@@ -80,7 +80,10 @@ fn recorded(
     let tensors = parameters
         .chunks_exact(2)
         .map(|pair| {
-            let (w, b) = (pair[0].tensor::<2>(&autodiff), pair[1].tensor::<1>(&autodiff));
+            let (w, b) = (
+                pair[0].tensor::<2>(&autodiff),
+                pair[1].tensor::<1>(&autodiff),
+            );
             (w.require_grad(), b.require_grad())
         })
         .collect();
@@ -128,7 +131,9 @@ fn fused(
     let tensors = parameters
         .chunks_exact_mut(2)
         .map(|pair| {
-            let [w, b] = pair else { unreachable!("chunks of two") };
+            let [w, b] = pair else {
+                unreachable!("chunks of two")
+            };
             (w.lend::<2>(device), b.lend::<1>(device))
         })
         .collect();
@@ -186,7 +191,9 @@ fn fused(
     let d_z = from_rows(d_z, tokens, config.latent, device);
     down(&layers.encoder, encoding, d_z, &mut gradients, false);
     gradients.reverse();
-    let Layers { encoder, decoder, .. } = layers;
+    let Layers {
+        encoder, decoder, ..
+    } = layers;
     let tensors = encoder.into_iter().chain(decoder);
     for (pair, (w, b)) in parameters.chunks_exact_mut(2).zip(tensors) {
         pair[0].take_back(w);
@@ -322,14 +329,29 @@ mod tests {
         };
         let mut cases = Vec::new();
         for activation in [Activation::Relu, Activation::Gelu, Activation::Tanh] {
-            cases.push(Config { activation, ..base.clone() });
+            cases.push(Config {
+                activation,
+                ..base.clone()
+            });
         }
         for alignment in [Alignment::Mse, Alignment::Cosine] {
-            cases.push(Config { alignment, ..base.clone() });
+            cases.push(Config {
+                alignment,
+                ..base.clone()
+            });
         }
-        cases.push(Config { hidden: 0, ..base.clone() });
-        cases.push(Config { alignment_weight: 0.0, ..base.clone() });
-        cases.push(Config { cross_reconstruction_weight: 0.0, ..base.clone() });
+        cases.push(Config {
+            hidden: 0,
+            ..base.clone()
+        });
+        cases.push(Config {
+            alignment_weight: 0.0,
+            ..base.clone()
+        });
+        cases.push(Config {
+            cross_reconstruction_weight: 0.0,
+            ..base.clone()
+        });
         cases.push(Config {
             cross_reconstruction_weight: 0.0,
             alignment_weight: 0.0,
@@ -356,7 +378,10 @@ mod tests {
             let (expect, of_autodiff) = recorded(&config, &parameters, batch(), &cpu());
             let (found, by_hand) = fused(&config, &mut parameters, batch(), &cpu());
             assert_eq!(parameters, before, "lent values come back");
-            assert!((found - expect).abs() < 1e-5, "{config:?}: {found} {expect}");
+            assert!(
+                (found - expect).abs() < 1e-5,
+                "{config:?}: {found} {expect}"
+            );
             assert_eq!(by_hand.len(), of_autodiff.len());
             for ((a, b), parameter) in by_hand.iter().zip(&of_autodiff).zip(&parameters) {
                 assert_eq!(a.len(), b.len(), "{}", parameter.name);

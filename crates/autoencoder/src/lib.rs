@@ -125,6 +125,9 @@ impl Layers {
     }
 
     /// From weights and biases in the order of [`shapes`].
+    ///
+    /// # Shapes
+    /// Weights `[out, in]`, biases `[out]`.
     pub fn new(config: &Config, mut layers: Vec<(Tensor<2>, Tensor<1>)>) -> Layers {
         let decoder = layers.split_off(layers.len() / 2);
         Layers {

@@ -22,7 +22,8 @@ impl Activation {
             Activation::Relu => x.greater_elem(0.0).float(),
             Activation::Gelu => {
                 let below = (x.clone() / SQRT_2).erf() * 0.5 + 0.5;
-                let density = (x.clone() * x.clone() * -0.5).exp() * (FRAC_2_SQRT_PI / SQRT_2 / 2.0);
+                let density =
+                    (x.clone() * x.clone() * -0.5).exp() * (FRAC_2_SQRT_PI / SQRT_2 / 2.0);
                 below + x * density
             }
             Activation::Tanh => {

@@ -142,6 +142,11 @@ pub fn side_by_side<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Syn
     found.map(|r| r.expect("every item was taken")).collect()
 }
 
+/// How many pieces of work [`side_by_side`] runs at a time.
+pub fn threads() -> usize {
+    single_threads().len().max(1)
+}
+
 /// One pool of one thread for each thread that rayon uses.
 fn single_threads() -> &'static [rayon::ThreadPool] {
     static POOLS: OnceLock<Vec<rayon::ThreadPool>> = OnceLock::new();

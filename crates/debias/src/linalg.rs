@@ -97,6 +97,9 @@ impl Cholesky {
     ///
     /// Panels are factored one after the other, what is right of them is updated in stripes side by
     /// side; the factor does not depend on the number of threads.
+    ///
+    /// # Shapes
+    /// `a` d×d.
     pub fn new(mut a: Matrix) -> Option<Self> {
         let d = a.cols();
         for first in (0..d).step_by(STRIPE) {

@@ -137,8 +137,7 @@ struct Deliver<'a> {
     wanted: &'a (dyn Fn(HookPoint) -> bool + Sync),
     /// Called with a hook point, the branches that have these states there, a pack and the states.
     #[allow(clippy::type_complexity)]
-    take:
-        &'a mut dyn FnMut(HookPoint, &[usize], &Pack, &Tensor<2>) -> Result<(), ModelError>,
+    take: &'a mut dyn FnMut(HookPoint, &[usize], &Pack, &Tensor<2>) -> Result<(), ModelError>,
 }
 
 /// Runs the first `layers` blocks; leaves the states after the last of them.
@@ -195,7 +194,7 @@ fn forward<'m>(
             wanted: deliver.wanted,
         };
         // A few packs at a time, since what they deliver is held until all of them are done.
-        let together = if side_by_side { AT_ONCE } else { 1 };
+        let together = at_once(model, branches.len());
         let order: Vec<usize> = (0..packs.len()).collect();
         for group in order.chunks(together) {
             let mut inputs = Vec::with_capacity(group.len());
@@ -231,8 +230,15 @@ fn forward<'m>(
     Ok(pass)
 }
 
-/// Packs that go through a block before any of what they deliver is handed over.
-const AT_ONCE: usize = 32;
+/// Packs that go through a block before what they leave is put back and handed over: enough to keep
+/// all threads busy, few enough that their states take some 64 MiB.
+fn at_once(model: &Model, branches: usize) -> usize {
+    if !runs_side_by_side(model) {
+        return 1;
+    }
+    let states = 4 * pack_rows(model) * model.geometry.hidden_size * (branches + 1);
+    ((64 << 20) / states).clamp(device::threads(), 32.max(device::threads()))
+}
 
 /// Whether packs are small enough that each is run by one thread, several at a time.
 fn runs_side_by_side(model: &Model) -> bool {
@@ -259,7 +265,10 @@ struct Output {
 
 impl Step<'_, '_> {
     /// `base` and `forked`: the states of the pack, unedited and of each branch that has its own.
-    fn run(&self, (tree, base, forked): (&Tree, Option<Tensor<2>>, Vec<Option<Tensor<2>>>)) -> Output {
+    fn run(
+        &self,
+        (tree, base, forked): (&Tree, Option<Tensor<2>>, Vec<Option<Tensor<2>>>),
+    ) -> Output {
         let mut delivered = Vec::new();
         let mut visit = |hook: HookPoint, of: &[usize], h: &Tensor<2>| {
             if (self.wanted)(hook) {

@@ -141,7 +141,7 @@ fn score(
     texts: &Texts,
     folder: &Path,
     share: usize,
-    title: &'static str,
+    title: &str,
     goals: [f64; 2],
 ) -> anyhow::Result<Job> {
     let model = open(folder, setup)?;
@@ -155,7 +155,7 @@ fn score(
         ways.insert(0, Way::one(&request, goals[0]));
     }
     Ok(Job {
-        title,
+        title: title.into(),
         units: (tokens(&texts), "tokens"),
         operations: Some(operations(&model, &texts, true)),
         tolerance: Some(1e-4),
@@ -260,7 +260,7 @@ fn edits(setup: &Setup, texts: &Texts, hook: HookPoint) -> anyhow::Result<Job> {
     let run = std::rc::Rc::new(run);
     let apart = run.clone();
     Ok(Job {
-        title,
+        title: title.into(),
         units: (tokens(&texts), "tokens"),
         operations: None,
         tolerance: Some(1e-4),
@@ -315,7 +315,7 @@ fn masked(setup: &Setup, texts: &Texts) -> anyhow::Result<Job> {
         .map(|r| r.places.len() * r.sequence.tokens.len());
     let copies = copies.sum::<usize>() as f64;
     Ok(Job {
-        title: "masked scoring, BERT base",
+        title: "masked scoring, BERT base".into(),
         units: (copies, "tokens"),
         operations: None,
         tolerance: Some(1e-4),
@@ -358,7 +358,7 @@ fn captured(setup: &Setup, texts: &Texts) -> anyhow::Result<Job> {
     });
     let (count, width) = (rows.len(), model.geometry.hidden_size);
     Ok(Job {
-        title: "mean states at 3 hook points",
+        title: "mean states at 3 hook points".into(),
         units: (tokens(&rows), "tokens"),
         operations: None,
         tolerance: Some(1e-4),
@@ -454,7 +454,7 @@ fn autoencoder(setup: &Setup) -> anyhow::Result<Job> {
     let device = setup.device.clone();
     let all = (steps * languages * batch * tokens) as f64;
     Ok(Job {
-        title: "autoencoder, 4096 to 1024, 512 tokens a step",
+        title: format!("autoencoder, {width} to {latent}, 512 tokens a step"),
         units: (all, "tokens"),
         // Forward, gradients of the weights, and of the latents.
         operations: Some(all * (width * latent) as f64 * 2.0 * 5.0),
@@ -528,7 +528,7 @@ fn leace(setup: &Setup) -> anyhow::Result<Job> {
     let data = fit_data(&values, rows, width)?;
     let first = values[..16 * width].to_vec();
     Ok(Job {
-        title: "LEACE, 20 000 vectors of 4096",
+        title: format!("LEACE, vectors of {width}"),
         units: (rows as f64, "vectors"),
         operations: None,
         tolerance: Some(1e-3),
@@ -560,7 +560,7 @@ fn inlp(setup: &Setup) -> anyhow::Result<Job> {
     });
     let data = fit_data(&values, rows, width)?;
     Ok(Job {
-        title: "INLP, 20 000 vectors of 4096, 3 rounds",
+        title: format!("INLP, {ROUNDS} rounds, vectors of {width}"),
         units: (rows as f64, "vectors"),
         operations: None,
         // Theirs stops earlier; the two classifiers differ in a few rows.

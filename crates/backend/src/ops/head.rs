@@ -266,8 +266,11 @@ impl Scores {
         }
         let compared = self.compared.is_some();
         let needed = compared || changes.iter().any(|c| states(c).is_none());
-        let unedited =
-            needed.then(|| unedited.expect("a branch refers to the unedited states").clone());
+        let unedited = needed.then(|| {
+            unedited
+                .expect("a branch refers to the unedited states")
+                .clone()
+        });
         let targets = self.targets[rows.clone()].to_vec();
         let columns = |first: usize, tokens: usize| -> Vec<Option<usize>> {
             // Column of each row's target, when the target lies there.

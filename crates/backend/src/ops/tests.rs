@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{from_rows, to_host};
 use crate::device::cpu;
+use crate::{from_rows, to_host};
 
 fn noise(rows: usize, cols: usize, seed: u64) -> Tensor<2> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;

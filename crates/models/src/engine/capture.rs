@@ -126,9 +126,15 @@ pub fn capture_branches(
         wanted: &|hook| captures.iter().any(|c| c.hook == hook),
         take: &mut take,
     };
-    let mut finals = forward(model, &packs, branches, layers, None, &mut deliver, &mut |done| {
-        progress(done, units)
-    })?;
+    let mut finals = forward(
+        model,
+        &packs,
+        branches,
+        layers,
+        None,
+        &mut deliver,
+        &mut |done| progress(done, units),
+    )?;
     if captures.iter().any(|c| c.hook == last) {
         for (at, pack) in packs.iter().enumerate() {
             let base = match finals.states.take(finals.slot(at, None))? {

@@ -5,9 +5,9 @@ use interlingua_backend::{device, from_rows, to_host};
 
 pub use interlingua_backend::ops::Comparison;
 
-use super::{AT_ONCE, Branch, Deliver, LowRank, check, check_length, edited, forward, pack_rows};
-use super::{runs_side_by_side, sharing};
+use super::{Branch, Deliver, LowRank, at_once, check, check_length, edited, forward, pack_rows};
 use super::{Capture, Pooling, capture};
+use super::{runs_side_by_side, sharing};
 use crate::ModelError;
 use crate::architectures::Head;
 use crate::hooks::HookPoint;
@@ -154,9 +154,15 @@ fn score(
     };
     let trees: Vec<Tree> = packs.iter().map(predicting).collect();
     let last = Some(trees.as_slice());
-    let mut finals = forward(model, &packs, &run, layers, last, &mut deliver, &mut |done| {
-        progress(done, units)
-    })?;
+    let mut finals = forward(
+        model,
+        &packs,
+        &run,
+        layers,
+        last,
+        &mut deliver,
+        &mut |done| progress(done, units),
+    )?;
     // From here on only the states that predict something are of use.
     for (at, pack) in packs.iter().enumerate() {
         let left = trees[at].asked_rows();
@@ -226,7 +232,7 @@ fn score(
             Ok(())
         };
         let side_by_side = runs_side_by_side(model);
-        let together = if side_by_side { AT_ONCE } else { 1 };
+        let together = at_once(model, branches.len());
         let mut done = 0;
         for group in scores.chunks_mut(together) {
             let size = group.len();
