@@ -86,6 +86,7 @@ const PLACES: &[(&str, &[&str])] = &[
     // Errors are typed below the command line, which alone shows them.
     ("anyhow", &["xtask"]),
     ("clap", &["xtask"]),
+    ("mimalloc", &["xtask"]),
     ("indicatif", &["xtask"]),
     // Tools of tests.
     ("criterion", &[]),

@@ -26,6 +26,11 @@ use interlingua_experiment::run::run;
 use interlingua_experiment::spec::Spec;
 use terminal::{print, tell};
 
+/// Work on tensors takes and gives back memory of many megabytes all the time. The system's allocator
+/// returns such memory at once and has every page of it cleared anew; this one keeps it for a while.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match carry_out(&Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,

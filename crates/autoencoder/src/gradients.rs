@@ -4,7 +4,7 @@ use burn::tensor::backend::AutodiffBackend;
 use interlingua_backend::device::is_plain_cpu;
 use interlingua_backend::ops::{self, backward};
 use interlingua_backend::optim::{Parameter, gradient_or_zeros};
-use interlingua_backend::{Backend, Device, Tensor, from_rows, to_host};
+use interlingua_backend::{Backend, Device, Host, Tensor, from_rows, to_host};
 
 use crate::loss::squared;
 use crate::{Activation, Config, Layers};
@@ -61,11 +61,12 @@ pub(crate) fn gradients(
     parameters: &mut [Parameter],
     batch: Batch,
     device: &Device,
-) -> (f64, Vec<Vec<f32>>) {
+) -> (f64, Vec<Host>) {
     if is_plain_cpu(device) {
         fused(config, parameters, batch, device)
     } else {
-        recorded(config, parameters, batch, device)
+        let (loss, gradients) = recorded(config, parameters, batch, device);
+        (loss, gradients.into_iter().map(Host::from).collect())
     }
 }
 
@@ -125,9 +126,9 @@ fn recorded(
 fn fused(
     config: &Config,
     parameters: &mut [Parameter],
-    batch: Batch,
+    mut batch: Batch,
     device: &Device,
-) -> (f64, Vec<Vec<f32>>) {
+) -> (f64, Vec<Host>) {
     let tensors = parameters
         .chunks_exact_mut(2)
         .map(|pair| {
@@ -141,10 +142,10 @@ fn fused(
     let (tokens, sentences, width) = (batch.tokens(), batch.lengths.len(), batch.width);
     let crosses = config.cross_reconstruction_weight > 0.0;
     let mean_states = crosses.then(|| pool(&batch.values, &batch.lengths, width));
-    let x = from_rows(batch.values.clone(), tokens, width, device);
+    let x = from_rows(std::mem::take(&mut batch.values), tokens, width, device);
 
     let (z, encoding) = forward(&layers.encoder, config.activation, x.clone());
-    let pooled = pool(&to_host(z.clone()), &batch.lengths, config.latent);
+    let pooled = pool(&Host::of(z.clone()), &batch.lengths, config.latent);
     let latents = from_rows(pooled, sentences, config.latent, device);
     let decoder_input = match crosses {
         true => Tensor::cat(vec![z, latents.clone()], 0),
@@ -254,15 +255,15 @@ fn backwards(
     activation: Activation,
     steps: Vec<Step>,
     mut grad: Tensor<2>,
-    gradients: &mut Vec<Vec<f32>>,
+    gradients: &mut Vec<Host>,
     of_input: bool,
 ) -> Option<Tensor<2>> {
     for (at, ((w, _), (input, pre))) in layers.iter().zip(steps).enumerate().rev() {
         if let Some(pre) = pre {
             grad = grad * activation.slope(pre);
         }
-        gradients.push(to_host(grad.clone().sum_dim(0)));
-        gradients.push(to_host(grad.clone().transpose().matmul(input)));
+        gradients.push(backward::bias(grad.clone()).into());
+        gradients.push(Host::of(grad.clone().transpose().matmul(input)));
         if at == 0 && !of_input {
             return None;
         }
@@ -385,7 +386,7 @@ mod tests {
             assert_eq!(by_hand.len(), of_autodiff.len());
             for ((a, b), parameter) in by_hand.iter().zip(&of_autodiff).zip(&parameters) {
                 assert_eq!(a.len(), b.len(), "{}", parameter.name);
-                for (x, y) in a.iter().zip(b) {
+                for (x, y) in a.iter().zip(b.iter()) {
                     let same = (x - y).abs() < 1e-5 * y.abs().max(1.0);
                     assert!(same, "{config:?}: {}: {x} {y}", parameter.name);
                 }

@@ -115,7 +115,7 @@ pub fn train(
     let mut next = 0;
     let mut history: Vec<Progress> = Vec::new();
     let mut best: Option<(f64, usize, Autoencoder)> = None;
-    let mut since = 0;
+    let (mut since, mut room) = (0, 0);
     let (mut sum, mut count) = (0.0, 0);
     for step in 0..config.steps {
         if next + config.batch > order.len() {
@@ -124,7 +124,8 @@ pub fn train(
         }
         let rows = &order[next..next + config.batch];
         next += config.batch;
-        let batch = read_batch(config, states, rows, &mean, deviation)?;
+        let batch = read_batch(config, states, rows, &mean, deviation, room)?;
+        room = room.max(batch.values.len());
         let (loss, gradients) = gradients(config, &mut optimiser.parameters, batch, device);
         if !loss.is_finite() {
             return Err(AutoencoderError::Diverged {
@@ -196,17 +197,18 @@ fn moments(states: &dyn States, rng: &mut ChaCha8Rng) -> Result<(Vec<f32>, f32),
     Ok((mean.into_iter().map(|m| m as f32).collect(), deviation))
 }
 
-/// Reads a batch of parallel rows and normalises it.
+/// Reads a batch of parallel rows and normalises it; `room`: about how many values it has.
 fn read_batch(
     config: &Config,
     states: &dyn States,
     rows: &[usize],
     mean: &[f32],
     deviation: f32,
+    room: usize,
 ) -> Result<Batch, AutoencoderError> {
     let width = states.width();
     let languages = states.languages();
-    let mut values = Vec::new();
+    let mut values = Vec::with_capacity(room);
     let mut lengths = Vec::with_capacity(rows.len() * languages);
     for language in 0..languages {
         for &row in rows {

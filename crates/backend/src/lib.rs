@@ -62,6 +62,13 @@ impl Host {
     }
 }
 
+impl From<Vec<f32>> for Host {
+    fn from(values: Vec<f32>) -> Host {
+        let len = values.len();
+        Host(TensorData::new(values, [len]))
+    }
+}
+
 impl std::ops::Deref for Host {
     type Target = [f32];
 

@@ -3,6 +3,8 @@
 //! # Source
 //! Loshchilov and Hutter, *Decoupled Weight Decay Regularization* (arXiv 1711.05101).
 
+use std::ops::Deref;
+
 use burn::tensor::DType;
 
 use crate::{Device, Tensor, TensorData, kernels, to_host};
@@ -137,7 +139,7 @@ impl AdamW {
     /// Takes one step from one gradient per parameter; returns the gradients' global norm.
     ///
     /// A gradient of another length than its parameter is a bug of the caller.
-    pub fn step(&mut self, gradients: &[Vec<f32>]) -> f64 {
+    pub fn step<G: Deref<Target = [f32]>>(&mut self, gradients: &[G]) -> f64 {
         assert_eq!(
             gradients.len(),
             self.parameters.len(),

@@ -11,8 +11,14 @@ use rayon::prelude::*;
 use crate::matrix::{axpy, dot, norm};
 use crate::{FitError, Matrix};
 
-/// Rows of a triangle that are one task.
-const STRIPE: usize = 128;
+/// Rows of a triangle that are one task, in a triangle of `d` rows: each reads all rows above, so
+/// they are as tall as leaves enough of them.
+fn stripe(d: usize) -> usize {
+    (d / 8).next_multiple_of(64).clamp(64, 512)
+}
+
+/// Columns of a Cholesky factor that are found at once.
+const PANEL: usize = 128;
 
 /// Products of fewer operations are not worth handing to other threads.
 pub(crate) const WORTH_SHARING: usize = 1 << 22;
@@ -29,19 +35,20 @@ pub(crate) fn add_gram_lower(into: &mut Matrix, rows: &[f64], scale: f64) {
     if rows.is_empty() {
         return;
     }
+    let tall = stripe(d);
     let x = MatRef::from_row_major_slice(rows, rows.len() / d, d).transpose();
     let stripe = |(at, stripe): (usize, &mut [f64])| {
-        let (above, height) = (at * STRIPE, stripe.len() / d);
+        let (above, height) = (at * tall, stripe.len() / d);
         let stripe = MatMut::from_row_major_slice_mut(stripe, height, d);
         let stripe = stripe.subcols_mut(0, above + height);
         add_stripe(stripe, x.subrows(above, height), x.subrows(0, above), scale);
     };
     let stripes = into.data_mut();
     if rows.len() * d < WORTH_SHARING {
-        stripes.chunks_mut(STRIPE * d).enumerate().for_each(stripe);
+        stripes.chunks_mut(tall * d).enumerate().for_each(stripe);
     } else {
         // The last stripes are the longest; they are begun first.
-        let stripes = stripes.par_chunks_mut(STRIPE * d).enumerate();
+        let stripes = stripes.par_chunks_mut(tall * d).enumerate();
         stripes.rev().with_max_len(1).for_each(stripe);
     }
 }
@@ -102,8 +109,9 @@ impl Cholesky {
     /// `a` d×d.
     pub fn new(mut a: Matrix) -> Option<Self> {
         let d = a.cols();
-        for first in (0..d).step_by(STRIPE) {
-            let width = STRIPE.min(d - first);
+        let tall = stripe(d);
+        for first in (0..d).step_by(PANEL) {
+            let width = PANEL.min(d - first);
             let next = first + width;
             let corner = a.view().submatrix(first, first, width, width);
             let corner = corner.llt(Side::Lower).ok()?;
@@ -118,7 +126,7 @@ impl Cholesky {
             }
             // The rest of the panel, X with X·Cᵀ = A, and a copy of it.
             let below = &mut a.data_mut()[next * d..];
-            below.par_chunks_mut(STRIPE * d).for_each(|rows| {
+            below.par_chunks_mut(tall * d).for_each(|rows| {
                 let height = rows.len() / d;
                 let rows = MatMut::from_row_major_slice_mut(rows, height, d);
                 let panel = rows.subcols_mut(first, width);
@@ -130,9 +138,9 @@ impl Cholesky {
                 .copied()
                 .collect();
             let panel = MatRef::from_row_major_slice(&panel, d - next, width);
-            let stripes = below.par_chunks_mut(STRIPE * d).enumerate();
+            let stripes = below.par_chunks_mut(tall * d).enumerate();
             stripes.rev().with_max_len(1).for_each(|(at, rows)| {
-                let (above, height) = (at * STRIPE, rows.len() / d);
+                let (above, height) = (at * tall, rows.len() / d);
                 let rows = MatMut::from_row_major_slice_mut(rows, height, d);
                 let rows = rows.subcols_mut(next, above + height);
                 add_stripe(

@@ -547,7 +547,7 @@ fn leace(setup: &Setup) -> anyhow::Result<Job> {
 }
 
 fn inlp(setup: &Setup) -> anyhow::Result<Job> {
-    const ROUNDS: usize = 3;
+    const ROUNDS: usize = 2;
     let (rows, width) = if setup.quick {
         (2000, 256)
     } else {

@@ -15,7 +15,7 @@ pub use activation::{activate, gate, silu_gate_backward};
 pub use adamw::{Step, adamw, squares};
 pub use attention::{Node, attention, attention_backward, path_rows};
 pub use head::{Reduced, Reference, Shape, Update, cross_entropy_grad, reduce, shape_logits};
-pub use norm::{add_bias, layer_norm, layer_norm_backward, rms_norm, squared_error};
+pub use norm::{add_bias, column_sums, layer_norm, layer_norm_backward, rms_norm, squared_error};
 pub use rotary::rotate;
 
 /// Rows handed to one rayon task: enough work to pay for the hand-over.

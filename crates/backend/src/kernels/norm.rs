@@ -55,6 +55,23 @@ fn rms_norm_rows(rows: &mut [f32], gain: &[f32], eps: f32) {
     }
 }
 
+/// Sum of rows of width `d`; parts of fixed size are summed side by side and added in order.
+pub fn column_sums(x: &[f32], d: usize) -> Vec<f32> {
+    let parts: Vec<Vec<f32>> = x
+        .par_chunks(64 * d)
+        .map(|rows| {
+            let mut sum = vec![0.0; d];
+            for row in rows.chunks_exact(d) {
+                add_bias_rows(&mut sum, row);
+            }
+            sum
+        })
+        .collect();
+    let mut sum = vec![0.0; d];
+    parts.iter().for_each(|part| add_bias_rows(&mut sum, part));
+    sum
+}
+
 /// Turns `y` into `scale · (y − x)`; returns `Σ (y − x)²`.
 pub fn squared_error(y: &mut [f32], x: &[f32], scale: f32) -> f64 {
     const PART: usize = 4096;
@@ -82,13 +99,17 @@ fn squared_error_part(y: &mut [f32], x: &[f32], scale: f32) -> f32 {
 pub fn add_bias(x: &mut [f32], bias: &[f32]) {
     let d = bias.len();
     let task = rows_per_task(x.len() / d) * d;
-    x.par_chunks_mut(task).for_each(|rows| {
-        for row in rows.chunks_exact_mut(d) {
-            for (v, b) in row.iter_mut().zip(bias) {
-                *v += b;
-            }
+    x.par_chunks_mut(task)
+        .for_each(|rows| add_bias_rows(rows, bias));
+}
+
+#[multiversion(targets = "simd")]
+fn add_bias_rows(rows: &mut [f32], bias: &[f32]) {
+    for row in rows.chunks_exact_mut(bias.len()) {
+        for (v, b) in row.iter_mut().zip(bias) {
+            *v += b;
         }
-    });
+    }
 }
 
 /// Backward of [`layer_norm`]: `grad` (with respect to the output) becomes the

@@ -67,6 +67,15 @@ pub fn attention(
     ]
 }
 
+/// Gradient of a bias that was added to every row: the sum of the rows.
+///
+/// # Shapes
+/// `grad`: `[rows, d]`, result `d` numbers.
+pub fn bias(grad: Tensor<2>) -> Vec<f32> {
+    let [_, d] = grad.dims();
+    kernels::column_sums(&Host::of(grad), d)
+}
+
 /// `weight · mean (y − x)²` and its gradient with respect to `y`.
 ///
 /// # Shapes
