@@ -268,7 +268,7 @@ fn same(job: &Job, way: &str, ours: &[f64], theirs: &[f64]) -> anyhow::Result<()
     let larger = |most: f64, x: f64| if x <= most { most } else { x };
     let largest = ours.iter().zip(theirs).map(difference).fold(0.0, larger);
     tell(&format!("{way}: results differ by at most {largest:.1e}"));
-    if !(largest <= tolerance) {
+    if largest.is_nan() || largest > tolerance {
         bail!(
             "{}: {way}: results differ by {largest:.1e}, more than {tolerance:.0e}",
             job.title
