@@ -75,7 +75,8 @@ Exit codes: 0 everything agrees, 1 something does not, 2 the flags were wrong.")
 
 Texts and a trained model come from the folder INTERLINGUA_SHARED; without it, the testbed's texts
 and random weights are used. The head of tests/peers/peers.py says which Python packages it needs.
-Both sides run in turn, on the same inputs and threads, and must give the same results.")]
+Both sides run in turn, on the same inputs and threads, and must give the same results; only the
+autoencoders are not compared, since they start from different random weights.")]
     Bench(Bench),
     /// List the debiasing methods.
     Methods,
