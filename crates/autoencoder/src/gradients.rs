@@ -1,10 +1,12 @@
 //! Loss and gradients of one batch: by hand on the CPU, by burn's autodiff elsewhere.
 
+use std::borrow::Cow;
+
 use burn::tensor::backend::AutodiffBackend;
 use interlingua_backend::device::is_plain_cpu;
-use interlingua_backend::ops::{self, backward};
+use interlingua_backend::ops::{View, backward, product};
 use interlingua_backend::optim::{Parameter, gradient_or_zeros};
-use interlingua_backend::{Backend, Device, Host, Tensor, from_rows, to_host};
+use interlingua_backend::{Backend, Device, Tensor, from_rows, to_host};
 
 use crate::loss::squared;
 use crate::{Activation, Config, Layers};
@@ -54,19 +56,15 @@ impl Batch {
 }
 
 /// Loss of a batch and one gradient per parameter.
-///
-/// The parameters are left as they are; in between, their values may be lent to tensors.
 pub(crate) fn gradients(
     config: &Config,
-    parameters: &mut [Parameter],
+    parameters: &[Parameter],
     batch: Batch,
     device: &Device,
-) -> (f64, Vec<Host>) {
-    if is_plain_cpu(device) {
-        fused(config, parameters, batch, device)
-    } else {
-        let (loss, gradients) = recorded(config, parameters, batch, device);
-        (loss, gradients.into_iter().map(Host::from).collect())
+) -> (f64, Vec<Vec<f32>>) {
+    match is_plain_cpu(device) {
+        true => fused(config, parameters, batch, device),
+        false => recorded(config, parameters, batch, device),
     }
 }
 
@@ -122,64 +120,46 @@ fn recorded(
     (value, out)
 }
 
-/// By hand: nothing is recorded, nothing copied, and the decoder sees tokens and sentences at once.
+/// By hand: nothing is recorded, weights are not copied, and the decoder sees tokens and sentences
+/// at once.
 fn fused(
     config: &Config,
-    parameters: &mut [Parameter],
-    mut batch: Batch,
+    parameters: &[Parameter],
+    batch: Batch,
     device: &Device,
-) -> (f64, Vec<Host>) {
-    let tensors = parameters
-        .chunks_exact_mut(2)
-        .map(|pair| {
-            let [w, b] = pair else {
-                unreachable!("chunks of two")
-            };
-            (w.lend::<2>(device), b.lend::<1>(device))
-        })
-        .collect();
-    let layers = Layers::new(config, tensors);
-    let (tokens, sentences, width) = (batch.tokens(), batch.lengths.len(), batch.width);
+) -> (f64, Vec<Vec<f32>>) {
+    let (encoder, decoder) = parameters.split_at(parameters.len() / 2);
+    let (sentences, width) = (batch.lengths.len(), batch.width);
+    let activation = config.activation;
+    let (mut z, encoding) = forward(encoder, activation, Cow::Borrowed(&batch.values), device);
+    let latents = pool(&z, &batch.lengths, config.latent);
     let crosses = config.cross_reconstruction_weight > 0.0;
-    let mean_states = crosses.then(|| pool(&batch.values, &batch.lengths, width));
-    let x = from_rows(std::mem::take(&mut batch.values), tokens, width, device);
+    if crosses {
+        z.extend_from_slice(&latents);
+    }
+    let (mut out, decoding) = forward(decoder, activation, Cow::Owned(z), device);
 
-    let (z, encoding) = forward(&layers.encoder, config.activation, x.clone());
-    let pooled = pool(&Host::of(z.clone()), &batch.lengths, config.latent);
-    let latents = from_rows(pooled, sentences, config.latent, device);
-    let decoder_input = match crosses {
-        true => Tensor::cat(vec![z, latents.clone()], 0),
-        false => z,
-    };
-    let (out, decoding) = forward(&layers.decoder, config.activation, decoder_input);
-
-    let (mut loss, mut d_out) = match crosses {
-        false => backward::squared_error(out, &x, config.reconstruction_weight),
-        true => {
-            let own = out.clone().narrow(0, 0, tokens);
-            let rebuilt = out.narrow(0, tokens, sentences);
-            let (loss, d_own) = backward::squared_error(own, &x, config.reconstruction_weight);
-            let targets = mean_states.expect("made for this");
-            let targets = from_rows(targets, sentences, width, device);
-            let (cross, d_rebuilt) = cross_reconstruction(config, &batch, &rebuilt, &targets);
-            (loss + cross, Tensor::cat(vec![d_own, d_rebuilt], 0))
-        }
-    };
+    let (own, rebuilt) = out.split_at_mut(batch.values.len());
+    let mut loss = backward::squared_error(own, &batch.values, config.reconstruction_weight);
+    if crosses {
+        let targets = pool(&batch.values, &batch.lengths, width);
+        loss += cross_reconstruction(config, &batch, rebuilt, &targets);
+    }
     let mut gradients = Vec::with_capacity(parameters.len());
-    let down = |layers: &[(Tensor<2>, Tensor<1>)], steps, d_out, gradients: &mut Vec<_>, first| {
-        backwards(layers, config.activation, steps, d_out, gradients, first)
+    let down = |parameters, steps, d_out, gradients: &mut Vec<_>, of_input| {
+        backwards(
+            parameters, activation, steps, d_out, gradients, of_input, device,
+        )
     };
-    d_out = down(&layers.decoder, decoding, d_out, &mut gradients, true)
+    let mut d_z = down(decoder, decoding, out, &mut gradients, true)
         .expect("the decoder's input has a gradient");
-    let (mut d_z, mut d_latents) = match crosses {
-        true => (
-            to_host(d_out.clone().narrow(0, 0, tokens)),
-            to_host(d_out.narrow(0, tokens, sentences)),
-        ),
-        false => (to_host(d_out), vec![0.0; sentences * config.latent]),
+    let mut d_latents = match crosses {
+        true => d_z.split_off(batch.tokens() * config.latent),
+        false => vec![0.0; latents.len()],
     };
 
     // The distances are small functions of a few rows; autodiff does them.
+    let latents = from_rows(latents, sentences, config.latent, device);
     let recorded = Tensor::<2>::from_inner(latents).require_grad();
     if let Some(alignment) = batch.alignment(config, &recorded) {
         loss += f64::from(to_host(alignment.clone().inner())[0]);
@@ -189,85 +169,96 @@ fn fused(
     }
     unpool(&mut d_z, &d_latents, &batch.lengths, config.latent);
 
-    let d_z = from_rows(d_z, tokens, config.latent, device);
-    down(&layers.encoder, encoding, d_z, &mut gradients, false);
+    down(encoder, encoding, d_z, &mut gradients, false);
     gradients.reverse();
-    let Layers {
-        encoder, decoder, ..
-    } = layers;
-    let tensors = encoder.into_iter().chain(decoder);
-    for (pair, (w, b)) in parameters.chunks_exact_mut(2).zip(tensors) {
-        pair[0].take_back(w);
-        pair[1].take_back(b);
-    }
     (loss, gradients)
 }
 
-/// The loss of rebuilding the mean states of every language from the latents of every other one,
-/// and its gradient.
+/// The loss of rebuilding the mean states of every language from the latents of every other one;
+/// turns `rebuilt` into its gradient.
 fn cross_reconstruction(
     config: &Config,
     batch: &Batch,
-    rebuilt: &Tensor<2>,
-    targets: &Tensor<2>,
-) -> (f64, Tensor<2>) {
+    rebuilt: &mut [f32],
+    targets: &[f32],
+) -> f64 {
     let weight = config.cross_reconstruction_weight / (2 * batch.pairs().len()) as f64;
     let mut loss = 0.0;
-    let parts = (0..batch.languages).map(|from| {
-        let mut sum: Option<Tensor<2>> = None;
-        for to in (0..batch.languages).filter(|&to| to != from) {
-            let (part, d) =
-                backward::squared_error(batch.of(rebuilt, from), &batch.of(targets, to), weight);
-            loss += part;
-            sum = Some(match sum {
-                Some(sum) => sum + d,
-                None => d,
-            });
+    let of_language = targets.len() / batch.languages;
+    for (from, rebuilt) in rebuilt.chunks_exact_mut(of_language).enumerate() {
+        let mut sum = vec![0.0; of_language];
+        for (to, targets) in targets.chunks_exact(of_language).enumerate() {
+            if to != from {
+                let mut part = rebuilt.to_vec();
+                loss += backward::squared_error(&mut part, targets, weight);
+                sum.iter_mut().zip(part).for_each(|(s, d)| *s += d);
+            }
         }
-        sum.expect("there are at least two languages")
-    });
-    let parts = parts.collect();
-    (loss, Tensor::cat(parts, 0))
+        rebuilt.copy_from_slice(&sum);
+    }
+    loss
 }
 
 /// What a layer keeps for its gradient: its input, and what its activation was applied to.
-type Step = (Tensor<2>, Option<Tensor<2>>);
-
-fn forward(
-    layers: &[(Tensor<2>, Tensor<1>)],
+struct Step<'a> {
+    input: Cow<'a, [f32]>,
+    inner: Option<Tensor<2>>,
+}
+/// Through the layers of a half; also what each of them keeps.
+fn forward<'a>(
+    parameters: &[Parameter],
     activation: Activation,
-    mut x: Tensor<2>,
-) -> (Tensor<2>, Vec<Step>) {
-    let mut steps = Vec::with_capacity(layers.len());
-    for (at, (w, b)) in layers.iter().enumerate() {
-        let y = ops::affine(x.clone(), w, Some(b));
-        let inner = at + 1 < layers.len();
-        steps.push((x, inner.then(|| y.clone())));
-        x = if inner { activation.apply(y) } else { y };
+    mut x: Cow<'a, [f32]>,
+    device: &Device,
+) -> (Vec<f32>, Vec<Step<'a>>) {
+    let mut steps = Vec::with_capacity(parameters.len() / 2);
+    for layer in parameters.chunks_exact(2) {
+        let (w, b) = (&layer[0], &layer[1]);
+        let (input, out) = (w.shape[1], w.shape[0]);
+        let rows = x.len() / input;
+        let map = View::new(&w.values, out, input).transpose();
+        let y = product(View::new(&x, rows, input), map, Some(&b.values));
+        let input = x;
+        if steps.len() + 1 == parameters.len() / 2 {
+            steps.push(Step { input, inner: None });
+            return (y, steps);
+        }
+        let y = from_rows(y, rows, out, device);
+        let inner = Some(y.clone());
+        steps.push(Step { input, inner });
+        x = Cow::Owned(to_host(activation.apply(y)));
     }
-    (x, steps)
+    unreachable!("a half has at least one layer")
 }
 
 /// Pushes the gradients of weights and biases, those of the last layer first and of a bias before
 /// its weights; returns the gradient of the input where it is asked for.
 fn backwards(
-    layers: &[(Tensor<2>, Tensor<1>)],
+    parameters: &[Parameter],
     activation: Activation,
-    steps: Vec<Step>,
-    mut grad: Tensor<2>,
-    gradients: &mut Vec<Host>,
+    steps: Vec<Step<'_>>,
+    mut grad: Vec<f32>,
+    gradients: &mut Vec<Vec<f32>>,
     of_input: bool,
-) -> Option<Tensor<2>> {
-    for (at, ((w, _), (input, pre))) in layers.iter().zip(steps).enumerate().rev() {
-        if let Some(pre) = pre {
-            grad = grad * activation.slope(pre);
+    device: &Device,
+) -> Option<Vec<f32>> {
+    let layers = parameters.chunks_exact(2).zip(steps).enumerate();
+    for (at, (layer, Step { input, inner })) in layers.rev() {
+        let w = &layer[0];
+        let (out, width) = (w.shape[0], w.shape[1]);
+        let rows = grad.len() / out;
+        if let Some(inner) = inner {
+            let slope = activation.slope(inner);
+            grad = to_host(from_rows(grad, rows, out, device) * slope);
         }
-        gradients.push(backward::bias(grad.clone()).into());
-        gradients.push(Host::of(grad.clone().transpose().matmul(input)));
+        gradients.push(backward::bias(&grad, out));
+        let of_out = View::new(&grad, rows, out);
+        let of_weights = product(of_out.transpose(), View::new(&input, rows, width), None);
+        gradients.push(of_weights);
         if at == 0 && !of_input {
             return None;
         }
-        grad = grad.matmul(w.clone());
+        grad = product(of_out, View::new(&w.values, out, width), None);
     }
     Some(grad)
 }
@@ -368,17 +359,15 @@ mod tests {
                 width,
                 languages,
             };
-            let mut parameters: Vec<Parameter> = shapes(&config, width)
+            let parameters: Vec<Parameter> = shapes(&config, width)
                 .into_iter()
                 .enumerate()
                 .map(|(i, (name, shape))| {
                     Parameter::new(name, &shape, noise(shape.iter().product(), i + 2))
                 })
                 .collect();
-            let before = parameters.clone();
             let (expect, of_autodiff) = recorded(&config, &parameters, batch(), &cpu());
-            let (found, by_hand) = fused(&config, &mut parameters, batch(), &cpu());
-            assert_eq!(parameters, before, "lent values come back");
+            let (found, by_hand) = fused(&config, &parameters, batch(), &cpu());
             assert!(
                 (found - expect).abs() < 1e-5,
                 "{config:?}: {found} {expect}"

@@ -126,7 +126,7 @@ pub fn train(
         next += config.batch;
         let batch = read_batch(config, states, rows, &mean, deviation, room)?;
         room = room.max(batch.values.len());
-        let (loss, gradients) = gradients(config, &mut optimiser.parameters, batch, device);
+        let (loss, gradients) = gradients(config, &optimiser.parameters, batch, device);
         if !loss.is_finite() {
             return Err(AutoencoderError::Diverged {
                 loss,

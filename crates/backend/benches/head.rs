@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use interlingua_backend::device::cpu;
-use interlingua_backend::ops::{Change, Directions, Logits, Scores, Slice};
+use interlingua_backend::ops::{Change, Directions, Logits, Matrix, Scores, Slice};
 use interlingua_backend::{Tensor, from_rows};
 
 fn noise(rows: usize, cols: usize, seed: u64) -> Tensor<2> {
@@ -45,7 +45,7 @@ enum Way {
 }
 
 /// One pass over the whole vocabulary, for `branches` branches.
-fn score(h: &Tensor<2>, head: &Tensor<2>, branches: usize, way: Way, compared: bool) {
+fn score(h: &Tensor<2>, head: &Matrix, branches: usize, way: Way, compared: bool) {
     let ([rows, d], [tokens, _]) = (h.dims(), head.dims());
     let targets: Vec<u32> = (0..rows).map(|i| (i * 7 % tokens) as u32).collect();
     let mut scores = match compared {
@@ -86,7 +86,7 @@ fn score(h: &Tensor<2>, head: &Tensor<2>, branches: usize, way: Way, compared: b
 
 fn head(c: &mut Criterion) {
     for (d, vocabulary) in [(256, 8192), (768, 32_768)] {
-        let (h, head) = (noise(512, d, 1), noise(vocabulary, d, 2));
+        let (h, head) = (noise(512, d, 1), Matrix::new(noise(vocabulary, d, 2)));
         let mut group = c.benchmark_group(format!("512 rows, width {d}, vocabulary {vocabulary}"));
         group.sample_size(10);
         for (name, branches, way, compared) in [

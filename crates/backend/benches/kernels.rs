@@ -3,7 +3,7 @@
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use interlingua_backend::device::cpu;
 use interlingua_backend::ops::{
-    self, Activation, Attention, Change, Logits, Scores, Slice, Tree, plain,
+    self, Activation, Attention, Change, Logits, Matrix, Scores, Slice, Tree, plain,
 };
 use interlingua_backend::{Tensor, from_rows};
 
@@ -84,6 +84,7 @@ fn kernels(c: &mut Criterion) {
     group.finish();
 
     let head = noise(vocabulary, d);
+    let laid_out = Matrix::new(head.clone());
     let targets: Vec<u32> = (0..rows as u32)
         .map(|i| i * 7 % vocabulary as u32)
         .collect();
@@ -96,7 +97,7 @@ fn kernels(c: &mut Criterion) {
                 softcap: None,
             };
             let slice = Slice {
-                head: &head,
+                head: &laid_out,
                 bias: None,
                 first: 0,
                 how,
@@ -119,5 +120,25 @@ fn kernels(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, kernels);
+/// Products of the shapes that a pack of sentences meets, on one thread, as packs are run.
+fn products(c: &mut Criterion) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    let pool = pool.expect("one more thread");
+    for (rows, input, output) in [(512, 256, 1024), (512, 1024, 256), (256, 768, 3072)] {
+        let (x, w) = (noise(rows, input), noise(output, input));
+        let laid_out = Matrix::new(w.clone());
+        let mut group = c.benchmark_group(format!("product {rows}x{input}x{output}, one thread"));
+        let operations = 2 * rows * input * output;
+        group.throughput(criterion::Throughput::Elements(operations as u64));
+        group.bench_function("laid out", |b| {
+            pool.install(|| b.iter(|| ops::linear(x.clone(), &laid_out)))
+        });
+        group.bench_function("plain", |b| {
+            pool.install(|| b.iter(|| ops::linear(x.clone(), &w)))
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, kernels, products);
 criterion_main!(benches);

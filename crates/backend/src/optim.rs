@@ -97,19 +97,6 @@ impl Parameter {
         debug_assert_eq!(data.dtype, DType::F32);
         Tensor::from_data(data, device)
     }
-
-    /// The values themselves as a tensor, without a copy; the parameter has none until
-    /// [`Parameter::take_back`].
-    pub fn lend<const D: usize>(&mut self, device: &Device) -> Tensor<D> {
-        let values = std::mem::take(&mut self.values);
-        Tensor::from_data(TensorData::new(values, self.shape.clone()), device)
-    }
-
-    /// Takes lent values back: on the CPU without a copy, if nobody else holds the tensor.
-    pub fn take_back<const D: usize>(&mut self, tensor: Tensor<D>) {
-        debug_assert_eq!(tensor.dims().as_slice(), self.shape);
-        self.values = to_host(tensor);
-    }
 }
 
 /// The optimiser: parameters live on the host between steps.

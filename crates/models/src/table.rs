@@ -1,6 +1,6 @@
 //! The vocabulary's matrix: looked up by token and multiplied in slices.
 //!
-//! Resident, it is one tensor. Streamed, a lookup reads only the rows of the
+//! Resident, it is one matrix. Streamed, a lookup reads only the rows of the
 //! tokens that occur, and scoring reads slices of bounded size. Rows that a
 //! lookup has read are kept, up to a bound, and not read again for the slices:
 //! a tied embedding crosses the disk once.
@@ -8,7 +8,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock};
 
-use interlingua_backend::{Device, Tensor, from_rows, ops};
+use interlingua_backend::ops::Matrix;
+use interlingua_backend::{Device, Tensor, from_rows};
 
 use crate::ModelError;
 use crate::weights::Weights;
@@ -27,7 +28,7 @@ pub struct Table {
     width: usize,
     /// Whether it stays in memory.
     resident: bool,
-    whole: OnceLock<Tensor<2>>,
+    whole: OnceLock<Matrix>,
     kept: Mutex<BTreeMap<usize, Vec<f32>>>,
 }
 
@@ -55,9 +56,10 @@ impl Table {
         4 * (all.min(SLICE as u64) + all.min(KEPT as u64))
     }
 
-    fn whole(&self, weights: &Weights, device: &Device) -> Result<&Tensor<2>, ModelError> {
+    fn whole(&self, weights: &Weights, device: &Device) -> Result<&Matrix, ModelError> {
         if self.whole.get().is_none() {
-            let table = from_rows(weights.read(&self.name)?, self.rows, self.width, device);
+            let read = |rows| weights.read_rows(&self.name, rows);
+            let table = Matrix::read(self.rows, self.width, device, read)?;
             let _ = self.whole.set(table);
         }
         Ok(self.whole.get().expect("filled just above"))
@@ -77,9 +79,7 @@ impl Table {
         device: &Device,
     ) -> Result<Tensor<2>, ModelError> {
         if self.resident {
-            let at = tokens.iter().map(|&t| t as i32).collect();
-            let whole = self.whole(weights, device)?.clone();
-            return Ok(whole.select(0, ops::index(at, device)));
+            return Ok(self.whole(weights, device)?.rows(tokens, device));
         }
         let mut kept = self.kept.lock().expect("no panic while held");
         let mut out = Vec::with_capacity(tokens.len() * self.width);
@@ -109,7 +109,7 @@ impl Table {
         &self,
         weights: &Weights,
         device: &Device,
-        visit: &mut dyn FnMut(usize, &Tensor<2>) -> Result<(), ModelError>,
+        visit: &mut dyn FnMut(usize, &Matrix) -> Result<(), ModelError>,
     ) -> Result<(), ModelError> {
         if self.resident {
             return visit(0, self.whole(weights, device)?);
@@ -118,7 +118,8 @@ impl Table {
         for first in (0..self.rows).step_by(step) {
             let end = (first + step).min(self.rows);
             let values = self.slice(first, end, weights)?;
-            visit(first, &from_rows(values, end - first, self.width, device))?;
+            let slice = from_rows(values, end - first, self.width, device);
+            visit(first, &Matrix::new(slice))?;
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use interlingua_backend::ops::Matrix;
 use interlingua_backend::{Device, Tensor, from_rows};
 use safetensors::Dtype;
 
@@ -532,9 +533,10 @@ impl Source<'_> {
     /// # Errors
     /// As [`Weights::read`].
     pub fn linear(&self, name: &str, bias: bool) -> Result<Linear, ModelError> {
+        let (weight, bias) = self.map(name, bias)?;
         Ok(Linear {
-            weight: self.matrix(&format!("{name}.weight"))?,
-            bias: self.bias(name, bias)?,
+            weight: Matrix::new(weight),
+            bias,
         })
     }
 
@@ -543,10 +545,24 @@ impl Source<'_> {
     /// # Errors
     /// As [`Weights::read`].
     pub fn transposed_linear(&self, name: &str) -> Result<Linear, ModelError> {
+        let (weight, bias) = self.map(name, true)?;
         Ok(Linear {
-            weight: self.matrix(&format!("{name}.weight"))?.transpose(),
-            bias: self.bias(name, true)?,
+            weight: Matrix::new(weight.transpose()),
+            bias,
         })
+    }
+
+    /// `NAME.weight` as it is in the file, and `NAME.bias`.
+    ///
+    /// # Errors
+    /// As [`Weights::read`].
+    pub fn map(
+        &self,
+        name: &str,
+        bias: bool,
+    ) -> Result<(Tensor<2>, Option<Tensor<1>>), ModelError> {
+        let weight = self.matrix(&format!("{name}.weight"))?;
+        Ok((weight, self.bias(name, bias)?))
     }
 
     fn bias(&self, name: &str, bias: bool) -> Result<Option<Tensor<1>>, ModelError> {

@@ -3,6 +3,8 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
+use super::math::dot;
+
 /// Elements of one task.
 const PART: usize = 1 << 15;
 
@@ -50,7 +52,10 @@ fn adamw_part(p: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [
 
 /// Sums of squares of parts, in order, on any number of threads.
 pub fn squares(x: &[f32]) -> Vec<f32> {
-    x.par_chunks(4096)
-        .map(|part| part.iter().map(|x| x * x).sum())
-        .collect()
+    x.par_chunks(4096).map(square).collect()
+}
+
+#[multiversion(targets = "simd")]
+fn square(part: &[f32]) -> f32 {
+    dot(part, part)
 }

@@ -70,22 +70,17 @@ pub fn attention(
 /// Gradient of a bias that was added to every row: the sum of the rows.
 ///
 /// # Shapes
-/// `grad`: `[rows, d]`, result `d` numbers.
-pub fn bias(grad: Tensor<2>) -> Vec<f32> {
-    let [_, d] = grad.dims();
-    kernels::column_sums(&Host::of(grad), d)
+/// `grad`: rows of `d` numbers, result `d` numbers.
+pub fn bias(grad: &[f32], d: usize) -> Vec<f32> {
+    kernels::column_sums(grad, d)
 }
 
-/// `weight · mean (y − x)²` and its gradient with respect to `y`.
+/// `weight · mean (y − x)²`; turns `y` into its gradient.
 ///
-/// # Shapes
-/// Both `[rows, d]`, the gradient too.
-pub fn squared_error(y: Tensor<2>, x: &Tensor<2>, weight: f64) -> (f64, Tensor<2>) {
-    let device = y.device();
-    let [rows, d] = y.dims();
-    assert_eq!(x.dims(), [rows, d], "one target per value");
-    let share = weight / (rows * d) as f64;
-    let mut values = Host::of(y);
-    let sum = kernels::squared_error(&mut values, &Host::of(x.clone()), 2.0 * share as f32);
-    (share * sum, values.tensor(&device))
+/// # Panics
+/// When there is not one target per value.
+pub fn squared_error(y: &mut [f32], x: &[f32], weight: f64) -> f64 {
+    assert_eq!(y.len(), x.len(), "one target per value");
+    let share = weight / y.len() as f64;
+    share * kernels::squared_error(y, x, 2.0 * share as f32)
 }

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use burn::tensor::activation;
 
-use super::{index, linear, plain};
+use super::{Matrix, Weight, index, linear, plain};
 use crate::device::is_plain_cpu;
-use crate::kernels::{Reduced, Reference, Shape, Update};
+use crate::kernels::{Factor, Panels, Reduced, Reference, Shape, Update, View};
 use crate::{Host, IntTensor, Tensor, from_rows, kernels, to_host};
 
 /// Elements of the largest block of logits that is ever held.
@@ -17,8 +17,11 @@ fn rows_per_chunk(vocabulary: usize) -> usize {
 }
 
 /// Tokens of the vocabulary whose logits the fused kernels form at once: with a few hundred rows
-/// they stay in a shared cache, and products of this shape run at full speed.
-pub(super) const TILE: usize = if cfg!(test) { 16 } else { 8192 };
+/// they stay in a shared cache.
+pub(super) const TILE: usize = if cfg!(test) { 16 } else { 2048 };
+
+/// Rows whose logits the fused kernels form at once.
+const ROWS: usize = 256;
 
 /// Runs of at most [`TILE`] tokens.
 fn tiles(tokens: usize) -> impl Iterator<Item = Range<usize>> {
@@ -52,7 +55,7 @@ impl Default for Logits {
 /// # Shapes
 /// `h`: `[rows, d]`, `head`: `[vocabulary, d]`, `bias`: `vocabulary` numbers,
 /// result `[rows, vocabulary]`.
-pub fn logits(h: Tensor<2>, head: &Tensor<2>, bias: Option<&[f32]>, how: Logits) -> Tensor<2> {
+pub fn logits<W: Weight>(h: Tensor<2>, head: &W, bias: Option<&[f32]>, how: Logits) -> Tensor<2> {
     let device = h.device();
     let products = linear(h, head);
     let [_, vocabulary] = products.dims();
@@ -79,7 +82,7 @@ fn check_bias(bias: Option<&[f32]>, vocabulary: usize) {
 #[derive(Debug, Clone, Copy)]
 pub struct Slice<'a> {
     /// Scores of these tokens: `[tokens, d]`.
-    pub head: &'a Tensor<2>,
+    pub head: &'a Matrix,
     /// One number per token.
     pub bias: Option<&'a [f32]>,
     /// The first token.
@@ -101,16 +104,26 @@ pub enum Directions {
 impl Directions {
     /// # Shapes
     /// `vectors`: `[k, d]`, `head`: `[tokens, d]`, result `[k, tokens]`.
-    pub fn new(vectors: Tensor<2>, head: &Tensor<2>) -> Directions {
-        if !is_plain_cpu(&head.device()) {
+    pub fn new(vectors: Tensor<2>, head: &Matrix) -> Directions {
+        let Some(panels) = head.panels() else {
             return Directions::Device(linear(vectors, head));
-        }
-        let of_tile = |tile: Range<usize>| {
-            let head = head.clone().narrow(0, tile.start, tile.len());
-            to_host(linear(vectors.clone(), &head))
         };
+        let vectors = Host::of(vectors);
+        let of_tile = |tile: Range<usize>| products(&vectors, panels, tile);
         Directions::Host(tiles(head.dims()[0]).map(of_tile).collect())
     }
+}
+
+/// The products of states, row by row, with some tokens of the head.
+fn products(h: &[f32], head: &Panels, tokens: Range<usize>) -> Vec<f32> {
+    let [width, _] = head.dims();
+    let factor = Factor {
+        panels: head,
+        columns: tokens,
+        bias: None,
+    };
+    let found = kernels::products(View::new(h, h.len() / width, width), &[factor]);
+    found.into_iter().next().expect("one for each factor")
 }
 
 /// How the last states of a branch differ from the unedited ones.
@@ -226,9 +239,9 @@ impl Scores {
     pub fn chunks(&self, slice: Slice<'_>) -> impl Iterator<Item = Range<usize>> + use<> {
         let rows = self.targets.len();
         let tokens = slice.head.dims()[0];
-        let chunk = match is_plain_cpu(&slice.head.device()) {
-            true => rows_per_chunk(tokens.min(TILE)),
-            false => rows_per_chunk(tokens),
+        let chunk = match slice.head.panels() {
+            Some(_) => ROWS,
+            None => rows_per_chunk(tokens),
         };
         (0..rows)
             .step_by(chunk)
@@ -280,24 +293,19 @@ impl Scores {
                 .map(|column| column.filter(|&c| c < tokens))
                 .collect()
         };
-        if !is_plain_cpu(&slice.head.device()) {
+        if slice.head.panels().is_none() {
             let products = unedited.map(|h| linear(h, slice.head));
             let columns = columns(slice.first, tokens);
             let parts = plain_parts(products, changes, &columns, slice, compared);
             self.merge(&parts, rows, slice.first);
             return;
         }
+        let states = OnHost::new(unedited, changes);
         for (at, tile) in tiles(tokens).enumerate() {
-            let head = slice.head.clone().narrow(0, tile.start, tile.len());
-            let part = Slice {
-                head: &head,
-                bias: slice.bias.map(|b| &b[tile.clone()]),
-                first: slice.first + tile.start,
-                how: slice.how,
-            };
-            let columns = columns(part.first, tile.len());
-            let parts = fused_parts(unedited.as_ref(), changes, &columns, (at, part), compared);
-            self.merge(&parts, rows.clone(), part.first);
+            let first = slice.first + tile.start;
+            let columns = columns(first, tile.len());
+            let parts = fused_parts(&states, changes, &columns, (at, tile), slice, compared);
+            self.merge(&parts, rows.clone(), first);
         }
     }
 
@@ -380,22 +388,46 @@ pub(super) struct Parts {
     pub branches: Vec<Vec<Reduced>>,
 }
 
-/// By the fused kernels, for one tile of a slice. `unedited`: the states of the rows.
+/// States and coefficients of some rows, for the fused kernels.
+pub(super) struct OnHost {
+    unedited: Option<Host>,
+    /// For each change its states or its coefficients.
+    changes: Vec<Option<Host>>,
+}
+
+impl OnHost {
+    pub fn new(unedited: Option<Tensor<2>>, changes: &[Change<'_>]) -> OnHost {
+        let of = |change: &Change<'_>| match change {
+            Change::Nothing => None,
+            Change::LowRank { coefficients, .. } => Some(Host::of(coefficients.clone())),
+            Change::States(h) => Some(Host::of(h.clone())),
+        };
+        OnHost {
+            unedited: unedited.map(Host::of),
+            changes: changes.iter().map(of).collect(),
+        }
+    }
+}
+
+/// By the fused kernels, for one tile of a slice, which has a number.
 pub(super) fn fused_parts(
-    unedited: Option<&Tensor<2>>,
+    states: &OnHost,
     changes: &[Change<'_>],
     columns: &[Option<usize>],
-    (tile, slice): (usize, Slice<'_>),
+    (at, tile): (usize, Range<usize>),
+    slice: Slice<'_>,
     compared: bool,
 ) -> Parts {
-    let [tokens, _] = slice.head.dims();
+    let tokens = tile.len();
     let shape = Shape {
-        bias: slice.bias,
+        bias: slice.bias.map(|b| &b[tile.clone()]),
         how: slice.how,
     };
-    let products = unedited.map(|h| Host::of(linear(h.clone(), slice.head)));
-    let products = products.as_deref().unwrap_or_default();
-    let reference = compared.then(|| Reference::new(products, tokens, columns, shape));
+    let head = slice.head.panels().expect("a head on the CPU");
+    let products = |h: &Host| products(h, head, tile.clone());
+    let formed = states.unedited.as_ref().map(products);
+    let unedited = formed.as_deref().unwrap_or_default();
+    let reference = compared.then(|| Reference::new(unedited, tokens, columns, shape));
     let reduce = |products: &[f32], updates: &[Update<'_>]| {
         kernels::reduce(
             products,
@@ -406,37 +438,35 @@ pub(super) fn fused_parts(
             reference.as_ref(),
         )
     };
-    let unedited = match &reference {
+    let own = match &reference {
         Some(reference) => reference.rows.clone(),
         None if changes.iter().any(|c| matches!(c, Change::Nothing)) => {
-            reduce(products, &[Update::NONE])
+            reduce(unedited, &[Update::NONE])
         }
         None => Vec::new(),
     };
-    let low_rank: Vec<(Vec<f32>, &[f32])> = changes
-        .iter()
-        .filter_map(|change| match change {
-            Change::LowRank {
+    let on_host = || changes.iter().zip(&states.changes);
+    let updates: Vec<Update<'_>> = on_host()
+        .filter_map(|pair| match pair {
+            (
+                Change::LowRank {
+                    directions: Directions::Host(directions),
+                    ..
+                },
+                Some(coefficients),
+            ) => Some(Update {
+                rank: coefficients.len() / columns.len(),
                 coefficients,
-                directions: Directions::Host(directions),
-            } => Some((to_host(coefficients.clone()), directions[tile].as_slice())),
+                directions: &directions[at],
+            }),
             _ => None,
         })
         .collect();
-    let updates: Vec<Update<'_>> = low_rank
-        .iter()
-        .map(|(coefficients, directions)| Update {
-            rank: coefficients.len() / columns.len(),
-            coefficients,
-            directions,
-        })
-        .collect();
-    let updated = reduce(products, &updates);
+    let updated = reduce(unedited, &updates);
     let mut next = 0..updates.len();
-    let branches = changes
-        .iter()
-        .map(|change| match change {
-            Change::Nothing => unedited.clone(),
+    let branches = on_host()
+        .map(|(change, on_host)| match change {
+            Change::Nothing => own.clone(),
             Change::LowRank { .. } => {
                 let update = next.next().expect("directions for the CPU lie on the host");
                 updated
@@ -446,13 +476,16 @@ pub(super) fn fused_parts(
                     .copied()
                     .collect()
             }
-            Change::States(h) => {
-                let products = Host::of(linear(h.clone(), slice.head));
-                reduce(&products, &[Update::NONE])
+            Change::States(_) => {
+                let h = on_host.as_ref().expect("states lie on the host");
+                reduce(&products(h), &[Update::NONE])
             }
         })
         .collect();
-    Parts { unedited, branches }
+    Parts {
+        unedited: own,
+        branches,
+    }
 }
 
 /// By plain burn operations.

@@ -7,6 +7,7 @@ mod activation;
 mod attention;
 pub mod backward;
 mod head;
+mod matrix;
 mod norm;
 pub mod plain;
 mod rotary;
@@ -16,14 +17,14 @@ mod tests;
 pub use activation::{Activation, activate, gate};
 pub use attention::{Attention, Mask, alibi_slopes, attention};
 pub use head::{Change, Comparison, Directions, Logits, Scores, Slice, cross_entropy, logits};
+pub use matrix::{Matrix, Weight, affine, linear};
 pub use norm::{layer_norm, rms_norm};
 pub use rotary::{Rotary, RotaryScaling, RotaryStyle, rotary};
 
 use std::borrow::Cow;
 
-use crate::device::is_plain_cpu;
-pub use crate::kernels::{Node, path_rows};
-use crate::{Device, Host, IntTensor, Tensor, TensorData, kernels};
+pub use crate::kernels::{Node, View, path_rows, product};
+use crate::{Device, IntTensor, Tensor, TensorData};
 
 /// Packed sequences that share their prefixes.
 ///
@@ -92,32 +93,6 @@ impl Tree {
         }
         tree
     }
-}
-
-/// `x · wᵀ`.
-///
-/// # Shapes
-/// `x`: `[rows, in]`, `w`: `[out, in]`, result `[rows, out]`.
-pub fn linear(x: Tensor<2>, w: &Tensor<2>) -> Tensor<2> {
-    x.matmul(w.clone().transpose())
-}
-
-/// `x · wᵀ + bias`.
-///
-/// # Shapes
-/// `x`: `[rows, in]`, `w`: `[out, in]`, `bias`: `[out]`, result `[rows, out]`.
-pub fn affine(x: Tensor<2>, w: &Tensor<2>, bias: Option<&Tensor<1>>) -> Tensor<2> {
-    let device = x.device();
-    let product = linear(x, w);
-    let Some(bias) = bias else {
-        return product;
-    };
-    if !is_plain_cpu(&device) {
-        return product + bias.clone().unsqueeze();
-    }
-    let mut values = Host::of(product);
-    kernels::add_bias(&mut values, &Host::of(bias.clone()));
-    values.tensor(&device)
 }
 
 /// An index tensor.

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::device::cpu;
+use crate::kernels::{Factor, Panels, products};
 use crate::{from_rows, to_host};
 
 fn noise(rows: usize, cols: usize, seed: u64) -> Tensor<2> {
@@ -153,6 +154,111 @@ fn check_attention(tree: &Tree, spec: &Attention, seed: u64) {
     close(plain::attention(q, k, v, &tree, spec), expect);
 }
 
+/// `a · b` by its definition.
+fn exact_product(a: &[f32], b: &[f32], [rows, depth, columns]: [usize; 3]) -> Vec<f64> {
+    let term =
+        |r: usize, d: usize, c: usize| f64::from(a[r * depth + d]) * f64::from(b[d * columns + c]);
+    (0..rows * columns)
+        .map(|at| {
+            (0..depth)
+                .map(|d| term(at / columns, d, at % columns))
+                .sum()
+        })
+        .collect()
+}
+
+fn on_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.unwrap().install(work)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Of every shape, laid out ahead or not, with parts of the columns, on any number of threads.
+    #[test]
+    fn products_are_those_of_their_definition(
+        rows in prop_oneof![0usize..20, 90usize..400],
+        depth in prop_oneof![0usize..40, 500usize..1100],
+        columns in 0usize..90,
+        across in any::<[bool; 2]>(),
+        biased in any::<bool>(),
+        cut in 0.0f64..1.0,
+        seed in 1u64..1000,
+    ) {
+        let (a, b) = (to_host(noise(rows, depth, seed)), to_host(noise(depth, columns, seed + 1)));
+        let bias = biased.then(|| to_host(vector(columns, seed + 2)));
+        let mut exact = exact_product(&a, &b, [rows, depth, columns]);
+        if let Some(bias) = &bias {
+            for (at, x) in exact.iter_mut().enumerate() {
+                *x += f64::from(bias[at % columns]);
+            }
+        }
+        let turned = |values: &[f32], rows: usize, cols: usize| -> Vec<f32> {
+            (0..rows * cols).map(|at| values[at % rows * cols + at / rows]).collect()
+        };
+        let (a_turned, b_turned) = (turned(&a, rows, depth), turned(&b, depth, columns));
+        let a = match across[0] {
+            true => View::new(&a_turned, depth, rows).transpose(),
+            false => View::new(&a, rows, depth),
+        };
+        let view = match across[1] {
+            true => View::new(&b_turned, columns, depth).transpose(),
+            false => View::new(&b, depth, columns),
+        };
+        prop_assert_eq!(view.dims(), [depth, columns]);
+        let once = product(a, view, bias.as_deref());
+        for (x, y) in once.iter().zip(&exact) {
+            prop_assert!((f64::from(*x) - y).abs() < 2e-6 * (depth as f64).max(4.0), "{x} {y}");
+        }
+        let panels = Panels::new(view);
+        for c in 0..columns {
+            prop_assert_eq!(panels.column(c), turned(&b, depth, columns)[c * depth..][..depth].to_vec());
+        }
+        let split = (cut * columns as f64) as usize;
+        let parts = [0..split, split..columns];
+        let factors = parts.clone().map(|part| Factor {
+            panels: &panels,
+            bias: bias.as_ref().map(|b| &b[part.clone()]),
+            columns: part,
+        });
+        for threads in [1, 3] {
+            let found = on_threads(threads, || products(a, &factors));
+            for (part, found) in parts.iter().zip(found) {
+                let of_row = |r: usize| once[r * columns..][part.clone()].to_vec();
+                let expected: Vec<f32> = (0..rows).flat_map(of_row).collect();
+                prop_assert_eq!(found, expected, "on {} threads", threads);
+            }
+        }
+    }
+
+    #[test]
+    fn matrices_give_back_their_rows_and_the_products_of_tensors(
+        rows in 1usize..9,
+        out in 1usize..70,
+        input in 1usize..12,
+        seed in 1u64..1000,
+    ) {
+        let (x, w, bias) = (noise(rows, input, seed), noise(out, input, seed + 1), vector(out, seed + 2));
+        let values = to_host(w.clone());
+        let read = |range: std::ops::Range<usize>| -> Result<Vec<f32>, ()> {
+            Ok(values[range.start * input..range.end * input].to_vec())
+        };
+        let laid_out = Matrix::read(out, input, &cpu(), read).unwrap();
+        prop_assert_eq!(laid_out.dims(), [out, input]);
+        for w in [&laid_out, &Matrix::new(w.clone())] {
+            let asked = [out as u32 - 1, 0, out as u32 / 2];
+            let expected: Vec<f32> = asked.iter().flat_map(|&r| &values[r as usize * input..][..input]).copied().collect();
+            prop_assert_eq!(to_host(w.rows(&asked, &cpu())), expected);
+            let [one, other] = Matrix::affines(x.clone(), [(w, None), (w, Some(&bias))]);
+            close(one.clone(), linear(x.clone(), w));
+            close(one + bias.clone().unsqueeze(), other);
+        }
+        close(linear(x.clone(), &laid_out), linear(x.clone(), &w));
+        close(affine(x.clone(), &laid_out, Some(&bias)), affine(x, &w, Some(&bias)));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -249,13 +355,14 @@ proptest! {
         let mut sliced = Scores::log_probs_of(targets.clone(), 1);
         let mut first = 0;
         for end in ends {
-            let slice = head.clone().narrow(0, first, end - first);
+            let slice = Matrix::new(head.clone().narrow(0, first, end - first));
             let bias = bias.as_ref().map(|b| &b[first..end]);
             sliced.add(0..rows, None, &states, Slice { head: &slice, bias, first, how });
             first = end;
         }
         let mut whole = Scores::log_probs_of(targets.clone(), 1);
-        whole.add(0..rows, None, &states, Slice { head: &head, bias: bias.as_deref(), first: 0, how });
+        let laid_out = Matrix::new(head.clone());
+        whole.add(0..rows, None, &states, Slice { head: &laid_out, bias: bias.as_deref(), first: 0, how });
         let (sliced, whole) = (&sliced.log_probs()[0], &whole.log_probs()[0]);
         let values = logits(h.clone(), &head, bias.as_deref(), how);
         close(values.clone(), plain::shape_logits(linear(h.clone(), &head), bias.as_deref(), how));
@@ -308,9 +415,10 @@ proptest! {
         let mut first = 0;
         for end in ends {
             let part = head.clone().narrow(0, first, end - first);
+            let laid_out = Matrix::new(part.clone());
             let bias = bias.as_ref().map(|b| &b[first..end]);
-            let slice = Slice { head: &part, bias, first, how };
-            let directions = Directions::new(vectors.clone(), &part);
+            let slice = Slice { head: &laid_out, bias, first, how };
+            let directions = Directions::new(vectors.clone(), &laid_out);
             let changes = [
                 Change::Nothing,
                 Change::LowRank { coefficients: coefficients.clone(), directions: &directions },
@@ -320,15 +428,18 @@ proptest! {
             let columns: Vec<Option<usize>> = (0..rows).map(|i| (i % 2 == 0).then_some(0)).collect();
             // The first tile of the slice, whose directions lie first.
             let tile = part.clone().narrow(0, 0, head::TILE.min(end - first));
+            let laid_out = Matrix::new(tile.clone());
             let bias = bias.map(|b| &b[..tile.dims()[0]]);
-            let slice = Slice { head: &tile, bias, first, how };
-            let directions = Directions::new(vectors.clone(), &tile);
+            let slice = Slice { head: &laid_out, bias, first, how };
+            let directions = Directions::new(vectors.clone(), &laid_out);
             let changes = [
                 Change::Nothing,
                 Change::LowRank { coefficients: coefficients.clone(), directions: &directions },
                 Change::States(edited.clone()),
             ];
-            let fused = head::fused_parts(Some(&h), &changes, &columns, (0, slice), true);
+            let states = head::OnHost::new(Some(h.clone()), &changes);
+            let whole = (0, 0..tile.dims()[0]);
+            let fused = head::fused_parts(&states, &changes, &columns, whole, slice, true);
             let products = linear(h.clone(), &tile);
             let plain = head::plain_parts(Some(products), &changes, &columns, slice, true);
             let all = |parts: &head::Parts| [std::slice::from_ref(&parts.unedited), &parts.branches[..]].concat();
@@ -374,7 +485,8 @@ proptest! {
         let (loss, grad_h, grad_head) = cross_entropy(h.clone(), &head, &targets, 0.7);
         let how = Logits { scale: 0.7, softcap: None };
         let mut scores = Scores::log_probs_of(targets.clone(), 1);
-        let slice = Slice { head: &head, bias: None, first: 0, how };
+        let laid_out = Matrix::new(head.clone());
+        let slice = Slice { head: &laid_out, bias: None, first: 0, how };
         scores.add(0..rows, None, &[Change::States(h.clone())], slice);
         let log_probs = scores.log_probs().remove(0);
         let mean = -log_probs.iter().map(|&x| f64::from(x)).sum::<f64>() / rows as f64;
@@ -504,7 +616,7 @@ fn bidirectional_attention_refuses_shared_prefixes() {
 fn a_target_that_never_came_is_not_passed_over() {
     let mut scores = Scores::log_probs_of(vec![9], 1);
     let slice = Slice {
-        head: &noise(4, 2, 2),
+        head: &Matrix::new(noise(4, 2, 2)),
         bias: None,
         first: 0,
         how: Logits::default(),
@@ -518,7 +630,7 @@ fn a_target_that_never_came_is_not_passed_over() {
 fn ties_go_to_the_lowest_token() {
     let head = from_rows(vec![1.0, 3.0, 2.0, 3.0, 3.0, 0.0], 6, 1, &cpu());
     let h = from_rows(vec![1.0], 1, 1, &cpu());
-    let part = |first, len| head.clone().narrow(0, first, len);
+    let part = |first, len| Matrix::new(head.clone().narrow(0, first, len));
     for order in [[0usize, 2, 4], [4, 2, 0], [2, 0, 4]] {
         let mut scores = Scores::comparisons_of(vec![0], 2);
         for first in order {

@@ -13,7 +13,7 @@
 use interlingua_backend::ops::{self, Activation, alibi_slopes};
 
 use super::gpt2::Block;
-use super::parts::{Attention, Mlp};
+use super::parts::{Attention, Mlp, split_qkv};
 use super::{Architecture, Embedding, Modules, Norm, lm_head};
 use crate::ModelError;
 use crate::config::{Geometry, Reader};
@@ -102,7 +102,8 @@ impl Architecture for Bloom {
         let name = |part: &str| format!("transformer.h.{layer}.{part}");
         let norm = |part: &str| source.layer_norm(&name(part), true, self.norm_eps);
         let linear = |part: &str| source.linear(&name(part), true);
-        let [q, k, v] = linear("self_attention.query_key_value")?.split_qkv(g.heads);
+        let (qkv, bias) = source.map(&name("self_attention.query_key_value"), true)?;
+        let [q, k, v] = split_qkv(qkv, bias, g.heads);
         Ok(Box::new(Block {
             layer,
             attention_norm: norm("input_layernorm")?,

@@ -16,7 +16,7 @@
 use std::sync::Arc;
 
 use interlingua_backend::ops::{
-    self, Activation, Logits, Rotary, RotaryScaling, RotaryStyle, Tree,
+    self, Activation, Logits, Matrix, Rotary, RotaryScaling, RotaryStyle, Tree, Weight,
 };
 use interlingua_backend::{Device, Tensor, from_rows, to_host};
 use serde_json::Value;
@@ -162,25 +162,26 @@ pub struct Run {
     pub rotary: Option<Arc<Rotary>>,
 }
 
-/// Matrices of one block, each `[out, in]`, in the order of [`BLOCK_TENSORS`].
+/// Matrices of one block, each `[out, in]`, in the order of [`BLOCK_TENSORS`]: tensors where they are
+/// trained, laid out for products where they are not.
 #[derive(Debug, Clone)]
-pub struct Block {
+pub struct Block<W = Tensor<2>> {
     /// Gain of the layer norm, `[hidden]`.
     pub norm: Tensor<1>,
     /// Query projection.
-    pub q: Tensor<2>,
+    pub q: W,
     /// Key projection.
-    pub k: Tensor<2>,
+    pub k: W,
     /// Value projection.
-    pub v: Tensor<2>,
+    pub v: W,
     /// Output projection of attention.
-    pub o: Tensor<2>,
+    pub o: W,
     /// Gate projection of the MLP.
-    pub gate: Tensor<2>,
+    pub gate: W,
     /// Up projection of the MLP.
-    pub up: Tensor<2>,
+    pub up: W,
     /// Down projection of the MLP.
-    pub down: Tensor<2>,
+    pub down: W,
     /// Gains of the query and key norms, `[heads · head_dim]` and `[kv_heads · head_dim]`.
     pub qk_gains: Option<(Tensor<1>, Tensor<1>)>,
     /// Biases of the query, key, value and output projections.
@@ -302,34 +303,55 @@ impl Block {
         }
     }
 
+    /// The same block for passes without gradients.
+    pub fn laid_out(self) -> Block<Matrix> {
+        Block {
+            norm: self.norm,
+            q: Matrix::new(self.q),
+            k: Matrix::new(self.k),
+            v: Matrix::new(self.v),
+            o: Matrix::new(self.o),
+            gate: Matrix::new(self.gate),
+            up: Matrix::new(self.up),
+            down: Matrix::new(self.down),
+            qk_gains: self.qk_gains,
+            biases: self.biases,
+        }
+    }
+}
+
+impl<W: Weight> Block<W> {
     /// Pushes packed states through the block.
     ///
     /// # Shapes
     /// `h`: `[rows, hidden]`, result `[asked rows, hidden]`.
     pub fn forward(&self, run: &Run, h: Tensor<2>, tree: &Tree, tap: Tap<'_>) -> Tensor<2> {
         let n = ops::layer_norm(h.clone(), &self.norm, None, run.eps);
-        let (q, k, v) = self.queries_keys_values(run, n.clone(), tree);
+        let ([q, k, v], [gate, up]) = self.project(run, n, tree);
         let mixed = ops::attention(q, k, v, tree, &run.attention);
         let attention = ops::affine(mixed, &self.o, self.bias(3));
         let attention = tap(HookPoint::Attention(run.layer), attention);
-        let (h, n) = (tree.keep(h), tree.keep(n));
-        let gated = ops::gate(
-            ops::linear(n.clone(), &self.gate),
-            ops::linear(n, &self.up),
-            Activation::Silu,
-        );
+        let gated = ops::gate(gate, up, Activation::Silu);
         let mlp = tap(HookPoint::Mlp(run.layer), ops::linear(gated, &self.down));
-        h + attention + mlp
+        tree.keep(h) + attention + mlp
     }
 
-    fn queries_keys_values(
-        &self,
-        run: &Run,
-        n: Tensor<2>,
-        tree: &Tree,
-    ) -> (Tensor<2>, Tensor<2>, Tensor<2>) {
-        let mut q = ops::affine(tree.keep(n.clone()), &self.q, self.bias(0));
-        let mut k = ops::affine(n.clone(), &self.k, self.bias(1));
+    /// Queries, keys and values, turned by their positions, and the MLP's gate and up projections.
+    fn project(&self, run: &Run, n: Tensor<2>, tree: &Tree) -> ([Tensor<2>; 3], [Tensor<2>; 2]) {
+        let (q, k, v) = (
+            (&self.q, self.bias(0)),
+            (&self.k, self.bias(1)),
+            (&self.v, self.bias(2)),
+        );
+        let (gate, up) = ((&self.gate, None), (&self.up, None));
+        let [mut q, mut k, v, gate, up] = match tree.asked {
+            None => W::affines(n, [q, k, v, gate, up]),
+            Some(_) => {
+                let [q, gate, up] = W::affines(tree.keep(n.clone()), [q, gate, up]);
+                let [k, v] = W::affines(n, [k, v]);
+                [q, k, v, gate, up]
+            }
+        };
         if let Some((q_gain, k_gain)) = &self.qk_gains {
             q = self.norm_heads(run, q, q_gain);
             k = self.norm_heads(run, k, k_gain);
@@ -338,7 +360,7 @@ impl Block {
             q = ops::rotary(q, &tree.asked_positions(), rotary);
             k = ops::rotary(k, &tree.positions, rotary);
         }
-        (q, k, ops::affine(n, &self.v, self.bias(2)))
+        ([q, k, v], [gate, up])
     }
 
     fn bias(&self, at: usize) -> Option<&Tensor<1>> {
@@ -376,12 +398,8 @@ impl Block {
         assert!(self.qk_gains.is_none(), "query-key norms are not trained");
         assert!(self.biases.is_none(), "attention biases are not trained");
         let normed = ops::layer_norm(h.clone(), &self.norm, None, run.eps);
-        let (q, k, v) = self.queries_keys_values(run, normed.clone(), tree);
+        let ([q, k, v], [gate, up]) = self.project(run, normed.clone(), tree);
         let mixed = ops::attention(q.clone(), k.clone(), v.clone(), tree, &run.attention);
-        let (gate, up) = (
-            ops::linear(normed.clone(), &self.gate),
-            ops::linear(normed.clone(), &self.up),
-        );
         let gated = ops::gate(gate.clone(), up.clone(), Activation::Silu);
         let out = h.clone()
             + ops::linear(mixed.clone(), &self.o)
@@ -498,7 +516,7 @@ pub(super) fn build(name: &str, config: Config, runs: Vec<Run>) -> Box<dyn Archi
 
 /// A block and how it is run.
 struct Layer {
-    block: Block,
+    block: Block<Matrix>,
     run: Run,
 }
 
@@ -542,7 +560,7 @@ impl Architecture for Cohere {
             block.biases = Some([bias(0)?, bias(1)?, bias(2)?, bias(3)?]);
         }
         Ok(Box::new(Layer {
-            block,
+            block: block.laid_out(),
             run: self.runs[layer].clone(),
         }))
     }

@@ -16,7 +16,7 @@
 use interlingua_backend::Tensor;
 use interlingua_backend::ops::{self, Activation, Tree};
 
-use super::parts::{Attention, Mlp};
+use super::parts::{Attention, Mlp, split_qkv};
 use super::{Architecture, Embedding, Modules, Norm, Tap, lm_head};
 use crate::ModelError;
 use crate::config::{Geometry, Reader};
@@ -148,7 +148,8 @@ impl Architecture for Gpt2 {
         let name = |part: &str| format!("transformer.h.{layer}.{part}");
         let norm = |part: &str| source.layer_norm(&name(part), true, self.norm_eps);
         let linear = |part: &str| source.transposed_linear(&name(part));
-        let [q, k, v] = linear("attn.c_attn")?.split_qkv(1);
+        let (qkv, bias) = source.map(&name("attn.c_attn"), true)?;
+        let [q, k, v] = split_qkv(qkv.transpose(), bias, 1);
         Ok(Box::new(Block {
             layer,
             attention_norm: norm("ln_1")?,

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use interlingua_backend::Tensor;
-use interlingua_backend::ops::{self, Activation, Logits, Rotary, Tree};
+use interlingua_backend::ops::{self, Activation, Logits, Matrix, Rotary, Tree, Weight};
 
 /// A matrix `[out, in]` and perhaps a bias `[out]`.
 #[derive(Debug, Clone)]
 pub struct Linear {
     /// The matrix.
-    pub weight: Tensor<2>,
+    pub weight: Matrix,
     /// The bias.
     pub bias: Option<Tensor<1>>,
 }
@@ -20,29 +20,42 @@ impl Linear {
     /// # Shapes
     /// `x`: `[rows, in]`, result `[rows, out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        ops::affine(x, &self.weight, self.bias.as_ref())
+        let [y] = Linear::together(x, [self]);
+        y
     }
 
-    /// Queries, keys and values of one matrix whose rows are `groups` times those of a query,
-    /// a key and a value group: one of all heads (GPT-2), or one per head (BLOOM).
+    /// Several of them on the same input, which is read once.
     ///
     /// # Shapes
-    /// `self`: `[3 · d, in]`, results `[d, in]`.
-    pub fn split_qkv(&self, groups: usize) -> [Linear; 3] {
-        let [rows, input] = self.weight.dims();
-        let (d, group) = (rows / 3, rows / 3 / groups);
-        [0, 1, 2].map(|part| Linear {
-            weight: (self.weight.clone())
-                .reshape([groups, 3, group, input])
-                .narrow(1, part, 1)
-                .reshape([d, input]),
-            bias: self.bias.clone().map(|bias| {
-                bias.reshape([groups, 3, group])
-                    .narrow(1, part, 1)
-                    .reshape([d])
-            }),
-        })
+    /// `x`: `[rows, in]`, results `[rows, out]`.
+    pub fn together<const N: usize>(x: Tensor<2>, maps: [&Linear; N]) -> [Tensor<2>; N] {
+        Matrix::affines(x, maps.map(|map| (&map.weight, map.bias.as_ref())))
     }
+}
+
+/// Queries, keys and values of one matrix whose rows are `groups` times those of a query,
+/// a key and a value group: one of all heads (GPT-2), or one per head (BLOOM).
+///
+/// # Shapes
+/// `weight`: `[3 · d, in]`, `bias`: `[3 · d]`, results `[d, in]`.
+pub fn split_qkv(weight: Tensor<2>, bias: Option<Tensor<1>>, groups: usize) -> [Linear; 3] {
+    let [rows, input] = weight.dims();
+    let (d, group) = (rows / 3, rows / 3 / groups);
+    [0, 1, 2].map(|part| {
+        let weight = (weight.clone())
+            .reshape([groups, 3, group, input])
+            .narrow(1, part, 1)
+            .reshape([d, input]);
+        let bias = bias.clone().map(|bias| {
+            bias.reshape([groups, 3, group])
+                .narrow(1, part, 1)
+                .reshape([d])
+        });
+        Linear {
+            weight: Matrix::new(weight),
+            bias,
+        }
+    })
 }
 
 /// A norm over the last dimension.
@@ -110,9 +123,14 @@ impl Attention {
     /// # Shapes
     /// `x`: `[rows, hidden]`, result `[asked rows, hidden]`.
     pub fn forward(&self, x: Tensor<2>, tree: &Tree) -> Tensor<2> {
-        let mut q = self.q.forward(tree.keep(x.clone()));
-        let mut k = self.k.forward(x.clone());
-        let v = self.v.forward(x);
+        let [mut q, mut k, v] = match tree.asked {
+            None => Linear::together(x, [&self.q, &self.k, &self.v]),
+            Some(_) => {
+                let q = self.q.forward(tree.keep(x.clone()));
+                let [k, v] = Linear::together(x, [&self.k, &self.v]);
+                [q, k, v]
+            }
+        };
         if let Some((q_norm, k_norm)) = &self.qk_norms {
             q = q_norm.each_head(q, self.spec.head_dim);
             k = k_norm.each_head(k, self.spec.head_dim);
@@ -142,8 +160,7 @@ impl GatedMlp {
     /// # Shapes
     /// `x`: `[rows, hidden]`, result the same.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let gate = self.gate.forward(x.clone());
-        let up = self.up.forward(x);
+        let [gate, up] = Linear::together(x, [&self.gate, &self.up]);
         self.down.forward(ops::gate(gate, up, self.activation))
     }
 }

@@ -1,0 +1,555 @@
+//! Products of matrices, `A · B`, with `B` laid out ahead for as many products as one likes.
+//!
+//! `B` lies in panels of a few columns, so that one step of depth is one aligned read. A few rows
+//! of `A` are laid out the same way when their turn comes, and used for every `B` they meet. What is
+//! summed, and in which order, depends on the shapes alone, never on the number of threads.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use multiversion::multiversion;
+use multiversion::target::target_cfg_f;
+use rayon::prelude::*;
+
+/// Depth that is multiplied at once: this much of a panel stays in the nearest cache.
+const DEPTH: usize = 512;
+
+/// Rows that are laid out at once: this many of [`DEPTH`] stay in the second cache. A multiple of
+/// the height of every tile.
+const ROWS: usize = 192;
+
+/// Steps of depth between two tests for the end.
+const UNROLLED: usize = 4;
+
+/// Numbers that lie in one cache line.
+const LINE: usize = 16;
+
+/// Columns of the widest panel.
+pub const WIDEST: usize = 2 * LINE;
+
+/// One cache line.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Line([f32; LINE]);
+
+/// A matrix where it lies.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    values: &'a [f32],
+    rows: usize,
+    columns: usize,
+    /// Whether the values are those of the transpose, row by row.
+    transposed: bool,
+}
+
+impl<'a> View<'a> {
+    /// Row-major values.
+    ///
+    /// # Panics
+    /// When there are not `rows · columns` of them.
+    pub fn new(values: &'a [f32], rows: usize, columns: usize) -> View<'a> {
+        let len = values.len();
+        assert_eq!(len, rows * columns, "{len} values for [{rows}, {columns}]");
+        View {
+            values,
+            rows,
+            columns,
+            transposed: false,
+        }
+    }
+
+    /// The transpose; nothing moves.
+    pub fn transpose(self) -> View<'a> {
+        View {
+            rows: self.columns,
+            columns: self.rows,
+            transposed: !self.transposed,
+            ..self
+        }
+    }
+
+    /// Rows and columns.
+    pub fn dims(&self) -> [usize; 2] {
+        [self.rows, self.columns]
+    }
+
+    /// Writes some rows side by side: `out[N · depth + lane]` is of row `first + lane`.
+    ///
+    /// Lanes beyond the last row are left as they are.
+    #[inline(always)]
+    fn lay_out<const N: usize>(&self, first: usize, depth: Range<usize>, out: &mut [f32]) {
+        let rows = N.min(self.rows - first);
+        let (out, _) = out.as_chunks_mut::<N>();
+        if self.transposed {
+            for (d, out) in depth.zip(out) {
+                let row = &self.values[d * self.rows + first..];
+                match row.first_chunk::<N>().filter(|_| rows == N) {
+                    Some(row) => *out = *row,
+                    None => out[..rows].copy_from_slice(&row[..rows]),
+                }
+            }
+            return;
+        }
+        let row = |lane: usize| &self.values[(first + lane) * self.columns..][depth.clone()];
+        if rows < N {
+            for lane in 0..rows {
+                for (out, &x) in out.iter_mut().zip(row(lane)) {
+                    out[lane] = x;
+                }
+            }
+            return;
+        }
+        let rows: [&[f32]; N] = std::array::from_fn(row);
+        // Four rows at a time: many rows a power of two apart would drive each other out of the
+        // nearest cache.
+        for lane in (0..N / 4 * 4).step_by(4) {
+            let rows: [&[f32]; 4] = std::array::from_fn(|i| rows[lane + i]);
+            for (d, out) in out.iter_mut().enumerate() {
+                for i in 0..4 {
+                    out[lane + i] = rows[i][d];
+                }
+            }
+        }
+        for lane in N / 4 * 4..N {
+            for (out, &x) in out.iter_mut().zip(rows[lane]) {
+                out[lane] = x;
+            }
+        }
+    }
+}
+
+/// `B` of a product, laid out.
+#[derive(Debug, Clone)]
+pub struct Panels {
+    /// For each run of [`DEPTH`], for each panel: `depth × width`.
+    lines: Vec<Line>,
+    depth: usize,
+    columns: usize,
+    /// Lines that are side by side in a panel.
+    width: usize,
+}
+
+impl Panels {
+    /// Lays out a matrix, on all threads.
+    pub fn new(b: View<'_>) -> Panels {
+        let [depth, columns] = b.dims();
+        let mut panels = Panels::zeros(depth, columns);
+        panels.set(b, 0);
+        panels
+    }
+
+    /// Room for `depth × columns`, all 0.
+    pub fn zeros(depth: usize, columns: usize) -> Panels {
+        let width = width();
+        let lines = depth * columns.div_ceil(width * LINE) * width;
+        Panels {
+            lines: vec![Line([0.0; LINE]); lines],
+            depth,
+            columns,
+            width,
+        }
+    }
+
+    /// Sets some columns, of which the first is a multiple of [`WIDEST`].
+    ///
+    /// # Panics
+    /// When it is not, when `b` has another depth, or when it ends beyond the last column.
+    pub fn set(&mut self, b: View<'_>, first: usize) {
+        let [depth, columns] = b.dims();
+        assert_eq!(depth, self.depth, "depth of the columns");
+        assert!(first + columns <= self.columns, "columns beyond the last");
+        assert!(first.is_multiple_of(WIDEST), "columns from within a panel");
+        let panels = self.columns.div_ceil(self.width * LINE);
+        for depth in depths(self.depth) {
+            let before = depth.start * panels + first / (self.width * LINE) * depth.len();
+            let lines = &mut self.lines[before * self.width..];
+            lay_out_panels(b, depth, self.width, lines);
+        }
+    }
+
+    /// Depth and columns.
+    pub fn dims(&self) -> [usize; 2] {
+        [self.depth, self.columns]
+    }
+
+    /// One column.
+    ///
+    /// # Panics
+    /// When there is no such column.
+    pub fn column(&self, column: usize) -> Vec<f32> {
+        assert!(column < self.columns, "a column beyond the last");
+        let (panel, lane) = (column / (self.width * LINE), column % (self.width * LINE));
+        let of_depth = |depth: Range<usize>| {
+            let lines = &self.slab(&depth)[panel * depth.len() * self.width..];
+            let at = move |d: usize| lines[d * self.width + lane / LINE].0[lane % LINE];
+            (0..depth.len()).map(at)
+        };
+        depths(self.depth).flat_map(of_depth).collect()
+    }
+
+    /// All panels of a run of depth.
+    fn slab(&self, depth: &Range<usize>) -> &[Line] {
+        let panels = self.columns.div_ceil(self.width * LINE);
+        &self.lines[depth.start * panels * self.width..depth.end * panels * self.width]
+    }
+}
+
+/// Lays out all columns of `b` at some depth, on all threads; `lines` begin with their place.
+fn lay_out_panels(b: View<'_>, depth: Range<usize>, width: usize, lines: &mut [Line]) {
+    let [_, columns] = b.dims();
+    let panel = depth.len() * width;
+    let lay_out = |(at, out): (usize, &mut [Line])| {
+        lay_out_panel(b.transpose(), at * width * LINE, depth.clone(), out);
+    };
+    lines[..columns.div_ceil(width * LINE) * panel]
+        .par_chunks_exact_mut(panel)
+        .with_min_len(4)
+        .enumerate()
+        .for_each(lay_out);
+}
+
+#[multiversion(targets = "simd")]
+fn lay_out_panel(columns: View<'_>, first: usize, depth: Range<usize>, out: &mut [Line]) {
+    let width = out.len() / depth.len();
+    // SAFETY: as in `numbers`, and nobody else has them.
+    let out = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), out.len() * LINE) };
+    match width {
+        1 => columns.lay_out::<LINE>(first, depth, out),
+        _ => columns.lay_out::<WIDEST>(first, depth, out),
+    }
+}
+
+/// The numbers of some lines.
+#[inline(always)]
+fn numbers(lines: &[Line]) -> &[f32] {
+    // SAFETY: a `Line` is sixteen numbers without padding, of a stricter alignment.
+    unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * LINE) }
+}
+
+/// Runs of at most [`DEPTH`].
+fn depths(depth: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..depth)
+        .step_by(DEPTH)
+        .map(move |start| start..(start + DEPTH).min(depth))
+}
+
+/// Lines that are side by side in a panel: two for registers of 512 bits.
+fn width() -> usize {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let wide = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512cd");
+        if wide { 2 } else { 1 }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    1
+}
+
+/// One `B` of [`products`].
+#[derive(Debug, Clone)]
+pub struct Factor<'a> {
+    /// The matrix.
+    pub panels: &'a Panels,
+    /// Which of its columns.
+    pub columns: Range<usize>,
+    /// Added to every row, one number for each of these columns.
+    pub bias: Option<&'a [f32]>,
+}
+
+impl<'a> Factor<'a> {
+    /// All columns of a matrix.
+    pub fn whole(panels: &'a Panels, bias: Option<&'a [f32]>) -> Factor<'a> {
+        Factor {
+            panels,
+            columns: 0..panels.columns,
+            bias,
+        }
+    }
+}
+
+/// `a · b + bias` for several `b`, row-major.
+///
+/// # Shapes
+/// `a`: `[rows, depth]`; results `[rows, columns]`.
+///
+/// # Panics
+/// When depths differ, or columns are asked for that are not there.
+pub fn products(a: View<'_>, factors: &[Factor<'_>]) -> Vec<Vec<f32>> {
+    let [_, depth] = a.dims();
+    let mut asked = Vec::with_capacity(factors.len());
+    for factor in factors {
+        assert_eq!(factor.panels.depth, depth, "inner dimensions of a product");
+        assert!(factor.columns.end <= factor.panels.columns, "columns");
+        let biases = factor.bias.map_or(factor.columns.len(), <[f32]>::len);
+        assert_eq!(biases, factor.columns.len(), "one bias per column");
+        asked.push((factor.columns.clone(), factor.bias));
+    }
+    results(a, &asked, |tasks| {
+        tasks.each(|task| {
+            for depth in depths(depth) {
+                let slabs: Vec<&[Line]> = factors.iter().map(|f| f.panels.slab(&depth)).collect();
+                task.run(&depth, &slabs);
+            }
+        });
+    })
+}
+
+/// `a · b` for a `b` that is used once: only a part of it is laid out at a time.
+///
+/// # Shapes
+/// `a`: `[rows, depth]`, `b`: `[depth, columns]`; result `[rows, columns]`, row-major.
+///
+/// # Panics
+/// When depths differ.
+pub fn product(a: View<'_>, b: View<'_>, bias: Option<&[f32]>) -> Vec<f32> {
+    let ([_, depth], [of_b, columns]) = (a.dims(), b.dims());
+    assert_eq!(depth, of_b, "inner dimensions of a product");
+    let biases = bias.map_or(columns, <[f32]>::len);
+    assert_eq!(biases, columns, "one bias per column");
+    let width = width();
+    let panels = columns.div_ceil(width * LINE);
+    let mut slab = vec![Line([0.0; LINE]); depth.min(DEPTH) * panels * width];
+    let mut found = results(a, &[(0..columns, bias)], |tasks| {
+        for depth in depths(depth) {
+            lay_out_panels(b, depth.clone(), width, &mut slab);
+            tasks.each(|task| task.run(&depth, &[&slab]));
+        }
+    });
+    found.pop().expect("one for each that was asked for")
+}
+
+/// Makes room for results of some columns each, has it filled, and adds biases.
+fn results(
+    a: View<'_>,
+    asked: &[(Range<usize>, Option<&[f32]>)],
+    fill: impl FnOnce(&mut Tasks<'_>),
+) -> Vec<Vec<f32>> {
+    let [rows, depth] = a.dims();
+    if depth == 0 {
+        let of = |(columns, bias): &(Range<usize>, Option<&[f32]>)| match bias {
+            Some(bias) => bias.repeat(rows),
+            None => vec![0.0; rows * columns.len()],
+        };
+        return asked.iter().map(of).collect();
+    }
+    let mut results: Vec<Vec<f32>> = asked
+        .iter()
+        .map(|(columns, _)| Vec::with_capacity(rows * columns.len()))
+        .collect();
+    let mut tasks = Tasks::new(a, asked, &mut results);
+    fill(&mut tasks);
+    drop(tasks);
+    for (result, (columns, _)) in results.iter_mut().zip(asked) {
+        // SAFETY: there is room for them, and the tasks, which share out all rows and columns,
+        // wrote every number at the first depth.
+        unsafe { result.set_len(rows * columns.len()) };
+    }
+    results
+}
+
+/// Everything there is to do, cut into pieces that do not depend on each other.
+struct Tasks<'a>(Vec<Task<'a>>);
+
+impl<'a> Tasks<'a> {
+    fn new(
+        a: View<'a>,
+        asked: &[(Range<usize>, Option<&'a [f32]>)],
+        results: &'a mut [Vec<f32>],
+    ) -> Tasks<'a> {
+        let [rows, _] = a.dims();
+        let blocks = rows.div_ceil(ROWS);
+        // Few rows are also cut by columns, so that every thread has something to do.
+        let splits = match rayon::current_num_threads() {
+            1 => 1,
+            threads => (2 * threads).div_ceil(blocks.max(1)),
+        };
+        let mut tasks: Vec<Task<'a>> = (0..blocks * splits)
+            .map(|at| Task {
+                a,
+                rows: at / splits * ROWS..(at / splits * ROWS + ROWS).min(rows),
+                parts: Vec::with_capacity(asked.len()),
+                laid_out: Vec::new(),
+            })
+            .collect();
+        for ((columns, bias), result) in asked.iter().zip(results) {
+            let width = columns.len();
+            let step = width.div_ceil(splits).next_multiple_of(WIDEST);
+            let part = |split: usize| (split * step).min(width)..((split + 1) * step).min(width);
+            let room = &mut result.spare_capacity_mut()[..rows * width];
+            for tasks in tasks.chunks_exact_mut(splits) {
+                for (split, task) in tasks.iter_mut().enumerate() {
+                    let part = part(split);
+                    task.parts.push(Part {
+                        columns: columns.start + part.start..columns.start + part.end,
+                        bias: bias.map(|b| &b[part]),
+                        rows: Vec::with_capacity(task.rows.len()),
+                    });
+                }
+            }
+            // Nothing to write where there are no columns.
+            for (at, mut row) in room.chunks_exact_mut(width.max(1)).enumerate() {
+                for task in &mut tasks[at / ROWS * splits..][..splits] {
+                    let part = task.parts.last_mut().expect("pushed just above");
+                    let (own, rest) = row.split_at_mut(part.columns.len());
+                    part.rows.push(own);
+                    row = rest;
+                }
+            }
+        }
+        Tasks(tasks)
+    }
+
+    fn each(&mut self, work: impl Fn(&mut Task<'a>) + Send + Sync) {
+        match rayon::current_num_threads() {
+            1 => self.0.iter_mut().for_each(work),
+            _ => self.0.par_iter_mut().for_each(work),
+        }
+    }
+}
+
+/// Some rows of the results, for some columns.
+struct Task<'a> {
+    a: View<'a>,
+    rows: Range<usize>,
+    parts: Vec<Part<'a>>,
+    /// These rows at one depth.
+    laid_out: Vec<f32>,
+}
+
+/// Some columns of one result.
+struct Part<'a> {
+    columns: Range<usize>,
+    bias: Option<&'a [f32]>,
+    /// The place of each row.
+    rows: Vec<&'a mut [MaybeUninit<f32>]>,
+}
+
+impl Task<'_> {
+    /// Adds the products at one depth; `slabs`: all panels of that depth, for each part.
+    fn run(&mut self, depth: &Range<usize>, slabs: &[&[Line]]) {
+        match width() {
+            1 => run_narrow(self, depth, slabs),
+            _ => run_wide(self, depth, slabs),
+        }
+    }
+}
+
+#[multiversion(targets = "simd")]
+fn run_narrow(task: &mut Task<'_>, depth: &Range<usize>, slabs: &[&[Line]]) {
+    // Twelve registers of sums, two for a line, one for a number of a row.
+    const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
+    run::<6, LINE, FUSED>(task, depth, slabs);
+}
+
+#[multiversion(targets = "simd")]
+fn run_wide(task: &mut Task<'_>, depth: &Range<usize>, slabs: &[&[Line]]) {
+    // Twenty-four registers of sums, two for two lines, one for a number of a row.
+    const FUSED: bool = target_cfg_f!(target_feature = "fma");
+    run::<12, WIDEST, FUSED>(task, depth, slabs);
+}
+
+/// By tiles of `M` rows and `N` columns; `FUSED`: whether a multiplication and an addition are one.
+#[inline(always)]
+fn run<const M: usize, const N: usize, const FUSED: bool>(
+    task: &mut Task<'_>,
+    depth: &Range<usize>,
+    slabs: &[&[Line]],
+) {
+    let [_, total] = task.a.dims();
+    let first = depth.start == 0;
+    let strip = M * depth.len();
+    task.laid_out
+        .resize(task.rows.len().div_ceil(M) * strip, 0.0);
+    for (at, out) in task.laid_out.chunks_exact_mut(strip).enumerate() {
+        let row = task.rows.start + at * M;
+        task.a.lay_out::<M>(row, depth.clone(), out);
+    }
+    for (part, slab) in task.parts.iter_mut().zip(slabs) {
+        let Range { start, end } = part.columns;
+        let panel_lines = depth.len() * N / LINE;
+        for panel in start / N..end.div_ceil(N) {
+            let b = numbers(&slab[panel * panel_lines..][..panel_lines]);
+            // The columns of this panel that are asked for.
+            let from = start.max(panel * N);
+            let to = end.min((panel + 1) * N);
+            for (rows, a) in part
+                .rows
+                .chunks_mut(M)
+                .zip(task.laid_out.chunks_exact(strip))
+            {
+                let sums = tile::<M, N, FUSED>(a, b);
+                if rows.len() == M && to - from == N {
+                    // All sizes are known: sums go from registers straight to their place.
+                    for i in 0..M {
+                        let cells = rows[i][from - start..].first_chunk_mut::<N>();
+                        let cells = cells.expect("as many as the panel is wide");
+                        match first {
+                            true => write(cells, &sums[i]),
+                            false => add(cells, &sums[i]),
+                        }
+                    }
+                    continue;
+                }
+                for (row, sums) in rows.iter_mut().zip(&sums) {
+                    let cells = &mut row[from - start..to - start];
+                    let sums = &sums[from - panel * N..to - panel * N];
+                    match first {
+                        true => write(cells, sums),
+                        false => add(cells, sums),
+                    }
+                }
+            }
+        }
+        if let Some(bias) = part.bias.filter(|_| depth.end == total) {
+            part.rows.iter_mut().for_each(|row| add(row, bias));
+        }
+    }
+}
+
+#[inline(always)]
+fn write(cells: &mut [MaybeUninit<f32>], sums: &[f32]) {
+    for (cell, sum) in cells.iter_mut().zip(sums) {
+        cell.write(*sum);
+    }
+}
+
+/// Adds to cells that [`write`] filled at the first depth.
+#[inline(always)]
+fn add(cells: &mut [MaybeUninit<f32>], sums: &[f32]) {
+    for (cell, sum) in cells.iter_mut().zip(sums) {
+        // SAFETY: `run` writes every cell of a task at the first depth, and adds after that.
+        unsafe { *cell.assume_init_mut() += sum };
+    }
+}
+
+/// `Σ a · b` over the depth, `a` and `b` laid out.
+#[inline(always)]
+fn tile<const M: usize, const N: usize, const FUSED: bool>(a: &[f32], b: &[f32]) -> [[f32; N]; M] {
+    let mut sums = [[0.0; N]; M];
+    let (a, _) = a.as_chunks::<M>();
+    let (b, _) = b.as_chunks::<N>();
+    let (a, a_rest) = a.as_chunks::<UNROLLED>();
+    let (b, b_rest) = b.as_chunks::<UNROLLED>();
+    let mut step = |a: &[f32; M], b: &[f32; N]| {
+        for i in 0..M {
+            for j in 0..N {
+                sums[i][j] = match FUSED {
+                    true => a[i].mul_add(b[j], sums[i][j]),
+                    false => a[i] * b[j] + sums[i][j],
+                };
+            }
+        }
+    };
+    for (a, b) in a.iter().zip(b) {
+        for at in 0..UNROLLED {
+            step(&a[at], &b[at]);
+        }
+    }
+    for (a, b) in a_rest.iter().zip(b_rest) {
+        step(a, b);
+    }
+    sums
+}

@@ -1,0 +1,195 @@
+//! Matrices that states are multiplied with.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::index;
+use crate::device::is_plain_cpu;
+use crate::kernels::{Factor, Panels, View, WIDEST, add_bias, products};
+use crate::{Device, Host, Tensor, from_rows};
+
+/// A matrix `[out, in]` laid out once, for any number of products with it.
+///
+/// On the CPU a product with a plain tensor has to bring the matrix into the order its kernel reads
+/// it in, every time; here that is done when the matrix is made. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Matrix(Layout);
+
+#[derive(Debug, Clone)]
+enum Layout {
+    /// On the CPU: the transpose, in panels.
+    Panels(Arc<Panels>),
+    /// On every other device, and under autodiff.
+    Tensor(Tensor<2>),
+}
+
+impl Matrix {
+    /// # Shapes
+    /// `w`: `[out, in]`.
+    pub fn new(w: Tensor<2>) -> Matrix {
+        if !is_plain_cpu(&w.device()) {
+            return Matrix(Layout::Tensor(w));
+        }
+        let [rows, cols] = w.dims();
+        let panels = Panels::new(View::new(&Host::of(w), rows, cols).transpose());
+        Matrix(Layout::Panels(Arc::new(panels)))
+    }
+
+    /// From rows that are read a few at a time, so that on the CPU all of them are never there twice.
+    ///
+    /// # Shapes
+    /// `read`: row-major values of a range of the `rows` rows.
+    ///
+    /// # Errors
+    /// Whatever `read` returns.
+    pub fn read<E>(
+        rows: usize,
+        cols: usize,
+        device: &Device,
+        mut read: impl FnMut(Range<usize>) -> Result<Vec<f32>, E>,
+    ) -> Result<Matrix, E> {
+        /// Values that are read at a time.
+        const PIECE: usize = if cfg!(test) { 1 << 8 } else { 1 << 22 };
+        if !is_plain_cpu(device) {
+            let values = read(0..rows)?;
+            return Ok(Matrix(Layout::Tensor(from_rows(
+                values, rows, cols, device,
+            ))));
+        }
+        let mut panels = Panels::zeros(cols, rows);
+        let piece = (PIECE / cols.max(1)).next_multiple_of(WIDEST).max(WIDEST);
+        for start in (0..rows).step_by(piece) {
+            let end = (start + piece).min(rows);
+            let values = read(start..end)?;
+            panels.set(View::new(&values, end - start, cols).transpose(), start);
+        }
+        Ok(Matrix(Layout::Panels(Arc::new(panels))))
+    }
+
+    /// `[out, in]`.
+    pub fn dims(&self) -> [usize; 2] {
+        match &self.0 {
+            Layout::Panels(panels) => {
+                let [cols, rows] = panels.dims();
+                [rows, cols]
+            }
+            Layout::Tensor(w) => w.dims(),
+        }
+    }
+
+    /// Some rows, as a lookup of tokens needs them.
+    ///
+    /// # Shapes
+    /// `rows`: each below `out`; result `[rows, in]`.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn rows(&self, rows: &[u32], device: &Device) -> Tensor<2> {
+        match &self.0 {
+            Layout::Panels(panels) => {
+                let [cols, _] = panels.dims();
+                let values = rows.iter().flat_map(|&r| panels.column(r as usize));
+                from_rows(values.collect(), rows.len(), cols, device)
+            }
+            Layout::Tensor(w) => {
+                let at = rows.iter().map(|&r| r as i32).collect();
+                w.clone().select(0, index(at, device))
+            }
+        }
+    }
+
+    /// The layout for the CPU's kernels, where this is on the CPU.
+    pub(super) fn panels(&self) -> Option<&Panels> {
+        match &self.0 {
+            Layout::Panels(panels) => Some(panels),
+            Layout::Tensor(_) => None,
+        }
+    }
+}
+
+/// What a linear map multiplies with: a [`Matrix`], or a tensor that is trained.
+pub trait Weight {
+    /// `x · wᵀ + bias` for several weights of the same input.
+    ///
+    /// # Shapes
+    /// `x`: `[rows, in]`; each weight `[out, in]`, its bias `[out]`, its result `[rows, out]`.
+    fn affines<const N: usize>(
+        x: Tensor<2>,
+        maps: [(&Self, Option<&Tensor<1>>); N],
+    ) -> [Tensor<2>; N];
+}
+
+impl Weight for Matrix {
+    fn affines<const N: usize>(
+        x: Tensor<2>,
+        maps: [(&Self, Option<&Tensor<1>>); N],
+    ) -> [Tensor<2>; N] {
+        let tensors = maps.map(|(w, bias)| match &w.0 {
+            Layout::Tensor(w) => Some((w, bias)),
+            Layout::Panels(_) => None,
+        });
+        if let Some(maps) = all(tensors) {
+            return Tensor::affines(x, maps);
+        }
+        let device = x.device();
+        let [rows, depth] = x.dims();
+        let biases = maps.map(|(_, bias)| bias.map(|b| Host::of(b.clone())));
+        let factors: Vec<Factor<'_>> = maps
+            .iter()
+            .zip(&biases)
+            .map(|((w, _), bias)| {
+                let panels = w.panels().expect("matrices of one device");
+                Factor::whole(panels, bias.as_deref())
+            })
+            .collect();
+        let x = Host::of(x);
+        let mut found = products(View::new(&x, rows, depth), &factors).into_iter();
+        maps.map(|(w, _)| {
+            let [out, _] = w.dims();
+            from_rows(found.next().expect("one for each"), rows, out, &device)
+        })
+    }
+}
+
+impl Weight for Tensor<2> {
+    fn affines<const N: usize>(
+        x: Tensor<2>,
+        maps: [(&Self, Option<&Tensor<1>>); N],
+    ) -> [Tensor<2>; N] {
+        let device = x.device();
+        maps.map(|(w, bias)| {
+            let product = x.clone().matmul(w.clone().transpose());
+            let Some(bias) = bias else {
+                return product;
+            };
+            if !is_plain_cpu(&device) {
+                return product + bias.clone().unsqueeze();
+            }
+            let mut values = Host::of(product);
+            add_bias(&mut values, &Host::of(bias.clone()));
+            values.tensor(&device)
+        })
+    }
+}
+
+fn all<T, const N: usize>(options: [Option<T>; N]) -> Option<[T; N]> {
+    let all: Option<Vec<T>> = options.into_iter().collect();
+    all?.try_into().ok()
+}
+
+/// `x · wᵀ`.
+///
+/// # Shapes
+/// `x`: `[rows, in]`, `w`: `[out, in]`, result `[rows, out]`.
+pub fn linear<W: Weight>(x: Tensor<2>, w: &W) -> Tensor<2> {
+    affine(x, w, None)
+}
+
+/// `x · wᵀ + bias`.
+///
+/// # Shapes
+/// `x`: `[rows, in]`, `w`: `[out, in]`, `bias`: `[out]`, result `[rows, out]`.
+pub fn affine<W: Weight>(x: Tensor<2>, w: &W, bias: Option<&Tensor<1>>) -> Tensor<2> {
+    let [y] = W::affines(x, [(w, bias)]);
+    y
+}
