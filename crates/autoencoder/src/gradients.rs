@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use burn::tensor::backend::AutodiffBackend;
 use interlingua_backend::device::is_plain_cpu;
-use interlingua_backend::ops::{View, backward, product};
+use interlingua_backend::ops::{View, backward, product, product_in};
 use interlingua_backend::optim::{Parameter, gradient_or_zeros};
 use interlingua_backend::{Backend, Device, Tensor, from_rows, to_host};
 
@@ -43,27 +43,35 @@ impl Batch {
 
     /// The weighted distances between the sentence latents of all pairs of languages.
     fn alignment(&self, config: &Config, latents: &Tensor<2>) -> Option<Tensor<1>> {
+        if config.alignment_weight <= 0.0 {
+            return None;
+        }
         let pairs = self.pairs();
         let weight = config.alignment_weight / pairs.len() as f64;
-        let distance = |(a, b)| {
-            let (a, b) = (self.of(latents, a), self.of(latents, b));
+        let prepare = |language| config.alignment.prepare(self.of(latents, language));
+        let prepared: Vec<Tensor<2>> = (0..self.languages).map(prepare).collect();
+        let distance = |(a, b): (usize, usize)| {
+            let (a, b) = (prepared[a].clone(), prepared[b].clone());
             config.alignment.distance(a, b) * weight
         };
-        let used = config.alignment_weight > 0.0;
-        let terms = pairs.into_iter().filter(|_| used).map(distance);
-        terms.reduce(|sum, term| sum + term)
+        pairs
+            .into_iter()
+            .map(distance)
+            .reduce(|sum, term| sum + term)
     }
 }
 
-/// Loss of a batch and one gradient per parameter.
+/// Loss of a batch and one gradient per parameter; `last`: those of an earlier batch, whose memory is
+/// used again.
 pub(crate) fn gradients(
     config: &Config,
     parameters: &[Parameter],
-    batch: Batch,
+    batch: &Batch,
+    last: Vec<Vec<f32>>,
     device: &Device,
 ) -> (f64, Vec<Vec<f32>>) {
     match is_plain_cpu(device) {
-        true => fused(config, parameters, batch, device),
+        true => fused(config, parameters, batch, last, device),
         false => recorded(config, parameters, batch, device),
     }
 }
@@ -72,7 +80,7 @@ pub(crate) fn gradients(
 fn recorded(
     config: &Config,
     parameters: &[Parameter],
-    batch: Batch,
+    batch: &Batch,
     device: &Device,
 ) -> (f64, Vec<Vec<f32>>) {
     let autodiff = Device::autodiff(device.clone());
@@ -125,7 +133,8 @@ fn recorded(
 fn fused(
     config: &Config,
     parameters: &[Parameter],
-    batch: Batch,
+    batch: &Batch,
+    mut last: Vec<Vec<f32>>,
     device: &Device,
 ) -> (f64, Vec<Vec<f32>>) {
     let (encoder, decoder) = parameters.split_at(parameters.len() / 2);
@@ -143,12 +152,13 @@ fn fused(
     let mut loss = backward::squared_error(own, &batch.values, config.reconstruction_weight);
     if crosses {
         let targets = pool(&batch.values, &batch.lengths, width);
-        loss += cross_reconstruction(config, &batch, rebuilt, &targets);
+        loss += cross_reconstruction(config, batch, rebuilt, &targets);
     }
     let mut gradients = Vec::with_capacity(parameters.len());
-    let down = |parameters, steps, d_out, gradients: &mut Vec<_>, of_input| {
+    let mut down = |parameters, steps, d_out, gradients: &mut Vec<_>, of_input| {
+        let memory = (gradients, &mut last);
         backwards(
-            parameters, activation, steps, d_out, gradients, of_input, device,
+            parameters, activation, steps, d_out, memory, of_input, device,
         )
     };
     let mut d_z = down(decoder, decoding, out, &mut gradients, true)
@@ -232,13 +242,13 @@ fn forward<'a>(
 }
 
 /// Pushes the gradients of weights and biases, those of the last layer first and of a bias before
-/// its weights; returns the gradient of the input where it is asked for.
+/// its weights, in the memory of earlier ones; returns the gradient of the input where it is asked for.
 fn backwards(
     parameters: &[Parameter],
     activation: Activation,
     steps: Vec<Step<'_>>,
     mut grad: Vec<f32>,
-    gradients: &mut Vec<Vec<f32>>,
+    (gradients, last): (&mut Vec<Vec<f32>>, &mut Vec<Vec<f32>>),
     of_input: bool,
     device: &Device,
 ) -> Option<Vec<f32>> {
@@ -251,10 +261,12 @@ fn backwards(
             let slope = activation.slope(inner);
             grad = to_host(from_rows(grad, rows, out, device) * slope);
         }
+        last.pop();
         gradients.push(backward::bias(&grad, out));
         let of_out = View::new(&grad, rows, out);
-        let of_weights = product(of_out.transpose(), View::new(&input, rows, width), None);
-        gradients.push(of_weights);
+        let room = last.pop().unwrap_or_default();
+        let input = View::new(&input, rows, width);
+        gradients.push(product_in(room, of_out.transpose(), input, None));
         if at == 0 && !of_input {
             return None;
         }
@@ -366,8 +378,9 @@ mod tests {
                     Parameter::new(name, &shape, noise(shape.iter().product(), i + 2))
                 })
                 .collect();
-            let (expect, of_autodiff) = recorded(&config, &parameters, batch(), &cpu());
-            let (found, by_hand) = fused(&config, &parameters, batch(), &cpu());
+            let (expect, of_autodiff) = recorded(&config, &parameters, &batch(), &cpu());
+            let (_, earlier) = fused(&config, &parameters, &batch(), Vec::new(), &cpu());
+            let (found, by_hand) = fused(&config, &parameters, &batch(), earlier, &cpu());
             assert!(
                 (found - expect).abs() < 1e-5,
                 "{config:?}: {found} {expect}"

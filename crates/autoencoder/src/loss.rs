@@ -41,19 +41,30 @@ pub(crate) fn squared(a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
 }
 
 impl Alignment {
+    /// What distances are taken of: the rows themselves, or their directions.
+    ///
+    /// # Shapes
+    /// `x`: `[rows, latent]`, result the same.
+    pub(crate) fn prepare(self, x: Tensor<2>) -> Tensor<2> {
+        match self {
+            Alignment::Mse => x,
+            Alignment::Cosine | Alignment::InfoNce { .. } => unit(x),
+        }
+    }
+
     /// Distance between row i of `a` and row i of `b`, averaged over rows.
     ///
     /// # Shapes
-    /// Both `[rows, latent]`, result `[1]`.
+    /// Both `[rows, latent]` and [`Alignment::prepare`]d, result `[1]`.
     pub(crate) fn distance(self, a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
         match self {
             Alignment::Mse => squared(a, b),
-            Alignment::Cosine => (unit(a) * unit(b)).sum_dim(1).mean().neg() + 1.0,
+            Alignment::Cosine => (a * b).sum_dim(1).mean().neg() + 1.0,
             Alignment::InfoNce { temperature } => {
                 let [rows, _] = a.dims();
                 let diagonal: IntTensor<2> =
                     IntTensor::<1>::arange(0..rows as i64, &a.device()).unsqueeze_dim(1);
-                let cosines = unit(a).matmul(unit(b).transpose()) / temperature as f32;
+                let cosines = a.matmul(b.transpose()) / temperature as f32;
                 let forth = activation::log_softmax(cosines.clone(), 1).gather(1, diagonal.clone());
                 let back = activation::log_softmax(cosines.transpose(), 1).gather(1, diagonal);
                 (forth + back).mean().neg() / 2.0

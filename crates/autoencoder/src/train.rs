@@ -115,7 +115,9 @@ pub fn train(
     let mut next = 0;
     let mut history: Vec<Progress> = Vec::new();
     let mut best: Option<(f64, usize, Autoencoder)> = None;
-    let (mut since, mut room) = (0, 0);
+    let mut since = 0;
+    // Memory that every step uses again.
+    let (mut values, mut found) = (Vec::new(), Vec::new());
     let (mut sum, mut count) = (0.0, 0);
     for step in 0..config.steps {
         if next + config.batch > order.len() {
@@ -124,9 +126,10 @@ pub fn train(
         }
         let rows = &order[next..next + config.batch];
         next += config.batch;
-        let batch = read_batch(config, states, rows, &mean, deviation, room)?;
-        room = room.max(batch.values.len());
-        let (loss, gradients) = gradients(config, &optimiser.parameters, batch, device);
+        let batch = read_batch(config, states, rows, &mean, deviation, values)?;
+        let loss;
+        (loss, found) = gradients(config, &optimiser.parameters, &batch, found, device);
+        values = batch.values;
         if !loss.is_finite() {
             return Err(AutoencoderError::Diverged {
                 loss,
@@ -134,7 +137,7 @@ pub fn train(
                 learning_rate: config.learning_rate,
             });
         }
-        optimiser.step(&gradients);
+        optimiser.step(&found);
         sum += loss;
         count += 1;
         if (step + 1) % config.eval_every == 0 || step + 1 == config.steps {
@@ -197,18 +200,18 @@ fn moments(states: &dyn States, rng: &mut ChaCha8Rng) -> Result<(Vec<f32>, f32),
     Ok((mean.into_iter().map(|m| m as f32).collect(), deviation))
 }
 
-/// Reads a batch of parallel rows and normalises it; `room`: about how many values it has.
+/// Reads a batch of parallel rows into `values` and normalises it.
 fn read_batch(
     config: &Config,
     states: &dyn States,
     rows: &[usize],
     mean: &[f32],
     deviation: f32,
-    room: usize,
+    mut values: Vec<f32>,
 ) -> Result<Batch, AutoencoderError> {
     let width = states.width();
     let languages = states.languages();
-    let mut values = Vec::with_capacity(room);
+    values.clear();
     let mut lengths = Vec::with_capacity(rows.len() * languages);
     for language in 0..languages {
         for &row in rows {

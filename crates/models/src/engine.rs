@@ -22,7 +22,7 @@ use crate::ModelError;
 use crate::architectures::Block;
 use crate::hooks::HookPoint;
 use crate::model::Model;
-use crate::pack::{Pack, Query, Sharing};
+use crate::pack::{Pack, Query, Sharing, pack, pack_for};
 use crate::spill::States;
 
 /// Something that maps states to states, row by row.
@@ -350,6 +350,18 @@ fn pack_rows(model: &Model) -> usize {
     match runs_side_by_side(model) {
         true => (SMALL / widest(model)).clamp(MIN_ROWS, 1024),
         false => ((8 << 20) / widest(model)).clamp(MIN_ROWS, 4096),
+    }
+}
+
+/// Rows of a pack below which cutting it for another thread costs more than it spares.
+const FEW_ROWS: usize = 64;
+
+/// The packs of a pass.
+fn packs(model: &Model, queries: &[Query]) -> Vec<Pack> {
+    let most = pack_rows(model);
+    match runs_side_by_side(model) {
+        true => pack_for(device::threads(), queries, FEW_ROWS..=most, sharing(model)),
+        false => pack(queries, most, sharing(model)),
     }
 }
 

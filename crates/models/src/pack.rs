@@ -1,5 +1,7 @@
 //! Sentences packed without padding, shared prefixes once.
 
+use std::ops::RangeInclusive;
+
 use interlingua_backend::ops::{Node, Tree, path_rows};
 
 /// A tokenised text and how many tokens at its ends only condition.
@@ -109,15 +111,52 @@ pub enum Sharing {
 /// They are sorted by their tokens, so that those with a common beginning meet;
 /// what they share becomes rows only once in a pack.
 pub fn pack(queries: &[Query], max_rows: usize, sharing: Sharing) -> Vec<Pack> {
+    fill(queries, &sorted(queries), max_rows, sharing)
+}
+
+/// As [`pack`], into a number of packs of about the same size that `workers` divides, so that none
+/// of them is idle while others work; packs are not made smaller than `min_rows` for it.
+pub fn pack_for(
+    workers: usize,
+    queries: &[Query],
+    rows: RangeInclusive<usize>,
+    sharing: Sharing,
+) -> Vec<Pack> {
+    let (min_rows, max_rows) = (*rows.start(), *rows.end());
+    let order = sorted(queries);
+    let (mut all, mut longest) = (0, 0);
+    for (i, &at) in order.iter().enumerate() {
+        let tokens = &queries[at].tokens;
+        let last = i
+            .checked_sub(1)
+            .map_or(&[][..], |before| &queries[order[before]].tokens);
+        all += tokens.len() - shared(last, tokens, sharing);
+        longest = longest.max(tokens.len());
+    }
+    let packs = all
+        .div_ceil(max_rows)
+        .max(1)
+        .next_multiple_of(workers.max(1));
+    // A pack ends before the sequence that would not fit.
+    let even = all.div_ceil(packs) + longest;
+    let limit = even.clamp(min_rows.min(max_rows), max_rows);
+    fill(queries, &order, limit, sharing)
+}
+
+/// By their tokens; equal predictions must meet too.
+fn sorted(queries: &[Query]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..queries.len()).collect();
-    // Equal predictions must meet too.
     let key = |at: usize| (&queries[at].tokens, &queries[at].predictions, at);
     order.sort_by(|&a, &b| key(a).cmp(&key(b)));
+    order
+}
+
+fn fill(queries: &[Query], order: &[usize], max_rows: usize, sharing: Sharing) -> Vec<Pack> {
     let mut packs = Vec::new();
     let mut builder = Builder::default();
-    for at in order {
+    for &at in order {
         let query = &queries[at];
-        let fresh = query.tokens.len() - builder.shared_with_last(&query.tokens, sharing);
+        let fresh = query.tokens.len() - shared(&builder.last, &query.tokens, sharing);
         if builder.tokens.len() + fresh > max_rows && !builder.members.is_empty() {
             packs.push(std::mem::take(&mut builder).finish());
         }
@@ -127,6 +166,15 @@ pub fn pack(queries: &[Query], max_rows: usize, sharing: Sharing) -> Vec<Pack> {
         packs.push(builder.finish());
     }
     packs
+}
+
+/// How many tokens of a sequence are rows of the one before it.
+fn shared(last: &[u32], tokens: &[u32], sharing: Sharing) -> usize {
+    match sharing {
+        Sharing::Prefixes => last.iter().zip(tokens).take_while(|(a, b)| a == b).count(),
+        Sharing::Whole if last == tokens => tokens.len(),
+        Sharing::Whole => 0,
+    }
 }
 
 #[derive(Default)]
@@ -141,21 +189,8 @@ struct Builder {
 }
 
 impl Builder {
-    fn shared_with_last(&self, tokens: &[u32], sharing: Sharing) -> usize {
-        match sharing {
-            Sharing::Prefixes => self
-                .last
-                .iter()
-                .zip(tokens)
-                .take_while(|(a, b)| a == b)
-                .count(),
-            Sharing::Whole if self.last == tokens => tokens.len(),
-            Sharing::Whole => 0,
-        }
-    }
-
     fn add(&mut self, sequence: usize, item: &Query, sharing: Sharing) {
-        let shared = self.shared_with_last(&item.tokens, sharing);
+        let shared = shared(&self.last, &item.tokens, sharing);
         let fresh = item.tokens.len() - shared;
         if fresh > 0 {
             let parent = (shared > 0).then_some(self.last_node);
@@ -234,9 +269,12 @@ mod tests {
             queries in queries(),
             max in 1usize..40,
             prefixes in any::<bool>(),
+            workers in 1usize..5,
         ) {
             let sharing = if prefixes { Sharing::Prefixes } else { Sharing::Whole };
-            let packs = pack(&queries, max, sharing);
+            let together = pack(&queries, max, sharing);
+            let even = pack_for(workers, &queries, 3..=max.max(3), sharing);
+            for packs in [together, even] {
             let mut seen = vec![0; queries.len()];
             for pack in &packs {
                 prop_assert_eq!(pack.tokens.len(), pack.tree.rows());
@@ -258,7 +296,28 @@ mod tests {
                 }
             }
             prop_assert!(seen.iter().all(|&n| n == 1));
+            }
         }
+    }
+
+    #[test]
+    fn packs_are_of_a_size_and_enough_for_all_workers() {
+        let query = |i: u32| Query::next_tokens(&Sequence::new(vec![i; 11], 1));
+        let queries: Vec<Query> = (0..50).map(query).collect();
+        let rows = |workers, range| -> Vec<usize> {
+            let packs = pack_for(workers, &queries, range, Sharing::Prefixes);
+            packs.iter().map(|p| p.tokens.len()).collect()
+        };
+        assert_eq!(rows(1, 10..=1000), [500]);
+        // A pack may go one sequence beyond its even share.
+        assert_eq!(rows(2, 10..=1000), [260, 240]);
+        assert_eq!(rows(3, 10..=200), [170, 170, 160]);
+        assert_eq!(
+            rows(16, 300..=1000),
+            [300, 200],
+            "too little for all of them"
+        );
+        assert_eq!(rows(4, 10..=130).iter().max(), Some(&130));
     }
 
     #[test]

@@ -424,7 +424,7 @@ fn autoencoder(setup: &Setup) -> anyhow::Result<Job> {
     };
     // 32 rows in four languages, four tokens each: 512 tokens a step.
     let (languages, batch, tokens, rows) = (4, 32, 4, 64);
-    let steps = 8;
+    let steps = if setup.quick { 4 } else { 16 };
     let mut noise = Noise::new(7);
     let values: Vec<f32> = (0..languages * rows * tokens * width)
         .map(|_| noise.next())
@@ -593,14 +593,20 @@ pub fn peak(device: &Device) -> f64 {
         from_rows(values, SIZE, SIZE, device)
     };
     let (a, b) = (square(), square());
-    let times = (0..8).map(|_| {
-        let start = Instant::now();
-        let product = ops::linear(a.clone(), &b);
-        // A device may answer before it is done.
-        std::hint::black_box(to_host(product.narrow(0, 0, 1)));
-        start.elapsed().as_secs_f64()
-    });
-    2.0 * (SIZE as f64).powi(3) / times.fold(f64::INFINITY, f64::min)
+    let laid_out = ops::Matrix::new(b.clone());
+    let mut best = f64::INFINITY;
+    for _ in 0..8 {
+        let ways: [&dyn Fn() -> Tensor<2>; 2] = [&|| ops::linear(a.clone(), &b), &|| {
+            ops::linear(a.clone(), &laid_out)
+        }];
+        for way in ways {
+            let start = Instant::now();
+            // A device may answer before it is done.
+            std::hint::black_box(to_host(way().narrow(0, 0, 1)));
+            best = best.min(start.elapsed().as_secs_f64());
+        }
+    }
+    2.0 * (SIZE as f64).powi(3) / best
 }
 
 /// Seconds of this program with these arguments, started anew; the best of `runs`.

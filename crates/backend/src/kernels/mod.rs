@@ -17,7 +17,7 @@ pub use adamw::{Step, adamw, squares};
 pub use attention::{Node, attention, attention_backward, path_rows};
 pub use head::{Reduced, Reference, Shape, Update, cross_entropy_grad, reduce, shape_logits};
 pub use norm::{add_bias, column_sums, layer_norm, layer_norm_backward, rms_norm, squared_error};
-pub use product::{Factor, Panels, View, WIDEST, product, products};
+pub use product::{Factor, Panels, View, WIDEST, product, product_in, products};
 pub use rotary::rotate;
 
 /// Rows handed to one rayon task: enough work to pay for the hand-over.

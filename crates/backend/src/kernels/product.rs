@@ -4,6 +4,7 @@
 //! of `A` are laid out the same way when their turn comes, and used for every `B` they meet. What is
 //! summed, and in which order, depends on the shapes alone, never on the number of threads.
 
+use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -11,12 +12,16 @@ use multiversion::multiversion;
 use multiversion::target::target_cfg_f;
 use rayon::prelude::*;
 
-/// Depth that is multiplied at once: this much of a panel stays in the nearest cache.
-const DEPTH: usize = 512;
+/// Depth that is multiplied at once, before sums are written.
+const DEPTH: usize = 1024;
 
-/// Rows that are laid out at once: this many of [`DEPTH`] stay in the second cache. A multiple of
-/// the height of every tile.
-const ROWS: usize = 192;
+/// Rows that are laid out at once: with [`DEPTH`] numbers each they stay in the second cache. A
+/// multiple of the height of every tile.
+const ROWS: usize = 48;
+
+/// Columns of [`DEPTH`] that are laid out at once for each thread where `b` is used once: they stay in
+/// a shared cache.
+const COLUMNS: usize = if cfg!(test) { WIDEST } else { 512 };
 
 /// Steps of depth between two tests for the end.
 const UNROLLED: usize = 4;
@@ -163,7 +168,7 @@ impl Panels {
         for depth in depths(self.depth) {
             let before = depth.start * panels + first / (self.width * LINE) * depth.len();
             let lines = &mut self.lines[before * self.width..];
-            lay_out_panels(b, depth, self.width, lines);
+            lay_out_panels(b, 0..columns, depth, self.width, lines);
         }
     }
 
@@ -194,16 +199,21 @@ impl Panels {
     }
 }
 
-/// Lays out all columns of `b` at some depth, on all threads; `lines` begin with their place.
-fn lay_out_panels(b: View<'_>, depth: Range<usize>, width: usize, lines: &mut [Line]) {
-    let [_, columns] = b.dims();
+/// Lays out some columns of `b` at some depth, on all threads; `lines` begin with their place.
+fn lay_out_panels(
+    b: View<'_>,
+    columns: Range<usize>,
+    depth: Range<usize>,
+    width: usize,
+    lines: &mut [Line],
+) {
     let panel = depth.len() * width;
     let lay_out = |(at, out): (usize, &mut [Line])| {
-        lay_out_panel(b.transpose(), at * width * LINE, depth.clone(), out);
+        let first = columns.start + at * width * LINE;
+        lay_out_panel(b.transpose(), first, depth.clone(), out);
     };
-    lines[..columns.div_ceil(width * LINE) * panel]
+    lines[..columns.len().div_ceil(width * LINE) * panel]
         .par_chunks_exact_mut(panel)
-        .with_min_len(4)
         .enumerate()
         .for_each(lay_out);
 }
@@ -287,14 +297,30 @@ pub fn products(a: View<'_>, factors: &[Factor<'_>]) -> Vec<Vec<f32>> {
         assert_eq!(biases, factor.columns.len(), "one bias per column");
         asked.push((factor.columns.clone(), factor.bias));
     }
-    results(a, &asked, |tasks| {
-        tasks.each(|task| {
-            for depth in depths(depth) {
-                let slabs: Vec<&[Line]> = factors.iter().map(|f| f.panels.slab(&depth)).collect();
-                task.run(&depth, &slabs);
-            }
+    let rows = a.rows;
+    let mut results: Vec<Vec<f32>> = asked
+        .iter()
+        .map(|(columns, _)| Vec::with_capacity(rows * columns.len()))
+        .collect();
+    let asked = asked
+        .into_iter()
+        .zip(&mut results)
+        .map(|((columns, bias), result)| {
+            let rows = rows_of(result, rows, columns.len());
+            (columns, bias, rows)
         });
-    })
+    let mut tasks = Tasks::new(a, asked.collect());
+    tasks.each(|task| {
+        for depth in depths(depth) {
+            let slabs: Vec<&[Line]> = factors.iter().map(|f| f.panels.slab(&depth)).collect();
+            task.run(&depth, &slabs);
+        }
+    });
+    drop(tasks);
+    for (result, factor) in results.iter_mut().zip(factors) {
+        finish(result, rows, factor.columns.len(), depth, factor.bias);
+    }
+    results
 }
 
 /// `a · b` for a `b` that is used once: only a part of it is laid out at a time.
@@ -305,62 +331,99 @@ pub fn products(a: View<'_>, factors: &[Factor<'_>]) -> Vec<Vec<f32>> {
 /// # Panics
 /// When depths differ.
 pub fn product(a: View<'_>, b: View<'_>, bias: Option<&[f32]>) -> Vec<f32> {
+    product_in(Vec::new(), a, b, bias)
+}
+
+/// As [`product`], in memory that is there already if it is large enough.
+pub fn product_in(room: Vec<f32>, a: View<'_>, b: View<'_>, bias: Option<&[f32]>) -> Vec<f32> {
     let ([_, depth], [of_b, columns]) = (a.dims(), b.dims());
     assert_eq!(depth, of_b, "inner dimensions of a product");
     let biases = bias.map_or(columns, <[f32]>::len);
     assert_eq!(biases, columns, "one bias per column");
     let width = width();
-    let panels = columns.div_ceil(width * LINE);
-    let mut slab = vec![Line([0.0; LINE]); depth.min(DEPTH) * panels * width];
-    let mut found = results(a, &[(0..columns, bias)], |tasks| {
+    let step = COLUMNS * rayon::current_num_threads();
+    let mut slab = SLAB.take();
+    let panels = columns.min(step).div_ceil(width * LINE);
+    enlarge(
+        &mut slab,
+        depth.min(DEPTH) * panels * width,
+        Line([0.0; LINE]),
+    );
+    let mut result = room;
+    let mut rows = rows_of(&mut result, a.rows, columns);
+    for start in (0..columns).step_by(step) {
+        let now = start..(start + step).min(columns);
+        let own = rows
+            .iter_mut()
+            .map(|row| row.split_off_mut(..now.len()).expect("as wide"));
+        let bias = bias.map(|bias| &bias[now.clone()]);
+        let mut tasks = Tasks::new(a, vec![(0..now.len(), bias, own.collect())]);
         for depth in depths(depth) {
-            lay_out_panels(b, depth.clone(), width, &mut slab);
+            lay_out_panels(b, now.clone(), depth.clone(), width, &mut slab);
             tasks.each(|task| task.run(&depth, &[&slab]));
         }
-    });
-    found.pop().expect("one for each that was asked for")
+    }
+    drop(rows);
+    SLAB.set(slab);
+    finish(&mut result, a.rows, columns, depth, bias);
+    result
 }
 
-/// Makes room for results of some columns each, has it filled, and adds biases.
-fn results(
-    a: View<'_>,
-    asked: &[(Range<usize>, Option<&[f32]>)],
-    fill: impl FnOnce(&mut Tasks<'_>),
-) -> Vec<Vec<f32>> {
-    let [rows, depth] = a.dims();
-    if depth == 0 {
-        let of = |(columns, bias): &(Range<usize>, Option<&[f32]>)| match bias {
-            Some(bias) => bias.repeat(rows),
-            None => vec![0.0; rows * columns.len()],
-        };
-        return asked.iter().map(of).collect();
+/// Room for each row of a result.
+fn rows_of(result: &mut Vec<f32>, rows: usize, columns: usize) -> Vec<&mut [MaybeUninit<f32>]> {
+    result.clear();
+    result.reserve_exact(rows * columns);
+    let room = &mut result.spare_capacity_mut()[..rows * columns];
+    match columns {
+        0 => (0..rows).map(|_| Default::default()).collect(),
+        _ => room.chunks_exact_mut(columns).collect(),
     }
-    let mut results: Vec<Vec<f32>> = asked
-        .iter()
-        .map(|(columns, _)| Vec::with_capacity(rows * columns.len()))
-        .collect();
-    let mut tasks = Tasks::new(a, asked, &mut results);
-    fill(&mut tasks);
-    drop(tasks);
-    for (result, (columns, _)) in results.iter_mut().zip(asked) {
-        // SAFETY: there is room for them, and the tasks, which share out all rows and columns,
-        // wrote every number at the first depth.
-        unsafe { result.set_len(rows * columns.len()) };
-    }
-    results
 }
+
+/// Makes the rows of [`rows_of`], which tasks have written, the values of the result.
+fn finish(result: &mut Vec<f32>, rows: usize, columns: usize, depth: usize, bias: Option<&[f32]>) {
+    if depth == 0 {
+        // Sums of nothing, which no task writes.
+        result.resize(rows * columns, 0.0);
+        if let Some(bias) = bias.filter(|b| !b.is_empty()) {
+            for row in result.chunks_exact_mut(columns) {
+                row.copy_from_slice(bias);
+            }
+        }
+        return;
+    }
+    // SAFETY: there is room for them, and the tasks, which share out all rows and columns, wrote
+    // every number at the first depth.
+    unsafe { result.set_len(rows * columns) };
+}
+
+thread_local! {
+    /// What [`product`] lays `b` out in. Memory that is used again need not be cleared again.
+    static SLAB: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
+    /// What a task lays its rows of `a` out in.
+    static STRIPS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
+/// At least so long; what is there stays.
+fn enlarge<T: Copy>(values: &mut Vec<T>, len: usize, with: T) {
+    if values.len() < len {
+        values.resize(len, with);
+    }
+}
+
+/// Columns of a result: which of those that are laid out, what is added, and the place of each row.
+type Asked<'a> = (
+    Range<usize>,
+    Option<&'a [f32]>,
+    Vec<&'a mut [MaybeUninit<f32>]>,
+);
 
 /// Everything there is to do, cut into pieces that do not depend on each other.
 struct Tasks<'a>(Vec<Task<'a>>);
 
 impl<'a> Tasks<'a> {
-    fn new(
-        a: View<'a>,
-        asked: &[(Range<usize>, Option<&'a [f32]>)],
-        results: &'a mut [Vec<f32>],
-    ) -> Tasks<'a> {
-        let [rows, _] = a.dims();
-        let blocks = rows.div_ceil(ROWS);
+    fn new(a: View<'a>, asked: Vec<Asked<'a>>) -> Tasks<'a> {
+        let blocks = a.rows.div_ceil(ROWS);
         // Few rows are also cut by columns, so that every thread has something to do.
         let splits = match rayon::current_num_threads() {
             1 => 1,
@@ -369,33 +432,26 @@ impl<'a> Tasks<'a> {
         let mut tasks: Vec<Task<'a>> = (0..blocks * splits)
             .map(|at| Task {
                 a,
-                rows: at / splits * ROWS..(at / splits * ROWS + ROWS).min(rows),
+                rows: at / splits * ROWS..(at / splits * ROWS + ROWS).min(a.rows),
                 parts: Vec::with_capacity(asked.len()),
-                laid_out: Vec::new(),
             })
             .collect();
-        for ((columns, bias), result) in asked.iter().zip(results) {
-            let width = columns.len();
-            let step = width.div_ceil(splits).next_multiple_of(WIDEST);
-            let part = |split: usize| (split * step).min(width)..((split + 1) * step).min(width);
-            let room = &mut result.spare_capacity_mut()[..rows * width];
-            for tasks in tasks.chunks_exact_mut(splits) {
-                for (split, task) in tasks.iter_mut().enumerate() {
-                    let part = part(split);
-                    task.parts.push(Part {
-                        columns: columns.start + part.start..columns.start + part.end,
-                        bias: bias.map(|b| &b[part]),
-                        rows: Vec::with_capacity(task.rows.len()),
-                    });
-                }
+        for (columns, bias, rows) in asked {
+            let step = columns.len().div_ceil(splits).next_multiple_of(WIDEST);
+            let at = |split: usize| (split * step).min(columns.len());
+            for (task, split) in tasks.iter_mut().zip((0..splits).cycle()) {
+                let part = at(split)..at(split + 1);
+                task.parts.push(Part {
+                    columns: columns.start + part.start..columns.start + part.end,
+                    bias: bias.map(|b| &b[part]),
+                    rows: Vec::with_capacity(task.rows.len()),
+                });
             }
-            // Nothing to write where there are no columns.
-            for (at, mut row) in room.chunks_exact_mut(width.max(1)).enumerate() {
+            for (at, mut row) in rows.into_iter().enumerate() {
                 for task in &mut tasks[at / ROWS * splits..][..splits] {
                     let part = task.parts.last_mut().expect("pushed just above");
-                    let (own, rest) = row.split_at_mut(part.columns.len());
-                    part.rows.push(own);
-                    row = rest;
+                    let own = row.split_off_mut(..part.columns.len());
+                    part.rows.push(own.expect("as wide as all parts"));
                 }
             }
         }
@@ -415,8 +471,6 @@ struct Task<'a> {
     a: View<'a>,
     rows: Range<usize>,
     parts: Vec<Part<'a>>,
-    /// These rows at one depth.
-    laid_out: Vec<f32>,
 }
 
 /// Some columns of one result.
@@ -461,9 +515,11 @@ fn run<const M: usize, const N: usize, const FUSED: bool>(
     let [_, total] = task.a.dims();
     let first = depth.start == 0;
     let strip = M * depth.len();
-    task.laid_out
-        .resize(task.rows.len().div_ceil(M) * strip, 0.0);
-    for (at, out) in task.laid_out.chunks_exact_mut(strip).enumerate() {
+    let strips = task.rows.len().div_ceil(M);
+    let mut buffer = STRIPS.take();
+    enlarge(&mut buffer, strips * strip, 0.0);
+    let laid_out = &mut buffer[..strips * strip];
+    for (at, out) in laid_out.chunks_exact_mut(strip).enumerate() {
         let row = task.rows.start + at * M;
         task.a.lay_out::<M>(row, depth.clone(), out);
     }
@@ -475,11 +531,8 @@ fn run<const M: usize, const N: usize, const FUSED: bool>(
             // The columns of this panel that are asked for.
             let from = start.max(panel * N);
             let to = end.min((panel + 1) * N);
-            for (rows, a) in part
-                .rows
-                .chunks_mut(M)
-                .zip(task.laid_out.chunks_exact(strip))
-            {
+            for (rows, a) in part.rows.chunks_mut(M).zip(laid_out.chunks_exact(strip)) {
+                rows.iter().for_each(|row| soon(&row[from - start..]));
                 let sums = tile::<M, N, FUSED>(a, b);
                 if rows.len() == M && to - from == N {
                     // All sizes are known: sums go from registers straight to their place.
@@ -507,6 +560,20 @@ fn run<const M: usize, const N: usize, const FUSED: bool>(
             part.rows.iter_mut().for_each(|row| add(row, bias));
         }
     }
+    STRIPS.set(buffer);
+}
+
+/// Has the first of some cells brought near while something else is done.
+#[inline(always)]
+fn soon(cells: &[MaybeUninit<f32>]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, which reads and writes nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(cells.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = cells;
 }
 
 #[inline(always)]

@@ -23,7 +23,7 @@ pub use rotary::{Rotary, RotaryScaling, RotaryStyle, rotary};
 
 use std::borrow::Cow;
 
-pub use crate::kernels::{Node, View, path_rows, product};
+pub use crate::kernels::{Node, View, path_rows, product, product_in};
 use crate::{Device, IntTensor, Tensor, TensorData};
 
 /// Packed sequences that share their prefixes.

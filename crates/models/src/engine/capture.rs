@@ -2,11 +2,11 @@
 
 use interlingua_backend::{Tensor, to_host};
 
-use super::{Branch, Deliver, check, edited, forward, pack_rows, sharing};
+use super::{Branch, Deliver, check, edited, forward, packs};
 use crate::ModelError;
 use crate::hooks::HookPoint;
 use crate::model::Model;
-use crate::pack::{Pack, Query, Sequence, pack};
+use crate::pack::{Pack, Query, Sequence};
 
 /// What is kept of the states of a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub fn capture_branches(
             problem: "has no tokens beside its context, so there is no state to capture".into(),
         });
     }
-    let packs = pack(&queries, pack_rows(model), sharing(model));
+    let packs = packs(model, &queries);
     let width = model.geometry.hidden_size;
     let mut take = |at: HookPoint, of: &[usize], pack: &Pack, h: &Tensor<2>| {
         if of.is_empty() || captures.iter().all(|c| c.hook != at) {

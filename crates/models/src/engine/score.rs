@@ -5,14 +5,14 @@ use interlingua_backend::{device, from_rows, to_host};
 
 pub use interlingua_backend::ops::Comparison;
 
-use super::{Branch, Deliver, LowRank, at_once, check, check_length, edited, forward, pack_rows};
+use super::runs_side_by_side;
+use super::{Branch, Deliver, LowRank, at_once, check, check_length, edited, forward, packs};
 use super::{Capture, Pooling, capture};
-use super::{runs_side_by_side, sharing};
 use crate::ModelError;
 use crate::architectures::Head;
 use crate::hooks::HookPoint;
 use crate::model::Model;
-use crate::pack::{Pack, Query, Sequence, pack};
+use crate::pack::{Pack, Query, Sequence};
 
 /// A rank is low up to this fraction of the width; beyond it, a product of matrices is as fast.
 const LOW: usize = 8;
@@ -140,7 +140,7 @@ fn score(
         .iter()
         .map(|branch| update(branch, head, model.geometry.hidden_size))
         .collect::<Result<_, _>>()?;
-    let packs = pack(queries, pack_rows(model), sharing(model));
+    let packs = packs(model, queries);
     let units = model.geometry.layers + 1;
     let mut run = branches.to_vec();
     if wanted == Wanted::Comparisons {
