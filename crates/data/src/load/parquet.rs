@@ -62,6 +62,11 @@ pub(crate) fn load(
         if frame.height() == 0 {
             break;
         }
+        // A damaged file may have columns of other lengths than it says.
+        let even = |column: &Column| column.len() == frame.height();
+        if !frame.columns().iter().all(even) {
+            return Err(damaged(path));
+        }
         let mut cells = Vec::new();
         for name in &columns {
             let column = frame.column(name).map_err(|e| parquet_error(path, e))?;
@@ -152,10 +157,14 @@ fn read<T>(
     let file = open_file(path)?;
     match catch_unwind(AssertUnwindSafe(|| job(ParquetReader::new(file)))) {
         Ok(result) => result.map_err(|e| parquet_error(path, e)),
-        Err(_) => Err(DataError::Parquet {
-            file: path.to_owned(),
-            message: "the file is damaged".to_owned(),
-        }),
+        Err(_) => Err(damaged(path)),
+    }
+}
+
+fn damaged(path: &Path) -> DataError {
+    DataError::Parquet {
+        file: path.to_owned(),
+        message: "the file is damaged".to_owned(),
     }
 }
 
