@@ -98,9 +98,9 @@ pub fn bench(flags: &Bench) -> anyhow::Result<()> {
         some => some.to_vec(),
     };
     let folder = tempfile::tempdir()?;
-    let setup = Setup {
+    let mut setup = Setup {
         folder: folder.path().to_owned(),
-        share: flags.share.map(|n| n as usize),
+        share: None,
         device: flags.device.open()?,
         quick: flags.quick,
     };
@@ -138,6 +138,7 @@ pub fn bench(flags: &Bench) -> anyhow::Result<()> {
             Work::Start => start(flags)?,
             _ => {
                 tell(&format!("{} …", work.name()));
+                setup.share = flags.share(work);
                 let job = jobs::job(work, &texts, &setup)?;
                 run(&job, peer.as_mut(), flags.runs as usize, peak)?
             }

@@ -1,6 +1,7 @@
 //! Flags and subcommands.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use interlingua_backend::DeviceName;
@@ -48,7 +49,7 @@ pub enum Command {
         /// A checkpoint folder.
         model: PathBuf,
         /// Sentences of the smallest measurement; 10×, 100× and 1000× follow.
-        #[arg(long, default_value_t = 43)]
+        #[arg(long, default_value_t = crate::memory::SENTENCES)]
         sentences: usize,
         /// Measure this number alone, in this process.
         #[arg(long, hide = true)]
@@ -71,6 +72,7 @@ Exit codes: 0 everything agrees, 1 something does not, 2 the flags were wrong.")
     #[command(after_help = "Examples:
   cargo xtask bench                                       everything, this program alone
   cargo xtask bench score-small,masked --runs 3
+  cargo xtask bench --share 4,masked=100                  a quarter of the texts, a hundredth for one
   cargo xtask bench --peers --python python3 --page docs/performance.md
 
 Texts and a trained model come from the folder INTERLINGUA_SHARED; without it, the testbed's texts
@@ -365,6 +367,30 @@ impl Work {
     }
 }
 
+/// How many texts a piece of work uses: one in so many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Which work; all of it where there is none.
+    pub work: Option<Work>,
+    /// One in so many.
+    pub of: usize,
+}
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Share, String> {
+        let (work, number) = match text.split_once('=') {
+            Some((work, number)) => (Some(Work::from_str(work, false)?), number),
+            None => (None, text),
+        };
+        match number.parse() {
+            Ok(of) if of > 0 => Ok(Share { work, of }),
+            _ => Err(format!("`{number}` is not a whole number from 1 on")),
+        }
+    }
+}
+
 /// Flags of `bench`.
 #[derive(Debug, Args)]
 pub struct Bench {
@@ -380,9 +406,10 @@ pub struct Bench {
     /// Counted runs of each side, after one to warm up.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..100))]
     pub runs: u32,
-    /// Use one in so many texts [default: all, but 1 in 8 and 1 in 32 for the larger model].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub share: Option<u32>,
+    /// Use one in so many texts, everywhere (N) or for some work (WORK=N), separated by commas
+    /// [default: all, but 1 in 8 and 1 in 32 for the larger model].
+    #[arg(long, value_name = "[WORK=]N", value_delimiter = ',')]
+    pub share: Vec<Share>,
     /// Small fits and autoencoders: shows that everything works, not how fast it is.
     #[arg(long)]
     pub quick: bool,
@@ -392,6 +419,15 @@ pub struct Bench {
     /// Also write the table into this page, between its marks.
     #[arg(long, value_name = "FILE")]
     pub page: Option<PathBuf>,
+}
+
+impl Bench {
+    /// One in how many texts a piece of work uses, where that is said.
+    pub fn share(&self, work: Work) -> Option<usize> {
+        let own = self.share.iter().rfind(|share| share.work == Some(work));
+        let all = self.share.iter().rfind(|share| share.work.is_none());
+        own.or(all).map(|share| share.of)
+    }
 }
 
 /// Flags of `model pretrain`.

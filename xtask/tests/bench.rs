@@ -17,7 +17,8 @@ fn every_kind_of_work_is_timed_without_data_or_python() {
     std::fs::write(page.path(), "<!-- begin bench -->\n<!-- end bench -->\n").unwrap();
     let path = page.path().to_str().unwrap();
     let work = "score-small,capture,autoencoder,leace,inlp";
-    let flags = ["--quick", "--runs", "1", "--share", "200", "--page", path];
+    let share = "200,capture=100";
+    let flags = ["--quick", "--runs", "1", "--share", share, "--page", path];
     let output = bench(&[&[work][..], &flags].concat());
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{told}");
@@ -42,6 +43,8 @@ fn flags_that_make_no_sense_are_refused() {
         (&["--peers"][..], "--python"),
         (&["sorting"], "score-small"),
         (&["leace", "--runs", "0"], "--runs"),
+        (&["--share", "4,leace=0"], "from 1 on"),
+        (&["--share", "sorting=4"], "sorting"),
         (&["leace", "--device", "abacus"], "abacus"),
     ] {
         let output = bench(arguments);
