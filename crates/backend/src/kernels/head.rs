@@ -54,6 +54,28 @@ fn shape_in_place(row: &mut [f32], bias: Option<&[f32]>, scale: f32, cap: Option
     }
 }
 
+/// As [`shape_in_place`], from elsewhere.
+#[inline(always)]
+fn shape_into(out: &mut [f32], row: &[f32], bias: Option<&[f32]>, scale: f32, cap: Option<f32>) {
+    match bias {
+        Some(bias) => {
+            for ((y, x), b) in out.iter_mut().zip(row).zip(bias) {
+                *y = x * scale + b;
+            }
+        }
+        None => {
+            for (y, x) in out.iter_mut().zip(row) {
+                *y = x * scale;
+            }
+        }
+    }
+    if let Some(cap) = cap {
+        for y in out.iter_mut() {
+            *y = softcap(*y, cap);
+        }
+    }
+}
+
 /// A change of low rank: `products − coefficients · directions`.
 #[derive(Debug, Clone, Copy)]
 pub struct Update<'a> {
@@ -264,6 +286,12 @@ fn changed<'a>(
         return products;
     }
     let buffer = &mut buffer[..products.len()];
+    if update.rank == 0 {
+        let Logits { scale, softcap } = job.shape.how;
+        let bias = job.shape.bias.map(|b| &b[part]);
+        shape_into(buffer, products, bias, scale, softcap);
+        return buffer;
+    }
     buffer.copy_from_slice(products);
     for k in 0..update.rank {
         let coefficient = update.coefficients[row * update.rank + k];

@@ -177,19 +177,19 @@ impl Panels {
         [self.depth, self.columns]
     }
 
-    /// One column.
+    /// Appends one column.
     ///
     /// # Panics
     /// When there is no such column.
-    pub fn column(&self, column: usize) -> Vec<f32> {
+    pub fn push_column(&self, column: usize, out: &mut Vec<f32>) {
         assert!(column < self.columns, "a column beyond the last");
         let (panel, lane) = (column / (self.width * LINE), column % (self.width * LINE));
-        let of_depth = |depth: Range<usize>| {
-            let lines = &self.slab(&depth)[panel * depth.len() * self.width..];
-            let at = move |d: usize| lines[d * self.width + lane / LINE].0[lane % LINE];
-            (0..depth.len()).map(at)
-        };
-        depths(self.depth).flat_map(of_depth).collect()
+        for depth in depths(self.depth) {
+            let lines = depth.len() * self.width;
+            let lines = &self.slab(&depth)[panel * lines..][..lines];
+            let lines = lines[lane / LINE..].iter().step_by(self.width);
+            out.extend(lines.map(|line| line.0[lane % LINE]));
+        }
     }
 
     /// All panels of a run of depth.
@@ -533,9 +533,9 @@ fn run<const M: usize, const N: usize, const FUSED: bool>(
             let to = end.min((panel + 1) * N);
             for (rows, a) in part.rows.chunks_mut(M).zip(laid_out.chunks_exact(strip)) {
                 rows.iter().for_each(|row| soon(&row[from - start..]));
-                let sums = tile::<M, N, FUSED>(a, b);
                 if rows.len() == M && to - from == N {
                     // All sizes are known: sums go from registers straight to their place.
+                    let sums = tile::<M, N, FUSED>(a, b);
                     for i in 0..M {
                         let cells = rows[i][from - start..].first_chunk_mut::<N>();
                         let cells = cells.expect("as many as the panel is wide");
@@ -546,6 +546,8 @@ fn run<const M: usize, const N: usize, const FUSED: bool>(
                     }
                     continue;
                 }
+                // By itself, so that only these sums have to be in memory.
+                let sums = tile::<M, N, FUSED>(a, b);
                 for (row, sums) in rows.iter_mut().zip(&sums) {
                     let cells = &mut row[from - start..to - start];
                     let sums = &sums[from - panel * N..to - panel * N];

@@ -88,8 +88,11 @@ impl Matrix {
         match &self.0 {
             Layout::Panels(panels) => {
                 let [cols, _] = panels.dims();
-                let values = rows.iter().flat_map(|&r| panels.column(r as usize));
-                from_rows(values.collect(), rows.len(), cols, device)
+                let mut values = Vec::with_capacity(rows.len() * cols);
+                for &row in rows {
+                    panels.push_column(row as usize, &mut values);
+                }
+                from_rows(values, rows.len(), cols, device)
             }
             Layout::Tensor(w) => {
                 let at = rows.iter().map(|&r| r as i32).collect();

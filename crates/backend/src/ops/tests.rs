@@ -213,7 +213,9 @@ proptest! {
         }
         let panels = Panels::new(view);
         for c in 0..columns {
-            prop_assert_eq!(panels.column(c), turned(&b, depth, columns)[c * depth..][..depth].to_vec());
+            let mut column = Vec::new();
+            panels.push_column(c, &mut column);
+            prop_assert_eq!(column, turned(&b, depth, columns)[c * depth..][..depth].to_vec());
         }
         let split = (cut * columns as f64) as usize;
         let parts = [0..split, split..columns];
