@@ -225,4 +225,49 @@ mod tests {
             "decay alone shrinks a matrix"
         );
     }
+
+    /// Bit for bit, on any number of threads and over the ends of what one task does.
+    #[test]
+    fn a_step_is_that_of_its_definition() {
+        let len = 70_001;
+        let noise = |seed: usize| -> Vec<f32> {
+            let of = |i: usize| ((i * 7919 + seed) % 1013) as f32 / 506.0 - 1.0;
+            (0..len).map(of).collect()
+        };
+        let config = AdamWConfig {
+            clip_norm: 1e9,
+            weight_decay: 0.1,
+            ..Default::default()
+        };
+        let (start, gradient) = (noise(1), noise(2));
+        let step = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            pool.unwrap().install(|| {
+                let parameter = Parameter::new("m", &[1, len], start.clone());
+                let mut optimiser = AdamW::new(config, vec![parameter]);
+                let norm = optimiser.step(&[gradient.as_slice()]);
+                (norm, optimiser.parameters.remove(0))
+            })
+        };
+        let (norm, found) = step(1);
+        assert_eq!(step(3), (norm, found.clone()));
+        let squares: f64 = gradient.iter().map(|&g| f64::from(g).powi(2)).sum();
+        assert!((norm - squares.sqrt()).abs() < 1e-4 * norm);
+        let (b1, b2) = (config.beta_1 as f32, config.beta_2 as f32);
+        let rate = config.rate(0);
+        let size = (rate / (1.0 - config.beta_1)) as f32;
+        let (correction, decay) = ((1.0 / (1.0 - config.beta_2)) as f32, (0.1 * rate) as f32);
+        for i in 0..len {
+            let (p, g) = (start[i], gradient[i]);
+            let (first, second) = ((1.0 - b1) * g, (1.0 - b2) * g * g);
+            let root = (second * correction).sqrt() + config.epsilon as f32;
+            assert_eq!(found.first[i], b1 * 0.0 + first);
+            assert_eq!(found.second[i], b2 * 0.0 + second);
+            assert_eq!(
+                found.values[i],
+                p * (1.0 - decay) - size * first / root,
+                "{i}"
+            );
+        }
+    }
 }

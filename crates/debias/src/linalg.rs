@@ -424,4 +424,26 @@ mod tests {
         let found = Matrix::new(1, 7, transposed_product(&x, &r)).unwrap();
         assert!(found.max_abs_difference(&expect) < 1e-11);
     }
+
+    #[test]
+    fn no_result_depends_on_the_threads() {
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            pool.unwrap().install(|| {
+                let x = noise(1100, 300);
+                let mut gram = Matrix::identity(300);
+                add_gram_lower(&mut gram, x.data(), 0.5);
+                let factor = Cholesky::new(gram.clone()).unwrap().0;
+                (
+                    gram,
+                    factor,
+                    transposed_product(&x, &x.transpose().data()[..1100]),
+                )
+            })
+        };
+        let one = on(1);
+        for threads in [2, 5] {
+            assert!(on(threads) == one, "on {threads} threads");
+        }
+    }
 }

@@ -236,8 +236,11 @@ fn at_once(model: &Model, branches: usize) -> usize {
     if !runs_side_by_side(model) {
         return 1;
     }
+    let threads = device::threads();
     let states = 4 * pack_rows(model) * model.geometry.hidden_size * (branches + 1);
-    ((64 << 20) / states).clamp(device::threads(), 32.max(device::threads()))
+    // As many for each thread, so that none waits for the others.
+    let for_each = ((64 << 20) / states / threads).clamp(1, 32usize.div_ceil(threads));
+    for_each * threads
 }
 
 /// Whether packs are small enough that each is run by one thread, several at a time.

@@ -122,25 +122,38 @@ pub fn pack_for(
     rows: RangeInclusive<usize>,
     sharing: Sharing,
 ) -> Vec<Pack> {
-    let (min_rows, max_rows) = (*rows.start(), *rows.end());
     let order = sorted(queries);
-    let (mut all, mut longest) = (0, 0);
-    for (i, &at) in order.iter().enumerate() {
+    // Of each sequence all rows, and those that the one before it does not have.
+    let mut last: &[u32] = &[];
+    let mut sizes = Vec::with_capacity(order.len());
+    for &at in &order {
         let tokens = &queries[at].tokens;
-        let last = i
-            .checked_sub(1)
-            .map_or(&[][..], |before| &queries[order[before]].tokens);
-        all += tokens.len() - shared(last, tokens, sharing);
-        longest = longest.max(tokens.len());
+        sizes.push((tokens.len(), tokens.len() - shared(last, tokens, sharing)));
+        last = tokens;
     }
-    let packs = all
-        .div_ceil(max_rows)
-        .max(1)
-        .next_multiple_of(workers.max(1));
-    // A pack ends before the sequence that would not fit.
-    let even = all.div_ceil(packs) + longest;
-    let limit = even.clamp(min_rows.min(max_rows), max_rows);
-    fill(queries, &order, limit, sharing)
+    let count = |limit: usize| {
+        let (mut packs, mut filled) = (0usize, 0);
+        for &(all, fresh) in &sizes {
+            if packs == 0 || filled + fresh > limit {
+                (packs, filled) = (packs + 1, all);
+            } else {
+                filled += fresh;
+            }
+        }
+        packs
+    };
+    let (least, most) = (*rows.start().min(rows.end()), *rows.end());
+    let wanted = count(most).next_multiple_of(workers.max(1));
+    // The smallest limit that needs no more packs: below it is too small, `high` is enough.
+    let (mut low, mut high) = (least.saturating_sub(1), most);
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        match count(middle) <= wanted {
+            true => high = middle,
+            false => low = middle,
+        }
+    }
+    fill(queries, &order, high, sharing)
 }
 
 /// By their tokens; equal predictions must meet too.
@@ -309,8 +322,7 @@ mod tests {
             packs.iter().map(|p| p.tokens.len()).collect()
         };
         assert_eq!(rows(1, 10..=1000), [500]);
-        // A pack may go one sequence beyond its even share.
-        assert_eq!(rows(2, 10..=1000), [260, 240]);
+        assert_eq!(rows(2, 10..=1000), [250, 250]);
         assert_eq!(rows(3, 10..=200), [170, 170, 160]);
         assert_eq!(
             rows(16, 300..=1000),

@@ -23,6 +23,9 @@ const ROWS: usize = 48;
 /// a shared cache.
 const COLUMNS: usize = if cfg!(test) { WIDEST } else { 512 };
 
+/// Products of fewer multiplications are not worth handing to other threads.
+const WORTH_SHARING: usize = if cfg!(test) { 1 } else { 1 << 17 };
+
 /// Steps of depth between two tests for the end.
 const UNROLLED: usize = 4;
 
@@ -34,7 +37,7 @@ pub const WIDEST: usize = 2 * LINE;
 
 /// One cache line.
 #[derive(Debug, Clone, Copy)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 struct Line([f32; LINE]);
 
 /// A matrix where it lies.
@@ -419,15 +422,22 @@ type Asked<'a> = (
 );
 
 /// Everything there is to do, cut into pieces that do not depend on each other.
-struct Tasks<'a>(Vec<Task<'a>>);
+struct Tasks<'a> {
+    tasks: Vec<Task<'a>>,
+    /// Whether there is enough to do for more threads than one.
+    shared: bool,
+}
 
 impl<'a> Tasks<'a> {
     fn new(a: View<'a>, asked: Vec<Asked<'a>>) -> Tasks<'a> {
         let blocks = a.rows.div_ceil(ROWS);
+        let threads = rayon::current_num_threads();
+        let columns: usize = asked.iter().map(|(columns, ..)| columns.len()).sum();
+        let shared = threads > 1 && a.rows * a.columns * columns >= WORTH_SHARING;
         // Few rows are also cut by columns, so that every thread has something to do.
-        let splits = match rayon::current_num_threads() {
-            1 => 1,
-            threads => (2 * threads).div_ceil(blocks.max(1)),
+        let splits = match shared {
+            true => (2 * threads).div_ceil(blocks.max(1)),
+            false => 1,
         };
         let mut tasks: Vec<Task<'a>> = (0..blocks * splits)
             .map(|at| Task {
@@ -455,13 +465,14 @@ impl<'a> Tasks<'a> {
                 }
             }
         }
-        Tasks(tasks)
+        tasks.retain(|task| task.parts.iter().any(|part| !part.columns.is_empty()));
+        Tasks { tasks, shared }
     }
 
     fn each(&mut self, work: impl Fn(&mut Task<'a>) + Send + Sync) {
-        match rayon::current_num_threads() {
-            1 => self.0.iter_mut().for_each(work),
-            _ => self.0.par_iter_mut().for_each(work),
+        match self.shared {
+            false => self.tasks.iter_mut().for_each(work),
+            true => self.tasks.par_iter_mut().for_each(work),
         }
     }
 }
