@@ -115,7 +115,7 @@ pub fn pack(queries: &[Query], max_rows: usize, sharing: Sharing) -> Vec<Pack> {
 }
 
 /// As [`pack`], into a number of packs of about the same size that `workers` divides, so that none
-/// of them is idle while others work; packs are not made smaller than `min_rows` for it.
+/// of them is idle while others work; packs are not made smaller than the fewest of `rows` for it.
 pub fn pack_for(
     workers: usize,
     queries: &[Query],
