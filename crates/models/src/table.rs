@@ -6,6 +6,7 @@
 //! a tied embedding crosses the disk once.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Mutex, OnceLock};
 
 use interlingua_backend::ops::Matrix;
@@ -117,9 +118,9 @@ impl Table {
         let step = (SLICE / self.width).max(1);
         for first in (0..self.rows).step_by(step) {
             let end = (first + step).min(self.rows);
-            let values = self.slice(first, end, weights)?;
-            let slice = from_rows(values, end - first, self.width, device);
-            visit(first, &Matrix::new(slice))?;
+            let read =
+                |rows: Range<usize>| self.slice(first + rows.start, first + rows.end, weights);
+            visit(first, &Matrix::read(end - first, self.width, device, read)?)?;
         }
         Ok(())
     }
