@@ -21,6 +21,27 @@ import torch
 
 torch.manual_seed(0)
 
+# Where models and autoencoders run, and the type of the models' weights and states.
+DEVICE, DTYPE = torch.device("cpu"), torch.float32
+
+
+def settle(request):
+    """The device and the type from here on."""
+    global DEVICE, DTYPE
+    DEVICE = torch.device(request["device"])
+    DTYPE = {"f32": torch.float32, "bf16": torch.bfloat16}[request["precision"]]
+    torch.zeros(1, device=DEVICE)
+
+
+def tensor(values):
+    return torch.tensor(values, device=DEVICE)
+
+
+def wait():
+    """Until the device is done."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize(DEVICE)
+
 
 def remembered(make):
     """`make` with the last two results kept."""
@@ -39,13 +60,15 @@ def remembered(make):
 @remembered
 def causal(folder):
     from transformers import AutoModelForCausalLM
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa").eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=DTYPE, attn_implementation="sdpa")
+    return model.to(DEVICE).eval()
 
 
 @remembered
 def masked(folder):
     from transformers import AutoModelForMaskedLM
-    return AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa").eval()
+    model = AutoModelForMaskedLM.from_pretrained(folder, dtype=DTYPE, attn_implementation="sdpa")
+    return model.to(DEVICE).eval()
 
 
 @remembered
@@ -75,7 +98,7 @@ def padded(texts):
     for row, text in enumerate(texts):
         tokens[row, :len(text)] = torch.tensor(text)
         seen[row, :len(text)] = 1
-    return tokens, seen
+    return tokens.to(DEVICE), seen.to(DEVICE)
 
 
 def score(request):
@@ -86,17 +109,17 @@ def score(request):
     if request["way"] == "one":
         with torch.no_grad():
             for at, text in enumerate(texts):
-                tokens = torch.tensor([text])
-                log_probs = torch.log_softmax(model(input_ids=tokens).logits[0, :-1], dim=-1)
+                tokens = tensor([text])
+                log_probs = torch.log_softmax(model(input_ids=tokens).logits[0, :-1].float(), dim=-1)
                 out[at] = log_probs.gather(1, tokens[0, 1:, None]).sum().item()
     else:
         with torch.inference_mode():
             for batch in batches(texts, request["batch"]):
                 tokens, seen = padded([texts[i] for i in batch])
                 even = bool(seen.all())
-                logits = model(input_ids=tokens, attention_mask=None if even else seen, use_cache=False).logits[:, :-1]
+                logits = model(input_ids=tokens, attention_mask=None if even else seen, use_cache=False).logits[:, :-1].float()
                 at = logits.gather(2, tokens[:, 1:, None])[:, :, 0] - torch.logsumexp(logits, dim=-1)
-                out[batch] = (at * seen[:, 1:]).sum(1).numpy()
+                out[batch] = (at * seen[:, 1:]).sum(1).cpu().numpy()
     return time.perf_counter() - start, out
 
 
@@ -110,22 +133,22 @@ def mask(request):
     if request["way"] == "one":
         with torch.no_grad():
             for at, place in copies:
-                tokens = torch.tensor([texts[at]])
+                tokens = tensor([texts[at]])
                 true = tokens[0, place].item()
                 tokens[0, place] = hidden
-                out[at] += torch.log_softmax(model(input_ids=tokens).logits[0, place], dim=-1)[true].item()
+                out[at] += torch.log_softmax(model(input_ids=tokens).logits[0, place].float(), dim=-1)[true].item()
     else:
         with torch.inference_mode():
             for batch in batches([texts[i] for i, _ in copies], request["batch"]):
                 tokens, seen = padded([texts[copies[c][0]] for c in batch])
-                rows, places = torch.arange(len(batch)), torch.tensor([copies[c][1] for c in batch])
+                rows, places = tensor(range(len(batch))), tensor([copies[c][1] for c in batch])
                 true = tokens[rows, places]
                 tokens[rows, places] = hidden
                 even = bool(seen.all())
                 states = model.bert(input_ids=tokens, attention_mask=None if even else seen).last_hidden_state
-                logits = model.cls(states[rows, places])
+                logits = model.cls(states[rows, places]).float()
                 at = logits[rows, true] - torch.logsumexp(logits, dim=-1)
-                np.add.at(out, [copies[c][0] for c in batch], at.double().numpy())
+                np.add.at(out, [copies[c][0] for c in batch], at.double().cpu().numpy())
     return time.perf_counter() - start, out
 
 
@@ -144,15 +167,15 @@ def capture(request):
                            output_hidden_states=True).hidden_states
             weights = seen[:, 1:].float() / seen[:, 1:].sum(1, keepdim=True)
             for k, hook in enumerate(hooks):
-                out[k, batch] = torch.einsum("bt,btd->bd", weights, states[hook][:, 1:]).numpy()
+                out[k, batch] = torch.einsum("bt,btd->bd", weights, states[hook][:, 1:].float()).cpu().numpy()
     return time.perf_counter() - start, out[:, :, :4]
 
 
 def autoencoder(request):
     """Steps of training: reconstruction of token states and InfoNCE between the sentence means of all languages."""
     width, latent, languages, rows, tokens = (request[k] for k in ("width", "latent", "languages", "rows", "tokens"))
-    states = matrices(request["states"], request["in_all"], torch.float32)
-    encoder, decoder = torch.nn.Linear(width, latent), torch.nn.Linear(latent, width)
+    states = matrices(request["states"], request["in_all"], torch.float32).to(DEVICE)
+    encoder, decoder = torch.nn.Linear(width, latent).to(DEVICE), torch.nn.Linear(latent, width).to(DEVICE)
     parameters = [*encoder.parameters(), *decoder.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=request["rate"], betas=(0.9, 0.999), weight_decay=1e-4, fused=True)
     mean, deviation = states.mean(0), states.std()
@@ -165,7 +188,7 @@ def autoencoder(request):
         z = encoder(x)
         loss = torch.nn.functional.mse_loss(decoder(z), x)
         z = torch.nn.functional.normalize(z.view(languages, rows, tokens, latent).mean(2), dim=-1)
-        own, pairs = torch.arange(rows), [(a, b) for a in range(languages) for b in range(a + 1, languages)]
+        own, pairs = torch.arange(rows, device=DEVICE), [(a, b) for a in range(languages) for b in range(a + 1, languages)]
         for a, b in pairs:
             cosines = z[a] @ z[b].T / 0.07
             both = torch.nn.functional.cross_entropy(cosines, own) + torch.nn.functional.cross_entropy(cosines.T, own)
@@ -215,11 +238,13 @@ def inlp(request):
 def matmul(request):
     """Best of a few square products: the matrix rate, in floating-point operations per second."""
     size = request["size"]
-    a, b = torch.randn(size, size), torch.randn(size, size)
+    a, b = (torch.randn(size, size, device=DEVICE, dtype=DTYPE) for _ in range(2))
     times = []
     for _ in range(request["times"]):
+        wait()
         start = time.perf_counter()
         a @ b.T
+        wait()
         times.append(time.perf_counter() - start)
     return min(times), np.array([2 * size ** 3 / min(times)])
 
@@ -244,6 +269,9 @@ def main():
         try:
             if request["op"] == "versions":
                 reply = {"versions": versions(request)}
+            elif request["op"] == "settle":
+                settle(request)
+                reply = {}
             else:
                 seconds, out = OPERATIONS[request["op"]](request)
                 np.asarray(out, dtype="<f8").tofile(request["out"])

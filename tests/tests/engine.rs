@@ -4,7 +4,7 @@
 //! by hand, comparisons against whole rows of logits in `f64`.
 
 use interlingua_backend::device::cpu;
-use interlingua_backend::{Tensor, from_rows, to_host};
+use interlingua_backend::{Precision, Tensor, from_rows, to_host};
 use interlingua_models::engine::{
     Comparison, LowRank, StateEdit, capture_branches, compare, logits, token_log_probs,
 };
@@ -424,6 +424,36 @@ fn hook_points_and_shapes_that_do_not_fit_are_refused() {
             .unwrap()
             .is_empty()
     );
+}
+
+#[test]
+fn products_of_bfloat16_are_near_those_of_f32_and_known_as_such() {
+    for (name, residency) in [
+        ("cohere", Residency::Resident),
+        ("gpt2", Residency::Stream),
+        ("bloom", Residency::Resident),
+    ] {
+        let (exact, rounded) = (open(name, residency), open(name, residency));
+        // Whatever was loaded before is loaded anew.
+        let scores = |model: &Model| {
+            let none = [Branch::unedited()];
+            token_log_probs(model, &sequences(), &none, &mut |_, _| {}).unwrap()
+        };
+        let expected = scores(&exact);
+        assert_eq!(expected, scores(&rounded));
+        let rounded = rounded.with_precision(Precision::Bf16).unwrap();
+        let found = scores(&rounded);
+        assert_ne!(expected, found, "{name}");
+        for (x, y) in expected[0].iter().flatten().zip(found[0].iter().flatten()) {
+            assert!((x - y).abs() < 0.2, "{name}: {x} {y}");
+        }
+        let digests = [&exact, &rounded].map(|m| m.digest().unwrap());
+        assert_ne!(digests[0], digests[1]);
+        let memory = [&exact, &rounded].map(|m| m.weight_memory(residency));
+        assert!(memory[1] < memory[0], "{memory:?}");
+        let back = rounded.with_precision(Precision::F32).unwrap();
+        assert_eq!(expected, scores(&back));
+    }
 }
 
 #[test]

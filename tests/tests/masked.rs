@@ -305,6 +305,7 @@ fn toy(folder: &Path) -> Options {
         out: folder.join("runs"),
         device: "cpu".parse::<DeviceName>().unwrap(),
         residency: interlingua_models::Residency::Auto,
+        precision: interlingua_backend::Precision::F32,
         memory: None,
         resume: false,
         command: "a test".into(),

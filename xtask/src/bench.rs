@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::ValueEnum;
+use interlingua_backend::device::{describe, is_plain_cpu};
+use interlingua_backend::{Device, DeviceName};
 use serde_json::{Value, json};
 
 use crate::flags::{Bench, Work};
@@ -102,30 +104,38 @@ pub fn bench(flags: &Bench) -> anyhow::Result<()> {
         folder: folder.path().to_owned(),
         share: None,
         device: flags.device.open()?,
+        precision: flags.precision,
+        model: flags.model.clone(),
         quick: flags.quick,
     };
+    flags.precision.check(&setup.device)?;
     let shared = std::env::var_os(SHARED).map(PathBuf::from);
     let texts = Texts::load(shared.as_deref())?;
     let mut peer = match &flags.python {
         Some(python) if flags.peers => {
             let script = workspace().join("tests/peers/peers.py");
-            Some(Peer::start(python, &script, folder.path())?)
+            let mut peer = Peer::start(python, &script, folder.path())?;
+            peer.settle(&torch_device(flags.device, &setup.device), flags.precision)?;
+            Some(peer)
         }
         _ => None,
     };
     let mut text = format!("Texts: {}.\n", texts.source);
     if let Some(peer) = &mut peer {
-        let _ = writeln!(text, "Beside it: {}.", peer.versions()?);
+        let on = torch_device(flags.device, &setup.device);
+        let _ = writeln!(text, "Beside it, on {on}: {}.", peer.versions()?);
     }
-    let peak = jobs::peak(&setup.device);
+    let (peak, size) = (jobs::peak(&setup), jobs::peak_size(&setup.device));
     let _ = writeln!(
         text,
-        "Threads: {}. f32 matrix rate of this machine, 2048 × 2048, best of 8: {:.0} GFLOP/s{}.\n",
+        "Threads: {}. {} matrix rate of {}, {size} × {size}, best of 8: {:.0} GFLOP/s{}.\n",
         std::thread::available_parallelism()?,
+        flags.precision,
+        describe(&setup.device),
         peak / 1e9,
         match &mut peer {
             Some(peer) => {
-                let rate = peer.measure(&json!({"op": "matmul", "size": 2048, "times": 8}))?;
+                let rate = peer.measure(&json!({"op": "matmul", "size": size, "times": 8}))?;
                 format!(" (PyTorch: {:.0})", rate.result[0] / 1e9)
             }
             None => String::new(),
@@ -151,6 +161,15 @@ pub fn bench(flags: &Bench) -> anyhow::Result<()> {
         page::replace(page, "bench", &text)?;
     }
     Ok(())
+}
+
+/// What PyTorch calls the device; for wgpu it has none.
+fn torch_device(name: DeviceName, device: &Device) -> String {
+    match name {
+        DeviceName::Cuda(index) => format!("cuda:{index}"),
+        DeviceName::Auto if !is_plain_cpu(device) => "cuda:0".to_owned(),
+        _ => "cpu".to_owned(),
+    }
 }
 
 /// The variable that names the folder of real data and checkpoints.

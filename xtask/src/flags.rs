@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use interlingua_backend::DeviceName;
+use interlingua_backend::{DeviceName, Precision};
 use interlingua_data::Language;
 use interlingua_models::Residency;
 
@@ -169,6 +169,9 @@ pub struct Memory {
     /// Memory for hidden states between two blocks, such as 4GiB; what is beyond goes to disk [default: no bound].
     #[arg(long, value_name = "BYTES", value_parser = interlingua_models::spill::parse_bytes)]
     pub memory: Option<u64>,
+    /// What the factors of matrix products are rounded to: f32 (not at all), or bf16, for GPUs.
+    #[arg(long, default_value = "f32")]
+    pub precision: Precision,
 }
 
 /// Which model, and how it is run.
@@ -324,6 +327,9 @@ pub struct Parity {
     /// Where models run: auto, cpu, wgpu, cuda or cuda:N; all else is computed on the CPU.
     #[arg(long, default_value = "cpu")]
     pub device: DeviceName,
+    /// Of the models' products, on both sides: f32 or bf16.
+    #[arg(long, default_value = "f32")]
+    pub precision: Precision,
     /// Also write the tables into this page, between its marks; of fresh values, if they agree.
     #[arg(
         long,
@@ -410,12 +416,19 @@ pub struct Bench {
     /// [default: all, but 1 in 8 and 1 in 32 for the larger model].
     #[arg(long, value_name = "[WORK=]N", value_delimiter = ',')]
     pub share: Vec<Share>,
+    /// A causal checkpoint folder for `score`, `edits-norm` and `edits-middle`, instead of random
+    /// weights of GPT-2-small size; every token of the texts has to be one of its own.
+    #[arg(long, value_name = "FOLDER")]
+    pub model: Option<PathBuf>,
     /// Small fits and autoencoders: shows that everything works, not how fast it is.
     #[arg(long)]
     pub quick: bool,
     /// Where models and autoencoders run: auto, cpu, wgpu, cuda or cuda:N.
     #[arg(long, default_value = "cpu")]
     pub device: DeviceName,
+    /// Of the models' products, on both sides: f32 or bf16.
+    #[arg(long, default_value = "f32")]
+    pub precision: Precision,
     /// Also write the table into this page, between its marks.
     #[arg(long, value_name = "FILE")]
     pub page: Option<PathBuf>,

@@ -115,6 +115,7 @@ fn reproduce(flags: &Reproduce) -> anyhow::Result<()> {
         device: flags.device,
         residency: flags.memory.residency,
         memory: flags.memory.memory,
+        precision: flags.memory.precision,
         resume: flags.resume,
         command: command_line(flags),
     };

@@ -56,7 +56,8 @@ fn folder(name: &str, progress: &mut Progress) -> anyhow::Result<PathBuf> {
 fn open(flags: &Opened, progress: &mut Progress) -> anyhow::Result<interlingua_models::Model> {
     let folder = folder(&flags.name, progress)?;
     let device = flags.device.open()?;
-    let model = interlingua_models::Model::open(&folder, &device, flags.memory.residency)?;
+    let model = interlingua_models::Model::open(&folder, &device, flags.memory.residency)?
+        .with_precision(flags.memory.precision)?;
     Ok(match flags.memory.memory {
         Some(bytes) => model.with_budget(Budget {
             bytes,
@@ -299,6 +300,7 @@ fn score(flags: &ScoreFlags) -> anyhow::Result<()> {
         "tokens": tokens,
         "seconds": seconds,
         "residency": model.residency.to_string(),
+        "precision": model.precision().to_string(),
         "weight_bytes": model.weights().bytes(),
         "weight_bytes_read": model.weights().bytes_read(),
         "peak_memory_bytes": peak_memory(),
@@ -335,9 +337,10 @@ fn score(flags: &ScoreFlags) -> anyhow::Result<()> {
     );
     print(&out)?;
     tell(&format!(
-        "{} tokens in {seconds:.1} s, {}; {:.3} GB of weights, {:.3} GB read ({:.4} times){}",
+        "{} tokens in {seconds:.1} s, {}, {}; {:.3} GB of weights, {:.3} GB read ({:.4} times){}",
         tokens,
         model.residency,
+        model.precision(),
         gb(model.weights().bytes()),
         gb(model.weights().bytes_read()),
         model.weights().bytes_read() as f64 / model.weights().bytes() as f64,

@@ -46,6 +46,7 @@ fn flags_that_make_no_sense_are_refused() {
         (&["--share", "4,leace=0"], "from 1 on"),
         (&["--share", "sorting=4"], "sorting"),
         (&["leace", "--device", "abacus"], "abacus"),
+        (&["score", "--precision", "f8"], "bf16"),
     ] {
         let output = bench(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

@@ -4,6 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Mutex, OnceLock};
 
+use burn::tensor::backend::Backend as _;
+use burn::tensor::{DType, backend::DTypeUsage};
+
+use crate::Tensor;
+
 /// The device a tensor lives on.
 pub type Device = burn::DispatchDevice;
 
@@ -45,6 +50,87 @@ pub enum DeviceError {
         /// What was found when looking for it.
         reason: String,
     },
+    /// The device has no numbers of that kind.
+    #[error("{device} cannot compute in {precision}: use `--precision f32`, or another device")]
+    Precision {
+        /// The device.
+        device: String,
+        /// What was asked for.
+        precision: Precision,
+    },
+    /// The text names no precision.
+    #[error("unknown precision `{0}`: use `f32` or `bf16`")]
+    UnknownPrecision(String),
+}
+
+/// What the factors of a model's matrix products are rounded to.
+///
+/// Sums are those of the device; results, and everything between products, are `f32`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// Not at all.
+    #[default]
+    F32,
+    /// To bfloat16, as are the products themselves: half the memory, and the fast units of a GPU. On
+    /// the CPU it is slower than `F32`, and good for seeing what the rounding does.
+    Bf16,
+}
+
+impl Precision {
+    /// Bytes of a number of a matrix.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 => 2,
+        }
+    }
+
+    /// A tensor of numbers that are rounded like that.
+    pub fn cast<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        x.cast(match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+        })
+    }
+
+    /// Whether a device can compute so.
+    ///
+    /// # Errors
+    /// [`DeviceError::Precision`] when it cannot.
+    pub fn check(self, device: &Device) -> Result<(), DeviceError> {
+        let usage = match self {
+            Self::F32 => return Ok(()),
+            Self::Bf16 => crate::Backend::dtype_usage(device, DType::BF16),
+        };
+        match usage.contains(DTypeUsage::Storage) {
+            true => Ok(()),
+            false => Err(DeviceError::Precision {
+                device: describe(device),
+                precision: self,
+            }),
+        }
+    }
+}
+
+impl FromStr for Precision {
+    type Err = DeviceError;
+
+    fn from_str(text: &str) -> Result<Self, DeviceError> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err(DeviceError::UnknownPrecision(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
 }
 
 impl FromStr for DeviceName {

@@ -14,7 +14,7 @@ pub mod device;
 pub mod ops;
 pub mod optim;
 
-pub use device::{Device, DeviceError, DeviceName};
+pub use device::{Device, DeviceError, DeviceName, Precision};
 
 /// The backend every crate is written against.
 pub type Backend = burn::Dispatch;
@@ -22,6 +22,8 @@ pub type Backend = burn::Dispatch;
 pub type Tensor<const D: usize> = burn::tensor::Tensor<Backend, D>;
 /// An integer tensor on any device.
 pub type IntTensor<const D: usize> = burn::tensor::Tensor<Backend, D, burn::tensor::Int>;
+
+use burn::tensor::DType;
 
 pub use burn::tensor::TensorData;
 
@@ -39,6 +41,17 @@ pub fn from_rows(values: Vec<f32>, rows: usize, cols: usize, device: &Device) ->
     Tensor::from_data(TensorData::new(values, [rows, cols]), device)
 }
 
+/// A tensor of bfloat16 from the bits of row-major values.
+///
+/// # Shapes
+/// As [`from_rows`].
+pub fn from_bf16_rows(bits: Vec<u16>, rows: usize, cols: usize, device: &Device) -> Tensor<2> {
+    assert_eq!(bits.len(), rows * cols, "values for [{rows}, {cols}]");
+    let bytes = burn::tensor::Bytes::from_elems(bits);
+    let data = TensorData::from_bytes(bytes, [rows, cols], DType::BF16);
+    Tensor::from_data(data, (device, DType::BF16))
+}
+
 /// The values of a tensor where they lie, to be read and changed by a kernel.
 ///
 /// Taking them costs no copy on the CPU when the tensor is contiguous and nobody else holds it, and
@@ -51,7 +64,7 @@ impl Host {
     pub fn of<const D: usize>(tensor: Tensor<D>) -> Host {
         let data = tensor.into_data();
         Host(match data.dtype {
-            burn::tensor::DType::F32 => data,
+            DType::F32 => data,
             _ => data.convert::<f32>(),
         })
     }
@@ -88,7 +101,7 @@ impl std::ops::DerefMut for Host {
 /// Costs no copy on the CPU when the tensor is contiguous and not shared.
 pub fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     let data = tensor.into_data();
-    let data = if data.dtype == burn::tensor::DType::F32 {
+    let data = if data.dtype == DType::F32 {
         data
     } else {
         data.convert::<f32>()

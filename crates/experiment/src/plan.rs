@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use interlingua_backend::{Device, DeviceName};
+use interlingua_backend::{Device, DeviceName, Precision};
 use interlingua_data::Language;
 use interlingua_models::hub::{self, HubOptions, Place};
 use interlingua_models::{ModelError, Residency};
@@ -27,6 +27,8 @@ pub struct Options {
     pub residency: Residency,
     /// Bytes of memory that hidden states may take between two blocks; the rest goes to disk.
     pub memory: Option<u64>,
+    /// What the factors of the model's products are rounded to.
+    pub precision: Precision,
     /// Whether half-done training continues from its last checkpoint.
     pub resume: bool,
     /// What the user typed, for the manifest.

@@ -290,6 +290,7 @@ fn info(
             "residency".to_owned(),
             format!("{:?}", model.residency).to_lowercase(),
         ),
+        ("precision".to_owned(), model.precision().to_string()),
     ];
     if let Some(Source::Hub { repo, commit, .. }) = source {
         settings.push(("model from the hub".to_owned(), format!("{repo}@{commit}")));

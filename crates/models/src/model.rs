@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
 use interlingua_backend::device::is_plain_cpu;
-use interlingua_backend::{Device, Tensor};
+use interlingua_backend::{Device, DeviceError, Precision, Tensor};
 
 use crate::ModelError;
 use crate::architectures::{self, Architecture, Block, Embedding, Head, Norm};
@@ -67,6 +67,7 @@ pub struct Model {
     pub residency: Residency,
     /// How much memory hidden states may take between blocks.
     pub budget: Budget,
+    precision: Precision,
     architecture: Box<dyn Architecture>,
     weights: Weights,
     /// Blocks that are kept ready to run; empty cells otherwise.
@@ -122,6 +123,7 @@ impl Model {
             device: device.clone(),
             residency,
             budget: Budget::default(),
+            precision: Precision::F32,
             weights,
             blocks: (0..geometry.layers).map(|_| OnceLock::new()).collect(),
             keep_blocks,
@@ -140,15 +142,35 @@ impl Model {
         self
     }
 
+    /// The same model with another precision of its products; nothing that was loaded is kept.
+    ///
+    /// # Errors
+    /// When the device cannot compute so.
+    pub fn with_precision(mut self, precision: Precision) -> Result<Model, DeviceError> {
+        precision.check(&self.device)?;
+        self.precision = precision;
+        self.blocks.fill_with(OnceLock::new);
+        self.head = OnceLock::new();
+        let tables = self.tables.into_iter();
+        self.tables = tables.map(|t| t.with_precision(precision)).collect();
+        Ok(self)
+    }
+
+    /// What the factors of products are rounded to.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
     /// Memory the weights take in a pass, in bytes, about: one block ready to run and one slice of
     /// the vocabulary, and what stays besides.
     pub fn weight_memory(&self, residency: Residency) -> u64 {
         let table = (self.geometry.vocab_size * self.geometry.hidden_size) as u64;
         let in_tables = table * self.tables.len() as u64;
         let parameters = self.weights.parameters();
-        let block = 4 * parameters.saturating_sub(in_tables) / self.geometry.layers as u64;
+        let each = self.precision.bytes();
+        let block = each * parameters.saturating_sub(in_tables) / self.geometry.layers as u64;
         match residency {
-            Residency::Resident if keeps_blocks(&self.weights, &self.device) => 4 * parameters,
+            Residency::Resident if keeps_blocks(&self.weights, &self.device) => each * parameters,
             Residency::Resident => self.weights.bytes() + block + self.tables[0].slice_bytes(),
             Residency::Stream | Residency::Auto => block + self.tables[0].slice_bytes(),
         }
@@ -159,7 +181,7 @@ impl Model {
         self.architecture.as_ref()
     }
 
-    /// Digest of the weights, the config and the tokenizer together.
+    /// Digest of the weights, the config, the tokenizer and the precision together.
     ///
     /// # Errors
     /// When a file cannot be read.
@@ -176,6 +198,9 @@ impl Model {
         }
         // It may be named in files that are not hashed.
         hasher.update(format!("start {:?}", self.start_token()).as_bytes());
+        if self.precision != Precision::F32 {
+            hasher.update(format!("precision {}", self.precision).as_bytes());
+        }
         Ok(hasher.finalize())
     }
 
@@ -188,6 +213,7 @@ impl Model {
         Source {
             weights: &self.weights,
             device: &self.device,
+            precision: self.precision,
         }
     }
 

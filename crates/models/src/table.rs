@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::{Mutex, OnceLock};
 
 use interlingua_backend::ops::Matrix;
-use interlingua_backend::{Device, Tensor, from_rows};
+use interlingua_backend::{Device, Precision, Tensor, from_rows};
 
 use crate::ModelError;
 use crate::weights::Weights;
@@ -29,6 +29,8 @@ pub struct Table {
     width: usize,
     /// Whether it stays in memory.
     resident: bool,
+    /// What it is multiplied in; lookups that read the disk are exact.
+    precision: Precision,
     whole: OnceLock<Matrix>,
     kept: Mutex<BTreeMap<usize, Vec<f32>>>,
 }
@@ -41,9 +43,17 @@ impl Table {
             rows,
             width,
             resident,
+            precision: Precision::F32,
             whole: OnceLock::new(),
             kept: Mutex::default(),
         }
+    }
+
+    /// The same table, multiplied in another precision.
+    pub fn with_precision(mut self, precision: Precision) -> Table {
+        self.precision = precision;
+        self.whole = OnceLock::new();
+        self
     }
 
     /// The tensor's name.
@@ -54,13 +64,13 @@ impl Table {
     /// Bytes of the largest slice that is in memory at once, and of the rows that lookups keep.
     pub fn slice_bytes(&self) -> u64 {
         let all = (self.rows * self.width) as u64;
-        4 * (all.min(SLICE as u64) + all.min(KEPT as u64))
+        self.precision.bytes() * all.min(SLICE as u64) + 4 * all.min(KEPT as u64)
     }
 
     fn whole(&self, weights: &Weights, device: &Device) -> Result<&Matrix, ModelError> {
         if self.whole.get().is_none() {
             let read = |rows| weights.read_rows(&self.name, rows);
-            let table = Matrix::read(self.rows, self.width, device, read)?;
+            let table = Matrix::read(self.rows, self.width, (device, self.precision), read)?;
             let _ = self.whole.set(table);
         }
         Ok(self.whole.get().expect("filled just above"))
@@ -120,7 +130,8 @@ impl Table {
             let end = (first + step).min(self.rows);
             let read =
                 |rows: Range<usize>| self.slice(first + rows.start, first + rows.end, weights);
-            visit(first, &Matrix::read(end - first, self.width, device, read)?)?;
+            let to = (device, self.precision);
+            visit(first, &Matrix::read(end - first, self.width, to, read)?)?;
         }
         Ok(())
     }

@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use half::{bf16, f16};
 use interlingua_backend::ops::Matrix;
-use interlingua_backend::{Device, Tensor, from_rows};
+use interlingua_backend::{Device, Precision, Tensor, from_bf16_rows, from_rows};
 use safetensors::Dtype;
 
 use crate::ModelError;
@@ -438,6 +439,24 @@ impl Weights {
     /// # Errors
     /// As [`Weights::read`].
     pub fn read_rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>, ModelError> {
+        self.convert(name, rows, to_f32, f32::is_finite)
+    }
+
+    /// The bits of rows of a tensor as bfloat16: as they are stored, or rounded from f32 or f16.
+    ///
+    /// # Errors
+    /// As [`Weights::read`].
+    pub fn read_rows_bf16(&self, name: &str, rows: Range<usize>) -> Result<Vec<u16>, ModelError> {
+        self.convert(name, rows, to_bf16, |v| bf16::from_bits(v).is_finite())
+    }
+
+    fn convert<T: Copy>(
+        &self,
+        name: &str,
+        rows: Range<usize>,
+        from_bytes: impl Fn(&[u8], Dtype) -> Option<Vec<T>>,
+        is_finite: impl Fn(T) -> bool,
+    ) -> Result<Vec<T>, ModelError> {
         let (name, located) = self.locate(name)?;
         let count = located.shape.first().copied().unwrap_or(1);
         assert!(
@@ -459,13 +478,14 @@ impl Weights {
             fresh = self.fetch(located, begin, end)?;
             &fresh
         };
-        let values = to_f32(bytes, located.dtype).ok_or_else(|| self.wrong_dtype(name, located))?;
-        if let Some(index) = values.iter().position(|v| !v.is_finite()) {
+        let wrong_dtype = || self.wrong_dtype(name, located);
+        let values = from_bytes(bytes, located.dtype).ok_or_else(wrong_dtype)?;
+        if let Some(index) = values.iter().position(|&v| !is_finite(v)) {
             let before = rows.start * (located.shape.iter().skip(1).product::<usize>());
             return Err(ModelError::NotFinite {
                 path: self.files[located.file].0.clone(),
                 name: name.to_owned(),
-                value: values[index],
+                value: to_f32(bytes, located.dtype).ok_or_else(wrong_dtype)?[index],
                 index: before + index,
             });
         }
@@ -497,6 +517,8 @@ pub struct Source<'a> {
     pub weights: &'a Weights,
     /// Where tensors are put.
     pub device: &'a Device,
+    /// What matrices of products are kept in; all else is f32.
+    pub precision: Precision,
 }
 
 impl Source<'_> {
@@ -508,7 +530,7 @@ impl Source<'_> {
         self.weights.read(name)
     }
 
-    /// A matrix of the shape it has in the file.
+    /// A matrix of the shape it has in the file, in f32.
     ///
     /// # Errors
     /// As [`Weights::read`].
@@ -552,7 +574,7 @@ impl Source<'_> {
         })
     }
 
-    /// `NAME.weight` as it is in the file, and `NAME.bias`.
+    /// `NAME.weight` as it is in the file, for products, and `NAME.bias`.
     ///
     /// # Errors
     /// As [`Weights::read`].
@@ -561,7 +583,16 @@ impl Source<'_> {
         name: &str,
         bias: bool,
     ) -> Result<(Tensor<2>, Option<Tensor<1>>), ModelError> {
-        let weight = self.matrix(&format!("{name}.weight"))?;
+        let weight = format!("{name}.weight");
+        let weight = match self.precision {
+            Precision::F32 => self.matrix(&weight)?,
+            Precision::Bf16 => {
+                let shape = self.weights.shape(&weight)?;
+                let (rows, cols) = (shape[0], shape[1]);
+                let bits = self.weights.read_rows_bf16(&weight, 0..rows)?;
+                from_bf16_rows(bits, rows, cols, self.device)
+            }
+        };
         Ok((weight, self.bias(name, bias)?))
     }
 
@@ -607,16 +638,26 @@ fn to_f32(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
             .as_chunks::<2>()
             .0
             .iter()
-            .map(|b| half::bf16::from_le_bytes(*b).to_f32())
+            .map(|b| bf16::from_le_bytes(*b).to_f32())
             .collect(),
         Dtype::F16 => bytes
             .as_chunks::<2>()
             .0
             .iter()
-            .map(|b| half::f16::from_le_bytes(*b).to_f32())
+            .map(|b| f16::from_le_bytes(*b).to_f32())
             .collect(),
         _ => return None,
     })
+}
+
+/// Bits of bfloat16.
+fn to_bf16(bytes: &[u8], dtype: Dtype) -> Option<Vec<u16>> {
+    if dtype == Dtype::BF16 {
+        let numbers = bytes.as_chunks::<2>().0.iter();
+        return Some(numbers.map(|b| u16::from_le_bytes(*b)).collect());
+    }
+    let values = to_f32(bytes, dtype)?.into_iter();
+    Some(values.map(|v| bf16::from_f32(v).to_bits()).collect())
 }
 
 /// What is wrong with a folder without weights that can be read.

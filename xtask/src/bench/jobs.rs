@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use interlingua_autoencoder::{Alignment, Config, States, train};
-use interlingua_backend::{Device, Tensor, from_rows, ops, to_host};
+use interlingua_backend::device::is_plain_cpu;
+use interlingua_backend::{Device, Precision, Tensor, from_rows, ops, to_host};
 use interlingua_debias::{FitData, FitOptions, Matrix, by_name};
 use interlingua_models::engine::{LowRank, capture, token_log_probs};
 use interlingua_models::masked::{MaskRequest, masked_log_probs};
@@ -29,8 +30,22 @@ pub struct Setup {
     pub share: Option<usize>,
     /// Where models and autoencoders run.
     pub device: Device,
+    /// What the factors of the models' products are rounded to.
+    pub precision: Precision,
+    /// A causal checkpoint instead of random weights.
+    pub model: Option<PathBuf>,
     /// Widths and counts of small fits, for a quick look.
     pub quick: bool,
+}
+
+impl Setup {
+    /// How far the models' results may be apart.
+    fn tolerance(&self) -> f64 {
+        match self.precision {
+            Precision::F32 => 1e-4,
+            Precision::Bf16 => 2e-2,
+        }
+    }
 }
 
 /// Makes the inputs of a piece of work.
@@ -44,28 +59,14 @@ pub fn job(work: Work, texts: &Texts, setup: &Setup) -> anyhow::Result<Job> {
                 Some(folder) => folder.clone(),
                 None => random(setup, "cohere-4x256", &cohere_4x256())?,
             };
-            score(
-                setup,
-                texts,
-                &folder,
-                1,
-                "scoring, 4 blocks of 256",
-                [5.0, 2.0],
-            )
+            score(setup, texts, &folder, 1, [5.0, 2.0])
         }
         Work::Score => {
-            let folder = random(setup, "cohere-12x768", &cohere_12x768())?;
-            score(
-                setup,
-                texts,
-                &folder,
-                8,
-                "scoring, 12 blocks of 768",
-                [0.0, 1.5],
-            )
+            let folder = causal(setup)?;
+            score(setup, texts, &folder, 8, [0.0, 1.5])
         }
-        Work::EditsNorm => edits(setup, texts, HookPoint::FinalNorm),
-        Work::EditsMiddle => edits(setup, texts, HookPoint::BlockOutput(6)),
+        Work::EditsNorm => edits(setup, texts, true),
+        Work::EditsMiddle => edits(setup, texts, false),
         Work::Masked => masked(setup, texts),
         Work::Capture => captured(setup, texts),
         Work::Autoencoder => autoencoder(setup),
@@ -83,8 +84,17 @@ fn random(setup: &Setup, name: &str, config: &Value) -> anyhow::Result<PathBuf> 
     Ok(folder)
 }
 
+/// The larger causal model.
+fn causal(setup: &Setup) -> anyhow::Result<PathBuf> {
+    match &setup.model {
+        Some(folder) => Ok(folder.clone()),
+        None => random(setup, "cohere-12x768", &cohere_12x768()),
+    }
+}
+
 fn open(folder: &Path, setup: &Setup) -> anyhow::Result<Model> {
-    Ok(Model::open(folder, &setup.device, Residency::Resident)?)
+    let model = Model::open(folder, &setup.device, Residency::Resident)?;
+    Ok(model.with_precision(setup.precision)?)
 }
 
 /// Every `share`th of groups of `group` texts.
@@ -141,10 +151,11 @@ fn score(
     texts: &Texts,
     folder: &Path,
     share: usize,
-    title: &str,
     goals: [f64; 2],
 ) -> anyhow::Result<Job> {
     let model = open(folder, setup)?;
+    let g = &model.geometry;
+    let title = format!("scoring, {} blocks of {}", g.layers, g.hidden_size);
     let texts = some(&texts.pairs, 2, setup.share.unwrap_or(share));
     let path = write_texts(setup, &title.replace([' ', ','], "-"), &texts)?;
     let trial = write_texts(setup, "trial", &some(&texts, 2, 8))?;
@@ -155,10 +166,10 @@ fn score(
         ways.insert(0, Way::one(&request, goals[0]));
     }
     Ok(Job {
-        title: title.into(),
+        title,
         units: (tokens(&texts), "tokens"),
         operations: Some(operations(&model, &texts, true)),
-        tolerance: Some(1e-4),
+        tolerance: Some(setup.tolerance()),
         ways,
         ours: Box::new(move || {
             let start = Instant::now();
@@ -205,10 +216,14 @@ impl StateEdit for Direction {
 
 /// Sixteen edits in one pass, beside what they are compared with: the unedited pass and the sixteen
 /// heads (at the final norm), or sixteen passes (elsewhere).
-fn edits(setup: &Setup, texts: &Texts, hook: HookPoint) -> anyhow::Result<Job> {
+fn edits(setup: &Setup, texts: &Texts, at_norm: bool) -> anyhow::Result<Job> {
     const EDITS: u64 = 16;
-    let folder = random(setup, "cohere-12x768", &cohere_12x768())?;
-    let model = open(&folder, setup)?;
+    let model = open(&causal(setup)?, setup)?;
+    let layers = model.geometry.layers;
+    let hook = match at_norm {
+        true => HookPoint::FinalNorm,
+        false => HookPoint::BlockOutput(layers / 2),
+    };
     let texts = some(&texts.pairs, 2, setup.share.unwrap_or(32));
     let sequences = sequences(&texts, 0);
     let width = model.geometry.hidden_size;
@@ -217,12 +232,12 @@ fn edits(setup: &Setup, texts: &Texts, hook: HookPoint) -> anyhow::Result<Job> {
         .collect();
     let (title, one, goal) = match hook {
         HookPoint::FinalNorm => (
-            "16 edits at the final norm",
+            "16 edits at the final norm".to_owned(),
             "one unedited pass and sixteen LM heads",
             1.0 / 1.5,
         ),
         _ => (
-            "16 edits after block 6 of 0 to 11",
+            format!("16 edits after block {} of 0 to {}", layers / 2, layers - 1),
             "sixteen passes with one edit each",
             1.0 / 0.6,
         ),
@@ -260,10 +275,10 @@ fn edits(setup: &Setup, texts: &Texts, hook: HookPoint) -> anyhow::Result<Job> {
     let run = std::rc::Rc::new(run);
     let apart = run.clone();
     Ok(Job {
-        title: title.into(),
+        title,
         units: (tokens(&texts), "tokens"),
         operations: None,
-        tolerance: Some(1e-4),
+        tolerance: Some(setup.tolerance()),
         ways: vec![Way {
             name: one,
             goal: Some(goal),
@@ -318,7 +333,7 @@ fn masked(setup: &Setup, texts: &Texts) -> anyhow::Result<Job> {
         title: "masked scoring, BERT base".into(),
         units: (copies, "tokens"),
         operations: None,
-        tolerance: Some(1e-4),
+        tolerance: Some(setup.tolerance()),
         ways: vec![Way::one(&request, 3.0), Way::batched(&request, &trial, 1.2)],
         ours: Box::new(move || {
             let start = Instant::now();
@@ -361,7 +376,7 @@ fn captured(setup: &Setup, texts: &Texts) -> anyhow::Result<Job> {
         title: "mean states at 3 hook points".into(),
         units: (tokens(&rows), "tokens"),
         operations: None,
-        tolerance: Some(1e-4),
+        tolerance: Some(setup.tolerance()),
         ways: vec![Way::batched(&request, &trial, 1.2)],
         ours: Box::new(move || {
             let mut states = vec![0.0f32; hooks.len() * count * width];
@@ -583,16 +598,24 @@ fn inlp(setup: &Setup) -> anyhow::Result<Job> {
     })
 }
 
-/// The matrix rate of this machine through the same products as everything else, in
-/// floating-point operations per second.
-pub fn peak(device: &Device) -> f64 {
-    const SIZE: usize = 2048;
+/// Rows and columns of the products that [`peak`] times: enough to fill the device.
+pub fn peak_size(device: &Device) -> usize {
+    match is_plain_cpu(device) {
+        true => 2048,
+        false => 8192,
+    }
+}
+
+/// The matrix rate of the device through the same products as everything else, in floating-point
+/// operations per second.
+pub fn peak(setup: &Setup) -> f64 {
+    let size = peak_size(&setup.device);
     let mut noise = Noise::new(5);
     let mut square = || {
-        let values = (0..SIZE * SIZE).map(|_| noise.next()).collect();
-        from_rows(values, SIZE, SIZE, device)
+        let values = (0..size * size).map(|_| noise.next()).collect();
+        from_rows(values, size, size, &setup.device)
     };
-    let (a, b) = (square(), square());
+    let (a, b) = (square(), setup.precision.cast(square()));
     let laid_out = ops::Matrix::new(b.clone());
     let mut best = f64::INFINITY;
     for _ in 0..8 {
@@ -606,7 +629,7 @@ pub fn peak(device: &Device) -> f64 {
             best = best.min(start.elapsed().as_secs_f64());
         }
     }
-    2.0 * (SIZE as f64).powi(3) / best
+    2.0 * (size as f64).powi(3) / best
 }
 
 /// Seconds of this program with these arguments, started anew; the best of `runs`.

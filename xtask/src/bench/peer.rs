@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, bail};
+use interlingua_backend::Precision;
 use serde_json::{Value, json};
 
 use super::Measured;
@@ -47,6 +48,16 @@ impl Peer {
             folder: folder.to_owned(),
             threads,
         })
+    }
+
+    /// Has it run models on a device, with weights and states of a type, from here on.
+    ///
+    /// # Errors
+    /// A device that PyTorch does not have.
+    pub fn settle(&mut self, device: &str, precision: Precision) -> anyhow::Result<()> {
+        let precision = precision.to_string();
+        self.ask(json!({"op": "settle", "device": device, "precision": precision}))?;
+        Ok(())
     }
 
     fn ask(&mut self, mut request: Value) -> anyhow::Result<Value> {

@@ -3,8 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use burn::tensor::DType;
+
 use super::index;
-use crate::device::is_plain_cpu;
+use crate::device::{Precision, is_plain_cpu};
 use crate::kernels::{Factor, Panels, View, WIDEST, add_bias, products};
 use crate::{Device, Host, Tensor, from_rows};
 
@@ -12,6 +14,8 @@ use crate::{Device, Host, Tensor, from_rows};
 ///
 /// On the CPU a product with a plain tensor has to bring the matrix into the order its kernel reads
 /// it in, every time; here that is done when the matrix is made. Clones share it.
+///
+/// One of bfloat16 ([`Precision::Bf16`]) takes part in products of bfloat16, on every device.
 #[derive(Debug, Clone)]
 pub struct Matrix(Layout);
 
@@ -19,7 +23,7 @@ pub struct Matrix(Layout);
 enum Layout {
     /// On the CPU: the transpose, in panels.
     Panels(Arc<Panels>),
-    /// On every other device, and under autodiff.
+    /// On every other device, under autodiff, and of another type than `f32`.
     Tensor(Tensor<2>),
 }
 
@@ -27,7 +31,7 @@ impl Matrix {
     /// # Shapes
     /// `w`: `[out, in]`.
     pub fn new(w: Tensor<2>) -> Matrix {
-        if !is_plain_cpu(&w.device()) {
+        if !is_plain_cpu(&w.device()) || w.dtype() != DType::F32 {
             return Matrix(Layout::Tensor(w));
         }
         let [rows, cols] = w.dims();
@@ -45,16 +49,14 @@ impl Matrix {
     pub fn read<E>(
         rows: usize,
         cols: usize,
-        device: &Device,
+        (device, precision): (&Device, Precision),
         mut read: impl FnMut(Range<usize>) -> Result<Vec<f32>, E>,
     ) -> Result<Matrix, E> {
         /// Values that are read at a time.
         const PIECE: usize = if cfg!(test) { 1 << 8 } else { 1 << 22 };
-        if !is_plain_cpu(device) {
-            let values = read(0..rows)?;
-            return Ok(Matrix(Layout::Tensor(from_rows(
-                values, rows, cols, device,
-            ))));
+        if !is_plain_cpu(device) || precision != Precision::F32 {
+            let w = from_rows(read(0..rows)?, rows, cols, device);
+            return Ok(Matrix(Layout::Tensor(precision.cast(w))));
         }
         let mut panels = Panels::zeros(cols, rows);
         let piece = (PIECE / cols.max(1)).next_multiple_of(WIDEST).max(WIDEST);
@@ -77,7 +79,7 @@ impl Matrix {
         }
     }
 
-    /// Some rows, as a lookup of tokens needs them.
+    /// Some rows, as a lookup of tokens needs them, as `f32`.
     ///
     /// # Shapes
     /// `rows`: each below `out`; result `[rows, in]`.
@@ -96,7 +98,7 @@ impl Matrix {
             }
             Layout::Tensor(w) => {
                 let at = rows.iter().map(|&r| r as i32).collect();
-                w.clone().select(0, index(at, device))
+                w.clone().select(0, index(at, device)).cast(DType::F32)
             }
         }
     }
@@ -115,7 +117,8 @@ pub trait Weight {
     /// `x · wᵀ + bias` for several weights of the same input.
     ///
     /// # Shapes
-    /// `x`: `[rows, in]`; each weight `[out, in]`, its bias `[out]`, its result `[rows, out]`.
+    /// `x`: `[rows, in]`; each weight `[out, in]`, all of one type; its bias `[out]`, its result
+    /// `[rows, out]`.
     fn affines<const N: usize>(
         x: Tensor<2>,
         maps: [(&Self, Option<&Tensor<1>>); N],
@@ -160,8 +163,10 @@ impl Weight for Tensor<2> {
         maps: [(&Self, Option<&Tensor<1>>); N],
     ) -> [Tensor<2>; N] {
         let device = x.device();
+        let x = x.cast(maps.first().map_or(DType::F32, |(w, _)| w.dtype()));
         maps.map(|(w, bias)| {
             let product = x.clone().matmul(w.clone().transpose());
+            let product = product.cast(DType::F32);
             let Some(bias) = bias else {
                 return product;
             };

@@ -1,11 +1,12 @@
 //! The fused kernels against the plain operations, and both against references.
 
+use burn::tensor::bf16;
 use proptest::prelude::*;
 
 use super::*;
 use crate::device::cpu;
 use crate::kernels::{Factor, Panels, products};
-use crate::{from_rows, to_host};
+use crate::{Precision, from_bf16_rows, from_rows, to_host};
 
 fn noise(rows: usize, cols: usize, seed: u64) -> Tensor<2> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -246,7 +247,7 @@ proptest! {
         let read = |range: std::ops::Range<usize>| -> Result<Vec<f32>, ()> {
             Ok(values[range.start * input..range.end * input].to_vec())
         };
-        let laid_out = Matrix::read(out, input, &cpu(), read).unwrap();
+        let laid_out = Matrix::read(out, input, (&cpu(), Precision::F32), read).unwrap();
         prop_assert_eq!(laid_out.dims(), [out, input]);
         for w in [&laid_out, &Matrix::new(w.clone())] {
             let asked = [out as u32 - 1, 0, out as u32 / 2];
@@ -257,7 +258,31 @@ proptest! {
             close(one + bias.clone().unsqueeze(), other);
         }
         close(linear(x.clone(), &laid_out), linear(x.clone(), &w));
-        close(affine(x.clone(), &laid_out, Some(&bias)), affine(x, &w, Some(&bias)));
+        close(affine(x.clone(), &laid_out, Some(&bias)), affine(x.clone(), &w, Some(&bias)));
+        // Of bfloat16: factors are rounded, sums are not before they are whole.
+        let read = |range: std::ops::Range<usize>| -> Result<Vec<f32>, ()> {
+            Ok(values[range.start * input..range.end * input].to_vec())
+        };
+        let rounded = |t: Tensor<2>| Precision::F32.cast(Precision::Bf16.cast(t));
+        let narrow = Matrix::read(out, input, (&cpu(), Precision::Bf16), read).unwrap();
+        let bits = to_host(w.clone()).iter().map(|x| bf16::from_f32(*x).to_bits()).collect();
+        let stored = Matrix::new(from_bf16_rows(bits, out, input, &cpu()));
+        let all: Vec<u32> = (0..out as u32).collect();
+        let expected = to_host(rounded(linear(rounded(x.clone()), &rounded(w.clone()))));
+        for narrow in [&narrow, &stored] {
+            // burn's cast on the CPU goes through f64 and may miss the nearest by one, as sums in
+            // another order do.
+            for (x, y) in to_host(narrow.rows(&all, &cpu())).iter().zip(to_host(w.clone())) {
+                prop_assert!((x - y).abs() <= 0.0041 * y.abs(), "{x} {y}");
+            }
+            for (x, y) in to_host(linear(x.clone(), narrow)).iter().zip(&expected) {
+                prop_assert!((x - y).abs() <= 0.01 * (y.abs() + input as f32), "{x} {y}");
+            }
+            close(
+                linear(x.clone(), narrow) + bias.clone().unsqueeze(),
+                affine(x.clone(), narrow, Some(&bias)),
+            );
+        }
     }
 }
 

@@ -34,7 +34,8 @@ pub fn model_stage(
     let device = run.plan.device.clone();
     run.stage("open model", false, |run| {
         let options = &run.plan.options;
-        let mut model = Model::open(&folder, &device, options.residency)?;
+        let mut model = Model::open(&folder, &device, options.residency)?
+            .with_precision(options.precision)?;
         if let Some(bytes) = options.memory {
             let folder = run.cache.folder().to_owned();
             model = model.with_budget(Budget { bytes, folder });
