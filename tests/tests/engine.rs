@@ -168,6 +168,39 @@ fn states_change_from_the_edit_on_and_not_before() {
 }
 
 #[test]
+fn two_edits_of_a_branch_follow_each_other_wherever_they_lie() {
+    let model = open("cohere", Residency::Resident);
+    let hooks = HookPoint::all(model.geometry.layers);
+    let double = Scale(2.0);
+    let one = |hook: &HookPoint| Branch::edited(*hook, &double);
+    // All pairs in one pass, in which nobody wants the unedited states.
+    let mut pairs = Vec::new();
+    for (second, after) in hooks.iter().enumerate() {
+        pairs.extend(hooks[..second].iter().enumerate().map(|(first, before)| {
+            let mut branch = one(before);
+            branch.edits.push((*after, &double as &dyn StateEdit));
+            (first, second, branch)
+        }));
+    }
+    let branches: Vec<Branch<'_>> = pairs.iter().map(|p| p.2.clone()).collect();
+    let found = states(&model, &branches);
+    let single: Vec<_> = hooks
+        .iter()
+        .map(|hook| states(&model, &[one(hook)]).remove(0))
+        .collect();
+    for ((first, second, branch), found) in pairs.iter().zip(&found) {
+        let what = format!("{} and {}", hooks[*first], hooks[*second]);
+        assert_eq!(found[..*second], single[*first][..*second], "{what}");
+        for (found, before) in found[*second].iter().zip(&single[*first][*second]) {
+            let expected: Vec<f32> = before.iter().map(|x| x * 2.0).collect();
+            assert_eq!(found, &expected, "{what}");
+        }
+        let alone = states(&model, std::slice::from_ref(branch)).remove(0);
+        assert_eq!(found, &alone, "{what} alone");
+    }
+}
+
+#[test]
 fn pooled_states_of_branches_leave_out_the_context() {
     let model = open("cohere", Residency::Resident);
     let double = Scale(2.0);

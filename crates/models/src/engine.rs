@@ -109,6 +109,16 @@ impl<'a> Branch<'a> {
         self.edits.iter().any(|(hook, _)| *hook == at)
     }
 
+    /// Whether the first place that is edited is this one, at the end of a block.
+    fn forks_at(&self, output: HookPoint) -> bool {
+        let block = output.block();
+        self.edits_at(output)
+            && self.edits.iter().all(|(hook, _)| match hook.block() {
+                Some(_) => *hook == output || hook.block() > block,
+                None => *hook == HookPoint::FinalNorm,
+            })
+    }
+
     /// Whether an edit lies at or before the end of block `layer` (embedding included).
     fn forks_by(&self, layer: usize) -> bool {
         self.edits.iter().any(|(hook, _)| match hook.block() {
@@ -253,7 +263,7 @@ struct Step<'s, 'a> {
     block: &'s dyn Block,
     layer: usize,
     branches: &'s [Branch<'a>],
-    /// Branches that have the unedited states.
+    /// Branches that leave the block with the unedited states.
     shared: &'s [usize],
     wanted: &'s (dyn Fn(HookPoint) -> bool + Sync),
 }
@@ -274,13 +284,21 @@ impl Step<'_, '_> {
     ) -> Output {
         let mut delivered = Vec::new();
         let mut visit = |hook: HookPoint, of: &[usize], h: &Tensor<2>| {
-            if (self.wanted)(hook) {
+            if (self.wanted)(hook) && !of.is_empty() {
                 delivered.push((hook, of.to_vec(), h.clone()));
             }
         };
+        let output = HookPoint::BlockOutput(self.layer);
+        // Branches that have the unedited states inside this block, and those that leave it with them.
+        let at_output: Vec<bool> = (self.branches.iter().zip(&forked))
+            .map(|(branch, h)| h.is_none() && branch.forks_at(output))
+            .collect();
+        let inside: Vec<usize> = (0..self.branches.len())
+            .filter(|&b| at_output[b] || !self.branches[b].forks_by(self.layer))
+            .collect();
         let forked = forked.into_iter().zip(self.branches).enumerate();
         let forked = forked.map(|(b, (h, branch))| {
-            if !branch.forks_by(self.layer) {
+            if inside.contains(&b) {
                 return None;
             }
             let h = h.or_else(|| base.clone());
@@ -291,14 +309,22 @@ impl Step<'_, '_> {
                 h
             }))
         });
-        let forked = forked.collect();
-        let base = (!self.shared.is_empty()).then(|| {
+        let mut forked: Vec<Option<Tensor<2>>> = forked.collect();
+        let unedited = (!inside.is_empty()).then(|| {
             let base = base.expect("kept while needed");
             run(self.block, self.layer, base, tree, &mut |hook, h| {
-                visit(hook, self.shared, &h);
+                let of = if hook == output { self.shared } else { &inside };
+                visit(hook, of, &h);
                 h
             })
         });
+        for (b, h) in forked.iter_mut().enumerate().filter(|(b, _)| at_output[*b]) {
+            let unedited = unedited.clone().expect("run for this branch too");
+            let edited = self.branches[b].apply(output, unedited);
+            visit(output, &[b], &edited);
+            *h = Some(edited);
+        }
+        let base = unedited.filter(|_| !self.shared.is_empty());
         Output {
             base,
             forked,
