@@ -1,9 +1,10 @@
 //! Attention over packed prefix trees.
 
 use multiversion::multiversion;
+use multiversion::target::target_cfg_f;
 use rayon::prelude::*;
 
-use super::math::{dot, exp, max_of, softcap, sum_by};
+use super::math::{LANES, dots, exp, max_of, mix, softcap, sum_by};
 use crate::ops::{Attention, Mask};
 
 /// Queries of a node that are attended by one task: a few long texts keep all cores busy too.
@@ -89,6 +90,21 @@ fn attention_node(
     k: &[f32],
     v: &[f32],
     keys: &[u32],
+    own: (Node, &[u32]),
+    spec: &Attention,
+) {
+    const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
+    attend::<FUSED>(out, q, k, v, keys, own, spec);
+}
+
+/// `out`, zeros at first, becomes the attention of some queries of a node.
+#[inline(always)]
+fn attend<const FUSED: bool>(
+    out: &mut [f32],
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    keys: &[u32],
     (node, queries): (Node, &[u32]),
     spec: &Attention,
 ) {
@@ -96,9 +112,22 @@ fn attention_node(
     let (width, kv_width) = (heads * head_dim, kv_heads * head_dim);
     let scale = spec.scale;
     let before = keys.len() - node.len;
-    let mut weights = vec![0.0f32; keys.len()];
+    // Whole lanes: what is beyond the last key counts nothing.
+    let mut weights = vec![0.0f32; keys.len().next_multiple_of(LANES)];
+    // Of one head, row by row: in the tensors they are so far apart, often by nearly a power of two,
+    // that they drive each other out of the nearest cache.
+    let (mut own_keys, mut own_values) = (Vec::new(), Vec::new());
+    let group = heads / kv_heads;
     for head in 0..heads {
-        let kv_at = head / (heads / kv_heads) * head_dim;
+        if head % group == 0 {
+            let at = head / group * head_dim;
+            for (states, own) in [(k, &mut own_keys), (v, &mut own_values)] {
+                own.clear();
+                for &row in keys {
+                    own.extend_from_slice(&states[row as usize * kv_width + at..][..head_dim]);
+                }
+            }
+        }
         for (i, &row) in queries.iter().enumerate() {
             let query = &q[i * width + head * head_dim..][..head_dim];
             let at = before + row as usize - node.start;
@@ -107,35 +136,32 @@ fn attention_node(
                 Mask::Window(window) => (at + 1).saturating_sub(window)..at + 1,
                 Mask::Full => 0..keys.len(),
             };
-            let first = range.start;
-            let seen = &keys[range];
-            let weights = &mut weights[..seen.len()];
-            for (w, &row) in weights.iter_mut().zip(seen) {
-                *w = dot(query, &k[row as usize * kv_width + kv_at..][..head_dim]) * scale;
-            }
+            let weights = &mut weights[..range.len().next_multiple_of(LANES)];
+            let (own, beyond) = weights.split_at_mut(range.len());
+            let seen = range.start * head_dim..range.end * head_dim;
+            dots::<FUSED>(query, &own_keys[seen.clone()], own);
+            own.iter_mut().for_each(|w| *w *= scale);
             if let Some(cap) = spec.softcap {
-                for w in weights.iter_mut() {
+                for w in own.iter_mut() {
                     *w = softcap(*w, cap);
                 }
             }
             if let Some(slopes) = &spec.alibi {
-                for (j, w) in weights.iter_mut().enumerate() {
-                    *w += slopes[head] * (first + j) as f32;
+                for (j, w) in own.iter_mut().enumerate() {
+                    *w += slopes[head] * (range.start + j) as f32;
                 }
             }
+            beyond.fill(f32::NEG_INFINITY);
             let max = max_of(weights);
             for w in weights.iter_mut() {
                 *w = exp(*w - max);
             }
-            let norm = 1.0 / sum_by(weights, |w| w);
+            let (own, beyond) = weights.split_at_mut(range.len());
+            beyond.fill(0.0);
             let target = &mut out[i * width + head * head_dim..][..head_dim];
-            for (w, &row) in weights.iter().zip(seen) {
-                let w = w * norm;
-                let value = &v[row as usize * kv_width + kv_at..][..head_dim];
-                for (t, x) in target.iter_mut().zip(value) {
-                    *t += w * x;
-                }
-            }
+            mix::<FUSED>(own, &own_values[seen], target);
+            let norm = 1.0 / sum_by(weights, |w| w);
+            target.iter_mut().for_each(|t| *t *= norm);
         }
     }
 }
@@ -194,6 +220,19 @@ fn attention_backward_node(
     v: &[f32],
     spec: &Attention,
 ) {
+    const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
+    attend_backward::<FUSED>((dq, dk, dv), grad, q, k, v, spec);
+}
+
+#[inline(always)]
+fn attend_backward<const FUSED: bool>(
+    (dq, dk, dv): (&mut [f32], &mut [f32], &mut [f32]),
+    grad: &[f32],
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    spec: &Attention,
+) {
     let (heads, kv_heads, head_dim) = (spec.heads, spec.kv_heads, spec.head_dim);
     let (width, kv_width) = (heads * head_dim, kv_heads * head_dim);
     let len = q.len() / width;
@@ -201,28 +240,35 @@ fn attention_backward_node(
     let (mut weights, mut slopes) = (vec![0.0f32; len], vec![0.0f32; len]);
     for head in 0..heads {
         let (at, kv_at) = (head * head_dim, head / (heads / kv_heads) * head_dim);
+        let of_head = |states: &[f32]| -> Vec<f32> {
+            let rows = states.chunks_exact(kv_width);
+            rows.flat_map(|row| &row[kv_at..][..head_dim])
+                .copied()
+                .collect()
+        };
+        let (keys, values) = (of_head(k), of_head(v));
         for i in 0..len {
             let query = &q[i * width + at..][..head_dim];
             let out = &grad[i * width + at..][..head_dim];
             let (weights, slopes) = (&mut weights[..=i], &mut slopes[..=i]);
-            for (j, w) in weights.iter_mut().enumerate() {
-                *w = dot(query, &k[j * kv_width + kv_at..][..head_dim]) * scale;
-            }
+            let seen = ..(i + 1) * head_dim;
+            dots::<FUSED>(query, &keys[seen], weights);
+            weights.iter_mut().for_each(|w| *w *= scale);
             let max = max_of(weights);
             for w in weights.iter_mut() {
                 *w = exp(*w - max);
             }
             let norm = 1.0 / sum_by(weights, |w| w);
+            dots::<FUSED>(out, &values[seen], slopes);
             let mut mean = 0.0;
-            for (j, (w, s)) in weights.iter_mut().zip(slopes.iter_mut()).enumerate() {
+            for (w, s) in weights.iter_mut().zip(slopes.iter()) {
                 *w *= norm;
-                *s = dot(out, &v[j * kv_width + kv_at..][..head_dim]);
                 mean += *w * *s;
             }
             let target = &mut dq[i * width + at..][..head_dim];
             for (j, (w, s)) in weights.iter().zip(slopes.iter()).enumerate() {
                 let slope = w * (s - mean) * scale;
-                let key = &k[j * kv_width + kv_at..][..head_dim];
+                let key = &keys[j * head_dim..][..head_dim];
                 let dk = &mut dk[j * kv_width + kv_at..][..head_dim];
                 let dv = &mut dv[j * kv_width + kv_at..][..head_dim];
                 for l in 0..head_dim {

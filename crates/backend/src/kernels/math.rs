@@ -88,6 +88,102 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     sum
 }
 
+/// `a · b + c`, rounded once where `FUSED`.
+#[inline(always)]
+pub fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    match FUSED {
+        true => a.mul_add(b, c),
+        false => a * b + c,
+    }
+}
+
+/// Inner products of a vector with rows of its length, which lie one after the other.
+#[inline(always)]
+pub fn dots<const FUSED: bool>(x: &[f32], rows: &[f32], out: &mut [f32]) {
+    let row = |at: usize| &rows[at * x.len()..][..x.len()];
+    // Four at a time: with all lanes of their sums they stay in registers.
+    let (groups, rest) = out.as_chunks_mut::<4>();
+    let first_of_rest = 4 * groups.len();
+    for (group, out) in groups.iter_mut().enumerate() {
+        let at = 4 * group;
+        *out = four_dots::<FUSED>(x, row(at), row(at + 1), row(at + 2), row(at + 3));
+    }
+    for (at, out) in rest.iter_mut().enumerate() {
+        let row = row(first_of_rest + at);
+        [*out, _, _, _] = four_dots::<FUSED>(x, row, row, row, row);
+    }
+}
+
+#[inline(always)]
+fn four_dots<const FUSED: bool>(x: &[f32], a: &[f32], b: &[f32], c: &[f32], d: &[f32]) -> [f32; 4] {
+    let (x, x_rest) = x.as_chunks::<LANES>();
+    let (a, a_rest) = a.as_chunks::<LANES>();
+    let (b, b_rest) = b.as_chunks::<LANES>();
+    let (c, c_rest) = c.as_chunks::<LANES>();
+    let (d, d_rest) = d.as_chunks::<LANES>();
+    let [mut of_a, mut of_b, mut of_c, mut of_d] = [[0.0f32; LANES]; 4];
+    for ((((x, a), b), c), d) in x.iter().zip(a).zip(b).zip(c).zip(d) {
+        for l in 0..LANES {
+            of_a[l] = multiply_add::<FUSED>(x[l], a[l], of_a[l]);
+            of_b[l] = multiply_add::<FUSED>(x[l], b[l], of_b[l]);
+            of_c[l] = multiply_add::<FUSED>(x[l], c[l], of_c[l]);
+            of_d[l] = multiply_add::<FUSED>(x[l], d[l], of_d[l]);
+        }
+    }
+    let mut sums = [
+        tree_sum(of_a),
+        tree_sum(of_b),
+        tree_sum(of_c),
+        tree_sum(of_d),
+    ];
+    let rest = x_rest
+        .iter()
+        .zip(a_rest)
+        .zip(b_rest)
+        .zip(c_rest)
+        .zip(d_rest);
+    for ((((x, a), b), c), d) in rest {
+        sums[0] += x * a;
+        sums[1] += x * b;
+        sums[2] += x * c;
+        sums[3] += x * d;
+    }
+    sums
+}
+
+/// `out += Σ weightᵢ · rowᵢ` for rows that lie one after the other, a few of their numbers at a time.
+#[inline(always)]
+pub fn mix<const FUSED: bool>(weights: &[f32], rows: &[f32], out: &mut [f32]) {
+    let mut at = 0;
+    at += mix_runs::<64, FUSED>(weights, rows, out, at);
+    at += mix_runs::<LANES, FUSED>(weights, rows, out, at);
+    mix_runs::<1, FUSED>(weights, rows, out, at);
+}
+
+/// As many runs of `N` numbers as there are from `at` on; returns how many numbers that is.
+#[inline(always)]
+fn mix_runs<const N: usize, const FUSED: bool>(
+    weights: &[f32],
+    rows: &[f32],
+    out: &mut [f32],
+    at: usize,
+) -> usize {
+    let width = out.len();
+    let (runs, _) = out[at..].as_chunks_mut::<N>();
+    for (i, run) in runs.iter_mut().enumerate() {
+        let mut sums = *run;
+        for (w, row) in weights.iter().zip(rows.chunks_exact(width)) {
+            let row = row[at + i * N..].first_chunk::<N>();
+            let row = row.expect("rows are as long as the result");
+            for l in 0..N {
+                sums[l] = multiply_add::<FUSED>(*w, row[l], sums[l]);
+            }
+        }
+        *run = sums;
+    }
+    runs.len() * N
+}
+
 /// Sum of lanes, by halves.
 #[inline(always)]
 pub fn tree_sum(mut lanes: [f32; LANES]) -> f32 {
@@ -155,6 +251,46 @@ mod tests {
         }
         assert!(worst < 3e-7, "relative error {worst:e}");
         assert!(exp(-1000.0) < 1e-37 && exp(f32::NEG_INFINITY) < 1e-37);
+    }
+
+    #[test]
+    fn products_and_mixtures_of_rows_of_any_width() {
+        let value = |i: usize| ((i * 7919) % 1013) as f32 / 1013.0 - 0.5;
+        for width in [1, 3, 15, 16, 17, 31, 64, 65, 80, 128, 150] {
+            for count in [0, 1, 3, 4, 5, 9] {
+                let x: Vec<f32> = (0..width).map(|i| value(i + 5)).collect();
+                let rows: Vec<f32> = (0..width * count).map(value).collect();
+                let exact = |r: usize, of: &dyn Fn(usize) -> f32| -> f64 {
+                    let term = |i: usize| f64::from(of(i)) * f64::from(rows[r * width + i]);
+                    (0..width).map(term).sum()
+                };
+                let mut fused = vec![f32::NAN; count];
+                let mut plain = vec![f32::NAN; count];
+                dots::<true>(&x, &rows, &mut fused);
+                dots::<false>(&x, &rows, &mut plain);
+                for r in 0..count {
+                    for found in [fused[r], plain[r]] {
+                        let error = f64::from(found) - exact(r, &|i| x[i]);
+                        assert!(
+                            error.abs() < 1e-5,
+                            "row {r} of {count}, width {width}: {error}"
+                        );
+                    }
+                }
+                let weights: Vec<f32> = (0..count).map(|i| value(i + 77)).collect();
+                let mut fused = vec![0.25; width];
+                let mut plain = fused.clone();
+                mix::<true>(&weights, &rows, &mut fused);
+                mix::<false>(&weights, &rows, &mut plain);
+                for i in 0..width {
+                    let term = |r: usize| f64::from(weights[r]) * f64::from(rows[r * width + i]);
+                    let exact = 0.25 + (0..count).map(term).sum::<f64>();
+                    for found in [fused[i], plain[i]] {
+                        assert!((f64::from(found) - exact).abs() < 1e-5, "{i} of {width}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -12,6 +12,8 @@ use multiversion::multiversion;
 use multiversion::target::target_cfg_f;
 use rayon::prelude::*;
 
+use super::math::multiply_add;
+
 /// Depth that is multiplied at once, before sums are written.
 const DEPTH: usize = 1024;
 
@@ -616,10 +618,7 @@ fn tile<const M: usize, const N: usize, const FUSED: bool>(a: &[f32], b: &[f32])
     let mut step = |a: &[f32; M], b: &[f32; N]| {
         for i in 0..M {
             for j in 0..N {
-                sums[i][j] = match FUSED {
-                    true => a[i].mul_add(b[j], sums[i][j]),
-                    false => a[i] * b[j] + sums[i][j],
-                };
+                sums[i][j] = multiply_add::<FUSED>(a[i], b[j], sums[i][j]);
             }
         }
     };
