@@ -250,12 +250,14 @@ def matmul(request):
 
 
 def versions(_):
-    import concept_erasure  # noqa: F401
-    import sklearn
-    import transformers
-    from importlib.metadata import version
-    names = {"torch": torch.__version__, "transformers": transformers.__version__, "scikit-learn": sklearn.__version__,
-             "concept-erasure": version("concept-erasure"), "numpy": np.__version__}
+    """What is installed; a library that is missing is missed by its own operation alone."""
+    from importlib.metadata import PackageNotFoundError, version
+    names = {"torch": torch.__version__}
+    for name in ("transformers", "scikit-learn", "concept-erasure", "numpy"):
+        try:
+            names[name] = version(name)
+        except PackageNotFoundError:
+            names[name] = "missing"
     return names
 
 

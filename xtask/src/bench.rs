@@ -125,24 +125,19 @@ pub fn bench(flags: &Bench) -> anyhow::Result<()> {
         let on = torch_device(flags.device, &setup.device);
         let _ = writeln!(text, "Beside it, on {on}: {}.", peer.versions()?);
     }
-    let (peak, size) = (jobs::peak(&setup), jobs::peak_size(&setup.device));
-    let _ = writeln!(
-        text,
-        "Threads: {}. {} matrix rate of {}, {size} × {size}, best of 8: {:.0} GFLOP/s{}.\n",
-        std::thread::available_parallelism()?,
-        flags.precision,
-        describe(&setup.device),
-        peak / 1e9,
-        match &mut peer {
-            Some(peer) => {
-                let rate = peer.measure(&json!({"op": "matmul", "size": size, "times": 8}))?;
-                format!(" (PyTorch: {:.0})", rate.result[0] / 1e9)
-            }
-            None => String::new(),
+    let size = jobs::peak_size(&setup.device);
+    let theirs = match &mut peer {
+        Some(peer) => {
+            let rate = peer.measure(&json!({"op": "matmul", "size": size, "times": 8}))?;
+            format!(" (PyTorch, at the start: {:.0})", rate.result[0] / 1e9)
         }
-    );
-    text.push_str(HEAD);
+        None => String::new(),
+    };
     tell(text.trim_end());
+    tell(&format!("\n{}", HEAD.trim_end()));
+    // The machine may have others on it: what it can do is measured again and again.
+    let (mut least, mut most) = (f64::INFINITY, 0.0f64);
+    let mut table = HEAD.to_owned();
     for work in work {
         let rows = match work {
             Work::Start => start(flags)?,
@@ -150,12 +145,30 @@ pub fn bench(flags: &Bench) -> anyhow::Result<()> {
                 tell(&format!("{} …", work.name()));
                 setup.share = flags.share(work);
                 let job = jobs::job(work, &texts, &setup)?;
-                run(&job, peer.as_mut(), flags.runs as usize, peak)?
+                let mut rate = || {
+                    let rate = jobs::peak(&setup);
+                    (least, most) = (least.min(rate), most.max(rate));
+                    rate
+                };
+                run(&job, peer.as_mut(), flags.runs as usize, &mut rate)?
             }
         };
         tell(rows.trim_end());
-        text.push_str(&rows);
+        table.push_str(&rows);
     }
+    let _ = write!(text, "Threads: {}. ", std::thread::available_parallelism()?);
+    if most > 0.0 {
+        let _ = write!(
+            text,
+            "{} matrix rate of {}, {size} × {size}, best of 8 before and after each piece of work: \
+             {:.0} to {:.0} GFLOP/s{theirs}; shares are of the better of the two.",
+            flags.precision,
+            describe(&setup.device),
+            least / 1e9,
+            most / 1e9,
+        );
+    }
+    let text = format!("{text}\n\n{table}");
     print(&format!("{text}\n"))?;
     if let Some(page) = &flags.page {
         page::replace(page, "bench", &text)?;
@@ -180,8 +193,15 @@ const HEAD: &str = "\
 | --- | ---: | ---: | ---: | --- | ---: | ---: | ---: |
 ";
 
-/// Runs a piece of work and every other way in turn; returns the rows of the table.
-fn run(job: &Job, mut peer: Option<&mut Peer>, runs: usize, peak: f64) -> anyhow::Result<String> {
+/// Runs a piece of work and every other way in turn; returns the rows of the table. `rate`: the
+/// machine's matrix rate now.
+fn run(
+    job: &Job,
+    mut peer: Option<&mut Peer>,
+    runs: usize,
+    rate: &mut dyn FnMut() -> f64,
+) -> anyhow::Result<String> {
+    let before = rate();
     let mut ways = Vec::new();
     for way in &job.ways {
         let request = match (&way.request, &mut peer) {
@@ -215,6 +235,7 @@ fn run(job: &Job, mut peer: Option<&mut Peer>, runs: usize, peak: f64) -> anyhow
             }
         }
     }
+    let peak = before.max(rate());
     let mut out = String::new();
     let mid = median(&ours);
     let rate = job.units.0 / mid;

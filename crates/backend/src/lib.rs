@@ -7,7 +7,7 @@
 //! plain burn operations. The two are tested against each other.
 
 #[allow(unsafe_code)]
-// Only for the run-time choice of instruction set that `multiversion` generates.
+// For the run-time choice of instruction set that `multiversion` generates, and what `product` says.
 mod kernels;
 
 pub mod device;

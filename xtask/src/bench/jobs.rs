@@ -103,9 +103,14 @@ fn some(texts: &[Vec<u32>], group: usize, share: usize) -> Vec<Vec<u32>> {
     groups.flat_map(|g| g.iter().cloned()).collect()
 }
 
+/// No file is written twice, since the other side keeps what it has read.
 fn write_texts(setup: &Setup, name: &str, texts: &[Vec<u32>]) -> anyhow::Result<PathBuf> {
-    let path = setup.folder.join(format!("{name}.json"));
-    serde_json::to_writer(BufWriter::new(File::create(&path)?), texts)?;
+    let path = (0..)
+        .map(|n| setup.folder.join(format!("{name}-{n}.json")))
+        .find(|path| !path.exists())
+        .expect("some number is free");
+    let file = File::create_new(&path).with_context(|| path.display().to_string())?;
+    serde_json::to_writer(BufWriter::new(file), texts)?;
     Ok(path)
 }
 
@@ -157,8 +162,9 @@ fn score(
     let g = &model.geometry;
     let title = format!("scoring, {} blocks of {}", g.layers, g.hidden_size);
     let texts = some(&texts.pairs, 2, setup.share.unwrap_or(share));
-    let path = write_texts(setup, &title.replace([' ', ','], "-"), &texts)?;
-    let trial = write_texts(setup, "trial", &some(&texts, 2, 8))?;
+    let name = title.replace([' ', ','], "-");
+    let path = write_texts(setup, &name, &texts)?;
+    let trial = write_texts(setup, &format!("{name}-trial"), &some(&texts, 2, 8))?;
     let request = json!({"op": "score", "model": folder, "texts": path});
     let sequences = sequences(&texts, 0);
     let mut ways = vec![Way::batched(&request, &trial, goals[1])];
