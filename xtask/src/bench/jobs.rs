@@ -103,6 +103,14 @@ fn some(texts: &[Vec<u32>], group: usize, share: usize) -> Vec<Vec<u32>> {
     groups.flat_map(|g| g.iter().cloned()).collect()
 }
 
+/// Enough texts to find the best batch size with: some of them, or all where there are few.
+fn trial(texts: &[Vec<u32>], group: usize, tokens: impl Fn(&[Vec<u32>]) -> f64) -> Vec<Vec<u32>> {
+    const ENOUGH: f64 = 4000.0;
+    let shares = [8, 4, 2].into_iter().map(|share| some(texts, group, share));
+    let mut enough = shares.filter(|some| tokens(some) >= ENOUGH);
+    enough.next().unwrap_or_else(|| texts.to_vec())
+}
+
 /// No file is written twice, since the other side keeps what it has read.
 fn write_texts(setup: &Setup, name: &str, texts: &[Vec<u32>]) -> anyhow::Result<PathBuf> {
     let path = (0..)
@@ -125,6 +133,12 @@ fn sequences(texts: &[Vec<u32>], closing: usize) -> Vec<Sequence> {
 
 fn tokens(texts: &[Vec<u32>]) -> f64 {
     texts.iter().map(Vec::len).sum::<usize>() as f64
+}
+
+/// Tokens of all copies of texts in which one token but the first and the last is masked.
+fn copied(texts: &[Vec<u32>]) -> f64 {
+    let copies = texts.iter().map(|t| t.len() * (t.len() - 2));
+    copies.sum::<usize>() as f64
 }
 
 /// Floating-point operations of a causal pass over tokens whose common beginnings are shared with
@@ -164,7 +178,7 @@ fn score(
     let texts = some(&texts.pairs, 2, setup.share.unwrap_or(share));
     let name = title.replace([' ', ','], "-");
     let path = write_texts(setup, &name, &texts)?;
-    let trial = write_texts(setup, &format!("{name}-trial"), &some(&texts, 2, 8))?;
+    let trial = write_texts(setup, &format!("{name}-trial"), &trial(&texts, 2, tokens))?;
     let request = json!({"op": "score", "model": folder, "texts": path});
     let sequences = sequences(&texts, 0);
     let mut ways = vec![Way::batched(&request, &trial, goals[1])];
@@ -325,16 +339,13 @@ fn masked(setup: &Setup, texts: &Texts) -> anyhow::Result<Job> {
         text.push(3);
     }
     let path = write_texts(setup, "masked", &texts)?;
-    let trial = write_texts(setup, "masked-trial", &some(&texts, 2, 8))?;
+    let trial = write_texts(setup, "masked-trial", &trial(&texts, 2, copied))?;
     let request = json!({"op": "mask", "model": folder, "texts": path, "mask": 4});
     let requests: Vec<MaskRequest> = sequences(&texts, 1)
         .into_iter()
         .map(MaskRequest::text)
         .collect();
-    let copies = requests
-        .iter()
-        .map(|r| r.places.len() * r.sequence.tokens.len());
-    let copies = copies.sum::<usize>() as f64;
+    let copies = copied(&texts);
     Ok(Job {
         title: "masked scoring, BERT base".into(),
         units: (copies, "tokens"),
@@ -362,7 +373,7 @@ fn captured(setup: &Setup, texts: &Texts) -> anyhow::Result<Job> {
     rows.truncate(50_000);
     rows.retain(|text| text.len() > 1);
     let path = write_texts(setup, "capture", &rows)?;
-    let trial = write_texts(setup, "capture-trial", &some(&rows, 4, 8))?;
+    let trial = write_texts(setup, "capture-trial", &trial(&rows, 4, tokens))?;
     // `hidden_states` of transformers: after blocks 1 and 2, and the last one after the final norm.
     let hooks = [
         HookPoint::BlockOutput(1),
