@@ -65,7 +65,7 @@ pub enum DeviceError {
 
 /// What the factors of a model's matrix products are rounded to.
 ///
-/// Sums are those of the device; results, and everything between products, are `f32`.
+/// Sums are those of the device; everything between products is `f32`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
     /// Not at all.
