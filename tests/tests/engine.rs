@@ -91,8 +91,16 @@ fn close(found: &[f32], expected: &[f32], what: &str) {
     }
 }
 
-/// `[branch][hook][sequence]`, every token.
+/// `[branch][hook][sequence]`, every token of [`sequences`].
 fn states(model: &Model, branches: &[Branch<'_>]) -> Vec<Vec<Vec<Vec<f32>>>> {
+    states_of(model, &sequences(), branches)
+}
+
+fn states_of(
+    model: &Model,
+    sequences: &[Sequence],
+    branches: &[Branch<'_>],
+) -> Vec<Vec<Vec<Vec<f32>>>> {
     let hooks = HookPoint::all(model.geometry.layers);
     let captures: Vec<Capture> = hooks
         .iter()
@@ -101,11 +109,10 @@ fn states(model: &Model, branches: &[Branch<'_>]) -> Vec<Vec<Vec<Vec<f32>>>> {
             pooling: Pooling::All,
         })
         .collect();
-    let sequences = sequences();
     let mut out = vec![vec![vec![Vec::new(); sequences.len()]; hooks.len()]; branches.len()];
     capture_branches(
         model,
-        &sequences,
+        sequences,
         branches,
         &captures,
         &mut |b, c, s, rows| {
@@ -165,6 +172,51 @@ fn states_change_from_the_edit_on_and_not_before() {
             );
         }
     }
+}
+
+/// What the first block does with a token alone is done once for all its copies.
+#[test]
+fn copies_of_a_token_have_the_states_that_each_has_alone() {
+    let together: Vec<Sequence> = (5..12)
+        .map(|first| Sequence::new(vec![first, 13, 14, 15, 13, first + 1], 1))
+        .collect();
+    let mut seen = 0;
+    for entry in std::fs::read_dir(fixtures().join("models/architectures")).unwrap() {
+        let entry = entry.unwrap();
+        if !entry.file_type().unwrap().is_dir() {
+            continue;
+        }
+        seen += 1;
+        let name = entry.file_name().into_string().unwrap();
+        let model = open(&name, Residency::Resident);
+        let double = Scale(2.0);
+        let mut branches = vec![Branch::unedited()];
+        for hook in [
+            HookPoint::Embedding,
+            HookPoint::BlockInput(0),
+            HookPoint::Mlp(0),
+        ] {
+            branches.push(Branch::edited(hook, &double));
+        }
+        let found = states_of(&model, &together, &branches);
+        for (at, sequence) in together.iter().enumerate() {
+            let alone = states_of(&model, std::slice::from_ref(sequence), &branches);
+            for (b, hooks) in found.iter().enumerate() {
+                for (h, sequences) in hooks.iter().enumerate() {
+                    let (found, alone) = (&sequences[at], &alone[b][h][0]);
+                    assert_eq!(found.len(), alone.len());
+                    let scale = alone.iter().fold(1.0f32, |m, x| m.max(x.abs()));
+                    for (x, y) in found.iter().zip(alone) {
+                        assert!(
+                            (x - y).abs() <= 1e-5 * scale,
+                            "{name}, branch {b}, hook {h}: {x} {y}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+    assert!(seen > 15, "{seen} architectures");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::{FitError, Matrix};
 /// Rows of a triangle that are one task, in a triangle of `d` rows: each reads all rows above, so
 /// they are as tall as leaves enough of them.
 fn stripe(d: usize) -> usize {
-    (d / 8).next_multiple_of(64).clamp(64, 512)
+    (d / 16).next_multiple_of(64).clamp(64, 512)
 }
 
 /// Columns of a Cholesky factor that are found at once.
@@ -22,6 +22,9 @@ const PANEL: usize = 128;
 
 /// Products of fewer operations are not worth handing to other threads.
 pub(crate) const WORTH_SHARING: usize = 1 << 22;
+
+/// Rows of a Gram matrix that are added at once.
+const ADDED: usize = 1024;
 
 /// Adds `scale · XᵀX` of some rows to the lower triangle of `into`.
 ///
@@ -36,20 +39,50 @@ pub(crate) fn add_gram_lower(into: &mut Matrix, rows: &[f64], scale: f64) {
         return;
     }
     let tall = stripe(d);
-    let x = MatRef::from_row_major_slice(rows, rows.len() / d, d).transpose();
-    let stripe = |(at, stripe): (usize, &mut [f64])| {
-        let (above, height) = (at * tall, stripe.len() / d);
-        let stripe = MatMut::from_row_major_slice_mut(stripe, height, d);
-        let stripe = stripe.subcols_mut(0, above + height);
-        add_stripe(stripe, x.subrows(above, height), x.subrows(0, above), scale);
+    let mut columns = Vec::new();
+    for rows in rows.chunks(ADDED * d) {
+        let n = rows.len() / d;
+        let shared = rows.len() * d >= WORTH_SHARING;
+        transpose_into(rows, d, shared, &mut columns);
+        let x = MatRef::from_row_major_slice(&columns, d, n);
+        let stripe = |(at, stripe): (usize, &mut [f64])| {
+            let (above, height) = (at * tall, stripe.len() / d);
+            let stripe = MatMut::from_row_major_slice_mut(stripe, height, d);
+            let stripe = stripe.subcols_mut(0, above + height);
+            add_stripe(stripe, x.subrows(above, height), x.subrows(0, above), scale);
+        };
+        let stripes = into.data_mut();
+        if shared {
+            // The last stripes are the longest; they are begun first.
+            let stripes = stripes.par_chunks_mut(tall * d).enumerate();
+            stripes.rev().with_max_len(1).for_each(stripe);
+        } else {
+            stripes.chunks_mut(tall * d).enumerate().for_each(stripe);
+        }
+    }
+}
+
+/// The columns of some rows of width d, each in one piece: products read them so, and where they are a
+/// power of two apart they drive each other out of the nearest cache.
+fn transpose_into(rows: &[f64], d: usize, shared: bool, columns: &mut Vec<f64>) {
+    /// Columns of one cache line.
+    const LINE: usize = 8;
+    let n = rows.len() / d;
+    columns.resize(rows.len(), 0.0);
+    let transpose = |(at, columns): (usize, &mut [f64])| {
+        let wide = columns.len() / n;
+        for (i, row) in rows.chunks_exact(d).enumerate() {
+            for (j, v) in row[at * LINE..][..wide].iter().enumerate() {
+                columns[j * n + i] = *v;
+            }
+        }
     };
-    let stripes = into.data_mut();
-    if rows.len() * d < WORTH_SHARING {
-        stripes.chunks_mut(tall * d).enumerate().for_each(stripe);
-    } else {
-        // The last stripes are the longest; they are begun first.
-        let stripes = stripes.par_chunks_mut(tall * d).enumerate();
-        stripes.rev().with_max_len(1).for_each(stripe);
+    match shared {
+        true => columns
+            .par_chunks_mut(LINE * n)
+            .enumerate()
+            .for_each(transpose),
+        false => columns.chunks_mut(LINE * n).enumerate().for_each(transpose),
     }
 }
 
@@ -69,24 +102,47 @@ pub(crate) fn mirror_lower(m: &mut Matrix) {
     }
 }
 
-/// `Xᵀ·r` of rows: chunks are summed side by side and added in order, so that the sum does not
-/// depend on the threads.
+/// `Xᵀ·r` of rows; the sum does not depend on the threads.
 ///
 /// # Shapes
 /// `x` n×d, `r` n; the result has length d.
 pub(crate) fn transposed_product(x: &Matrix, r: &[f64]) -> Vec<f64> {
+    sum_of_chunks(x, r, |row, &r, sum| {
+        if r != 0.0 {
+            axpy(r, row, sum);
+        }
+    })
+}
+
+/// `XᵀX·v` over some rows, each of which is read once; summed as in [`transposed_product`].
+///
+/// # Shapes
+/// `x` n×d, `of` n, `v` d; the result has length d.
+pub(crate) fn gram_product(x: &Matrix, of: &[bool], v: &[f64]) -> Vec<f64> {
+    sum_of_chunks(x, of, |row, &of, sum| {
+        if of {
+            axpy(dot(row, v), row, sum);
+        }
+    })
+}
+
+/// Lets `add` add something of every row; chunks are summed side by side and added in order, so that
+/// the sum does not depend on the threads.
+fn sum_of_chunks<T: Sync>(
+    x: &Matrix,
+    of_rows: &[T],
+    add: impl Fn(&[f64], &T, &mut [f64]) + Sync,
+) -> Vec<f64> {
     const ROWS: usize = 512;
     let d = x.cols();
     let parts: Vec<Vec<f64>> = x
         .data()
         .par_chunks(ROWS * d.max(1))
-        .zip(r.par_chunks(ROWS))
-        .map(|(x, r)| {
+        .zip(of_rows.par_chunks(ROWS))
+        .map(|(x, of_rows)| {
             let mut sum = vec![0.0; d];
-            for (row, &r) in x.chunks_exact(d).zip(r) {
-                if r != 0.0 {
-                    axpy(r, row, &mut sum);
-                }
+            for (row, of_row) in x.chunks_exact(d).zip(of_rows) {
+                add(row, of_row, &mut sum);
             }
             sum
         })
@@ -97,6 +153,7 @@ pub(crate) fn transposed_product(x: &Matrix, r: &[f64]) -> Vec<f64> {
 }
 
 /// The lower Cholesky factor C of a positive definite matrix, A = C·Cᵀ.
+#[derive(Clone)]
 pub(crate) struct Cholesky(Matrix);
 
 impl Cholesky {

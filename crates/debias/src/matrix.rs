@@ -103,6 +103,11 @@ impl Matrix {
         &mut self.data
     }
 
+    /// All values, row after row.
+    pub fn into_data(self) -> Vec<f64> {
+        self.data
+    }
+
     /// Row `i`.
     pub fn row(&self, i: usize) -> &[f64] {
         &self.data[i * self.cols..(i + 1) * self.cols]

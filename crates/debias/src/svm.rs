@@ -16,11 +16,19 @@
 //! INLP fits in a nullspace P = I − B·Bᵀ. The optimum for the data X·P lies in
 //! the range of P, where w·(P·x) = w·x: so the solver reads the unprojected X
 //! and X·P is never formed. Newton's step p solves H·p = −g under Bᵀ·p = 0 with
-//! H = I + 2C·Σxxᵀ: p = −H⁻¹(g + B·λ), λ chosen so that p is orthogonal to B.
+//! H = I + 2C·Σxxᵀ over the rows inside the margin: p = −H⁻¹(g + B·λ), λ chosen
+//! so that p is orthogonal to B.
+//!
+//! Steps are found by conjugate gradients, preconditioned by a Hessian that is
+//! factored already, as long as they need fewer operations than factoring the
+//! new one. The first is that of all rows, which is the Hessian at w = 0 for any
+//! labels and in any nullspace, so it is factored once for all classifiers.
+
+use std::borrow::Cow;
 
 use rayon::prelude::*;
 
-use crate::linalg::{Cholesky, add_gram_lower, transposed_product};
+use crate::linalg::{Cholesky, add_gram_lower, gram_product, transposed_product};
 use crate::matrix::{axpy, dot, norm};
 use crate::{FitError, Matrix};
 
@@ -45,11 +53,14 @@ impl Default for SvmOptions {
     }
 }
 
-/// Data prepared for many solves: its Gram matrix is shared by all of them.
+/// Data prepared for many solves, which share its Gram matrix and a factor of it.
 pub struct SvmProblem<'a> {
     x: &'a Matrix,
+    options: SvmOptions,
     /// Lower triangle of XᵀX.
     gram: Matrix,
+    /// Factor of the Hessian with all rows in it, if it has one.
+    whole: Option<Cholesky>,
     /// Σ‖x_i‖: what the gradient's rounding is measured against.
     scale: f64,
 }
@@ -60,16 +71,33 @@ pub struct SvmProblem<'a> {
 /// w = 0 is the answer.
 const ROUNDING: f64 = 64.0 * f64::EPSILON;
 
+/// Operations of a product of matrices in the time that one number takes to come
+/// from memory in a product with a vector.
+const PER_NUMBER: usize = if cfg!(test) { 1 } else { 64 };
+
+/// Iterations of conjugate gradients below which a Hessian is factored at once.
+const FEWEST: usize = 4;
+
+/// And at which they end in any case.
+const MOST: usize = 200;
+
 impl<'a> SvmProblem<'a> {
     /// Prepares sentence vectors.
     ///
     /// # Shapes
     /// `x` n×d.
-    pub fn new(x: &'a Matrix) -> Self {
+    pub fn new(x: &'a Matrix, options: SvmOptions) -> Self {
         let mut gram = Matrix::zeros(x.cols(), x.cols());
         add_gram_lower(&mut gram, x.data(), 1.0);
         let scale = (0..x.rows()).map(|i| norm(x.row(i))).sum();
-        Self { x, gram, scale }
+        let whole = factor(&gram, 2.0 * options.c);
+        Self {
+            x,
+            options,
+            gram,
+            whole,
+            scale,
+        }
     }
 
     /// One-vs-rest weights of the classes, one row per class of `present`; with
@@ -86,7 +114,6 @@ impl<'a> SvmProblem<'a> {
         label: &[usize],
         present: &[usize],
         basis: &[Vec<f64>],
-        options: &SvmOptions,
         name: &(dyn Fn(usize) -> String + Sync),
     ) -> Result<Matrix, FitError> {
         let positives = if present.len() == 2 {
@@ -101,7 +128,7 @@ impl<'a> SvmProblem<'a> {
                     .iter()
                     .map(|&l| if l == class { 1.0 } else { -1.0 })
                     .collect();
-                self.solve(&signs, basis, options, &|| name(class))
+                self.solve(&signs, basis, &|| name(class))
             })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Matrix::from_rows(&rows, self.x.cols()))
@@ -119,16 +146,22 @@ impl<'a> SvmProblem<'a> {
         &self,
         signs: &[f64],
         basis: &[Vec<f64>],
-        options: &SvmOptions,
         what: &dyn Fn() -> String,
     ) -> Result<Vec<f64>, FitError> {
         let (n, d) = (self.x.rows(), self.x.cols());
+        let options = &self.options;
         let c2 = 2.0 * options.c;
         let mut w = vec![0.0; d];
         let mut margin = vec![0.0; n];
         // At w = 0 every example lies inside the margin.
         let mut active = vec![true; n];
-        let mut hessian = Hessian::new(&self.gram);
+        let mut newton = Newton {
+            problem: self,
+            basis,
+            factored: None,
+            gram: None,
+            too_many: usize::MAX,
+        };
         let mut start = 0.0;
         let mut reached = f64::INFINITY;
         for step in 0..options.max_steps {
@@ -137,12 +170,14 @@ impl<'a> SvmProblem<'a> {
             if step == 0 {
                 start = length;
             }
-            if length <= f64::max(options.tolerance * start, ROUNDING * c2 * self.scale) {
+            let goal = f64::max(options.tolerance * start, ROUNDING * c2 * self.scale);
+            if length <= goal {
                 return Ok(w);
             }
             reached = length / start;
-            hessian.follow(self.x, &active);
-            let direction = hessian.newton_direction(&gradient, basis, c2)?;
+            // Far from the optimum a rough direction is as good; near it the steps stay quadratic.
+            let rough = (1e-2 * reached.sqrt()).max(0.1 * goal / length);
+            let direction = newton.direction(&gradient, &active, rough)?;
             let slope: Vec<f64> = self.rows_dot(&direction);
             let t = exact_step(&w, &direction, &margin, &slope, signs, options.c);
             axpy(t, &direction, &mut w);
@@ -196,6 +231,20 @@ impl<'a> SvmProblem<'a> {
     }
 }
 
+/// A factor of I + 2C·Σxxᵀ, from the lower triangle of the sum.
+fn factor(gram: &Matrix, c2: f64) -> Option<Cholesky> {
+    let d = gram.cols();
+    let mut hessian = Matrix::zeros(d, d);
+    let rows = hessian.data_mut().par_chunks_exact_mut(d.max(1));
+    rows.enumerate().for_each(|(i, row)| {
+        for (h, g) in row.iter_mut().zip(&gram.row(i)[..=i]) {
+            *h = c2 * g;
+        }
+        row[i] += 1.0;
+    });
+    Cholesky::new(hessian)
+}
+
 /// Removes the components along an orthonormal basis.
 fn project(v: &mut [f64], basis: &[Vec<f64>]) {
     for b in basis {
@@ -203,32 +252,91 @@ fn project(v: &mut [f64], basis: &[Vec<f64>]) {
     }
 }
 
-/// Σ xxᵀ over the active rows, kept up to date by the rows that change.
-struct Hessian {
-    /// Lower triangle.
-    gram: Matrix,
-    active: Option<Vec<bool>>,
+/// Finds the steps of one solve.
+struct Newton<'p> {
+    problem: &'p SvmProblem<'p>,
+    basis: &'p [Vec<f64>],
+    /// The last Hessian that was factored, in the nullspace of the basis.
+    factored: Option<Factored<'p>>,
+    /// Lower triangle of Σ xxᵀ over the rows of that Hessian, and which they are; all at first.
+    gram: Option<(Matrix, Vec<bool>)>,
+    /// Changed rows with which conjugate gradients took too long.
+    too_many: usize,
 }
 
-/// Rows gathered before they are added to the Gram matrix in one product.
-const GATHER: usize = 1024;
+impl<'p> Newton<'p> {
+    /// The step from a gradient g in the range of P, in that range; ‖H·p + g‖ is at most `rough`
+    /// of ‖g‖.
+    fn direction(
+        &mut self,
+        gradient: &[f64],
+        active: &[bool],
+        rough: f64,
+    ) -> Result<Vec<f64>, FitError> {
+        let failed = || FitError::Decomposition {
+            what: "Cholesky factorisation of the SVM's Hessian",
+            reason: "it is not positive definite".into(),
+        };
+        let problem = self.problem;
+        let minus: Vec<f64> = gradient.iter().map(|g| -g).collect();
+        if self.factored.is_none() {
+            let whole = Cow::Borrowed(problem.whole.as_ref().ok_or_else(failed)?);
+            self.factored = Some(Factored::new(whole, self.basis).ok_or_else(failed)?);
+        }
+        let changed = self.changed(active);
+        if let Some(factored) = &self.factored {
+            if changed == 0 {
+                return Ok(factored.solve(&minus));
+            }
+            let d = gradient.len();
+            let rows = active.iter().filter(|a| **a).count();
+            let anew = changed.min(rows) * d * d + d * d * d / 3;
+            let iterations = (anew / (PER_NUMBER * d * (rows + d))).min(MOST);
+            if iterations >= FEWEST && changed < self.too_many {
+                let allowed = (rough, iterations);
+                let step = self.conjugate_gradients(factored, &minus, active, allowed);
+                if let Some(step) = step {
+                    return Ok(step);
+                }
+                self.too_many = changed / 4;
+            }
+        }
+        // The old factor goes before the new one comes.
+        self.factored = None;
+        self.follow(active);
+        let (gram, _) = self.gram.as_ref().expect("it was just brought up to date");
+        let factor = factor(gram, 2.0 * problem.options.c).ok_or_else(failed)?;
+        let factored = Factored::new(Cow::Owned(factor), self.basis).ok_or_else(failed)?;
+        Ok(self.factored.insert(factored).solve(&minus))
+    }
 
-impl Hessian {
-    /// Starts with every row active.
-    fn new(gram: &Matrix) -> Self {
-        Self {
-            gram: gram.clone(),
-            active: None,
+    /// Rows by which the active ones differ from those of the last factor.
+    fn changed(&self, active: &[bool]) -> usize {
+        match &self.gram {
+            Some((_, before)) => active.iter().zip(before).filter(|(a, b)| a != b).count(),
+            None => active.iter().filter(|a| !**a).count(),
         }
     }
 
-    /// Adds the rows that became active and subtracts those that ceased to be.
-    fn follow(&mut self, x: &Matrix, active: &[bool]) {
-        let before = self.active.take();
-        let was = |i: usize| before.as_ref().is_none_or(|b| b[i]);
+    /// Brings the Gram matrix to the active rows, from what it is or from nothing, as takes fewer.
+    fn follow(&mut self, active: &[bool]) {
+        let (x, n) = (self.problem.x, active.len());
+        let anew = active.iter().filter(|a| **a).count() < self.changed(active);
+        let (gram, before) = match anew {
+            true => {
+                // The old one goes before the new one comes.
+                self.gram = None;
+                let nothing = || (Matrix::zeros(x.cols(), x.cols()), vec![false; n]);
+                self.gram.get_or_insert_with(nothing)
+            }
+            false => {
+                let all = || (self.problem.gram.clone(), vec![true; n]);
+                self.gram.get_or_insert_with(all)
+            }
+        };
         for (becomes, scale) in [(true, 1.0), (false, -1.0)] {
-            let changed: Vec<usize> = (0..active.len())
-                .filter(|&i| active[i] == becomes && was(i) != becomes)
+            let changed: Vec<usize> = (0..n)
+                .filter(|&i| active[i] == becomes && before[i] != becomes)
                 .collect();
             let mut rows = Vec::with_capacity(GATHER.min(changed.len()) * x.cols());
             for chunk in changed.chunks(GATHER) {
@@ -236,52 +344,100 @@ impl Hessian {
                 for &i in chunk {
                     rows.extend_from_slice(x.row(i));
                 }
-                add_gram_lower(&mut self.gram, &rows, scale);
+                add_gram_lower(gram, &rows, scale);
             }
         }
-        self.active = Some(active.to_vec());
+        before.copy_from_slice(active);
     }
 
-    /// The step from a gradient g in the range of P, in that range.
-    fn newton_direction(
+    /// Solves H·p = r in the range of P, to a residual of `rough` of ‖r‖; nothing when that takes
+    /// more iterations than are allowed.
+    fn conjugate_gradients(
         &self,
-        gradient: &[f64],
-        basis: &[Vec<f64>],
-        c2: f64,
-    ) -> Result<Vec<f64>, FitError> {
-        let d = gradient.len();
-        let what = "Cholesky factorisation of the SVM's Hessian";
-        let failed = || FitError::Decomposition {
-            what,
-            reason: "it is not positive definite".into(),
-        };
-        let mut h = self.gram.clone();
-        h.data_mut().par_iter_mut().for_each(|v| *v *= c2);
-        for i in 0..d {
-            h.row_mut(i)[i] += 1.0;
-        }
-        let factor = Cholesky::new(h).ok_or_else(failed)?;
-        // H⁻¹ of the gradient and of the basis.
-        let k = basis.len();
-        let mut solved = Matrix::from_fn(d, k + 1, |i, j| match j {
-            0 => gradient[i],
-            _ => basis[j - 1][i],
-        });
-        factor.solve(&mut solved);
-        let solved = solved.transpose();
-        let mut direction = solved.row(0).to_vec();
-        if k > 0 {
-            let inverse = |b: usize| solved.row(b + 1);
-            let within = Matrix::from_fn(k, k, |a, b| dot(&basis[a], inverse(b)));
-            let mut lambda = Matrix::from_fn(k, 1, |a, _| dot(&basis[a], &direction));
-            Cholesky::new(within).ok_or_else(failed)?.solve(&mut lambda);
-            for (b, &lambda) in lambda.data().iter().enumerate() {
-                axpy(-lambda, inverse(b), &mut direction);
+        factored: &Factored<'_>,
+        r: &[f64],
+        active: &[bool],
+        (rough, iterations): (f64, usize),
+    ) -> Option<Vec<f64>> {
+        let c2 = 2.0 * self.problem.options.c;
+        let goal = rough * norm(r);
+        let mut solution = vec![0.0; r.len()];
+        let mut residual = r.to_vec();
+        let mut conditioned = factored.solve(&residual);
+        let mut towards = conditioned.clone();
+        let mut length = dot(&residual, &conditioned);
+        for _ in 0..iterations {
+            let mut turned = gram_product(self.problem.x, active, &towards);
+            turned.iter_mut().for_each(|v| *v *= c2);
+            project(&mut turned, self.basis);
+            axpy(1.0, &towards, &mut turned);
+            let step = length / dot(&towards, &turned);
+            if !step.is_finite() || step <= 0.0 {
+                return None;
+            }
+            axpy(step, &towards, &mut solution);
+            axpy(-step, &turned, &mut residual);
+            if norm(&residual) <= goal {
+                project(&mut solution, self.basis);
+                return Some(solution);
+            }
+            conditioned = factored.solve(&residual);
+            let next = dot(&residual, &conditioned);
+            let keep = next / length;
+            length = next;
+            for (t, c) in towards.iter_mut().zip(&conditioned) {
+                *t = c + keep * *t;
             }
         }
-        direction.iter_mut().for_each(|v| *v = -*v);
-        project(&mut direction, basis);
-        Ok(direction)
+        None
+    }
+}
+
+/// Rows gathered before they are added to the Gram matrix in one product.
+const GATHER: usize = 1024;
+
+/// A factored Hessian, and what solving with it in a nullspace takes.
+struct Factored<'p> {
+    factor: Cow<'p, Cholesky>,
+    basis: &'p [Vec<f64>],
+    /// Rows H⁻¹·b.
+    inverse: Matrix,
+    /// Of BᵀH⁻¹B.
+    within: Cholesky,
+}
+
+impl<'p> Factored<'p> {
+    fn new(factor: Cow<'p, Cholesky>, basis: &'p [Vec<f64>]) -> Option<Self> {
+        let k = basis.len();
+        let d = factor.lower().nrows();
+        let mut inverse = Matrix::from_rows(basis, d).transpose();
+        factor.solve(&mut inverse);
+        let inverse = inverse.transpose();
+        let within = Matrix::from_fn(k, k, |a, b| dot(&basis[a], inverse.row(b)));
+        let within = Cholesky::new(within)?;
+        Some(Self {
+            factor,
+            basis,
+            inverse,
+            within,
+        })
+    }
+
+    /// p with P·H·p = r and Bᵀ·p = 0, for r in the range of P.
+    fn solve(&self, r: &[f64]) -> Vec<f64> {
+        let mut p = Matrix::from_fn(r.len(), 1, |i, _| r[i]);
+        self.factor.solve(&mut p);
+        let mut p = p.into_data();
+        let k = self.basis.len();
+        if k > 0 {
+            let mut lambda = Matrix::from_fn(k, 1, |a, _| dot(&self.basis[a], &p));
+            self.within.solve(&mut lambda);
+            for (b, &lambda) in lambda.data().iter().enumerate() {
+                axpy(-lambda, self.inverse.row(b), &mut p);
+            }
+            project(&mut p, self.basis);
+        }
+        p
     }
 }
 
@@ -345,8 +501,8 @@ mod tests {
             let signs: Vec<f64> = (0..n)
                 .map(|i| if i % 2 == 0 { 1.0 } else { -1.0 })
                 .collect();
-            let w = SvmProblem::new(&x)
-                .solve(&signs, &[], &SvmOptions::default(), &String::new)
+            let w = SvmProblem::new(&x, SvmOptions::default())
+                .solve(&signs, &[], &String::new)
                 .unwrap();
             let expect = 2.0 * n as f64 * a / (1.0 + 2.0 * n as f64 * a * a);
             assert!((w[0] - expect).abs() < 1e-12, "{} {expect}", w[0]);
@@ -364,19 +520,74 @@ mod tests {
             .collect();
         let basis = vec![vec![0.6, 0.8, 0.0, 0.0, 0.0]];
         let options = SvmOptions::default();
-        let w = SvmProblem::new(&x)
-            .solve(&signs, &basis, &options, &String::new)
+        let w = SvmProblem::new(&x, options)
+            .solve(&signs, &basis, &String::new)
             .unwrap();
         let mut projected = x.clone();
         for i in 0..projected.rows() {
             project(projected.row_mut(i), &basis);
         }
-        let v = SvmProblem::new(&projected)
-            .solve(&signs, &[], &options, &String::new)
+        let v = SvmProblem::new(&projected, options)
+            .solve(&signs, &[], &String::new)
             .unwrap();
         for (w, v) in w.iter().zip(&v) {
             assert!((w - v).abs() < 1e-8, "{w} {v}");
         }
+    }
+
+    /// Far from the Hessian that was factored, iterations find what factoring the new one does.
+    #[test]
+    fn conjugate_gradients_find_the_step_of_the_new_hessian() {
+        let d = 40;
+        let x = Matrix::from_fn(200, d, |i, j| {
+            ((i * 7919 + j * 104_729) % 1009) as f64 / 504.0 - 1.0
+        });
+        let problem = SvmProblem::new(&x, SvmOptions::default());
+        let mut basis = Vec::new();
+        for at in 0..3 {
+            crate::linalg::extend_basis(&mut basis, x.row(at), 1e-10);
+        }
+        let mut gradient: Vec<f64> = (0..d).map(|j| (j as f64).sin()).collect();
+        project(&mut gradient, &basis);
+        let active: Vec<bool> = (0..200).map(|i| i % 3 != 0).collect();
+        let step = |rough: Option<f64>| {
+            let mut newton = Newton {
+                problem: &problem,
+                basis: &basis,
+                factored: None,
+                gram: None,
+                too_many: usize::MAX,
+            };
+            newton.direction(&gradient, &[true; 200], 0.1).unwrap();
+            let factored = newton.factored.take().unwrap();
+            match rough {
+                Some(rough) => {
+                    let minus: Vec<f64> = gradient.iter().map(|g| -g).collect();
+                    let allowed = (rough, MOST);
+                    let found = newton.conjugate_gradients(&factored, &minus, &active, allowed);
+                    assert!(
+                        newton
+                            .conjugate_gradients(&factored, &minus, &active, (rough, 2))
+                            .is_none()
+                    );
+                    found.unwrap()
+                }
+                None => {
+                    newton.follow(&active);
+                    let factor = factor(&newton.gram.take().unwrap().0, 2.0).unwrap();
+                    let new = Factored::new(Cow::Owned(factor), &basis).unwrap();
+                    new.solve(&gradient.iter().map(|g| -g).collect::<Vec<_>>())
+                }
+            }
+        };
+        let (exact, found) = (step(None), step(Some(1e-12)));
+        let apart: Vec<f64> = exact.iter().zip(&found).map(|(a, b)| a - b).collect();
+        assert!(norm(&apart) < 1e-9 * norm(&exact), "{}", norm(&apart));
+        assert!(
+            basis
+                .iter()
+                .all(|b| dot(b, &found).abs() < 1e-12 * norm(&found))
+        );
     }
 
     #[test]
@@ -387,8 +598,8 @@ mod tests {
             max_steps: 1,
             ..SvmOptions::default()
         };
-        let error = SvmProblem::new(&x)
-            .solve(&signs, &[], &options, &|| "round 7".to_owned())
+        let error = SvmProblem::new(&x, options)
+            .solve(&signs, &[], &|| "round 7".to_owned())
             .unwrap_err();
         assert!(
             matches!(error, FitError::NoConvergence { what, iterations: 1, .. } if what == "round 7")

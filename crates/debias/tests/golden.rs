@@ -201,11 +201,8 @@ fn inlp() {
         idempotent.add(&case.name, p.matmul(&p).max_abs_difference(&p));
 
         let data = data(&case);
-        let options = SvmOptions::default();
-        let found = SvmProblem::new(&data.x)
-            .one_vs_rest(&data.label, &data.present(), &[], &options, &|_| {
-                String::new()
-            })
+        let found = SvmProblem::new(&data.x, SvmOptions::default())
+            .one_vs_rest(&data.label, &data.present(), &[], &|_| String::new())
             .unwrap();
         let reference = &case.inlp.first_weights;
         weights.add(

@@ -145,8 +145,8 @@ proptest! {
         let edit = fit("inlp", &data, &FitOptions::default().param("rounds", 1.0)).unwrap();
         let p = projection(&edit);
         let present = data.present();
-        let w = SvmProblem::new(&data.x)
-            .one_vs_rest(&data.label, &present, &[], &SvmOptions::default(), &|_| String::new())
+        let w = SvmProblem::new(&data.x, SvmOptions::default())
+            .one_vs_rest(&data.label, &present, &[], &|_| String::new())
             .unwrap();
         let scale = w.data().iter().fold(0.0_f64, |m, v| m.max(v.abs()));
         let rest = w.matmul(&p);

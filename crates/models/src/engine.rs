@@ -16,7 +16,7 @@ pub use score::{
 
 use interlingua_backend::Tensor;
 use interlingua_backend::device::{self, is_plain_cpu};
-use interlingua_backend::ops::Tree;
+use interlingua_backend::ops::{Repeats, Tree};
 
 use crate::ModelError;
 use crate::architectures::Block;
@@ -178,8 +178,16 @@ fn forward<'m>(
             .collect()
     };
     let embedded = shared_by(&|branch| branch.edits_at(HookPoint::Embedding));
+    let placed = model.places_tokens()?;
+    // What the first block sees: the trees, and which of their rows are equal there.
+    let mut first = Vec::with_capacity(packs.len());
     for (at, pack) in packs.iter().enumerate() {
-        let base = model.embed(&pack.tokens, &pack.tree.positions)?;
+        let tree = Tree {
+            repeats: pack.repeats(placed),
+            ..pack.tree.clone()
+        };
+        let base = embed(model, pack, tree.repeats.as_ref())?;
+        first.push(tree);
         (deliver.take)(HookPoint::Embedding, &embedded, pack, &base)?;
         for (b, branch) in branches.iter().enumerate() {
             if branch.edits_at(HookPoint::Embedding) {
@@ -214,7 +222,11 @@ fn forward<'m>(
                 for b in 0..branches.len() {
                     forked.push(pass.states.take(pass.slot(at, Some(b)))?);
                 }
-                let tree = last.map_or(&packs[at].tree, |trees| &trees[at]);
+                let tree = match (last, layer) {
+                    (Some(last), _) => &last[at],
+                    (None, 0) => &first[at],
+                    (None, _) => &packs[at].tree,
+                };
                 inputs.push((tree, base, forked));
             }
             let outputs = match side_by_side {
@@ -238,6 +250,16 @@ fn forward<'m>(
         progress(layer + 1);
     }
     Ok(pass)
+}
+
+/// The states that enter the first block, each kind computed once.
+fn embed(model: &Model, pack: &Pack, repeats: Option<&Repeats>) -> Result<Tensor<2>, ModelError> {
+    let (tokens, positions) = (&pack.tokens, &pack.tree.positions);
+    let Some(repeats) = repeats else {
+        return model.embed(tokens, positions);
+    };
+    let of = |all: &[u32]| -> Vec<u32> { repeats.first.iter().map(|&r| all[r as usize]).collect() };
+    Ok(repeats.spread(model.embed(&of(tokens), &of(positions))?))
 }
 
 /// Packs that go through a block before what they leave is put back and handed over: enough to keep

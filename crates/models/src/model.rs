@@ -232,6 +232,17 @@ impl Model {
         Ok(block)
     }
 
+    /// Whether the states that enter the first block depend on the places of tokens.
+    ///
+    /// # Errors
+    /// When the embedding cannot be read.
+    pub(crate) fn places_tokens(&self) -> Result<bool, ModelError> {
+        let embedding = filled(&self.embedding, || {
+            self.architecture.embedding(&self.source())
+        })?;
+        Ok(embedding.positions.is_some())
+    }
+
     /// The states that enter the first block.
     ///
     /// # Shapes

@@ -1,8 +1,9 @@
 //! Sentences packed without padding, shared prefixes once.
 
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use interlingua_backend::ops::{Node, Tree, path_rows};
+use interlingua_backend::ops::{Node, Repeats, Tree, path_rows};
 
 /// A tokenised text and how many tokens at its ends only condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +87,19 @@ pub struct Pack {
     pub predictions: Vec<(u32, u32)>,
 }
 
+impl Pack {
+    /// Which rows enter the first block with equal states, where these are many: those of equal
+    /// tokens, at equal places where the embedding knows the place.
+    pub(crate) fn repeats(&self, placed: bool) -> Option<Repeats> {
+        let places = self.tree.positions.iter();
+        let keys = self.tokens.iter().zip(places);
+        let repeats =
+            Repeats::new(keys.map(|(&token, &place)| (token, if placed { place } else { 0 })));
+        // Gathering and spreading states must spare more than it costs.
+        (repeats.first.len() * 4 < self.tokens.len() * 3).then_some(repeats)
+    }
+}
+
 /// One query of a pack.
 #[derive(Debug, Clone)]
 pub struct Member {
@@ -108,10 +122,9 @@ pub enum Sharing {
 
 /// Packs queries, each pack at most `max_rows` rows (or one longer sequence).
 ///
-/// They are sorted by their tokens, so that those with a common beginning meet;
-/// what they share becomes rows only once in a pack.
+/// They are sorted so that those meet that share rows, which are then there only once in a pack.
 pub fn pack(queries: &[Query], max_rows: usize, sharing: Sharing) -> Vec<Pack> {
-    fill(queries, &sorted(queries), max_rows, sharing)
+    fill(queries, &sorted(queries, sharing), max_rows, sharing)
 }
 
 /// As [`pack`], into a number of packs of about the same size that `workers` divides, so that none
@@ -122,7 +135,7 @@ pub fn pack_for(
     rows: RangeInclusive<usize>,
     sharing: Sharing,
 ) -> Vec<Pack> {
-    let order = sorted(queries);
+    let order = sorted(queries, sharing);
     // Of each sequence all rows, and those that the one before it does not have.
     let mut last: &[u32] = &[];
     let mut sizes = Vec::with_capacity(order.len());
@@ -156,11 +169,22 @@ pub fn pack_for(
     fill(queries, &order, high, sharing)
 }
 
-/// By their tokens; equal predictions must meet too.
-fn sorted(queries: &[Query]) -> Vec<usize> {
+/// By their tokens, or, where only equal ones share rows, by the first that is equal: neighbours of a
+/// request are often copies of one text. Equal predictions must meet too.
+fn sorted(queries: &[Query], sharing: Sharing) -> Vec<usize> {
     let mut order: Vec<usize> = (0..queries.len()).collect();
-    let key = |at: usize| (&queries[at].tokens, &queries[at].predictions, at);
-    order.sort_by(|&a, &b| key(a).cmp(&key(b)));
+    match sharing {
+        Sharing::Prefixes => {
+            order.sort_by_key(|&at| (&queries[at].tokens, &queries[at].predictions, at));
+        }
+        Sharing::Whole => {
+            let mut first = HashMap::new();
+            let first: Vec<usize> = (queries.iter().enumerate())
+                .map(|(at, query)| *first.entry(&query.tokens).or_insert(at))
+                .collect();
+            order.sort_by_key(|&at| (first[at], &queries[at].predictions, at));
+        }
+    }
     order
 }
 
@@ -253,7 +277,7 @@ impl Builder {
             tree: Tree {
                 nodes: self.nodes,
                 positions: self.positions,
-                asked: None,
+                ..Tree::default()
             },
             tokens: self.tokens,
             members: self.members,
@@ -274,6 +298,43 @@ mod tests {
                 .prop_map(|(tokens, context)| Query::next_tokens(&Sequence::new(tokens, context))),
             0..20,
         )
+    }
+
+    #[test]
+    fn copies_of_a_text_lie_together_and_have_few_kinds_of_rows() {
+        // Two texts, each with every token masked once; the second text is there twice.
+        let copy = |text: u32, place: usize| {
+            let mut tokens: Vec<u32> = (0..8).map(|t| 10 * text + t).collect();
+            tokens[place] = 99;
+            Query {
+                tokens,
+                predictions: vec![(place, 10 * text + place as u32)],
+            }
+        };
+        let queries: Vec<Query> = [1, 2, 2]
+            .into_iter()
+            .flat_map(|text| (0..8).map(move |place| copy(text, place)))
+            .collect();
+        let packs = pack(&queries, 64, Sharing::Whole);
+        assert_eq!(packs.len(), 2);
+        assert_eq!(packs[1].members.len(), 16);
+        for pack in &packs {
+            assert_eq!(pack.tokens.len(), 64);
+            // Eight tokens and eight masks by place, or one mask wherever it is.
+            let placed = pack.repeats(true).unwrap();
+            assert_eq!(placed.first.len(), 16);
+            let anywhere = pack.repeats(false).unwrap();
+            assert_eq!(anywhere.first.len(), 9);
+            for (row, &kind) in anywhere.kind.iter().enumerate() {
+                let first = anywhere.first[kind as usize] as usize;
+                assert_eq!(pack.tokens[row], pack.tokens[first]);
+            }
+        }
+        // Of a text without repetitions nothing is gained.
+        assert_eq!(
+            pack(&queries[..1], 64, Sharing::Whole)[0].repeats(false),
+            None
+        );
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! Activations and gated activations.
 
 use multiversion::multiversion;
+use multiversion::target::target_cfg_f;
 use rayon::prelude::*;
 
 use super::math::{exp, normal_tail};
@@ -13,21 +14,21 @@ fn task(elements: usize) -> usize {
 }
 
 #[inline(always)]
-fn silu(x: f32) -> f32 {
-    x / (1.0 + exp(-x))
+fn silu<const FUSED: bool>(x: f32) -> f32 {
+    x / (1.0 + exp::<FUSED>(-x))
 }
 
 #[inline(always)]
-fn gelu(x: f32) -> f32 {
+fn gelu<const FUSED: bool>(x: f32) -> f32 {
     // x·Φ(x) as the ramp less what the tail takes off: exact far from 0 on both sides.
-    relu(x) - x.abs() * normal_tail(x.abs())
+    relu(x) - x.abs() * normal_tail::<FUSED>(x.abs())
 }
 
 #[inline(always)]
-fn gelu_tanh(x: f32) -> f32 {
+fn gelu_tanh<const FUSED: bool>(x: f32) -> f32 {
     // (1 + tanh(u)) / 2 is the sigmoid of 2u, here with u = √(2/π)·(x + 0.044715·x³).
     let twice = 1.595_769 * (x + 0.044_715 * x * x * x);
-    x / (1.0 + exp(-twice))
+    x / (1.0 + exp::<FUSED>(-twice))
 }
 
 #[inline(always)]
@@ -44,10 +45,11 @@ pub fn activate(x: &mut [f32], activation: Activation) {
 
 #[multiversion(targets = "simd")]
 fn activate_slice(x: &mut [f32], activation: Activation) {
+    const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
     match activation {
-        Activation::Silu => activate_by(x, silu),
-        Activation::Gelu => activate_by(x, gelu),
-        Activation::GeluTanh => activate_by(x, gelu_tanh),
+        Activation::Silu => activate_by(x, silu::<FUSED>),
+        Activation::Gelu => activate_by(x, gelu::<FUSED>),
+        Activation::GeluTanh => activate_by(x, gelu_tanh::<FUSED>),
         Activation::Relu => activate_by(x, relu),
     }
 }
@@ -69,10 +71,11 @@ pub fn gate(gate: &mut [f32], up: &[f32], activation: Activation) {
 
 #[multiversion(targets = "simd")]
 fn gate_slice(gate: &mut [f32], up: &[f32], activation: Activation) {
+    const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
     match activation {
-        Activation::Silu => gate_by(gate, up, silu),
-        Activation::Gelu => gate_by(gate, up, gelu),
-        Activation::GeluTanh => gate_by(gate, up, gelu_tanh),
+        Activation::Silu => gate_by(gate, up, silu::<FUSED>),
+        Activation::Gelu => gate_by(gate, up, gelu::<FUSED>),
+        Activation::GeluTanh => gate_by(gate, up, gelu_tanh::<FUSED>),
         Activation::Relu => gate_by(gate, up, relu),
     }
 }
@@ -95,8 +98,9 @@ pub fn silu_gate_backward(gate: &mut [f32], up: &mut [f32], grad: &[f32]) {
 
 #[multiversion(targets = "simd")]
 fn silu_gate_backward_slice(gate: &mut [f32], up: &mut [f32], grad: &[f32]) {
+    const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
     for ((g, u), d) in gate.iter_mut().zip(up.iter_mut()).zip(grad) {
-        let sigmoid = 1.0 / (1.0 + exp(-*g));
+        let sigmoid = 1.0 / (1.0 + exp::<FUSED>(-*g));
         let silu = *g * sigmoid;
         let slope = sigmoid * (1.0 + *g * (1.0 - sigmoid));
         *g = d * *u * slope;

@@ -143,7 +143,7 @@ fn attend<const FUSED: bool>(
             own.iter_mut().for_each(|w| *w *= scale);
             if let Some(cap) = spec.softcap {
                 for w in own.iter_mut() {
-                    *w = softcap(*w, cap);
+                    *w = softcap::<FUSED>(*w, cap);
                 }
             }
             if let Some(slopes) = &spec.alibi {
@@ -154,7 +154,7 @@ fn attend<const FUSED: bool>(
             beyond.fill(f32::NEG_INFINITY);
             let max = max_of(weights);
             for w in weights.iter_mut() {
-                *w = exp(*w - max);
+                *w = exp::<FUSED>(*w - max);
             }
             let (own, beyond) = weights.split_at_mut(range.len());
             beyond.fill(0.0);
@@ -256,7 +256,7 @@ fn attend_backward<const FUSED: bool>(
             weights.iter_mut().for_each(|w| *w *= scale);
             let max = max_of(weights);
             for w in weights.iter_mut() {
-                *w = exp(*w - max);
+                *w = exp::<FUSED>(*w - max);
             }
             let norm = 1.0 / sum_by(weights, |w| w);
             dots::<FUSED>(out, &values[seen], slopes);

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use multiversion::multiversion;
+use multiversion::target::target_cfg_f;
 use rayon::prelude::*;
 
 use super::math::{LANES, exp, max_of, softcap, sum_by, tree_sum};
@@ -30,11 +31,17 @@ pub fn shape_logits(
 
 #[multiversion(targets = "simd")]
 fn shape_row(row: &mut [f32], bias: Option<&[f32]>, scale: f32, cap: Option<f32>) {
-    shape_in_place(row, bias, scale, cap);
+    const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
+    shape_in_place::<FUSED>(row, bias, scale, cap);
 }
 
 #[inline(always)]
-fn shape_in_place(row: &mut [f32], bias: Option<&[f32]>, scale: f32, cap: Option<f32>) {
+fn shape_in_place<const FUSED: bool>(
+    row: &mut [f32],
+    bias: Option<&[f32]>,
+    scale: f32,
+    cap: Option<f32>,
+) {
     match bias {
         Some(bias) => {
             for (x, b) in row.iter_mut().zip(bias) {
@@ -49,14 +56,20 @@ fn shape_in_place(row: &mut [f32], bias: Option<&[f32]>, scale: f32, cap: Option
     }
     if let Some(cap) = cap {
         for x in row.iter_mut() {
-            *x = softcap(*x, cap);
+            *x = softcap::<FUSED>(*x, cap);
         }
     }
 }
 
 /// As [`shape_in_place`], from elsewhere.
 #[inline(always)]
-fn shape_into(out: &mut [f32], row: &[f32], bias: Option<&[f32]>, scale: f32, cap: Option<f32>) {
+fn shape_into<const FUSED: bool>(
+    out: &mut [f32],
+    row: &[f32],
+    bias: Option<&[f32]>,
+    scale: f32,
+    cap: Option<f32>,
+) {
     match bias {
         Some(bias) => {
             for ((y, x), b) in out.iter_mut().zip(row).zip(bias) {
@@ -71,7 +84,7 @@ fn shape_into(out: &mut [f32], row: &[f32], bias: Option<&[f32]>, scale: f32, ca
     }
     if let Some(cap) = cap {
         for y in out.iter_mut() {
-            *y = softcap(*y, cap);
+            *y = softcap::<FUSED>(*y, cap);
         }
     }
 }
@@ -168,8 +181,9 @@ impl Reference<'_> {
 
 #[multiversion(targets = "simd")]
 fn exp_row(out: &mut [f32], row: &[f32], max: f32) {
+    const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
     for (w, x) in out.iter_mut().zip(row) {
-        *w = exp(x - max);
+        *w = exp::<FUSED>(x - max);
     }
 }
 
@@ -229,6 +243,7 @@ struct Job<'a> {
 
 #[multiversion(targets = "simd")]
 fn reduce_group(out: &mut [Reduced], updates: &[Update<'_>], job: &Job<'_>) {
+    const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
     let tokens = job.tokens;
     let mut buffer = [0.0f32; REDUCED];
     for start in (0..tokens).step_by(REDUCED) {
@@ -236,7 +251,7 @@ fn reduce_group(out: &mut [Reduced], updates: &[Update<'_>], job: &Job<'_>) {
         for (u, update) in updates.iter().enumerate() {
             for (i, results) in out.chunks_exact_mut(updates.len()).enumerate() {
                 let row = job.first + i;
-                let logits = changed(job, update, row, part.clone(), &mut buffer);
+                let logits = changed::<FUSED>(job, update, row, part.clone(), &mut buffer);
                 let result = &mut results[u];
                 let max = max_of(logits);
                 if max > result.max {
@@ -246,10 +261,10 @@ fn reduce_group(out: &mut [Reduced], updates: &[Update<'_>], job: &Job<'_>) {
                     result.best = (start + at) as u32;
                 }
                 let max = result.max;
-                result.sum += f64::from(sum_by(logits, |x| exp(x - max)));
+                result.sum += f64::from(sum_by(logits, |x| exp::<FUSED>(x - max)));
                 if let Some(reference) = job.reference {
                     let within = row * tokens + part.start..row * tokens + part.end;
-                    let centre = centre(job, update, row, reference);
+                    let centre = centre::<FUSED>(job, update, row, reference);
                     result.gap += f64::from(gap(
                         &reference.weights[within.clone()],
                         &reference.logits[within],
@@ -263,9 +278,9 @@ fn reduce_group(out: &mut [Reduced], updates: &[Update<'_>], job: &Job<'_>) {
     for (i, results) in out.chunks_exact_mut(updates.len()).enumerate() {
         let row = job.first + i;
         for (result, update) in results.iter_mut().zip(updates) {
-            result.target = job.columns[row].map(|c| changed_at(job, update, row, c));
+            result.target = job.columns[row].map(|c| changed_at::<FUSED>(job, update, row, c));
             if let Some(reference) = job.reference {
-                let centre = f64::from(centre(job, update, row, reference));
+                let centre = f64::from(centre::<FUSED>(job, update, row, reference));
                 result.gap += centre * reference.rows[row].sum;
             }
         }
@@ -274,7 +289,7 @@ fn reduce_group(out: &mut [Reduced], updates: &[Update<'_>], job: &Job<'_>) {
 
 /// Logits of a part of a row after an update; in `buffer` unless they are the products themselves.
 #[inline(always)]
-fn changed<'a>(
+fn changed<'a, const FUSED: bool>(
     job: &Job<'a>,
     update: &Update<'_>,
     row: usize,
@@ -289,7 +304,7 @@ fn changed<'a>(
     if update.rank == 0 {
         let Logits { scale, softcap } = job.shape.how;
         let bias = job.shape.bias.map(|b| &b[part]);
-        shape_into(buffer, products, bias, scale, softcap);
+        shape_into::<FUSED>(buffer, products, bias, scale, softcap);
         return buffer;
     }
     buffer.copy_from_slice(products);
@@ -302,14 +317,19 @@ fn changed<'a>(
     }
     if !job.shape.is_identity() {
         let Logits { scale, softcap } = job.shape.how;
-        shape_in_place(buffer, job.shape.bias.map(|b| &b[part]), scale, softcap);
+        shape_in_place::<FUSED>(buffer, job.shape.bias.map(|b| &b[part]), scale, softcap);
     }
     buffer
 }
 
 /// One logit of what [`changed`] gives.
 #[inline(always)]
-fn changed_at(job: &Job<'_>, update: &Update<'_>, row: usize, column: usize) -> f32 {
+fn changed_at<const FUSED: bool>(
+    job: &Job<'_>,
+    update: &Update<'_>,
+    row: usize,
+    column: usize,
+) -> f32 {
     let mut x = job.products[row * job.tokens + column];
     for k in 0..update.rank {
         x -=
@@ -319,7 +339,7 @@ fn changed_at(job: &Job<'_>, update: &Update<'_>, row: usize, column: usize) -> 
     if !job.shape.is_identity() {
         let Logits { scale, softcap } = job.shape.how;
         let bias = job.shape.bias.map(|b| &b[column..=column]);
-        shape_in_place(&mut x, bias, scale, softcap);
+        shape_in_place::<FUSED>(&mut x, bias, scale, softcap);
     }
     x[0]
 }
@@ -327,9 +347,14 @@ fn changed_at(job: &Job<'_>, update: &Update<'_>, row: usize, column: usize) -> 
 /// How much a logit falls where the reference is largest. Differences are summed around it, so
 /// that a shift of all logits, which changes no probability, costs no digits.
 #[inline(always)]
-fn centre(job: &Job<'_>, update: &Update<'_>, row: usize, reference: &Reference<'_>) -> f32 {
+fn centre<const FUSED: bool>(
+    job: &Job<'_>,
+    update: &Update<'_>,
+    row: usize,
+    reference: &Reference<'_>,
+) -> f32 {
     let best = reference.rows[row].best as usize;
-    reference.logits[row * job.tokens + best] - changed_at(job, update, row, best)
+    reference.logits[row * job.tokens + best] - changed_at::<FUSED>(job, update, row, best)
 }
 
 /// `Σ w · (x − y − centre)`.
@@ -374,10 +399,11 @@ pub fn cross_entropy_grad(
 
 #[multiversion(targets = "simd")]
 fn cross_entropy_row(row: &mut [f32], target: usize, scale: f32, weight: f32) -> f32 {
+    const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
     let max = max_of(row) * scale;
     let at = row[target] * scale;
     for x in row.iter_mut() {
-        *x = exp(*x * scale - max);
+        *x = exp::<FUSED>(*x * scale - max);
     }
     let sum = sum_by(row, |x| x);
     let factor = weight * scale / sum;

@@ -22,6 +22,8 @@ pub use norm::{layer_norm, rms_norm};
 pub use rotary::{Rotary, RotaryScaling, RotaryStyle, rotary};
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::hash::Hash;
 
 pub use crate::kernels::{Node, View, path_rows, product, product_in};
 use crate::{Device, IntTensor, Tensor, TensorData};
@@ -41,6 +43,49 @@ pub struct Tree {
     ///
     /// Queries are formed of these alone, so the last block of a pass does no work for others.
     pub asked: Option<Vec<u32>>,
+    /// Rows that enter with equal states, where many do: copies of a token in the first block.
+    pub repeats: Option<Repeats>,
+}
+
+/// Which rows are equal.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Repeats {
+    /// One row of each kind.
+    pub first: Vec<u32>,
+    /// The kind of every row.
+    pub kind: Vec<u32>,
+}
+
+impl Repeats {
+    /// Rows with equal keys are of one kind; kinds are in the order in which they come first.
+    pub fn new<K: Eq + Hash>(keys: impl Iterator<Item = K>) -> Repeats {
+        let mut repeats = Repeats::default();
+        let mut known = HashMap::new();
+        for (row, key) in keys.enumerate() {
+            let kind = *known.entry(key).or_insert_with(|| {
+                repeats.first.push(row as u32);
+                repeats.first.len() as u32 - 1
+            });
+            repeats.kind.push(kind);
+        }
+        repeats
+    }
+
+    /// One row of each kind.
+    ///
+    /// # Shapes
+    /// `x`: `[rows, d]`, result `[kinds, d]`.
+    pub fn gather(&self, x: Tensor<2>) -> Tensor<2> {
+        choose(x, &self.first)
+    }
+
+    /// Every row, from those of its kind.
+    ///
+    /// # Shapes
+    /// `x`: `[kinds, d]`, result `[rows, d]`.
+    pub fn spread(&self, x: Tensor<2>) -> Tensor<2> {
+        choose(x, &self.kind)
+    }
 }
 
 impl Tree {
@@ -71,11 +116,23 @@ impl Tree {
     /// `x`: `[rows, d]`, result `[asked rows, d]`.
     pub fn keep(&self, x: Tensor<2>) -> Tensor<2> {
         match &self.asked {
-            Some(rows) => {
-                let at = index(rows.iter().map(|&r| r as i32).collect(), &x.device());
-                x.select(0, at)
-            }
+            Some(rows) => choose(x, rows),
             None => x,
+        }
+    }
+
+    /// Something of every row by itself, computed once for rows that are known to be equal.
+    ///
+    /// # Shapes
+    /// `x`: `[rows, d]`; `f`: from `[some rows, d]` to tensors of as many rows; the results have all rows.
+    pub fn once<const N: usize>(
+        &self,
+        x: Tensor<2>,
+        f: impl FnOnce(Tensor<2>) -> [Tensor<2>; N],
+    ) -> [Tensor<2>; N] {
+        match &self.repeats {
+            Some(repeats) => f(repeats.gather(x)).map(|found| repeats.spread(found)),
+            None => f(x),
         }
     }
 
@@ -93,6 +150,12 @@ impl Tree {
         }
         tree
     }
+}
+
+/// Some rows, in any order.
+fn choose(x: Tensor<2>, rows: &[u32]) -> Tensor<2> {
+    let at = index(rows.iter().map(|&r| r as i32).collect(), &x.device());
+    x.select(0, at)
 }
 
 /// An index tensor.

@@ -780,3 +780,28 @@ fn scaled_frequencies_are_those_of_transformers() {
         ],
     );
 }
+
+#[test]
+fn what_is_done_once_for_equal_rows_is_what_is_done_for_each() {
+    let tokens = [7, 3, 7, 7, 4, 3];
+    let repeats = Repeats::new(tokens.iter());
+    assert_eq!(repeats.first, [0, 1, 4]);
+    assert_eq!(repeats.kind, [0, 1, 0, 0, 2, 1]);
+    let values = tokens.iter().flat_map(|&t| [t as f32, 0.5 * t as f32]);
+    let x = from_rows(values.collect(), 6, 2, &cpu());
+    let each = Tree::sequences(&[6]);
+    let once = Tree {
+        repeats: Some(repeats),
+        ..each.clone()
+    };
+    let mut rows = Vec::new();
+    let mut twice = |tree: &Tree| {
+        let [a, b] = tree.once(x.clone(), |x| {
+            rows.push(x.dims()[0]);
+            [x.clone() * 2.0, x + 1.0]
+        });
+        [to_host(a), to_host(b)]
+    };
+    assert_eq!(twice(&each), twice(&once));
+    assert_eq!(rows, [6, 3]);
+}

@@ -106,14 +106,14 @@ impl Debiaser for Inlp {
             (None, None) => DEFAULT_ROUNDS,
         };
 
-        let problem = SvmProblem::new(&data.x);
+        let problem = SvmProblem::new(&data.x, svm);
         let mut basis: Vec<Vec<f64>> = Vec::new();
         let mut notes = vec![("majority".to_owned(), majority(data))];
         let mut round = 0;
         while round < max_rounds && basis.len() < max_rank {
             round += 1;
             let name = |class: usize| format!("inlp round {round}, class {}", data.classes[class]);
-            let w = problem.one_vs_rest(&data.label, &present, &basis, &svm, &name)?;
+            let w = problem.one_vs_rest(&data.label, &present, &basis, &name)?;
             let accuracy = accuracy(&problem, &w, &data.label, &present);
             notes.push((format!("accuracy_round_{round}"), accuracy));
             let before = basis.len();

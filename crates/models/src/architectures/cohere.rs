@@ -326,17 +326,22 @@ impl<W: Weight> Block<W> {
     /// # Shapes
     /// `h`: `[rows, hidden]`, result `[asked rows, hidden]`.
     pub fn forward(&self, run: &Run, h: Tensor<2>, tree: &Tree, tap: Tap<'_>) -> Tensor<2> {
-        let n = ops::layer_norm(h.clone(), &self.norm, None, run.eps);
-        let ([q, k, v], [gate, up]) = self.project(run, n, tree);
+        // Nothing here but attention reads other rows.
+        let [q, k, v, mlp] = tree.once(h.clone(), |h| {
+            let n = ops::layer_norm(h, &self.norm, None, run.eps);
+            let ([q, k, v], [gate, up]) = self.project(run, n, tree);
+            let gated = ops::gate(gate, up, Activation::Silu);
+            [q, k, v, ops::linear(gated, &self.down)]
+        });
+        let [q, k] = self.place(run, q, k, tree);
         let mixed = ops::attention(q, k, v, tree, &run.attention);
         let attention = ops::affine(mixed, &self.o, self.bias(3));
         let attention = tap(HookPoint::Attention(run.layer), attention);
-        let gated = ops::gate(gate, up, Activation::Silu);
-        let mlp = tap(HookPoint::Mlp(run.layer), ops::linear(gated, &self.down));
+        let mlp = tap(HookPoint::Mlp(run.layer), mlp);
         tree.keep(h) + attention + mlp
     }
 
-    /// Queries, keys and values, turned by their positions, and the MLP's gate and up projections.
+    /// Queries, keys and values, and the MLP's gate and up projections.
     fn project(&self, run: &Run, n: Tensor<2>, tree: &Tree) -> ([Tensor<2>; 3], [Tensor<2>; 2]) {
         let (q, k, v) = (
             (&self.q, self.bias(0)),
@@ -356,11 +361,18 @@ impl<W: Weight> Block<W> {
             q = self.norm_heads(run, q, q_gain);
             k = self.norm_heads(run, k, k_gain);
         }
-        if let Some(rotary) = &run.rotary {
-            q = ops::rotary(q, &tree.asked_positions(), rotary);
-            k = ops::rotary(k, &tree.positions, rotary);
-        }
         ([q, k, v], [gate, up])
+    }
+
+    /// Queries and keys turned by their positions.
+    fn place(&self, run: &Run, q: Tensor<2>, k: Tensor<2>, tree: &Tree) -> [Tensor<2>; 2] {
+        match &run.rotary {
+            Some(rotary) => [
+                ops::rotary(q, &tree.asked_positions(), rotary),
+                ops::rotary(k, &tree.positions, rotary),
+            ],
+            None => [q, k],
+        }
     }
 
     fn bias(&self, at: usize) -> Option<&Tensor<1>> {
@@ -399,6 +411,7 @@ impl Block {
         assert!(self.biases.is_none(), "attention biases are not trained");
         let normed = ops::layer_norm(h.clone(), &self.norm, None, run.eps);
         let ([q, k, v], [gate, up]) = self.project(run, normed.clone(), tree);
+        let [q, k] = self.place(run, q, k, tree);
         let mixed = ops::attention(q.clone(), k.clone(), v.clone(), tree, &run.attention);
         let gated = ops::gate(gate.clone(), up.clone(), Activation::Silu);
         let out = h.clone()

@@ -124,7 +124,7 @@ impl Attention {
     /// `x`: `[rows, hidden]`, result `[asked rows, hidden]`.
     pub fn forward(&self, x: Tensor<2>, tree: &Tree) -> Tensor<2> {
         let [mut q, mut k, v] = match tree.asked {
-            None => Linear::together(x, [&self.q, &self.k, &self.v]),
+            None => tree.once(x, |x| Linear::together(x, [&self.q, &self.k, &self.v])),
             Some(_) => {
                 let q = self.q.forward(tree.keep(x.clone()));
                 let [k, v] = Linear::together(x, [&self.k, &self.v]);
