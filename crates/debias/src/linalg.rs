@@ -62,8 +62,8 @@ pub(crate) fn add_gram_lower(into: &mut Matrix, rows: &[f64], scale: f64) {
     }
 }
 
-/// The columns of some rows of width d, each in one piece: products read them so, and where they are a
-/// power of two apart they drive each other out of the nearest cache.
+/// The columns of some rows of width d, each in one piece, as products read them: the numbers of a column
+/// that lie a power of two apart would drive each other out of the nearest cache.
 fn transpose_into(rows: &[f64], d: usize, shared: bool, columns: &mut Vec<f64>) {
     /// Columns of one cache line.
     const LINE: usize = 8;
@@ -153,7 +153,6 @@ fn sum_of_chunks<T: Sync>(
 }
 
 /// The lower Cholesky factor C of a positive definite matrix, A = C·Cᵀ.
-#[derive(Clone)]
 pub(crate) struct Cholesky(Matrix);
 
 impl Cholesky {
@@ -438,7 +437,7 @@ mod tests {
     #[test]
     fn a_gram_matrix_is_the_product() {
         for d in SIZES {
-            let x = noise(40, d);
+            let x = noise(if d < 200 { ADDED + 40 } else { 40 }, d);
             let mut gram = Matrix::from_fn(d, d, |i, j| if j <= i { 1.0 } else { 0.0 });
             add_gram_lower(&mut gram, x.data(), 2.0);
             let product = x.transpose().matmul(&x);
@@ -449,6 +448,23 @@ mod tests {
             assert!(gram.max_abs_difference(&expect) < 1e-11, "{d}");
             mirror_lower(&mut gram);
             assert_eq!(gram, gram.transpose());
+        }
+    }
+
+    #[test]
+    fn a_gram_product_is_that_of_the_rows_that_count() {
+        let x = noise(1100, 7);
+        let of: Vec<bool> = (0..1100).map(|i| i % 3 != 1).collect();
+        let v: Vec<f64> = (0..7).map(f64::from).collect();
+        let mut expect = [0.0; 7];
+        for i in (0..1100).filter(|i| i % 3 != 1) {
+            axpy(dot(x.row(i), &v), x.row(i), &mut expect);
+        }
+        for (found, expect) in gram_product(&x, &of, &v).iter().zip(expect) {
+            assert!(
+                (found - expect).abs() < 1e-10 * expect.abs(),
+                "{found} {expect}"
+            );
         }
     }
 

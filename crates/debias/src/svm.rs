@@ -7,9 +7,9 @@
 //!
 //! min_w ½‖w‖² + C Σ_i max(0, 1 − y_i w·x_i)²
 //!
-//! It is strictly convex and piecewise quadratic, so its solution is unique and
-//! Newton's method with an exact line search reaches it in finitely many steps
-//! (Keerthi & DeCoste, JMLR 6, 2005). INLP iterates on these solutions, which
+//! It is strictly convex and piecewise quadratic, so its solution is unique;
+//! Newton's method with an exact line search reaches it, with exact steps in
+//! finitely many (Keerthi & DeCoste, JMLR 6, 2005). INLP iterates on these solutions, which
 //! is why they are solved to rounding and not to a loose tolerance: otherwise
 //! the second round would depend on how the first one stopped.
 //!
@@ -20,11 +20,11 @@
 //! so that p is orthogonal to B.
 //!
 //! Steps are found by conjugate gradients, preconditioned by a Hessian that is
-//! factored already, as long as they need fewer operations than factoring the
-//! new one. The first is that of all rows, which is the Hessian at w = 0 for any
+//! factored already, where they are expected to take less time than factoring the
+//! new one; below some 300 dimensions that is nowhere. The first is that of all rows, which is the Hessian at w = 0 for any
 //! labels and in any nullspace, so it is factored once for all classifiers.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -60,7 +60,9 @@ pub struct SvmProblem<'a> {
     /// Lower triangle of XᵀX.
     gram: Matrix,
     /// Factor of the Hessian with all rows in it, if it has one.
-    whole: Option<Cholesky>,
+    whole: Option<Arc<Cholesky>>,
+    /// See [`PER_NUMBER`].
+    per_number: f64,
     /// Σ‖x_i‖: what the gradient's rounding is measured against.
     scale: f64,
 }
@@ -72,8 +74,9 @@ pub struct SvmProblem<'a> {
 const ROUNDING: f64 = 64.0 * f64::EPSILON;
 
 /// Operations of a product of matrices in the time that one number takes to come
-/// from memory in a product with a vector.
-const PER_NUMBER: usize = if cfg!(test) { 1 } else { 64 };
+/// from memory in a product with a vector. Measured on two cores; more of them make the
+/// first faster, but not the triangular solves of an iteration.
+const PER_NUMBER: f64 = 64.0;
 
 /// Iterations of conjugate gradients below which a Hessian is factored at once.
 const FEWEST: usize = 4;
@@ -90,12 +93,13 @@ impl<'a> SvmProblem<'a> {
         let mut gram = Matrix::zeros(x.cols(), x.cols());
         add_gram_lower(&mut gram, x.data(), 1.0);
         let scale = (0..x.rows()).map(|i| norm(x.row(i))).sum();
-        let whole = factor(&gram, 2.0 * options.c);
+        let whole = factor(&gram, 2.0 * options.c).map(Arc::new);
         Self {
             x,
             options,
             gram,
             whole,
+            per_number: PER_NUMBER,
             scale,
         }
     }
@@ -175,8 +179,10 @@ impl<'a> SvmProblem<'a> {
                 return Ok(w);
             }
             reached = length / start;
-            // Far from the optimum a rough direction is as good; near it the steps stay quadratic.
-            let rough = (1e-2 * reached.sqrt()).max(0.1 * goal / length);
+            // Far from the optimum a rough direction is as good. The last one leaves nothing but
+            // rounding, so that the result does not tell how it was found.
+            let rounding = ROUNDING * c2 * self.scale / length;
+            let rough = (1e-2 * reached.min(1.0).sqrt()).max(0.1 * rounding);
             let direction = newton.direction(&gradient, &active, rough)?;
             let slope: Vec<f64> = self.rows_dot(&direction);
             let t = exact_step(&w, &direction, &margin, &slope, signs, options.c);
@@ -260,13 +266,13 @@ struct Newton<'p> {
     factored: Option<Factored<'p>>,
     /// Lower triangle of Σ xxᵀ over the rows of that Hessian, and which they are; all at first.
     gram: Option<(Matrix, Vec<bool>)>,
-    /// Changed rows with which conjugate gradients took too long.
+    /// Conjugate gradients are not tried with so many changed rows.
     too_many: usize,
 }
 
 impl<'p> Newton<'p> {
-    /// The step from a gradient g in the range of P, in that range; ‖H·p + g‖ is at most `rough`
-    /// of ‖g‖.
+    /// The step from a gradient g in the range of P, in that range; ‖P·(H·p + g)‖ is at most
+    /// `rough` of ‖g‖.
     fn direction(
         &mut self,
         gradient: &[f64],
@@ -280,7 +286,7 @@ impl<'p> Newton<'p> {
         let problem = self.problem;
         let minus: Vec<f64> = gradient.iter().map(|g| -g).collect();
         if self.factored.is_none() {
-            let whole = Cow::Borrowed(problem.whole.as_ref().ok_or_else(failed)?);
+            let whole = problem.whole.clone().ok_or_else(failed)?;
             self.factored = Some(Factored::new(whole, self.basis).ok_or_else(failed)?);
         }
         let changed = self.changed(active);
@@ -290,14 +296,15 @@ impl<'p> Newton<'p> {
             }
             let d = gradient.len();
             let rows = active.iter().filter(|a| **a).count();
-            let anew = changed.min(rows) * d * d + d * d * d / 3;
-            let iterations = (anew / (PER_NUMBER * d * (rows + d))).min(MOST);
+            let anew = (changed.min(rows) * d * d + d * d * d / 3) as f64;
+            let iteration = problem.per_number * (d * (rows + d)) as f64;
+            let iterations = ((anew / iteration) as usize).min(MOST);
             if iterations >= FEWEST && changed < self.too_many {
-                let allowed = (rough, iterations);
-                let step = self.conjugate_gradients(factored, &minus, active, allowed);
+                let step = self.conjugate_gradients(factored, &minus, active, rough, iterations);
                 if let Some(step) = step {
                     return Ok(step);
                 }
+                // Tried again when much less has changed.
                 self.too_many = changed / 4;
             }
         }
@@ -306,7 +313,7 @@ impl<'p> Newton<'p> {
         self.follow(active);
         let (gram, _) = self.gram.as_ref().expect("it was just brought up to date");
         let factor = factor(gram, 2.0 * problem.options.c).ok_or_else(failed)?;
-        let factored = Factored::new(Cow::Owned(factor), self.basis).ok_or_else(failed)?;
+        let factored = Factored::new(Arc::new(factor), self.basis).ok_or_else(failed)?;
         Ok(self.factored.insert(factored).solve(&minus))
     }
 
@@ -357,7 +364,8 @@ impl<'p> Newton<'p> {
         factored: &Factored<'_>,
         r: &[f64],
         active: &[bool],
-        (rough, iterations): (f64, usize),
+        rough: f64,
+        iterations: usize,
     ) -> Option<Vec<f64>> {
         let c2 = 2.0 * self.problem.options.c;
         let goal = rough * norm(r);
@@ -398,7 +406,7 @@ const GATHER: usize = 1024;
 
 /// A factored Hessian, and what solving with it in a nullspace takes.
 struct Factored<'p> {
-    factor: Cow<'p, Cholesky>,
+    factor: Arc<Cholesky>,
     basis: &'p [Vec<f64>],
     /// Rows H⁻¹·b.
     inverse: Matrix,
@@ -407,7 +415,7 @@ struct Factored<'p> {
 }
 
 impl<'p> Factored<'p> {
-    fn new(factor: Cow<'p, Cholesky>, basis: &'p [Vec<f64>]) -> Option<Self> {
+    fn new(factor: Arc<Cholesky>, basis: &'p [Vec<f64>]) -> Option<Self> {
         let k = basis.len();
         let d = factor.lower().nrows();
         let mut inverse = Matrix::from_rows(basis, d).transpose();
@@ -563,11 +571,10 @@ mod tests {
             match rough {
                 Some(rough) => {
                     let minus: Vec<f64> = gradient.iter().map(|g| -g).collect();
-                    let allowed = (rough, MOST);
-                    let found = newton.conjugate_gradients(&factored, &minus, &active, allowed);
+                    let found = newton.conjugate_gradients(&factored, &minus, &active, rough, MOST);
                     assert!(
                         newton
-                            .conjugate_gradients(&factored, &minus, &active, (rough, 2))
+                            .conjugate_gradients(&factored, &minus, &active, rough, 2)
                             .is_none()
                     );
                     found.unwrap()
@@ -575,7 +582,7 @@ mod tests {
                 None => {
                     newton.follow(&active);
                     let factor = factor(&newton.gram.take().unwrap().0, 2.0).unwrap();
-                    let new = Factored::new(Cow::Owned(factor), &basis).unwrap();
+                    let new = Factored::new(Arc::new(factor), &basis).unwrap();
                     new.solve(&gradient.iter().map(|g| -g).collect::<Vec<_>>())
                 }
             }
@@ -588,6 +595,33 @@ mod tests {
                 .iter()
                 .all(|b| dot(b, &found).abs() < 1e-12 * norm(&found))
         );
+    }
+
+    /// However the steps are found, the classifier is the same.
+    #[test]
+    fn ways_to_the_step_lead_to_one_classifier() {
+        let (n, d) = (300, 40);
+        for apart in [0.0, 0.2, 3.0] {
+            let x = Matrix::from_fn(n, d, |i, j| {
+                let noise = ((i * 7919 + j * 104_729 + i * j) % 1009) as f64 / 504.0 - 1.0;
+                noise + if j < 3 && i % 2 == 0 { apart } else { 0.0 }
+            });
+            let signs: Vec<f64> = (0..n).map(|i| [1.0, -1.0][i % 2]).collect();
+            let mut basis = Vec::new();
+            for _ in 0..3 {
+                let [factored, iterated] = [f64::INFINITY, 1e-6].map(|per_number| {
+                    let problem = SvmProblem {
+                        per_number,
+                        ..SvmProblem::new(&x, SvmOptions::default())
+                    };
+                    problem.solve(&signs, &basis, &String::new).unwrap()
+                });
+                let rest: Vec<f64> = factored.iter().zip(&iterated).map(|(a, b)| a - b).collect();
+                let error = norm(&rest) / norm(&factored);
+                assert!(error < 2e-9, "{apart}, without {}: {error:e}", basis.len());
+                crate::linalg::extend_basis(&mut basis, &factored, 1e-10);
+            }
+        }
     }
 
     #[test]

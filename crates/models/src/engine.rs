@@ -25,7 +25,7 @@ use crate::model::Model;
 use crate::pack::{Pack, Query, Sharing, pack, pack_for};
 use crate::spill::States;
 
-/// Something that maps states to states, row by row.
+/// Something that maps states to states, row by row: equal states to equal ones.
 pub trait StateEdit: Sync {
     /// # Shapes
     /// `h`: `[rows, hidden]`, result the same.
@@ -247,6 +247,7 @@ fn forward<'m>(
                 }
             }
         }
+        first = Vec::new();
         progress(layer + 1);
     }
     Ok(pass)

@@ -178,9 +178,9 @@ fn sorted(queries: &[Query], sharing: Sharing) -> Vec<usize> {
             order.sort_by_key(|&at| (&queries[at].tokens, &queries[at].predictions, at));
         }
         Sharing::Whole => {
-            let mut first = HashMap::new();
+            let mut seen = HashMap::new();
             let first: Vec<usize> = (queries.iter().enumerate())
-                .map(|(at, query)| *first.entry(&query.tokens).or_insert(at))
+                .map(|(at, query)| *seen.entry(&query.tokens).or_insert(at))
                 .collect();
             order.sort_by_key(|&at| (first[at], &queries[at].predictions, at));
         }

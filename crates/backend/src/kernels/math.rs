@@ -298,6 +298,23 @@ mod tests {
     }
 
     #[test]
+    fn tails_of_the_normal_distribution() {
+        // Masses beyond 0, 1, 2 and 5: Abramowitz and Stegun, table 26.1.
+        let known = [
+            (0.0, 0.5),
+            (1.0, 0.158_655_253_931_457),
+            (2.0, 0.022_750_131_948_179),
+            (5.0, 2.866_515_719e-7),
+        ];
+        for tail in [normal_tail::<true>, normal_tail::<false>] {
+            for (x, expected) in known {
+                let error = f64::from(tail(x)) / expected - 1.0;
+                assert!(error.abs() < 1e-6, "beyond {x}: {error:e}");
+            }
+        }
+    }
+
+    #[test]
     fn tanh_is_accurate_near_0_and_far_from_it() {
         for tanh in [tanh::<true>, tanh::<false>] {
             let mut worst = (0.0, 0.0);

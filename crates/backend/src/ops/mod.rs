@@ -44,6 +44,8 @@ pub struct Tree {
     /// Queries are formed of these alone, so the last block of a pass does no work for others.
     pub asked: Option<Vec<u32>>,
     /// Rows that enter with equal states, where many do: copies of a token in the first block.
+    ///
+    /// Only where all rows are asked for.
     pub repeats: Option<Repeats>,
 }
 
@@ -69,14 +71,6 @@ impl Repeats {
             repeats.kind.push(kind);
         }
         repeats
-    }
-
-    /// One row of each kind.
-    ///
-    /// # Shapes
-    /// `x`: `[rows, d]`, result `[kinds, d]`.
-    pub fn gather(&self, x: Tensor<2>) -> Tensor<2> {
-        choose(x, &self.first)
     }
 
     /// Every row, from those of its kind.
@@ -124,16 +118,19 @@ impl Tree {
     /// Something of every row by itself, computed once for rows that are known to be equal.
     ///
     /// # Shapes
-    /// `x`: `[rows, d]`; `f`: from `[some rows, d]` to tensors of as many rows; the results have all rows.
+    /// `x`: `[rows, d]`, the entering states or what was made of each alone; `f`: from `[some rows, d]` to
+    /// tensors of as many rows. The results have all rows.
     pub fn once<const N: usize>(
         &self,
         x: Tensor<2>,
         f: impl FnOnce(Tensor<2>) -> [Tensor<2>; N],
     ) -> [Tensor<2>; N] {
-        match &self.repeats {
-            Some(repeats) => f(repeats.gather(x)).map(|found| repeats.spread(found)),
-            None => f(x),
-        }
+        let Some(Repeats { first, kind }) = &self.repeats else {
+            return f(x);
+        };
+        debug_assert!(self.asked.is_none(), "repeats are of all rows");
+        let kind = rows_index(kind, &x.device());
+        f(choose(x, first)).map(|found| found.select(0, kind.clone()))
     }
 
     /// Independent sequences of these lengths, one after the other.
@@ -154,8 +151,12 @@ impl Tree {
 
 /// Some rows, in any order.
 fn choose(x: Tensor<2>, rows: &[u32]) -> Tensor<2> {
-    let at = index(rows.iter().map(|&r| r as i32).collect(), &x.device());
+    let at = rows_index(rows, &x.device());
     x.select(0, at)
+}
+
+fn rows_index(rows: &[u32], device: &Device) -> IntTensor<1> {
+    index(rows.iter().map(|&r| r as i32).collect(), device)
 }
 
 /// An index tensor.

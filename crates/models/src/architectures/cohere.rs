@@ -326,7 +326,7 @@ impl<W: Weight> Block<W> {
     /// # Shapes
     /// `h`: `[rows, hidden]`, result `[asked rows, hidden]`.
     pub fn forward(&self, run: &Run, h: Tensor<2>, tree: &Tree, tap: Tap<'_>) -> Tensor<2> {
-        // Nothing here but attention reads other rows.
+        // Nothing but attention reads other rows, nothing but the rotation a row's position.
         let [q, k, v, mlp] = tree.once(h.clone(), |h| {
             let n = ops::layer_norm(h, &self.norm, None, run.eps);
             let ([q, k, v], [gate, up]) = self.project(run, n, tree);

@@ -123,18 +123,23 @@ impl Attention {
     /// # Shapes
     /// `x`: `[rows, hidden]`, result `[asked rows, hidden]`.
     pub fn forward(&self, x: Tensor<2>, tree: &Tree) -> Tensor<2> {
+        let normed = |[q, k, v]: [Tensor<2>; 3]| match &self.qk_norms {
+            Some((q_norm, k_norm)) => {
+                let d = self.spec.head_dim;
+                [q_norm.each_head(q, d), k_norm.each_head(k, d), v]
+            }
+            None => [q, k, v],
+        };
         let [mut q, mut k, v] = match tree.asked {
-            None => tree.once(x, |x| Linear::together(x, [&self.q, &self.k, &self.v])),
+            None => tree.once(x, |x| {
+                normed(Linear::together(x, [&self.q, &self.k, &self.v]))
+            }),
             Some(_) => {
                 let q = self.q.forward(tree.keep(x.clone()));
                 let [k, v] = Linear::together(x, [&self.k, &self.v]);
-                [q, k, v]
+                normed([q, k, v])
             }
         };
-        if let Some((q_norm, k_norm)) = &self.qk_norms {
-            q = q_norm.each_head(q, self.spec.head_dim);
-            k = k_norm.each_head(k, self.spec.head_dim);
-        }
         if let Some(rotary) = &self.rotary {
             q = ops::rotary(q, &tree.asked_positions(), rotary);
             k = ops::rotary(k, &tree.positions, rotary);
