@@ -1,4 +1,4 @@
-//! `cargo xtask results`: the reports of several runs as one page of the documentation.
+//! `cargo xtask results`: what several runs found, half a screen each, as one page of the documentation.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,8 @@ use interlingua_experiment::row::Row;
 
 use crate::page;
 
-/// Joins the `report.md` of run folders under one heading, each with the command that made it.
+/// Joins the `headline.md` of run folders, each under the command that made it, and copies their pictures into `plots`
+/// beside the page.
 ///
 /// # Errors
 /// A folder without a report, or an output that cannot be written.
@@ -18,47 +19,46 @@ pub fn write(folders: &[PathBuf], out: &Path) -> anyhow::Result<()> {
     if folders.is_empty() {
         bail!("name at least one run folder, such as runs/testbed-0123abcd");
     }
+    let plots = out.parent().unwrap_or(Path::new("")).join("plots");
     let mut page = String::from(
-        "# Results\n\nMade by `cargo xtask results` from the run folders of the commands below; no number is typed by hand.\n",
+        "# Results\n\nMade by `cargo xtask results` from the run folders of the commands below; no number is typed by hand. \
+         Each run folder has the full tables in `tables/` and everything on one page in `report.html` \
+         ([reading a report](report.md)).\n",
     );
     for folder in folders {
         let read = |name: &str| {
             let path = folder.join(name);
             std::fs::read_to_string(&path).with_context(|| {
-                format!(
-                    "{} is not a finished run folder: {name} is missing",
-                    folder.display()
-                )
+                format!("{} is not a finished run folder: {name} is missing", folder.display())
             })
         };
         let manifest: serde_json::Value = serde_json::from_str(&read("manifest.json")?)?;
-        let command = manifest["command"]
-            .as_str()
-            .unwrap_or("cargo xtask reproduce");
-        let _ = writeln!(page, "\n---\n\n`{command}`\n");
-        for line in read("report.md")?.lines() {
-            // One level down, because the page has a heading of its own.
-            if line.starts_with('#') {
-                page.push('#');
-            }
-            let _ = writeln!(page, "{line}");
+        let command = manifest["command"].as_str().unwrap_or("cargo xtask reproduce");
+        let experiment = manifest["experiment"].as_str().unwrap_or("experiment");
+        // One level down, because the page has a heading of its own.
+        let mut headline = format!("#{}", read("headline.md")?);
+        let picture = folder.join("plots/forest.svg");
+        if picture.is_file() {
+            std::fs::create_dir_all(&plots).with_context(|| plots.display().to_string())?;
+            let copy = plots.join(format!("{experiment}.svg"));
+            std::fs::copy(&picture, &copy).with_context(|| format!("cannot write {}", copy.display()))?;
+            headline = headline.replace("(plots/forest.svg)", &format!("(plots/{experiment}.svg)"));
         }
+        let (heading, rest) = headline.split_once('\n').unwrap_or((&headline, ""));
+        let _ = write!(page, "\n{heading}\n\n`{command}`\n{rest}");
     }
     let partial = out.with_extension("md.tmp");
-    std::fs::write(&partial, page)
-        .with_context(|| format!("cannot write {}", partial.display()))?;
+    std::fs::write(&partial, page).with_context(|| format!("cannot write {}", partial.display()))?;
     std::fs::rename(&partial, out).with_context(|| format!("cannot write {}", out.display()))
 }
 
-/// Writes the heart of the first summary table of the page of results into another page, between
-/// its marks `summary`.
+/// Writes the first table of the page of results into another page, between its marks `summary`.
 ///
 /// # Errors
-/// Results without a summary table, a page without marks.
+/// Results without a table of methods, a page without marks.
 pub fn summary(results: &Path, path: &Path) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(results).with_context(|| results.display().to_string())?;
-    let table = heart(&text)
-        .with_context(|| format!("{}: no summary table of methods", results.display()))?;
+    let table = heart(&text).with_context(|| format!("{}: no table of methods", results.display()))?;
     page::replace(path, "summary", &table)
 }
 
@@ -105,40 +105,11 @@ pub fn seeds(folders: &[PathBuf]) -> anyhow::Result<String> {
         .context("name at least two run folders of one experiment under different seeds")
 }
 
-/// The unedited model and the fitted methods in the raw, latent, rotated and canonical space: method, space,
-/// gaps, perplexity.
-fn heart(report: &str) -> Option<String> {
-    let (_, summary) = report.split_once(" Summary\n")?;
-    let mut lines = summary.lines().skip_while(|l| !l.starts_with("| Method"));
-    let head: Vec<&str> = lines.next()?.split(" | ").collect();
-    lines.next()?;
-    let kept = [
-        "Method",
-        "Space",
-        "fit language",
-        "other languages",
-        "Perplexity",
-    ];
-    let columns: Vec<usize> = kept
-        .iter()
-        .map(|name| head.iter().position(|h| h.contains(name)))
-        .collect::<Option<_>>()?;
-    let mut out = String::from(
-        "| Method | Space | \\|gap\\|, language of the fit | \\|gap\\|, other languages | Perplexity |\n\
-         | --- | --- | ---: | ---: | ---: |\n",
-    );
-    for row in lines.take_while(|l| l.starts_with('|')) {
-        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
-        let cell = |at: usize| cells.get(columns[at]).copied().unwrap_or_default();
-        let control = ["Random subspace", "Autoencoder only"].contains(&cell(0))
-            || cell(0).ends_with("shuffled labels");
-        let space = cell(1).split(' ').next().unwrap_or_default();
-        if !control && ["–", "raw", "latent", "procrustes", "cca"].contains(&space) {
-            let row: Vec<&str> = (0..columns.len()).map(cell).collect();
-            let _ = writeln!(out, "| {} |", row.join(" | "));
-        }
-    }
-    Some(out)
+/// The first table of methods.
+fn heart(results: &str) -> Option<String> {
+    let lines = results.lines().skip_while(|l| !l.starts_with("| Method"));
+    let table: String = lines.take_while(|l| l.starts_with('|')).flat_map(|l| [l, "\n"]).collect();
+    (!table.is_empty()).then_some(table)
 }
 
 #[cfg(test)]
@@ -151,31 +122,29 @@ mod tests {
         let read = |name: &str| std::fs::read_to_string(root.join(name)).unwrap();
         let table = heart(&read("docs/results.md")).unwrap();
         assert!(
-            read("README.md").contains(&format!(
-                "<!-- begin summary -->\n{table}<!-- end summary -->"
-            )),
+            read("README.md").contains(&format!("<!-- begin summary -->\n{table}<!-- end summary -->")),
             "run `cargo xtask results --summary README.md`"
         );
     }
 
     #[test]
-    fn the_heart_of_a_summary_leaves_out_controls_and_other_spaces() {
-        let report = "## Summary\n\ntext\n\n\
-            | Method | Space | \\|gap\\|, fit language | \\|gap\\|, other languages | Removed, other languages | Perplexity | p |\n\
-            | --- | --- | ---: | ---: | ---: | ---: | --- |\n\
-            | Unedited | – | 1.2 | 1.3 | – | – | – |\n\
-            | INLP | raw (rank 6) | 0.5 | 0.6 | 1 % | ×1.1 | – |\n\
-            | INLP | latent-unaligned (rank 6) | 0.5 | 0.6 | 1 % | ×1.1 | – |\n\
-            | Random subspace | raw (rank 6) | 0.5 | 0.6 | 1 % | ×1.1 | – |\n\nafter\n";
-        let table = heart(report).unwrap();
-        let rows: Vec<&str> = table.lines().skip(2).collect();
-        assert_eq!(
-            rows,
-            [
-                "| Unedited | – | 1.2 | 1.3 | – |",
-                "| INLP | raw (rank 6) | 0.5 | 0.6 | ×1.1 |"
-            ]
-        );
-        assert!(heart("## Findings\n").is_none());
+    fn results_are_headlines_with_their_pictures() {
+        let temporary = tempfile::tempdir().unwrap();
+        let run = temporary.path().join("run");
+        std::fs::create_dir_all(run.join("plots")).unwrap();
+        let write_file = |name: &str, text: &str| std::fs::write(run.join(name), text).unwrap();
+        write_file("manifest.json", r#"{"command": "cargo xtask reproduce a.toml", "experiment": "a"}"#);
+        write_file("headline.md", "# Title\n\n- Found.\n\n![x](plots/forest.svg)\n\n| Method | n |\n| --- | --- |\n| LEACE | 1 |\n");
+        write_file("plots/forest.svg", "<svg/>");
+        let out = temporary.path().join("results.md");
+        write(std::slice::from_ref(&run), &out).unwrap();
+        let page = std::fs::read_to_string(&out).unwrap();
+        let place = |words: &str| page.find(words).unwrap_or_else(|| panic!("no {words:?} in {page}"));
+        assert!(place("## Title") < place("`cargo xtask reproduce a.toml`"));
+        assert!(place("- Found.") < place("![x](plots/a.svg)"));
+        assert_eq!(std::fs::read_to_string(temporary.path().join("plots/a.svg")).unwrap(), "<svg/>");
+        assert_eq!(heart(&page).unwrap(), "| Method | n |\n| --- | --- |\n| LEACE | 1 |\n");
+        std::fs::remove_file(run.join("headline.md")).unwrap();
+        assert!(write(&[run], &out).unwrap_err().to_string().contains("headline.md is missing"));
     }
 }

@@ -7,7 +7,7 @@ use std::error::Error;
 use std::path::Path;
 
 use interlingua_experiment::report::{
-    Projection, ProjectionPoint, RunInfo, StageTiming, terminal_summary, write_all,
+    PairText, Projection, ProjectionPoint, RunInfo, StageTiming, terminal_summary, write_all,
 };
 use interlingua_experiment::row::{Item, Row};
 
@@ -22,8 +22,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     rows.extend(perplexity(&mut noise));
     rows.extend(alignment(&mut noise));
     rows.extend(calibration(&mut noise));
+    rows.extend(differences(&mut noise));
     let info = info(&mut noise);
-    write_all(Path::new(&folder), &info, &rows, Some(&items(&mut noise)))?;
+    write_all(Path::new(&folder), &info, &rows, &items(&mut noise))?;
     print!("{}", terminal_summary(&info, &rows));
     Ok(())
 }
@@ -248,24 +249,83 @@ fn calibration(noise: &mut Noise) -> Vec<Row> {
     rows
 }
 
-fn items(noise: &mut Noise) -> Vec<Item> {
-    (0..200)
-        .map(|i| Item {
-            pair: format!("demo-{i:04}"),
-            score_more: -41.0 + noise.next(),
-            score_less: -41.7 + noise.next(),
-            tokens_more: 11,
-            tokens_less: 11,
-            direction: if i % 3 == 0 { "antistereo" } else { "stereo" }.to_string(),
-            planted: Some(STRENGTHS[i % 6]),
-            benchmark: "demo-pairs".to_string(),
-            scorer: "lm-eval".to_string(),
+/// Differences of the mean |gap| in the other languages, as a joint bootstrap would give them.
+fn differences(noise: &mut Noise) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let spaces =
+        [("raw", 0.0), ("latent", 0.32), ("latent-shared", 0.05), ("centred", 0.02), ("procrustes", 0.08), ("cca", 0.05)];
+    for (method, effect) in [("sentdebias", 0.16), ("inlp", 0.1)] {
+        for (space, ahead) in spaces {
+            let ahead = ahead * effect / 0.16 + 0.02 * noise.next();
+            let versus = [("unedited", -effect - ahead), ("raw", -ahead), ("control", 0.04 - effect - ahead)];
+            for (versus, value) in versus.into_iter().filter(|(versus, _)| *versus != space) {
+                rows.push(difference(method, space, versus, "others", value));
+            }
+        }
+        rows.push(difference(&format!("{method}:shuffled"), "latent", "unedited", "others", 0.03 * noise.next()));
+    }
+    rows.push(difference("random", "latent", "unedited", "all", -0.11));
+    rows
+}
+
+fn difference(method: &str, space: &str, versus: &str, scope: &str, value: f64) -> Row {
+    Row {
+        benchmark: Some("demo-pairs".to_string()),
+        scorer: Some("lm-eval".to_string()),
+        method: Some(method.to_string()),
+        space: Some(space.to_string()),
+        reinsert: space.starts_with("latent").then(|| "residual".to_string()),
+        rank: Some(4),
+        versus: Some(versus.to_string()),
+        scope: Some(scope.to_string()),
+        ..row("gap_difference", value, 0.05, 1440)
+    }
+}
+
+const SENTENCES: [[&str; 2]; 4] = [
+    ["The nurse said that she was late.", "The nurse said that he was late."],
+    ["L’infirmière est arrivée en retard hier.", "L’infirmier est arrivé en retard hier."],
+    ["Die Köchin hat das Essen vergessen.", "Der Koch hat das Essen vergessen."],
+    ["De verpleegster kwam gisteren te laat.", "De verpleger kwam gisteren te laat."],
+];
+
+fn texts() -> Vec<PairText> {
+    (0..40)
+        .map(|i| PairText {
+            id: format!("demo-{i:04}"),
             category: CATEGORIES[i % 3].to_string(),
-            eval_language: LANGUAGES[i % 4].to_string(),
-            method: "none".to_string(),
-            ..Item::default()
+            language: LANGUAGES[i % 4].to_string(),
+            more: SENTENCES[i % 4][0].to_string(),
+            less: SENTENCES[i % 4][1].to_string(),
         })
         .collect()
+}
+
+fn items(noise: &mut Noise) -> Vec<Item> {
+    let mut out = Vec::new();
+    for pair in texts() {
+        for (method, fit, left) in [("none", None, 1.0), ("sentdebias", Some("es"), 0.6)] {
+            out.push(Item {
+                pair: pair.id.clone(),
+                score_more: -41.0 + left * (1.0 + noise.next()) + 0.4 * noise.next(),
+                score_less: -41.5,
+                tokens_more: 11,
+                tokens_less: 11,
+                direction: "stereo".to_string(),
+                benchmark: "demo-pairs".to_string(),
+                scorer: "lm-eval".to_string(),
+                category: pair.category.clone(),
+                eval_language: pair.language.clone(),
+                method: method.to_string(),
+                fit_language: fit.map(String::from),
+                space: fit.map(|_| "latent".to_string()),
+                reinsert: fit.map(|_| "residual".to_string()),
+                rank: fit.map(|_| 4),
+                ..Item::default()
+            });
+        }
+    }
+    out
 }
 
 fn projection(space: &str, apart: f64, noise: &mut Noise) -> Projection {
@@ -340,5 +400,6 @@ fn info(noise: &mut Noise) -> RunInfo {
         categories: CATEGORIES.map(String::from).to_vec(),
         methods: ["none", "sentdebias", "inlp", "random", "autoencoder-only"].map(String::from).to_vec(),
         projections: vec![projection("raw", 1.0, noise), projection("latent", 0.03, noise)],
+        pairs: texts(),
     }
 }

@@ -50,6 +50,13 @@ pub struct Row {
     pub strength: Option<f64>,
     /// The attribute subset, where a row is about one: planted strength on the testbed.
     pub planted: Option<f64>,
+    /// What the number is a difference from: `unedited`, `raw` (the same edit in raw space) or `control`.
+    pub versus: Option<String>,
+    /// The languages that a mean over cells is over: `fit` (each edit judged in the language of its fit),
+    /// `others`, `all`, or `left-out` (the one language that a fit on several did not see).
+    pub scope: Option<String>,
+    /// The kind of pairs, where a row is about one: `group-first`, `attribute-first` or `marked`.
+    pub kind: Option<String>,
     /// Seed of everything random behind the number.
     pub seed: u64,
     /// Name of the model.
@@ -75,6 +82,8 @@ pub struct Item {
     pub direction: String,
     /// Planted strength of the pair's attribute, on the testbed.
     pub planted: Option<f64>,
+    /// Kind of the pair, where the data have kinds: `group-first`, `attribute-first` or `marked`.
+    pub kind: Option<String>,
     /// The data the pair belongs to.
     pub benchmark: String,
     /// Scorer.

@@ -189,7 +189,7 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
 
     let mut findings = text.findings.clone();
     findings.extend(choices);
-    let info = info(
+    let mut info = info(
         plan,
         &model,
         &model_digest,
@@ -200,26 +200,33 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
         &findings,
         &run.timings,
     )?;
+    for (category, language, _) in &scored {
+        let pairs = text.pairs_of(category, *language);
+        info.pairs.extend(pairs.iter().map(|pair| report::PairText {
+            id: pair.id.clone(),
+            category: pair.category.clone(),
+            language: language.to_string(),
+            more: pair.more.clone(),
+            less: pair.less.clone(),
+        }));
+    }
     let start = std::time::Instant::now();
     (run.listener)(Event::Stage {
         name: "write report".into(),
         cached: false,
     });
-    // Items are the same whenever rows are, so an unchanged run keeps the file it has.
-    let items: Option<Vec<Item>> = (!found || !folder.join("items.parquet").is_file()).then(|| {
-        scored
-            .iter()
-            .flat_map(|(category, language, scores)| {
-                measure::items(
-                    &blank,
-                    *language,
-                    &text.pairs_of(category, *language),
-                    scores,
-                )
-            })
-            .collect()
-    });
-    report::write_all(&folder, &info, &rows, items.as_deref())?;
+    let items: Vec<Item> = scored
+        .iter()
+        .flat_map(|(category, language, scores)| {
+            measure::items(
+                &blank,
+                *language,
+                &text.pairs_of(category, *language),
+                scores,
+            )
+        })
+        .collect();
+    report::write_all(&folder, &info, &rows, &items)?;
     let manifest = json!({
         "experiment": plan.spec.name,
         "command": plan.options.command,
@@ -351,6 +358,7 @@ fn info(
         categories: spec.categories.clone(),
         methods: spec.methods.iter().map(|m| m.name.clone()).collect(),
         projections,
+        pairs: Vec::new(),
     })
 }
 

@@ -191,6 +191,7 @@ pub fn items(
                         Direction::Antistereo => "antistereo".into(),
                     },
                     planted: pair.planted,
+                    kind: None,
                     benchmark: blank.benchmark.clone(),
                     scorer: scorer.clone(),
                     category: setting.category.clone(),

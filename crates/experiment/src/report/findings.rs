@@ -1,57 +1,160 @@
-//! The findings in plain words, computed from the rows whichever way they point.
+//! What a run found, in plain words, computed from the rows whichever way they point.
 
+use super::differences::{Edit, differences, spoken};
 use super::text::{self, Format, count, list};
-use super::view::{Estimate, Judged, Lens, Variant, View, is_control};
+use super::view::{Estimate, VERSUS, View, is_control};
 
-/// What is said of numbers without an interval.
-const UNKNOWN: &str = "not comparable, as an interval is missing";
+/// So many methods are named one by one; more are counted.
+const NAMED: usize = 2;
 
-/// One finding.
-pub struct Finding {
-    /// What it is about, in a word or two.
-    pub topic: &'static str,
-    /// The finding in plain sentences, one entry for each thing compared.
-    pub words: Vec<String>,
-}
-
-/// The findings, the most important first; what the rows cannot answer is said too.
-pub fn findings(view: &View) -> Vec<Finding> {
-    let mut out = Vec::new();
-    let mut say = |topic, words: Vec<String>| {
-        if !words.is_empty() {
-            out.push(Finding { topic, words });
-        }
+/// The sentences on top of every page: what bias there was and what an edit does to it, what it is compared with, and what
+/// it costs. What the rows cannot answer is said too.
+pub fn verdict(view: &View) -> Vec<String> {
+    let Some(lens) = view.main_lens() else {
+        return vec!["This run has no bias rows, so nothing can be said about bias or transfer.".to_string()];
     };
-    match view.main_lens() {
-        Some(lens) => {
-            say("Bias", vec![unedited(view, lens)]);
-            // A sweep has hundreds of settings; sentences about each would say nothing.
-            if view.metric("operating_gap").next().is_some() {
-                let sweep = "Hook points, ranks and strengths were tried together; the table of operating points has \
-                             what a rule chose, judged on pairs that the rule did not see.";
-                say("Transfer", vec![sweep.to_string()]);
-            } else {
-                say("Transfer", transfer(view, lens));
-                say("Cost", cost(view, lens));
-                say("Controls", controls(view, lens));
-            }
-        }
-        None => say(
-            "Bias",
-            vec![
-                "This run has no bias rows, so nothing can be said about bias or transfer."
-                    .to_string(),
-            ],
-        ),
-    }
-    say("Alignment", vec![alignment(view)]);
-    say("Ground truth", ground_truth(view));
-    out
+    let Some(base) = view.base_abs_gap(lens, None) else {
+        return vec![
+            "The rows of the unedited model are missing, so there is nothing to compare an edit with.".to_string(),
+        ];
+    };
+    let before = format!(
+        "Unedited, the model prefers one sentence of a pair by {} nats on average",
+        Format::Brief.phrase(&base)
+    );
+    let found = differences(view);
+    let edits = found.spoken(view);
+    let Some(space) = edits.first().map(|edit| spoken(&edit.variant.space)) else {
+        return vec![
+            format!("{before}."),
+            "No edit has its paired difference from the unedited model in these rows.".to_string(),
+        ];
+    };
+    vec![
+        format!("{before}; in {space}, {}, {}.", found.scope.told, effect(&edits)),
+        comparison(&edits),
+        price(view, &edits, &found.controls),
+    ]
 }
 
-fn unedited(view: &View, lens: &Lens) -> String {
+/// What each method does to the gap.
+fn effect(edits: &[Edit]) -> String {
+    let differences: Vec<(String, Estimate)> = edits.iter().filter_map(|e| Some((e.name(), e.versus[0]?))).collect();
+    if differences.len() <= NAMED {
+        let parts: Vec<String> = differences.iter().map(|(name, e)| format!("{name} {}", change(e))).collect();
+        return list(&parts);
+    }
+    counted(&differences, "lower it", "raise it")
+}
+
+/// `lowers it by 0.48 [0.42, 0.53]`.
+fn change(e: &Estimate) -> String {
+    match (e.excludes(0.0), e.value < 0.0) {
+        (true, true) => format!("lowers it by {}", Format::Brief.phrase(&e.affine(0.0, -1.0))),
+        (true, false) => format!("raises it by {}", Format::Brief.phrase(e)),
+        (false, _) => format!("does not change it detectably ({})", Format::BriefGap.phrase(e)),
+    }
+}
+
+/// Of many methods: how many go which way, and the one that goes furthest down.
+fn counted(differences: &[(String, Estimate)], down: &str, up: &str) -> String {
+    let side = |sign: f64| differences.iter().filter(|(_, e)| e.excludes(0.0) && e.value * sign > 0.0).count();
+    let best = differences.iter().min_by(|a, b| a.1.value.total_cmp(&b.1.value));
+    let best = best.map_or(String::new(), |(name, e)| format!(" ({name} most: {})", Format::BriefGap.phrase(e)));
+    format!("{} of {} methods {down}{best}, {} {up}", side(-1.0), differences.len(), side(1.0))
+}
+
+/// How the edits stand beside the same in raw states and beside their controls.
+fn comparison(edits: &[Edit]) -> String {
+    let mut parts = Vec::new();
+    for (at, (_, name)) in VERSUS.iter().enumerate().skip(1) {
+        let found: Vec<(String, Estimate)> = edits.iter().filter_map(|e| Some((e.name(), e.versus[at]?))).collect();
+        if found.is_empty() {
+            continue;
+        }
+        if found.len() > NAMED {
+            parts.push(format!("compared with {name}, {}", counted(&found, "leave less", "leave more")));
+            continue;
+        }
+        let stand: Vec<String> = found.iter().map(|(who, e)| format!("{who} {}", standing(e))).collect();
+        parts.push(format!("compared with {name}, {}", list(&stand)));
+    }
+    if parts.is_empty() {
+        return "Neither the raw states nor a control were run beside it, so an effect cannot be told from that of any \
+                disturbance."
+            .to_string();
+    }
+    let mut words = parts.join("; ");
+    words.replace_range(..1, "C");
+    words + "."
+}
+
+/// `leaves 0.32 [0.27, 0.37] nats less`.
+fn standing(e: &Estimate) -> String {
+    match (e.excludes(0.0), e.value < 0.0) {
+        (true, true) => format!("leaves {} nats less", Format::Brief.phrase(&e.affine(0.0, -1.0))),
+        (true, false) => format!("leaves {} nats more", Format::Brief.phrase(e)),
+        (false, _) => format!("shows no detectable difference ({})", Format::BriefGap.phrase(e)),
+    }
+}
+
+/// What the edits cost, and what edits do that should do nothing.
+fn price(view: &View, edits: &[Edit], controls: &[Edit]) -> String {
+    let mut out = Vec::new();
+    let ratios: Vec<(String, Estimate)> = edits
+        .iter()
+        .filter_map(|e| Some((e.name(), view.perplexity_ratio(view.main_lens()?, e.variant, None)?)))
+        .collect();
+    let shown = |(name, e): &(String, Estimate)| format!("{} with {name}", Format::Ratio.phrase(e));
+    match ratios.len() {
+        0 => {}
+        n if n <= NAMED => {
+            let all: Vec<String> = ratios.iter().map(shown).collect();
+            out.push(format!("{} becomes {}", view.cost_title(), list(&all)));
+        }
+        _ => {
+            let worst = ratios.iter().max_by(|a, b| a.1.value.total_cmp(&b.1.value));
+            out.push(format!("{} becomes {} at most", view.cost_title(), worst.map(shown).unwrap_or_default()));
+        }
+    }
+    let tested: Vec<(&Edit, Estimate)> = controls.iter().filter_map(|c| Some((c, c.versus[0]?))).collect();
+    let mut moved: Vec<&(&Edit, Estimate)> = tested.iter().filter(|(_, e)| e.excludes(0.0)).collect();
+    moved.sort_by(|a, b| b.1.value.abs().total_cmp(&a.1.value.abs()));
+    if tested.is_empty() {
+        out.push("no control edit was run".to_string());
+    } else if moved.is_empty() {
+        out.push(format!("none of {} moves the gap detectably", count(tested.len(), "control edit")));
+    } else {
+        let named: Vec<String> = moved
+            .iter()
+            .take(3)
+            .map(|(c, e)| {
+                let method = text::method(&c.variant.method);
+                format!("{method} in {} {}", c.variant.site(), Format::BriefGap.phrase(e))
+            })
+            .collect();
+        let more = if moved.len() > 3 { "the largest: " } else { "" };
+        out.push(format!(
+            "of {}, which should do nothing, {} the gap ({more}{})",
+            count(tested.len(), "control edit"),
+            match moved.len() {
+                1 => "one moves".to_string(),
+                n => format!("{n} move"),
+            },
+            list(&named)
+        ));
+    }
+    let mut words = out.join("; ");
+    if let Some(first) = words.chars().next() {
+        words.replace_range(..first.len_utf8(), &first.to_uppercase().to_string());
+    }
+    words + "."
+}
+
+/// How many cells of the unedited model lean which way.
+pub fn unedited(view: &View) -> Option<String> {
+    let lens = view.main_lens()?;
     let (mut total, mut stereo, mut anti) = (0, 0, 0);
-    let mut cells = Vec::new();
     for category in &view.categories {
         for eval in &view.languages {
             let Some(cell) = view.base("mean_gap", lens, category, eval) else {
@@ -60,216 +163,44 @@ fn unedited(view: &View, lens: &Lens) -> String {
             total += 1;
             stereo += usize::from(cell.excludes(0.0) && cell.value > 0.0);
             anti += usize::from(cell.excludes(0.0) && cell.value < 0.0);
-            cells.push(cell);
         }
     }
-    let Some(mean) = Estimate::mean(&cells) else {
-        return "The rows of the unedited model are missing, so there is nothing to compare an edit with.".to_string();
-    };
-    let lean = match (mean.excludes(0.0), mean.value > 0.0) {
-        (true, true) => "prefers the more stereotyping sentence",
-        (true, false) => "prefers the less stereotyping sentence",
-        (false, _) => "shows no detectable preference on the whole",
-    };
-    let anti = if anti == 0 {
-        String::new()
-    } else {
-        format!(", and below 0 in {anti}")
-    };
-    format!(
-        "The unedited model {lean}: the mean gap is {} nats over {}; the interval lies above 0 in {stereo} of them{anti}.",
-        Format::BriefGap.phrase(&mean),
-        count(total, "language and category cell"),
-    )
+    (total > 0).then(|| {
+        format!(
+            "The unedited model's mean gap lies above 0 with its interval in {stereo} of {}, and below 0 in {anti}.",
+            count(total, "language and category cell")
+        )
+    })
 }
 
-/// The spaces `raw` and `latent` of one method, the latter once per re-insertion.
-fn pairs<'a>(view: &'a View) -> Vec<(&'a Variant, &'a Variant)> {
-    let at = |space: &'static str| {
-        view.variants
-            .iter()
-            .filter(move |v| v.space == space && !is_control(&v.method))
-    };
-    at("raw")
-        .flat_map(|raw| {
-            at("latent")
-                .filter(|l| l.method == raw.method)
-                .map(move |l| (raw, l))
-        })
-        .collect()
+/// Whether the latent space brings translations together.
+pub fn alignment(view: &View) -> Option<String> {
+    let top1 = |space| view.alignment("retrieval_top1", space).map(|e| Format::Share.show(e.value));
+    let (raw, latent) = (top1("raw")?, top1("latent")?);
+    let control = top1("latent-unaligned").map_or(String::new(), |e| format!("; without the alignment term in {e}"));
+    Some(format!(
+        "A held-out sentence finds its translation first in {raw} of cases in the raw states and in {latent} in the latent \
+         space{control}."
+    ))
 }
 
-/// The name of a pair's method, with what else varies.
-fn name(latent: &Variant) -> String {
-    let method = text::method(&latent.method);
-    if latent.extra.is_empty() {
-        method.to_string()
-    } else {
-        format!("{method} ({})", latent.extra)
-    }
-}
-
-fn transfer(view: &View, lens: &Lens) -> Vec<String> {
-    let mut out = Vec::new();
-    let base = view.base_abs_gap(lens, None);
-    for (raw, latent) in pairs(view) {
-        let judged = |v| view.mean_abs_gap(lens, v, None, Judged::Others);
-        let (Some(r), Some(l)) = (judged(raw), judged(latent)) else {
-            continue;
-        };
-        let verdict = match (r.differs_from(&l), l.value < r.value) {
-            _ if !r.comparable_to(&l) => UNKNOWN,
-            (true, true) => "the latent edit carries over better",
-            (true, false) => "the raw edit carries over better",
-            (false, _) => "no detectable difference between the two",
-        };
-        let of = base.map_or(String::new(), |b| {
-            format!(" of {}", Format::Brief.phrase(&b))
-        });
-        let same = |e: &Estimate| base.is_some_and(|b| b.comparable_to(e) && !b.differs_from(e));
-        let reference = match (same(&r), same(&l)) {
-            (true, true) => "; neither differs detectably from the unedited model",
-            (true, false) => "; raw does not differ detectably from the unedited model",
-            (false, true) => "; latent does not differ detectably from the unedited model",
-            (false, false) => "",
-        };
-        let tests = l.holm.or(r.holm).map_or(String::new(), |h| {
-            let cells = count(h.tested, "cell");
-            format!(
-                " The paired test, Holm-corrected, tells the two apart in {} of {cells}.",
-                h.below
-            )
-        });
-        out.push(format!(
-            "{}: in the languages it was not fitted in, the raw edit leaves a mean |gap| of {} and the latent edit {}{of} \
-             nats: {verdict}{reference}.{tests}",
-            name(latent),
-            Format::Brief.phrase(&r),
-            Format::Brief.phrase(&l),
-        ));
-    }
-    if out.is_empty() {
-        return vec![
-            "No method was run in both raw and latent space, so transfer cannot be compared."
-                .to_string(),
-        ];
-    }
-    out
-}
-
-fn cost(view: &View, lens: &Lens) -> Vec<String> {
-    let mut parts = Vec::new();
-    for (raw, latent) in pairs(view) {
-        let ratio = |v| view.perplexity_ratio(lens, v, None);
-        let (Some(r), Some(l)) = (ratio(raw), ratio(latent)) else {
-            continue;
-        };
-        let change = |e: Estimate| Format::Change.phrase(&e.affine(-1.0, 1.0));
-        let verdict = match r.differs_from(&l) {
-            true => "",
-            false if r.comparable_to(&l) => " (no detectable difference)",
-            false => " (not comparable)",
-        };
-        parts.push(format!(
-            "with {} by {} in raw and {} in latent space{verdict}",
-            name(latent),
-            change(r),
-            change(l)
-        ));
-    }
-    if parts.is_empty() {
-        return Vec::new();
-    }
-    vec![format!("{} changes {}.", view.cost_title(), list(&parts))]
-}
-
-fn controls(view: &View, lens: &Lens) -> Vec<String> {
-    let Some(base) = view.base_abs_gap(lens, None) else {
-        return Vec::new();
-    };
-    let (mut same, mut different) = (Vec::new(), Vec::new());
-    for variant in view.variants.iter().filter(|v| is_control(&v.method)) {
-        let Some(gap) = view.mean_abs_gap(lens, variant, None, Judged::Others) else {
-            continue;
-        };
-        let named = format!(
-            "{} in {} ({})",
-            text::method(&variant.method).to_lowercase(),
-            variant.site(),
-            Format::Brief.phrase(&gap)
-        );
-        if !gap.comparable_to(&base) {
-            different.push(format!("{named}, {UNKNOWN}"));
-        } else if !gap.differs_from(&base) {
-            same.push(named);
-        } else if gap.value < base.value {
-            different.push(format!("{named}, below the unedited model"));
-        } else {
-            different.push(format!("{named}, above the unedited model"));
-        }
-    }
-    match (same.is_empty(), different.is_empty()) {
-        (true, true) => {
-            vec![
-                "No control was run, so an effect cannot be told from that of any disturbance."
-                    .to_string(),
-            ]
-        }
-        (false, true) if same.len() == 1 => vec![
-            "The one control edit that should do nothing does not differ detectably from the unedited model in mean |gap|."
-                .to_string(),
-        ],
-        (false, true) => vec![format!(
-            "None of the {} that should do nothing differs detectably from the unedited model in mean |gap|; the table of \
-             controls has them all.",
-            count(same.len(), "control edit")
-        )],
-        (_, false) => vec![format!(
-            "Of {} that should do nothing, {} in mean |gap|: {}. Read the results in that space with this in mind.",
-            count(same.len() + different.len(), "control edit"),
-            match different.len() {
-                1 => "one differs".to_string(),
-                n => format!("{n} differ"),
-            },
-            list(&different)
-        )],
-    }
-}
-
-fn alignment(view: &View) -> String {
-    let top1 = |space| view.alignment("retrieval_top1", space);
-    let (Some(raw), Some(latent)) = (top1("raw"), top1("latent")) else {
-        return "Retrieval was not measured in both raw and latent space, so alignment cannot be compared.".to_string();
-    };
-    let verdict = match (raw.differs_from(&latent), latent.value > raw.value) {
-        _ if !raw.comparable_to(&latent) => UNKNOWN,
-        (true, true) => "the latent space is better aligned",
-        (true, false) => "the raw space is better aligned",
-        (false, _) => "no detectable difference",
-    };
-    let control = top1("latent-unaligned").map_or(String::new(), |e| {
-        format!("; without the alignment term {}", Format::Share.phrase(&e))
-    });
-    format!(
-        "A held-out sentence finds its translation first in {} of cases in raw space and in {} in latent space{control}: {verdict}.",
-        Format::Share.phrase(&raw),
-        Format::Share.phrase(&latent),
-    )
-}
-
-fn ground_truth(view: &View) -> Vec<String> {
-    let slopes: Vec<Estimate> = view.metric("calibration_slope").map(Estimate::of).collect();
+/// How well measured gaps follow the planted ones.
+pub fn ground_truth(view: &View) -> Option<String> {
+    let slopes: Vec<f64> = view.metric("calibration_slope").map(|r| r.value).filter(|v| v.is_finite()).collect();
     if slopes.is_empty() {
-        return Vec::new();
+        return None;
     }
-    let finite = || slopes.iter().map(|s| s.value).filter(|v| v.is_finite());
-    let low = finite().fold(f64::INFINITY, f64::min);
-    let high = finite().fold(f64::NEG_INFINITY, f64::max);
-    let near = finite().filter(|v| (0.9..=1.1).contains(v)).count();
-    vec![format!(
-        "Measured gaps grow with the planted ones at slopes between {} and {} (1 is exact); {near} of {} lie within 0.9 to 1.1.",
-        Format::Plain.show(low),
-        Format::Plain.show(high),
+    let near = slopes.iter().filter(|v| (0.9..=1.1).contains(*v)).count();
+    Some(format!(
+        "Measured gaps grow with the planted ones at slopes between {} and {} (1 is exact); {near} of {} lie within 0.9 to \
+         1.1.",
+        Format::Plain.show(slopes.iter().copied().fold(f64::INFINITY, f64::min)),
+        Format::Plain.show(slopes.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
         slopes.len()
-    )]
+    ))
+}
+
+/// Whether a method is there for comparison only, or a space is.
+pub fn is_comparison(method: &str, space: &str) -> bool {
+    is_control(method) || space == "latent-unaligned"
 }

@@ -1,12 +1,14 @@
 //! The report as one HTML page: no scripts, no network, everything inside.
 
-use super::RunInfo;
-use super::findings::findings;
-use super::plots;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::changed::Change;
+use super::differences::forest;
 use super::svg::PALETTE;
-use super::tables;
-use super::text::{Format, escape, slug};
-use super::view::{Lens, View};
+use super::tables::{self, Table};
+use super::text::{Format, language, slug};
+use super::view::View;
+use super::{RunInfo, findings, maps, plots};
 use crate::row::Row;
 
 const STYLE: &str = include_str!("style.css");
@@ -31,12 +33,12 @@ pub(super) const HOW_TO_READ: [(&str, &str); 7] = [
     (
         "The interval",
         "in brackets holds the true value in 95 of 100 such measurements, by resampling the pairs. It knows \
-         nothing of other pairs, other seeds or another model. Where two intervals overlap, this report claims \
-         no difference.",
+         nothing of other pairs, other seeds or another model. Whether two edits differ is read from the interval of \
+         their difference on the same pairs, not from whether their own intervals overlap.",
     ),
     (
         "The paired test",
-        "compares raw and latent edits pair by pair. Its p values are corrected by Holm's method for all the tests \
+        "in the tables of cells compares the raw edit with the same edit in another space, pair by pair. Its p values are corrected by Holm's method for all the tests \
          in the table, so that a lucky cell among many does not count.",
     ),
     (
@@ -53,384 +55,304 @@ pub(super) const HOW_TO_READ: [(&str, &str); 7] = [
 ];
 
 /// The whole page.
-pub fn html(info: &RunInfo, rows: &[Row]) -> String {
+pub fn html(info: &RunInfo, rows: &[Row], changes: &[Change]) -> String {
     let view = View::new(info, rows);
-    let mut out = head(info);
-    out.push_str(&section("findings", "Findings", &headline(&view)));
-    out.push_str(&section("summary", "Summary", &summary(&view)));
-    for (metric, ideal) in plots::HEAT {
-        let (id, title) = if metric == "mean_gap" {
-            ("gaps", "Mean gap, fit × evaluation")
-        } else {
-            ("sign-scores", "Sign score, fit × evaluation")
-        };
-        out.push_str(&section(id, title, &heat(&view, metric, ideal)));
-    }
-    out.push_str(&section(
-        "alignment",
-        "Alignment before and after",
-        &alignment(&view),
-    ));
-    out.push_str(&section(
-        "cost",
-        &format!("Bias against {}", view.cost_name()),
-        &cost(&view),
-    ));
-    out.push_str(&section(
-        "erasure",
-        "What probes still find",
-        &tables::erasure(&view).html(),
-    ));
-    let benchmarks = tables::benchmarks(&view);
-    if !benchmarks.is_empty() {
-        let body = details("Every number", &benchmarks.html());
-        let means = tables::benchmark_means(&view).html();
-        out.push_str(&section("benchmarks", "Other benchmarks", &(means + &body)));
-    }
-    out.push_str(&section("ground-truth", "Calibration", &calibration(&view)));
-    out.push_str(&section(
-        "controls",
-        "Controls",
-        &(tables::controls(&view).html()
-            + &details("What these pairs can show", &tables::power(&view).html())),
-    ));
-    out.push_str(&section("run", "What was run", &run(&view)));
-    out.push_str(&section("reading", "How to read this", &reading()));
-    out.push_str(&section("caveats", "Caveats", &caveats(info)));
-    out + "</main>\n</body>\n</html>\n"
-}
-
-const CONTENTS: [(&str, &str); 12] = [
-    ("findings", "Findings"),
-    ("summary", "Summary"),
-    ("gaps", "Mean gap"),
-    ("sign-scores", "Sign score"),
-    ("alignment", "Alignment"),
-    ("cost", "Cost"),
-    ("erasure", "Probes"),
-    ("ground-truth", "Calibration"),
-    ("controls", "Controls"),
-    ("run", "Run"),
-    ("reading", "How to read"),
-    ("caveats", "Caveats"),
-];
-
-fn head(info: &RunInfo) -> String {
-    let title = escape(&info.title);
-    let mut out = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
-         <meta name=\"color-scheme\" content=\"light dark\"/>\n<title>{title}</title>\n\
-         <style>\n{PALETTE}{STYLE}</style>\n</head>\n<body>\n"
-    );
-    if let Some(banner) = info.banner() {
-        out.push_str(&format!(
-            "<p class=\"banner\" role=\"note\">{}</p>\n",
-            escape(banner)
-        ));
-    }
-    out.push_str("<header>\n");
-    if !info.experiment.is_empty() {
-        out.push_str(&format!(
-            "<p class=\"kicker\">{}</p>\n",
-            escape(&info.experiment)
-        ));
-    }
-    out.push_str(&format!("<h1>{title}</h1>\n"));
-    if !info.description.is_empty() {
-        out.push_str(&format!(
-            "<p class=\"lead\">{}</p>\n",
-            escape(&info.description)
-        ));
-    }
-    if !info.model.is_empty() {
-        out.push_str(&format!(
-            "<p class=\"model\">Model: {}</p>\n",
-            escape(&info.model)
-        ));
-    }
-    out.push_str("<nav aria-label=\"Contents\"><ul>");
-    for (id, name) in CONTENTS {
-        out.push_str(&format!("<li><a href=\"#{id}\">{name}</a></li>"));
-    }
-    out + "</ul></nav>\n</header>\n<main>\n"
-}
-
-fn section(id: &str, title: &str, body: &str) -> String {
-    let title = escape(title);
-    format!(
-        "<section id=\"{id}\" aria-labelledby=\"{id}-head\">\n<h2 id=\"{id}-head\">{title}</h2>\n{body}</section>\n"
-    )
-}
-
-fn missing(words: &str) -> String {
-    format!("<p class=\"missing\">{}</p>\n", escape(words))
-}
-
-fn headline(view: &View) -> String {
-    let mut out = String::from("<dl class=\"findings\">\n");
-    for finding in findings(view) {
-        let words: String = finding
-            .words
-            .iter()
-            .map(|w| format!("<p>{}</p>", escape(w)))
-            .collect();
-        out.push_str(&format!(
-            "<div><dt>{}</dt><dd>{words}</dd></div>\n",
-            finding.topic
-        ));
-    }
-    out.push_str("</dl>\n");
-    if view.duplicates > 0 {
-        out.push_str(&missing(&format!(
-            "{} rows share every axis shown here with an earlier row and are not shown; rows.csv has them all.",
-            view.duplicates
-        )));
-    }
-    out
-}
-
-fn summary(view: &View) -> String {
-    let mut out = tables::summary(view).html();
-    for table in tables::all(view) {
-        if table.id == "by-category" && !table.is_empty() {
-            out.push_str(&details("By category", &table.html()));
-        }
-    }
-    out
-}
-
-fn details(title: &str, body: &str) -> String {
-    format!(
-        "<details>\n<summary>{}</summary>\n{body}</details>\n",
-        escape(title)
-    )
-}
-
-/// The maps of one metric, the main way of measuring open, the others folded.
-fn heat(view: &View, metric: &str, ideal: f64) -> String {
-    let mut blocks = Vec::new();
-    for lens in &view.lenses {
-        let body = heat_of(view, lens, metric, ideal);
-        if !body.is_empty() {
-            blocks.push((lens, body));
-        }
-    }
-    let Some(((first, body), rest)) = blocks.split_first() else {
-        return missing(&format!(
-            "No rows with the metric {metric} for an edited model: nothing to map."
-        ));
-    };
-    let words = if metric == "mean_gap" {
-        "Mean log-likelihood gap in nats, 0 is ideal: orange leans to the more stereotyping sentence, blue to the less."
-    } else {
-        "Per cent of pairs whose more stereotyping sentence is likelier, 50 is ideal: orange above, blue below."
-    };
-    let mut out = format!(
-        "<p>{words} Rows: the language the edit was fitted in, under the unedited model; columns: the language it \
-         is judged in. Framed cells are judged in the language of the fit. Bold: the interval excludes the ideal. \
-         Point at a cell for its interval and n, or open the table beneath.</p>\n"
-    );
-    out.push_str(&format!(
-        "<p class=\"lens\">{}</p>\n{body}",
-        escape(&lens_name(first))
-    ));
-    for (lens, body) in rest {
-        out.push_str(&details(&format!("The same, {}", lens_name(lens)), body));
-    }
-    out
-}
-
-fn lens_name(lens: &Lens) -> String {
-    let mut parts = Vec::new();
-    for (name, value) in [
-        ("benchmark", &lens.benchmark),
-        ("scorer", &lens.scorer),
-        ("model", &lens.model),
-    ] {
-        if !value.is_empty() {
-            parts.push(format!("{name} {value}"));
-        }
-    }
-    parts.join(" · ")
-}
-
-fn heat_of(view: &View, lens: &Lens, metric: &str, ideal: f64) -> String {
-    let format = plots::heat_format(metric);
-    let mut out = String::new();
-    for category in &view.categories {
-        let mut inner = String::new();
-        for method in view.methods() {
-            let Some(figure) = plots::heat_maps(view, lens, category, &method, metric) else {
-                continue;
-            };
-            inner.push_str(&figure.html());
-            let table = tables::cells_of(view, lens, category, &method, metric, format);
-            inner.push_str(&details("Numbers with intervals", &table.html()));
-        }
-        if !inner.is_empty() {
-            let key = plots::heat_key(plots::scale(view, lens, metric, ideal), ideal, format);
-            let name = escape(category);
-            out.push_str(&format!(
-                "<div class=\"group-head\"><h3>{name}</h3>{key}</div>\n{inner}"
-            ));
-        }
-    }
-    out
-}
-
-fn alignment(view: &View) -> String {
-    let mut out = String::from("<div class=\"pair\">\n");
-    match plots::projections(view) {
-        Some(figure) => out.push_str(&figure.html()),
-        None => out.push_str(&missing(
-            "No projection of sentence vectors was passed to the report.",
-        )),
-    }
-    match plots::retrieval(view) {
-        Some(figure) => out.push_str(&figure.html()),
-        None => out.push_str(&missing("No rows with the metric retrieval_top1.")),
-    }
-    out.push_str("</div>\n");
-    out.push_str(&tables::alignment(view).html());
-    let directions = tables::directions(view);
-    if !directions.is_empty() {
-        out.push_str(&details("Every direction", &directions.html()));
-    }
-    out
-}
-
-fn cost(view: &View) -> String {
-    match plots::trade_off(view) {
-        Some(figure) => {
-            let mut out = figure.html();
-            let operating = tables::operating(view);
-            if !operating.is_empty() {
-                out.push_str(&operating.html());
+    let sections = sections(&view, changes);
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (info.title) }
+                style { (PreEscaped(PALETTE)) (PreEscaped(STYLE)) }
             }
-            let change = tables::utility(view).html();
-            out.push_str(&details("Change on neutral text", &change));
-            let every = tables::perplexity(view).html();
-            out.push_str(&details(&format!("Every {}", view.cost_name()), &every));
-            out
-        }
-        None => missing(&format!(
-            "No edit has both a mean gap and a {} with an unedited counterpart: nothing to plot.",
-            view.cost_name()
-        )),
-    }
-}
-
-fn calibration(view: &View) -> String {
-    let Some(figure) = plots::calibration(view) else {
-        return missing(
-            "No rows with the metric calibration: the true bias is known only on a testbed.",
-        );
-    };
-    let mut out = figure.html();
-    let slopes = tables::slopes(view);
-    if !slopes.is_empty() {
-        out.push_str(&slopes.html());
-    }
-    out.push_str(&details(
-        "Every measured strength",
-        &tables::calibration(view).html(),
-    ));
-    out
-}
-
-fn run(view: &View) -> String {
-    let info = view.info;
-    let mut facts = vec![
-        ("experiment".to_string(), info.experiment.clone()),
-        ("model".to_string(), info.model.clone()),
-    ];
-    facts.extend(info.settings.iter().cloned());
-    facts.push(("rows".to_string(), view.rows.len().to_string()));
-    let mut out = String::from("<dl class=\"facts\">\n");
-    for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
-        out.push_str(&format!(
-            "<div><dt>{}</dt><dd>{}</dd></div>\n",
-            escape(name),
-            escape(value)
-        ));
-    }
-    out.push_str("</dl>\n");
-    if !info.digests.is_empty() {
-        let rows = info.digests.iter().map(|(name, digest)| {
-            format!(
-                "<tr><th scope=\"row\">{}</th><td><code>{}</code></td></tr>\n",
-                escape(name),
-                escape(digest)
-            )
-        });
-        out.push_str(&small_table(
-            "Digests",
-            &["What", "blake3"],
-            &rows.collect::<String>(),
-        ));
-    }
-    if !info.timings.is_empty() {
-        let rows = info.timings.iter().map(|stage| {
-            format!(
-                "<tr><th scope=\"row\">{}</th><td class=\"num\">{}</td><td>{}</td></tr>\n",
-                escape(&stage.name),
-                Format::Score.show(stage.seconds),
-                if stage.cached {
-                    "from cache"
-                } else {
-                    "computed"
+            body {
+                @if let Some(banner) = info.banner() { p class="banner" role="note" { (banner) } }
+                (first_screen(&view))
+                nav aria-label="Contents" { ul {
+                    @for section in &sections { li { a href={ "#" (section.id) } { (section.title) } } }
+                } }
+                main {
+                    @for section in &sections {
+                        section id=(section.id) aria-labelledby={ (section.id) "-head" } {
+                            h2 id={ (section.id) "-head" } { (section.title) }
+                            (section.body)
+                        }
+                    }
                 }
-            )
-        });
-        out.push_str(&small_table(
-            "Stages",
-            &["Stage", "Seconds", "Result"],
-            &rows.collect::<String>(),
-        ));
+            }
+        }
+    };
+    // Characters that XML forbids: no name in a data set may break the page.
+    let forbidden = |c: char| c.is_control() && c != '\n' || matches!(c, '\u{fffe}' | '\u{ffff}');
+    page.into_string().replace(forbidden, "\u{fffd}")
+}
+
+/// The picture, and the sentences that say what it shows.
+fn first_screen(view: &View) -> Markup {
+    html! {
+        header {
+            div class="words" {
+                @if !view.info.experiment.is_empty() { p class="kicker" { (view.info.experiment) } }
+                h1 { (view.info.title) }
+                @for sentence in findings::verdict(view) { p { (sentence) } }
+            }
+            div class="picture" {
+                @match forest(view) {
+                    Some(figure) => (figure.html()),
+                    None => p class="missing" { "No rows with the metric gap_difference of an edit: nothing to draw." },
+                }
+            }
+        }
     }
-    out
 }
 
-fn small_table(title: &str, columns: &[&str], rows: &str) -> String {
-    let heads: String = columns
-        .iter()
-        .map(|name| {
-            let class = if *name == "Seconds" {
-                " class=\"num\""
-            } else {
-                ""
-            };
-            format!("<th scope=\"col\"{class}>{name}</th>")
-        })
-        .collect();
-    format!(
-        "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{title}\">\n<table class=\"small {}\">\n\
-         <caption>{title}</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n</div>\n",
-        slug(title)
-    )
+/// A part of the page.
+struct Section {
+    id: &'static str,
+    title: String,
+    body: Markup,
 }
 
-fn reading() -> String {
-    let terms = HOW_TO_READ
-        .iter()
-        .map(|(term, meaning)| format!("<p><b>{}</b> {}</p>\n", escape(term), escape(meaning)));
-    format!(
-        "<div class=\"reading\">\n{}</div>\n",
-        terms.collect::<String>()
-    )
+/// What the rows have numbers for, in order, and then what the rest is.
+fn sections(view: &View, changes: &[Change]) -> Vec<Section> {
+    let parts = [
+        ("changed", "Pairs that changed most", changed(changes)),
+        ("summary", "Every edit", summary(view)),
+        ("maps", "Maps by category", all_maps(view)),
+        ("cost", view.cost_title(), cost(view)),
+        ("controls", "Controls", controls(view)),
+        ("erasure", "What probes still find", some(&[tables::erasure(view)])),
+        ("benchmarks", "Other benchmarks", benchmarks(view)),
+        ("alignment", "Alignment", alignment(view)),
+        ("ground-truth", "Calibration", calibration(view)),
+    ];
+    let (there, absent): (Vec<_>, Vec<_>) = parts.into_iter().partition(|(_, _, body)| body.is_some());
+    let absent: Vec<&str> = absent.iter().map(|(_, title, _)| *title).collect();
+    let last = [
+        ("files", "Files", Some(files(view))),
+        ("run", "What was run", Some(run(view, &absent))),
+        ("reading", "How to read this", Some(reading())),
+        ("caveats", "Caveats", caveats(view.info)),
+    ];
+    there
+        .into_iter()
+        .chain(last)
+        .filter_map(|(id, title, body)| Some(Section { id, title: title.to_string(), body: body? }))
+        .collect()
 }
 
-fn caveats(info: &RunInfo) -> String {
-    if info.caveats.is_empty() {
-        return missing("None were passed to the report.");
+/// Tables that have rows, one under the other; nothing where none has.
+fn some(tables: &[Table]) -> Option<Markup> {
+    let all: Vec<&Table> = tables.iter().filter(|table| !table.is_empty()).collect();
+    (!all.is_empty()).then(|| html! { @for table in all { (table.html()) } })
+}
+
+fn details(title: &str, body: &Markup) -> Markup {
+    html! { @if !body.0.is_empty() { details { summary { (title) } (body) } } }
+}
+
+/// A link to a file of the run folder.
+fn file(path: &str) -> Markup {
+    html! { a href=(path) { code { (path) } } }
+}
+
+fn changed(changes: &[Change]) -> Option<Markup> {
+    let first = changes.first()?;
+    let (better, worse): (Vec<&Change>, Vec<&Change>) = changes.iter().partition(|c| c.after.abs() < c.before.abs());
+    Some(html! {
+        p {
+            (first.edit) ", in languages it was not fitted in. The gap is how many nats more likely the model finds the             first sentence than the second; 0 is no preference."
+        }
+        @for (title, list) in [("Closer to 0", better), ("Further from 0", worse)] {
+            @if !list.is_empty() {
+                h3 { (title) }
+                ul class="changed" { @for change in list { (pair(change)) } }
+            }
+        }
+        p class="note" { "Every pair under every edit: " (file("items.parquet")) ", its sentences: " (file("pairs.csv")) "." }
+    })
+}
+
+fn pair(change: &Change) -> Markup {
+    let (more, less) = (words_marked(&change.pair.more, &change.pair.less), words_marked(&change.pair.less, &change.pair.more));
+    html! {
+        li {
+            p class="sentences" lang=(change.pair.language) { span { (more) } span { (less) } }
+            p class="move" {
+                b { (Format::BriefGap.show(change.before)) " → " (Format::BriefGap.show(change.after)) }
+                " " span { (change.pair.category) ", " (language(&change.pair.language)) }
+            }
+        }
     }
-    let items = info
-        .caveats
-        .iter()
-        .map(|c| format!("<li>{}</li>\n", escape(c)));
-    format!(
-        "<ul class=\"caveats\">\n{}</ul>\n",
-        items.collect::<String>()
-    )
+}
+
+/// A sentence whose words that another has not at their place, from either end, are marked.
+fn words_marked(sentence: &str, other: &str) -> Markup {
+    let words: Vec<&str> = sentence.split_whitespace().collect();
+    let others: Vec<&str> = other.split_whitespace().collect();
+    let short = words.len().min(others.len());
+    let start = (0..short).take_while(|&i| words[i] == others[i]).count();
+    let same = |i: &usize| words[words.len() - 1 - i] == others[others.len() - 1 - i];
+    let end = words.len() - (0..short - start).take_while(same).count();
+    html! { (words[..start].join(" ")) " " mark { (words[start..end].join(" ")) } " " (words[end..].join(" ")) }
+}
+
+fn summary(view: &View) -> Option<Markup> {
+    let table = tables::summary(view);
+    (!table.is_empty()).then(|| {
+        html! {
+            @if let Some(words) = findings::unedited(view) { p { (words) } }
+            (table.html())
+            (details("By category", &tables::by_category(view).html()))
+            @if view.duplicates > 0 {
+                p class="missing" {
+                    (view.duplicates) " rows share every axis shown here with an earlier row and are not shown; rows.csv has them all."
+                }
+            }
+        }
+    })
+}
+
+fn all_maps(view: &View) -> Option<Markup> {
+    let lens = view.main_lens()?;
+    let found: Vec<(&String, Markup)> =
+        view.categories.iter().filter_map(|c| Some((c, maps::of_category(view, lens, c)?))).collect();
+    let (_, left) = maps::mapped(view);
+    (!found.is_empty()).then(|| {
+        html! {
+            p {
+                "Rows: the language an edit was fitted in; columns: the language it is judged in. "
+                span class="swatch m" { "Orange" } " leans to the more stereotyping sentence, "
+                span class="swatch l" { "blue" } " to the less; framed cells are judged in the language of the fit; bold: \
+                the interval leaves out the ideal. Point at a cell for its interval."
+            }
+            @for (category, maps) in &found { (details(category, maps)) }
+            p class="note" {
+                @if left > 0 { (left) " more edits, controls among them, and the other scorers: " } @else { "Other scorers: " }
+                (file("tables/gaps.csv")) ", " (file("tables/sign-scores.csv")) "."
+            }
+        }
+    })
+}
+
+fn cost(view: &View) -> Option<Markup> {
+    let figure = plots::trade_off(view)?;
+    Some(html! {
+        (figure.html())
+        (tables::operating(view).html())
+        (details("Change on neutral text", &tables::utility(view).html()))
+        p class="note" { "By language: " (file("tables/perplexity.csv")) "." }
+    })
+}
+
+fn controls(view: &View) -> Option<Markup> {
+    let table = some(&[tables::controls(view)])?;
+    Some(html! { (table) (details("What these pairs can show", &tables::power(view).html())) })
+}
+
+fn benchmarks(view: &View) -> Option<Markup> {
+    let means = some(&[tables::benchmark_means(view)])?;
+    Some(html! { (details("Means", &means)) p class="note" { "Every number: " (file("tables/benchmarks.csv")) "." } })
+}
+
+fn alignment(view: &View) -> Option<Markup> {
+    let retrieval = plots::retrieval(view)?;
+    Some(html! {
+        @if let Some(words) = findings::alignment(view) { p { (words) } }
+        div class="pair" {
+            @if let Some(figure) = plots::projections(view, true) { (figure.html()) }
+            (retrieval.html())
+        }
+        (details("Other measures", &tables::alignment(view).html()))
+        p class="note" { "By direction: " (file("tables/alignment-directions.csv")) "." }
+    })
+}
+
+fn calibration(view: &View) -> Option<Markup> {
+    let figure = plots::calibration(view)?;
+    Some(html! {
+        @if let Some(words) = findings::ground_truth(view) { p { (words) } }
+        (figure.html())
+        (tables::slopes(view).html())
+    })
+}
+
+fn files(view: &View) -> Markup {
+    let rows = [
+        ("rows.parquet", "every number with all its axes"),
+        ("rows.csv", "the same as text"),
+        ("rows.jsonl", "the same as JSON lines"),
+        ("items.parquet", "both scores of every pair under every edit and scorer"),
+        ("pairs.csv", "the sentences of every pair"),
+        ("report.md", "this report as text"),
+        ("spec.toml", "the experiment, to run again"),
+        ("manifest.json", "versions, digests, seed"),
+    ];
+    html! {
+        ul class="files" { @for (path, what) in rows { li { (file(path)) " " (what) } } }
+        details {
+            summary { "Tables and plots" }
+            ul class="files" {
+                @for table in tables::all(view).iter().filter(|t| !t.is_empty()) {
+                    li { (file(&format!("tables/{}.csv", table.id))) " " (table.title) }
+                }
+                @for plot in plots::all(view) { li { (file(&format!("plots/{}.svg", plot.id))) " " (plot.title) } }
+            }
+        }
+    }
+}
+
+fn run(view: &View, absent: &[&str]) -> Markup {
+    let info = view.info;
+    let mut facts = vec![("model", info.model.clone())];
+    facts.extend(info.settings.iter().map(|(name, value)| (name.as_str(), value.clone())));
+    facts.push(("rows", view.rows.len().to_string()));
+    facts.push(("not in this run", absent.join(", ")));
+    let digests = html! {
+        @for (name, digest) in &info.digests { tr { th scope="row" { (name) } td { code { (digest) } } } }
+    };
+    let stages = html! {
+        @for stage in &info.timings {
+            tr {
+                th scope="row" { (stage.name) }
+                td class="num" { (Format::Score.show(stage.seconds)) }
+                td { (if stage.cached { "from cache" } else { "computed" }) }
+            }
+        }
+    };
+    html! {
+        @if !info.description.is_empty() { p { (info.description) } }
+        dl class="facts" {
+            @for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
+                div { dt { (name) } dd { (value) } }
+            }
+        }
+        (details("Digests", &small_table("Digests", &["What", "blake3"], &digests)))
+        (details("Stages", &small_table("Stages", &["Stage", "Seconds", "Result"], &stages)))
+    }
+}
+
+fn small_table(title: &str, columns: &[&str], rows: &Markup) -> Markup {
+    if rows.0.is_empty() {
+        return html! {};
+    }
+    html! {
+        div class="scroll" role="region" tabindex="0" aria-label=(title) {
+            table class={ "small " (slug(title)) } {
+                thead { tr { @for name in columns { th scope="col" class=[(*name == "Seconds").then_some("num")] { (name) } } } }
+                tbody { (rows) }
+            }
+        }
+    }
+}
+
+fn reading() -> Markup {
+    html! { div class="reading" { @for (term, meaning) in HOW_TO_READ { p { b { (term) } " " (meaning) } } } }
+}
+
+fn caveats(info: &RunInfo) -> Option<Markup> {
+    (!info.caveats.is_empty()).then(|| html! { ul class="caveats" { @for caveat in &info.caveats { li { (caveat) } } } })
 }

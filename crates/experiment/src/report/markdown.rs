@@ -1,7 +1,8 @@
 //! The report as Markdown: findings, summary, alignment, controls, the run.
 
 use super::RunInfo;
-use super::findings::findings;
+use super::differences::forest;
+use super::findings;
 use super::html::HOW_TO_READ;
 use super::tables;
 use super::text::Format;
@@ -19,10 +20,9 @@ pub fn markdown(info: &RunInfo, rows: &[Row]) -> String {
     if !info.description.is_empty() {
         out.push_str(&format!("{}\n\n", plain(&info.description)));
     }
-    out.push_str("## Findings\n\n");
-    for finding in findings(&view) {
-        let words = plain(&finding.words.join(" "));
-        out.push_str(&format!("- **{}.** {words}\n", finding.topic));
+    out.push_str(&sentences(&view));
+    if forest(&view).is_some() {
+        out.push_str("![Differences](plots/forest.svg)\n\n");
     }
     // A sweep has more settings than a page of text can hold: its operating points stand for them, and
     // `tables/` has every one.
@@ -89,6 +89,29 @@ pub fn markdown(info: &RunInfo, rows: &[Row]) -> String {
         }
     }
     out
+}
+
+/// The run in half a screen: what was found, the picture, the heart of the summary.
+pub fn headline(info: &RunInfo, rows: &[Row]) -> String {
+    let view = View::new(info, rows);
+    let mut out = format!("# {}\n\n", plain(&info.title));
+    if info.synthetic {
+        out.push_str("*Synthetic testbed: the numbers say how well methods work where the truth is known.*\n\n");
+    }
+    out.push_str(&sentences(&view));
+    if let Some(figure) = forest(&view) {
+        out.push_str(&format!("![{}](plots/forest.svg)\n\n", plain(&figure.title)));
+    }
+    let operating = tables::operating(&view);
+    let table = if operating.is_empty() { tables::heart(&view) } else { operating };
+    out + &table.pipes()
+}
+
+/// The findings, a line each.
+fn sentences(view: &View) -> String {
+    let more = [findings::unedited(view), findings::alignment(view), findings::ground_truth(view)];
+    let all = findings::verdict(view).into_iter().chain(more.into_iter().flatten());
+    all.map(|words| format!("- {}\n", plain(&words))).collect::<String>() + "\n"
 }
 
 /// Text that Markdown takes for neither markup nor HTML.

@@ -6,8 +6,11 @@
 //! run are the stage timings, which the caller passes in and which appear on
 //! the pages but never in rows, items, tables or plots.
 
+mod changed;
+mod differences;
 mod findings;
 mod html;
+mod maps;
 mod markdown;
 mod parquet;
 mod plots;
@@ -29,10 +32,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::row::{Item, Row};
 
+pub use changed::Change;
 pub use html::html;
-pub use markdown::markdown;
+pub use markdown::{headline, markdown};
 pub use parquet::{items_parquet, rows_parquet};
-pub use rows::{rows_csv, rows_jsonl};
+pub use rows::{pairs_csv, rows_csv, rows_jsonl};
 pub use seeds::seeds;
 pub use tables::{Table, tables};
 pub use terminal::terminal_summary;
@@ -70,6 +74,23 @@ pub struct RunInfo {
     pub methods: Vec<String>,
     /// Points of the alignment plot, one entry per space.
     pub projections: Vec<Projection>,
+    /// Sentences of the pairs that items are about.
+    pub pairs: Vec<PairText>,
+}
+
+/// The sentences of a pair.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct PairText {
+    /// Identifier of the pair, as in the items.
+    pub id: String,
+    /// Bias category.
+    pub category: String,
+    /// Language of both sentences.
+    pub language: String,
+    /// The more stereotyping sentence.
+    pub more: String,
+    /// The less stereotyping sentence.
+    pub less: String,
 }
 
 impl RunInfo {
@@ -153,8 +174,8 @@ pub enum ReportError {
 ///
 /// Everything is made in memory first; then each file is written under a
 /// temporary name and renamed, so that a reader, or the next run, never meets
-/// half a file. Files: `rows.{jsonl,csv,parquet}`, `items.parquet`,
-/// `tables/*.{md,csv}`, `plots/*.svg`, `report.md`, `report.html`.
+/// half a file. Files: `rows.{jsonl,csv,parquet}`, `items.parquet`, `pairs.csv`,
+/// `tables/*.{md,csv}`, `plots/*.svg`, `headline.md`, `report.md`, `report.html`.
 ///
 /// # Errors
 /// [`ReportError`] names the file that could not be encoded or written.
@@ -162,16 +183,17 @@ pub fn write_all(
     dir: &Path,
     info: &RunInfo,
     rows: &[Row],
-    items: Option<&[Item]>,
+    items: &[Item],
 ) -> Result<(), ReportError> {
+    let changes = changed::changed(&view::View::new(info, rows), items)?;
     let mut files: Vec<(PathBuf, Vec<u8>)> = vec![
         (dir.join("rows.jsonl"), rows_jsonl(rows)?.into_bytes()),
         (dir.join("rows.csv"), rows_csv(rows).into_bytes()),
         (dir.join("rows.parquet"), rows_parquet(rows)?),
+        (dir.join("items.parquet"), items_parquet(items)?),
+        (dir.join("pairs.csv"), pairs_csv(&info.pairs).into_bytes()),
+        (dir.join("headline.md"), headline(info, rows).into_bytes()),
     ];
-    if let Some(items) = items {
-        files.push((dir.join("items.parquet"), items_parquet(items)?));
-    }
     for table in tables(info, rows) {
         let path = dir.join("tables").join(&table.id);
         let banner = info
@@ -185,7 +207,7 @@ pub fn write_all(
         files.push((dir.join("plots").join(name), svg.into_bytes()));
     }
     files.push((dir.join("report.md"), markdown(info, rows).into_bytes()));
-    files.push((dir.join("report.html"), html(info, rows).into_bytes()));
+    files.push((dir.join("report.html"), html(info, rows, &changes).into_bytes()));
     for folder in [dir.to_path_buf(), dir.join("tables"), dir.join("plots")] {
         fs::create_dir_all(&folder).map_err(|source| ReportError::Write {
             path: folder.clone(),

@@ -32,6 +32,9 @@ pub fn rows_parquet(rows: &[Row]) -> Result<Vec<u8>, ReportError> {
         column("rank", rows, |r| r.rank),
         column("strength", rows, |r| r.strength),
         column("planted", rows, |r| r.planted),
+        column("versus", rows, |r| r.versus.as_deref()),
+        column("scope", rows, |r| r.scope.as_deref()),
+        column("kind", rows, |r| r.kind.as_deref()),
         column("seed", rows, |r| r.seed),
         column("model", rows, |r| r.model.as_str()),
         column("experiment", rows, |r| r.experiment.as_str()),
@@ -52,6 +55,7 @@ pub fn items_parquet(items: &[Item]) -> Result<Vec<u8>, ReportError> {
         column("tokens_less", items, |i| i.tokens_less),
         column("direction", items, |i| i.direction.as_str()),
         column("planted", items, |i| i.planted),
+        column("kind", items, |i| i.kind.as_deref()),
         column("benchmark", items, |i| i.benchmark.as_str()),
         column("scorer", items, |i| i.scorer.as_str()),
         column("category", items, |i| i.category.as_str()),
@@ -65,6 +69,19 @@ pub fn items_parquet(items: &[Item]) -> Result<Vec<u8>, ReportError> {
         column("strength", items, |i| i.strength),
     ];
     encode("items.parquet", items.len(), columns)
+}
+
+/// What is needed of items to compare gaps pair by pair.
+pub(super) fn gaps(items: &[&Item]) -> PolarsResult<DataFrame> {
+    let columns = vec![
+        column("pair", items, |i| i.pair.as_str()),
+        column("category", items, |i| i.category.as_str()),
+        column("eval_language", items, |i| i.eval_language.as_str()),
+        column("method", items, |i| i.method.as_str()),
+        column("fit_language", items, |i| i.fit_language.as_deref()),
+        column("gap", items, |i| i.score_more - i.score_less),
+    ];
+    DataFrame::new(items.len(), columns)
 }
 
 fn column<'a, R, T>(name: &str, records: &'a [R], get: impl Fn(&'a R) -> T) -> Column

@@ -2,290 +2,25 @@
 
 use std::collections::BTreeMap;
 
+use super::differences::forest;
 use super::svg::{Figure, Panel, Plane, f, line, marker, range, text};
 use super::tables::logit;
-use super::text::{self as words, Format, escape, slug};
-use super::view::{Estimate, Judged, Lens, Variant, View};
+use super::text::{self as words, Format, escape};
+use super::view::{Estimate, Judged, Variant, View};
 use crate::row::Row;
 
 /// Every plot that the rows have numbers for, in page order.
 pub fn all(view: &View) -> Vec<Figure> {
-    let mut out = Vec::new();
-    for (metric, _) in HEAT {
-        for lens in &view.lenses {
-            for category in &view.categories {
-                for method in view.methods() {
-                    out.extend(heat_maps(view, lens, category, &method, metric));
-                }
-            }
-        }
-    }
-    out.extend(projections(view));
-    out.extend(retrieval(view));
-    out.extend(trade_off(view));
-    out.extend(calibration(view));
-    out
-}
-
-/// The metrics that have heat maps, and the value an unbiased model has.
-pub const HEAT: [(&str, f64); 2] = [("mean_gap", 0.0), ("sign_score", 50.0)];
-
-/// How a heat-map metric is printed.
-pub fn heat_format(metric: &str) -> Format {
-    if metric == "mean_gap" {
-        Format::Gap
-    } else {
-        Format::Score
-    }
-}
-
-/// Fit × evaluation maps of one method and category, one panel per space, the
-/// unedited model as the first row of each. `None` when there are no numbers.
-pub fn heat_maps(
-    view: &View,
-    lens: &Lens,
-    category: &str,
-    method: &str,
-    metric: &str,
-) -> Option<Figure> {
-    let ideal = HEAT.iter().find(|(name, _)| *name == metric)?.1;
-    let scale = scale(view, lens, metric, ideal);
-    let format = heat_format(metric);
-    let mut panels = Vec::new();
-    for variant in view.variants.iter().filter(|v| v.method == method) {
-        let fits = view.fits(metric, lens, variant, category);
-        if fits.is_empty() {
-            continue;
-        }
-        let mut grid = Grid::new(&view.languages, ideal, scale, format);
-        grid.row(
-            "unedited",
-            |eval| view.base(metric, lens, category, eval),
-            None,
-        );
-        grid.gap();
-        for fit in &fits {
-            let name = if fit.is_empty() { "any" } else { fit };
-            grid.row(
-                name,
-                |eval| view.cell(metric, lens, variant, category, fit, eval),
-                Some(fit),
-            );
-        }
-        let label = format!(
-            "{} of {}, {category}, {}: rows are the language fitted in, columns the language judged in. \
-             The table beneath has every number.",
-            if metric == "mean_gap" {
-                "Mean gap"
-            } else {
-                "Sign score"
-            },
-            words::method(method),
-            variant.site()
-        );
-        panels.push(grid.panel(&variant.site(), label));
-    }
-    if panels.is_empty() {
-        return None;
-    }
-    let id = slug(&format!(
-        "{} {} {} {category} {method}",
-        metric.replace('_', "-"),
-        lens.benchmark,
-        lens.scorer
-    ));
-    let what = if metric == "mean_gap" {
-        format!("mean gap in nats, {}", lens.scorer)
-    } else {
-        format!("sign score, {}", lens.scorer)
-    };
-    Some(Figure {
-        id,
-        title: format!("{}, {category}", words::method(method)),
-        caption: String::new(),
-        what,
-        legend: vec![
-            (
-                shade(3.0, 1.0, 14.0, 12.0, 1.0),
-                "above the ideal".to_string(),
-            ),
-            (shade(3.0, 1.0, 14.0, 12.0, -1.0), "below".to_string()),
-            (
-                "<rect x=\"3\" y=\"1\" width=\"14\" height=\"12\" rx=\"2\" class=\"own\"/>"
-                    .to_string(),
-                "judged in the language of the fit".to_string(),
-            ),
-            (
-                text(10.0, 11.0, "ink strong", "middle", "0"),
-                "bold: interval excludes the ideal".to_string(),
-            ),
-        ],
-        panels,
-    })
-}
-
-/// The largest deviation from the ideal in any cell of a lens, so that all its
-/// maps share one colour scale.
-pub fn scale(view: &View, lens: &Lens, metric: &str, ideal: f64) -> f64 {
-    view.metric(metric)
-        .filter(|row| {
-            row.benchmark.as_deref().unwrap_or_default() == lens.benchmark
-                && row.scorer.as_deref().unwrap_or_default() == lens.scorer
-                && row.model == lens.model
-        })
-        .map(|row| (row.value - ideal).abs())
-        .filter(|v| v.is_finite())
-        .fold(1e-9, f64::max)
-}
-
-/// The key of the heat maps' colours.
-pub fn heat_key(scale: f64, ideal: f64, format: Format) -> String {
-    let mut out = String::from(
-        "<svg class=\"key\" viewBox=\"0 0 300 34\" role=\"img\" aria-label=\"Colour scale\">",
-    );
-    for step in 0..=20 {
-        let t = (f64::from(step) - 10.0) / 10.0;
-        out.push_str(&shade(10.0 + f64::from(step) * 13.3, 0.0, 13.4, 14.0, t));
-    }
-    for (x, anchor, value) in [
-        (10.0, "start", ideal - scale),
-        (149.5, "middle", ideal),
-        (289.0, "end", ideal + scale),
-    ] {
-        out.push_str(&text(x, 29.0, "muted small", anchor, &format.show(value)));
-    }
-    out + "</svg>"
-}
-
-fn shade(x: f64, y: f64, w: f64, h: f64, t: f64) -> String {
-    let class = if t >= 0.0 { "more" } else { "less" };
-    format!(
-        "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" class=\"{class}\" fill-opacity=\"{:.2}\"/>",
-        f(x),
-        f(y),
-        f(w),
-        f(h),
-        t.abs().min(1.0)
-    )
-}
-
-/// A heat map under construction.
-struct Grid<'a> {
-    languages: &'a [String],
-    ideal: f64,
-    scale: f64,
-    format: Format,
-    /// How a cell is printed, where room is scarce.
-    brief: Format,
-    y: f64,
-    body: String,
-}
-
-const HEAD: f64 = 66.0;
-const ROW: f64 = 32.0;
-const WIDTH: f64 = 332.0;
-
-impl<'a> Grid<'a> {
-    fn new(languages: &'a [String], ideal: f64, scale: f64, format: Format) -> Grid<'a> {
-        let mut grid = Grid {
-            languages,
-            ideal,
-            scale,
-            format,
-            brief: if format == Format::Gap {
-                Format::BriefGap
-            } else {
-                format
-            },
-            y: 20.0,
-            body: String::new(),
-        };
-        for (column, code) in languages.iter().enumerate() {
-            let x = grid.x(column) + grid.cell_width() / 2.0;
-            grid.body
-                .push_str(&text(x, 13.0, "muted small", "middle", code));
-        }
-        grid
-    }
-
-    fn cell_width(&self) -> f64 {
-        (WIDTH - HEAD - 2.0) / self.languages.len().max(1) as f64
-    }
-
-    fn x(&self, column: usize) -> f64 {
-        HEAD + column as f64 * self.cell_width()
-    }
-
-    fn gap(&mut self) {
-        self.y += 7.0;
-    }
-
-    /// One row of cells. `fit` is the language fitted in, whose own column is framed.
-    fn row(&mut self, name: &str, get: impl Fn(&str) -> Option<Estimate>, fit: Option<&str>) {
-        let (w, y) = (self.cell_width(), self.y);
-        let head = if fit.is_some_and(|f| !f.is_empty()) {
-            format!("fit {name}")
-        } else {
-            name.to_string()
-        };
-        self.body
-            .push_str(&text(HEAD - 8.0, y + 20.0, "muted small", "end", &head));
-        let mut frame = String::new();
-        for (column, eval) in self.languages.iter().enumerate() {
-            let x = self.x(column);
-            let Some(estimate) = get(eval) else {
-                self.body
-                    .push_str(&text(x + w / 2.0, y + 20.0, "muted", "middle", "–"));
-                continue;
-            };
-            let tip = match fit {
-                Some("") => format!("judged in {eval}: "),
-                Some(fit) => format!("fitted in {fit}, judged in {eval}: "),
-                None => format!("unedited, judged in {eval}: "),
-            };
-            let tip = escape(&(tip + &self.format.full(&estimate)));
-            self.body.push_str(&format!("<g><title>{tip}</title>"));
-            let t = (estimate.value - self.ideal) / self.scale;
-            if t.is_finite() {
-                self.body
-                    .push_str(&shade(x + 1.0, y + 1.0, w - 2.0, ROW - 2.0, t));
-            } else {
-                self.body
-                    .push_str(&shade(x + 1.0, y + 1.0, w - 2.0, ROW - 2.0, 0.0));
-            }
-            let class = if estimate.excludes(self.ideal) {
-                "ink strong"
-            } else {
-                "ink"
-            };
-            let shown = self.brief.show(estimate.value);
-            self.body
-                .push_str(&text(x + w / 2.0, y + 20.0, class, "middle", &shown));
-            self.body.push_str("</g>");
-            if fit == Some(eval.as_str()) {
-                frame = format!(
-                    "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" rx=\"2\" class=\"own\" pointer-events=\"none\"/>",
-                    f(x + 1.0),
-                    f(y + 1.0),
-                    f(w - 2.0),
-                    f(ROW - 2.0)
-                );
-            }
-        }
-        self.body.push_str(&frame);
-        self.body.push('\n');
-        self.y += ROW;
-    }
-
-    fn panel(self, title: &str, label: String) -> Panel {
-        Panel {
-            title: title.to_string(),
-            label,
-            width: WIDTH,
-            height: self.y + 2.0,
-            body: self.body,
-        }
-    }
+    [
+        forest(view),
+        trade_off(view),
+        projections(view, false),
+        retrieval(view),
+        calibration(view),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn language_legend(languages: &[String]) -> Vec<(String, String)> {
@@ -301,8 +36,8 @@ fn language_legend(languages: &[String]) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Sentence vectors in the plane, raw and latent side by side.
-pub fn projections(view: &View) -> Option<Figure> {
+/// Sentence vectors in the plane, a panel for each space; on the page, where many marks weigh, raw and latent alone.
+pub fn projections(view: &View, on_page: bool) -> Option<Figure> {
     /// So many sentences have their translations joined by threads.
     const THREADS: usize = 10;
     let mut languages = view.languages.clone();
@@ -317,6 +52,7 @@ pub fn projections(view: &View) -> Option<Figure> {
         .projections
         .iter()
         .filter(|p| !p.points.is_empty())
+        .filter(|p| !on_page || ["raw", "latent"].contains(&p.space.as_str()))
     {
         let points = &projection.points;
         let plane = Plane {
@@ -348,14 +84,13 @@ pub fn projections(view: &View) -> Option<Figure> {
         let mut marks = String::new();
         for p in points.iter().filter(|p| p.x.is_finite() && p.y.is_finite()) {
             let index = languages.iter().position(|l| *l == p.language).unwrap_or(0);
-            let tip = format!("sentence {}, {}", p.sentence, words::language(&p.language));
             marks.push_str(&marker(
                 index,
                 index,
                 plane.px(p.x),
                 plane.py(p.y),
                 3.4,
-                &tip,
+                "",
             ));
         }
         panels.push(Panel {
@@ -376,7 +111,6 @@ pub fn projections(view: &View) -> Option<Figure> {
         caption: "Each mark is a held-out sentence in one language, projected to two dimensions; thin lines \
             join the translations of a few sentences. In a shared space translations lie together."
             .to_string(),
-        what: String::new(),
         legend: language_legend(&languages),
         panels,
     })
@@ -438,7 +172,6 @@ pub fn retrieval(view: &View) -> Option<Figure> {
         title: "Does a sentence find its translation?".to_string(),
         caption: "Retrieval top-1 on held-out sentences, mean over all directions; the thin line is the interval."
             .to_string(),
-        what: String::new(),
         legend: Vec::new(),
         panels: vec![Panel {
             title: "retrieval top-1".to_string(),
@@ -603,7 +336,6 @@ pub fn trade_off(view: &View) -> Option<Figure> {
             right is a worse language model. Dashed: the unedited model. The line joins what nothing tried beats in both \
             (the Pareto front)."
             .to_string(),
-        what: String::new(),
         legend,
         panels,
     })
@@ -715,7 +447,6 @@ pub fn calibration(view: &View) -> Option<Figure> {
             the dashed line the measured gap is the planted one. Marks of one strength stand a little apart so \
             that all can be seen."
             .to_string(),
-        what: String::new(),
         legend: language_legend(&view.languages),
         panels,
     })

@@ -1,7 +1,7 @@
 //! Rows as JSON lines and as CSV.
 
-use super::ReportError;
 use super::text::csv_field;
+use super::{PairText, ReportError};
 use crate::row::Row;
 
 /// One JSON object per line, in the order given. A value that is not finite is
@@ -21,7 +21,7 @@ pub fn rows_jsonl(rows: &[Row]) -> Result<String, ReportError> {
 }
 
 /// The header of `rows.csv`: the names of the fields of [`Row`].
-pub(super) const COLUMNS: [&str; 24] = [
+pub(super) const COLUMNS: [&str; 27] = [
     "metric",
     "value",
     "ci_low",
@@ -43,6 +43,9 @@ pub(super) const COLUMNS: [&str; 24] = [
     "rank",
     "strength",
     "planted",
+    "versus",
+    "scope",
+    "kind",
     "seed",
     "model",
     "experiment",
@@ -60,7 +63,18 @@ pub fn rows_csv(rows: &[Row]) -> String {
     out
 }
 
-fn fields(row: &Row) -> [String; 24] {
+/// The sentences of all pairs as CSV with a header.
+pub fn pairs_csv(pairs: &[PairText]) -> String {
+    let mut out = String::from("pair,category,language,more,less\n");
+    for pair in pairs {
+        let fields = [&pair.id, &pair.category, &pair.language, &pair.more, &pair.less];
+        out.push_str(&fields.map(|field| csv_field(field)).join(","));
+        out.push('\n');
+    }
+    out
+}
+
+fn fields(row: &Row) -> [String; 27] {
     let text = |value: &Option<String>| value.as_deref().map(csv_field).unwrap_or_default();
     let number = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
     [
@@ -85,6 +99,9 @@ fn fields(row: &Row) -> [String; 24] {
         row.rank.map(|v| v.to_string()).unwrap_or_default(),
         number(row.strength),
         number(row.planted),
+        text(&row.versus),
+        text(&row.scope),
+        text(&row.kind),
         row.seed.to_string(),
         csv_field(&row.model),
         csv_field(&row.experiment),

@@ -1,6 +1,8 @@
 //! Pieces of plots: panels, axes, markers. Colours are CSS classes, so that one
 //! drawing serves light pages, dark pages and paper.
 
+use maud::{Markup, PreEscaped, html};
+
 use super::text::escape;
 
 /// The colours, shared by the page and by stand-alone plots.
@@ -15,9 +17,6 @@ pub struct Figure {
     pub title: String,
     /// How to read it.
     pub caption: String,
-    /// What the section around the figure says already and a file of its own
-    /// has to say again; where it is not empty, the page leaves out the legend too.
-    pub what: String,
     /// Marker and meaning. The marker is drawn in a box of 20 × 14.
     pub legend: Vec<(String, String)>,
     /// The drawings, in reading order.
@@ -41,29 +40,25 @@ pub struct Panel {
 
 impl Figure {
     /// The figure for a page.
-    pub fn html(&self) -> String {
-        let mut out = format!("<figure id=\"{}\">\n<figcaption>", escape(&self.id));
-        out.push_str(&format!(
-            "<b>{}</b> {}",
-            escape(&self.title),
-            escape(&self.caption)
-        ));
-        out.push_str("</figcaption>\n");
-        if !self.legend.is_empty() && self.what.is_empty() {
-            out.push_str("<ul class=\"legend\">");
-            for (marker, meaning) in &self.legend {
-                out.push_str(&format!(
-                    "<li><svg width=\"20\" height=\"14\" viewBox=\"0 0 20 14\" aria-hidden=\"true\">{marker}</svg>{}</li>",
-                    escape(meaning)
-                ));
+    pub fn html(&self) -> Markup {
+        html! {
+            figure id=(self.id) {
+                figcaption { b { (self.title) } " " (self.caption) }
+                @if !self.legend.is_empty() {
+                    ul class="legend" {
+                        @for (marker, meaning) in &self.legend {
+                            li {
+                                svg width="20" height="14" viewBox="0 0 20 14" aria-hidden="true" { (PreEscaped(marker)) }
+                                (meaning)
+                            }
+                        }
+                    }
+                }
+                div class="panels" {
+                    @for panel in &self.panels { (panel.html()) }
+                }
             }
-            out.push_str("</ul>\n");
         }
-        out.push_str("<div class=\"panels\">\n");
-        for panel in &self.panels {
-            out.push_str(&panel.html());
-        }
-        out + "</div>\n</figure>\n"
     }
 
     /// The figure as a document of its own, marked where its numbers are synthetic.
@@ -72,11 +67,8 @@ impl Figure {
         let columns = self.panels.len().clamp(1, 3);
         let wide = self.panels.iter().map(|p| p.width).fold(200.0, f64::max);
         let width = MARGIN + (wide + MARGIN) * columns as f64;
-        let title = match self.what.as_str() {
-            "" => self.title.trim_end_matches('.').to_string(),
-            what => format!("{}: {what}", self.title),
-        };
-        let mut body = text(MARGIN, 34.0, "ink head", "start", &title);
+        let title = self.title.trim_end_matches('.');
+        let mut body = text(MARGIN, 34.0, "ink head", "start", title);
         let (mut x, mut y) = (MARGIN, 52.0);
         for (marker, meaning) in &self.legend {
             // The width of a text is not known without its font; 6.6 a letter suits 12 pixels.
@@ -116,7 +108,7 @@ impl Figure {
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {w} {h}\" width=\"{w}\" height=\"{h}\" role=\"img\">\n\
              <title>{}</title>\n<desc>{}</desc>\n<style>{PALETTE}</style>\n\
              <rect class=\"page\" width=\"{w}\" height=\"{h}\"/>\n{body}</svg>\n",
-            escape(&title),
+            escape(title),
             escape(&self.caption),
             w = f(width),
             h = f(y),
@@ -125,16 +117,14 @@ impl Figure {
 }
 
 impl Panel {
-    fn html(&self) -> String {
-        format!(
-            "<div class=\"panel\" style=\"max-width:{w}px\"><p class=\"panel-title\">{}</p>\n\
-             <svg viewBox=\"0 0 {w} {h}\" role=\"img\" aria-label=\"{}\">{}</svg></div>\n",
-            escape(&self.title),
-            escape(&self.label),
-            self.body,
-            w = f(self.width),
-            h = f(self.height),
-        )
+    fn html(&self) -> Markup {
+        let [w, h] = [self.width, self.height].map(f);
+        html! {
+            div class="panel" style={ "max-width:" (w) "px" } {
+                p class="panel-title" { (self.title) }
+                svg viewBox={ "0 0 " (w) " " (h) } role="img" aria-label=(self.label) { (PreEscaped(&self.body)) }
+            }
+        }
     }
 }
 
@@ -311,7 +301,8 @@ pub fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     (low - pad, high + pad)
 }
 
-fn ticks(low: f64, high: f64, about: usize) -> Vec<f64> {
+/// Round values in a range, about so many.
+pub fn ticks(low: f64, high: f64, about: usize) -> Vec<f64> {
     let rough = (high - low) / about as f64;
     if !rough.is_finite() || rough <= 0.0 {
         return vec![];
@@ -341,7 +332,7 @@ fn log_ticks(low: f64, high: f64) -> Vec<f64> {
 }
 
 /// A tick with as many decimals as its neighbours need.
-fn tick_text(tick: f64, all: &[f64]) -> String {
+pub fn tick_text(tick: f64, all: &[f64]) -> String {
     let decimals = (0..5)
         .find(|d| {
             all.iter()

@@ -1,6 +1,6 @@
 //! The summary for a terminal.
 
-use super::RunInfo;
+use super::{RunInfo, findings};
 use super::tables::{self, Cell, Column};
 use super::text::Format;
 use super::view::View;
@@ -8,11 +8,16 @@ use crate::row::Row;
 
 const WIDTH: usize = 100;
 
-/// A table of at most 100 columns: what is left of the gap and what it costs,
-/// per method and space, and the alignment of the spaces beneath.
+/// What was found in sentences, then a table of at most 100 columns: what is left of the gap, what that is compared with
+/// and what it costs, per method and space; the alignment of the spaces beneath.
 pub fn terminal_summary(info: &RunInfo, rows: &[Row]) -> String {
     let view = View::new(info, rows);
-    let mut out = clip(&info.title, WIDTH) + "\n";
+    let mut out = String::new();
+    for sentence in findings::verdict(&view) {
+        out.push_str(&wrap(&sentence, WIDTH));
+    }
+    out.push('\n');
+    out.push_str(&(clip(&info.title, WIDTH) + "\n"));
     if info.synthetic {
         out.push_str("Synthetic testbed: these numbers test the method and describe no language or people.\n");
     } else if let Some(banner) = info.banner() {
@@ -26,37 +31,25 @@ pub fn terminal_summary(info: &RunInfo, rows: &[Row]) -> String {
     } else if summary.is_empty() {
         out.push_str("No bias rows in this run.\n");
     } else {
-        let head = [
-            "method",
-            "space",
-            "fit",
-            "others",
-            "95 % of others",
-            "removed",
-            "ppl",
-            "p Holm",
-        ];
+        let head = ["method", "space", "fit", "others", "-unedited", "-raw", "-control", "ppl"];
         let mut lines = vec![head.map(String::from)];
         lines.extend(summary.rows.iter().map(|row| {
             [
-                clip(&field(row, &summary.columns, 0), 16),
-                clip(&field(row, &summary.columns, 1), 24),
-                value(&row[2], Format::Plain),
-                value(&row[3], Format::Plain),
-                interval(&row[3], Format::Plain),
-                value(&row[4], Format::Share),
-                value(&row[5], Format::Ratio),
-                field(row, &summary.columns, 6)
-                    .split(';')
-                    .next()
-                    .unwrap_or_default()
-                    .to_string(),
+                clip(&field(row, &summary.columns, 0), 24),
+                clip(&field(row, &summary.columns, 1), 26),
+                value(&row[2], Format::Brief),
+                value(&row[3], Format::Brief),
+                difference(&row[4]),
+                difference(&row[5]),
+                difference(&row[6]),
+                value(&row[7], Format::Ratio),
             ]
         }));
         out.push_str(&grid(&lines, 2));
         out.push_str(&format!(
-            "fit, others: mean |gap| in nats in the language of the fit and in the others, 0 is ideal;\n\
-             removed: share of the unedited |gap|, in the others; ppl: {}, × the unedited model's.\n",
+            "fit, others: mean |gap| in nats in the language of the fit and in the others, 0 is ideal; then the\n\
+             difference of others from the unedited model, the raw edit, the matched control (* leaves out 0);\n\
+             ppl: {}, × the unedited model's.\n",
             view.cost_name()
         ));
     }
@@ -114,11 +107,30 @@ fn value(cell: &Cell, format: Format) -> String {
     }
 }
 
-fn interval(cell: &Cell, format: Format) -> String {
-    match cell {
-        Cell::Number(Some(e)) => format.interval(e).unwrap_or("n/a".to_string()),
-        _ => "–".to_string(),
+/// A difference, with a star where its interval leaves out 0.
+fn difference(cell: &Cell) -> String {
+    let star = match cell {
+        Cell::Number(Some(e)) if e.excludes(0.0) => "*",
+        _ => " ",
+    };
+    value(cell, Format::BriefGap) + star
+}
+
+/// Words in lines of at most so many characters.
+fn wrap(words: &str, width: usize) -> String {
+    let (mut out, mut line) = (String::new(), String::new());
+    for word in words.split([' ', '\n']) {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+            out.push_str(&line);
+            out.push('\n');
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(&clip(word, width));
     }
+    out + &line + "\n"
 }
 
 /// Columns set flush, the first `left` to the left and the others to the right.

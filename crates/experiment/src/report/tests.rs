@@ -39,9 +39,40 @@ fn bias_row(method: &str, space: &str, fit: &str, eval: &str, value: f64) -> Row
     }
 }
 
+/// A row of a mean over the cells of a scope.
+fn scoped(metric: &str, method: &str, space: &str, versus: &str, scope: &str, value: f64) -> Row {
+    let named = |name: &str| (!name.is_empty()).then(|| name.to_string());
+    Row {
+        metric: metric.to_string(),
+        category: None,
+        versus: named(versus),
+        scope: named(scope),
+        eval_language: None,
+        ..bias_row(method, space, "", "", value)
+    }
+}
+
+/// Paired differences of the small run: the latent edit leaves `ahead` less than the raw one.
+fn differences(ahead: f64) -> Vec<Row> {
+    let difference = |method: &str, space: &str, versus: &str, scope: &str, value: f64| {
+        scoped("gap_difference", method, space, versus, scope, value)
+    };
+    vec![
+        scoped("scope_gap", "none", "", "", "all", 1.0),
+        scoped("scope_gap", "inlp", "latent", "", "others", 0.5),
+        difference("inlp", "raw", "unedited", "others", -0.2),
+        difference("inlp", "raw", "control", "others", -0.2),
+        difference("inlp", "latent", "unedited", "others", -0.2 - ahead),
+        difference("inlp", "latent", "raw", "others", -ahead),
+        difference("inlp", "latent", "control", "others", -ahead),
+        difference("random", "latent", "unedited", "all", -0.01),
+        difference("inlp:shuffled", "latent", "unedited", "others", -0.25),
+    ]
+}
+
 /// Two languages, one method in two spaces, perplexity, alignment, calibration.
 fn small_run() -> Vec<Row> {
-    let mut rows = Vec::new();
+    let mut rows = differences(0.3);
     for eval in ["en", "fr"] {
         rows.push(bias_row("none", "", "", eval, 1.0));
         for fit in ["en", "fr"] {
@@ -132,7 +163,14 @@ fn small_info() -> RunInfo {
 
 /// Reads markup to its end: every element closed, no script, nothing from outside.
 fn check_markup(markup: &str) {
-    let mut reader = Reader::from_str(markup);
+    // The only elements of the page that HTML leaves open.
+    let mut closed = markup.replace("<!DOCTYPE html>", "");
+    for (at, _) in markup.match_indices("<meta ").collect::<Vec<_>>().into_iter().rev() {
+        let at = at - (markup.len() - closed.len());
+        let end = at + closed[at..].find('>').unwrap();
+        closed.replace_range(end..end, "/");
+    }
+    let mut reader = Reader::from_str(&closed);
     reader.config_mut().check_end_names = true;
     let mut depth = 0i32;
     let mut ids = BTreeSet::new();
@@ -160,10 +198,9 @@ fn check_markup(markup: &str) {
             let value = String::from_utf8_lossy(&attribute.value).into_owned();
             assert!(!key.starts_with("on"), "an event handler: {key}={value}");
             if key == "src" || key.ends_with("href") {
-                assert!(
-                    value.starts_with('#'),
-                    "a reference to outside: {key}={value}"
-                );
+                // A place on the page, or a file of the run folder.
+                let inside = value.starts_with('#') || !value.contains(':') && !value.starts_with('/');
+                assert!(inside, "a reference to outside: {key}={value}");
             }
             if key == "id" {
                 assert!(ids.insert(value.clone()), "id {value} occurs twice");
@@ -181,11 +218,11 @@ fn check_markup(markup: &str) {
 #[test]
 fn pages_and_plots_are_well_formed_and_closed_to_the_outside() {
     let (info, rows) = (small_info(), small_run());
-    check_markup(&html(&info, &rows));
+    check_markup(&html(&info, &rows, &[]));
     let drawn = plots(&info, &rows);
     let names: Vec<&str> = drawn.iter().map(|(name, _)| name.as_str()).collect();
     for name in [
-        "mean-gap-b-lm-eval-gender-inlp.svg",
+        "forest.svg",
         "projection.svg",
         "retrieval.svg",
         "trade-off.svg",
@@ -204,17 +241,9 @@ fn pages_and_plots_are_well_formed_and_closed_to_the_outside() {
 
 #[test]
 fn a_run_without_rows_says_what_is_missing() {
-    let page = html(&RunInfo::default(), &[]);
+    let page = html(&RunInfo::default(), &[], &[]);
     check_markup(&page);
-    for words in [
-        "no bias rows",
-        "No rows with the metric mean_gap",
-        "No rows with the metric sign_score",
-        "No projection of sentence vectors",
-        "No rows with the metric retrieval_top1",
-        "No rows with the metric calibration",
-        "nothing to plot",
-    ] {
+    for words in ["no bias rows", "gap_difference", "not in this run", "Maps by category", "Calibration"] {
         assert!(page.contains(words), "the page does not say: {words}");
     }
     assert!(terminal_summary(&RunInfo::default(), &[]).contains("No bias rows"));
@@ -228,13 +257,13 @@ fn one_missing_metric_or_baseline_does_not_break_the_rest() {
             .into_iter()
             .filter(|r| r.metric != metric)
             .collect();
-        check_markup(&html(&small_info(), &rows));
+        check_markup(&html(&small_info(), &rows, &[]));
     }
     let rows: Vec<Row> = small_run()
         .into_iter()
         .filter(|r| r.method.as_deref() != Some("none"))
         .collect();
-    let page = html(&small_info(), &rows);
+    let page = html(&small_info(), &rows, &[]);
     check_markup(&page);
     assert!(page.contains("rows of the unedited model are missing"));
 }
@@ -247,7 +276,7 @@ fn numbers_that_are_not_finite_are_shown_as_not_available() {
         row.ci_low = Some(f64::NAN);
         row.ci_high = Some(f64::INFINITY);
     }
-    let page = html(&small_info(), &rows);
+    let page = html(&small_info(), &rows, &[]);
     check_markup(&page);
     assert!(page.contains("n/a"));
     for word in ["NaN", ">inf", "-inf", "−inf"] {
@@ -261,7 +290,7 @@ fn numbers_that_are_not_finite_are_shown_as_not_available() {
         tempfile::tempdir().unwrap().path(),
         &small_info(),
         &rows,
-        Some(&[]),
+        &[],
     )
     .unwrap();
 }
@@ -289,7 +318,7 @@ fn names_cannot_break_the_page() {
     info.digests = info.settings.clone();
     info.caveats = vec![bad.to_string()];
     info.projections[0].points[0].language = bad.to_string();
-    let page = html(&info, &rows);
+    let page = html(&info, &rows, &[]);
     check_markup(&page);
     assert!(page.contains("&lt;script&gt;"));
     for (_, svg) in plots(&info, &rows) {
@@ -336,7 +365,7 @@ fn rows_survive_parquet() {
     let none = ParquetReader::new(Cursor::new(rows_parquet(&[]).unwrap()))
         .finish()
         .unwrap();
-    assert_eq!(none.shape(), (0, 24));
+    assert_eq!(none.shape(), (0, 27));
 }
 
 fn check_frame(frame: &DataFrame, rows: &[Row]) {
@@ -403,7 +432,7 @@ fn items_survive_parquet() {
     ];
     let bytes = items_parquet(&items).unwrap();
     let frame = ParquetReader::new(Cursor::new(bytes)).finish().unwrap();
-    assert_eq!(frame.shape(), (2, 18));
+    assert_eq!(frame.shape(), (2, 19));
     assert_eq!(
         frame.column("tokens_more").unwrap().u32().unwrap().get(0),
         Some(7)
@@ -420,7 +449,7 @@ fn the_folder_is_complete_and_the_same_every_time() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let mut info = small_info();
     for folder in &folders {
-        write_all(folder.path(), &info, &small_run(), Some(&[Item::default()])).unwrap();
+        write_all(folder.path(), &info, &small_run(), &[Item::default()]).unwrap();
         info.timings[0].seconds += 1.0;
     }
     let list = |dir: &Path| {
@@ -446,6 +475,8 @@ fn the_folder_is_complete_and_the_same_every_time() {
         "items.parquet",
         "report.md",
         "report.html",
+        "headline.md",
+        "pairs.csv",
         "tables/summary.md",
         "tables/gaps.csv",
     ] {
@@ -465,7 +496,7 @@ fn a_folder_that_cannot_be_made_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("taken");
     fs::write(&file, "a file").unwrap();
-    let error = write_all(&file, &small_info(), &[], Some(&[])).unwrap_err();
+    let error = write_all(&file, &small_info(), &[], &[]).unwrap_err();
     assert!(error.to_string().contains("taken"), "{error}");
 }
 
@@ -504,44 +535,105 @@ fn means_are_those_of_the_cells() {
     check("raw", Judged::Others, 1.0);
     check("latent", Judged::Others, 0.5);
     let latent = view.variants.iter().find(|v| v.space == "latent").unwrap();
-    let removed = view.removed(&lens, latent, None, Judged::Others).unwrap();
-    assert_eq!(
-        (removed.value, removed.interval),
-        (0.5, Some((0.375, 0.625)))
-    );
+    let others = view.mean_abs_gap(&lens, latent, None, Judged::Others).unwrap();
+    assert_eq!(others.interval, Some((0.375, 0.625)), "that of the row about all cells");
+    let own = view.mean_abs_gap(&lens, latent, None, Judged::Own).unwrap();
+    assert_eq!(own.interval, None, "the mean of two intervals is not that of the mean");
     let ratio = view.perplexity_ratio(&lens, latent, None).unwrap();
     assert!((ratio.value - 1.1).abs() < 1e-12);
 }
 
 #[test]
-fn findings_follow_the_intervals() {
-    let check = |latent: f64, expect: &str| {
-        let rows: Vec<Row> = small_run()
-            .into_iter()
-            .map(|mut row| {
-                let is_transfer = row.metric == "mean_gap"
-                    && row.space.as_deref() == Some("latent")
-                    && row.fit_language != row.eval_language;
-                if is_transfer {
-                    row = Row {
-                        ci_low: Some(latent - 0.1),
-                        ci_high: Some(latent + 0.1),
-                        value: latent,
-                        ..row
-                    };
-                }
-                row
-            })
-            .collect();
-        let page = markdown(&small_info(), &rows);
-        assert!(
-            page.contains(expect),
-            "latent {latent}: no {expect:?} in\n{page}"
-        );
+fn the_verdict_follows_the_intervals_of_differences() {
+    let check = |ahead: f64, expect: &[&str]| {
+        let mut rows: Vec<Row> = small_run().into_iter().filter(|r| r.metric != "gap_difference").collect();
+        rows.extend(differences(ahead).into_iter().filter(|r| r.metric == "gap_difference"));
+        let pages = [
+            markdown(&small_info(), &rows),
+            headline(&small_info(), &rows),
+            html(&small_info(), &rows, &[]),
+            terminal_summary(&small_info(), &rows).replace('\n', " "),
+        ];
+        for page in pages {
+            // Markdown escapes brackets, so only the words are looked for.
+            for words in expect {
+                assert!(page.contains(words), "ahead {ahead}: no {words:?} in\n{page}");
+            }
+        }
     };
-    check(0.2, "the latent edit carries over better");
-    check(1.05, "no detectable difference between the two");
-    check(1.6, "the raw edit carries over better");
+    check(0.3, &["INLP lowers it by 0.50", "INLP leaves 0.30", "nats less"]);
+    check(0.1, &["INLP lowers it by 0.30", "INLP shows no detectable difference (−0.10"]);
+    check(-0.5, &["INLP raises it by 0.30", "INLP leaves 0.50", "nats more"]);
+    // Controls that move are said out loud.
+    check(0.3, &["of 2 control edits, which should do nothing, one moves the gap (INLP, shuffled labels in latent −0.25"]);
+}
+
+#[test]
+fn the_terminal_begins_with_what_was_found() {
+    let text = terminal_summary(&small_info(), &small_run());
+    assert!(text.starts_with("Unedited, the model prefers one sentence of a pair by 1.00"), "{text}");
+    assert!(text.contains("−0.50*"), "{text}");
+}
+
+#[test]
+fn the_picture_has_every_comparison_and_tells_what_stands() {
+    let (info, rows) = (small_info(), small_run());
+    let figure = super::differences::forest(&View::new(&info, &rows)).unwrap();
+    assert_eq!(figure.panels.len(), 1, "controls have no panel");
+    let body = &figure.panels[0].body;
+    for versus in ["the unedited model", "the same edit in the raw states", "its matched control"] {
+        assert!(body.contains(&format!("from {versus}")), "nothing about {versus}");
+    }
+    // Three comparisons of the latent edit, two of the raw one, each with its interval.
+    assert_eq!(body.matches("class=\"whisker").count(), 5);
+    let place = |space: &str| body.find(&format!(">{space}<")).unwrap();
+    assert!(place("latent") < place("raw"), "what changes most stands on top");
+    // Every interval of the latent edit, and of the raw one, lies left of 0.
+    assert_eq!(body.matches("class=\"ink strong\" text-anchor=\"start\"").count(), 2);
+    let behind: Vec<Row> = differences(0.05);
+    let figure = super::differences::forest(&View::new(&info, &behind)).unwrap();
+    assert_eq!(figure.panels[0].body.matches("class=\"ink strong\" text-anchor=\"start\"").count(), 1);
+}
+
+#[test]
+fn the_pairs_that_changed_most_are_shown_with_their_sentences() {
+    let item = |pair: &str, method: &str, fit: Option<&str>, gap: f64| Item {
+        pair: pair.to_string(),
+        score_more: gap,
+        scorer: "lm-eval".to_string(),
+        category: "gender".to_string(),
+        eval_language: "fr".to_string(),
+        method: method.to_string(),
+        fit_language: fit.map(String::from),
+        space: fit.map(|_| "latent".to_string()),
+        ..Item::default()
+    };
+    let mut items = Vec::new();
+    for (pair, before, after) in [("a", 2.0, -0.5), ("b", 1.0, 1.25), ("c", -3.0, -0.25), ("d", 1.0, 1.0)] {
+        items.push(item(pair, "none", None, before));
+        // A fit in the language of the judgement does not count; the others count with their mean.
+        items.push(item(pair, "inlp", Some("fr"), 0.0));
+        items.push(item(pair, "inlp", Some("en"), after - 0.5));
+        items.push(item(pair, "inlp", Some("de"), after + 0.5));
+    }
+    let mut info = small_info();
+    info.pairs = ["a", "b", "c", "d"]
+        .map(|id| PairText {
+            id: id.to_string(),
+            category: "gender".to_string(),
+            language: "fr".to_string(),
+            more: format!("Elle est {id} ici."),
+            less: "Il est là ici.".to_string(),
+        })
+        .to_vec();
+    let rows = small_run();
+    let changes = super::changed::changed(&View::new(&info, &rows), &items).unwrap();
+    let found: Vec<(&str, f64, f64)> = changes.iter().map(|c| (c.pair.id.as_str(), c.before, c.after)).collect();
+    assert_eq!(found, [("c", -3.0, -0.25), ("a", 2.0, -0.5), ("b", 1.0, 1.25)]);
+    let page = html(&info, &rows, &changes);
+    check_markup(&page);
+    assert!(page.contains("Elle est c") && page.contains("Il est là"), "no sentences");
+    assert!(page.contains("−3.00 → −0.25"));
 }
 
 #[test]

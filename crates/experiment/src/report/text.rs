@@ -20,8 +20,6 @@ pub enum Format {
     Share,
     /// Two decimals: a perplexity.
     Perplexity,
-    /// A relative change as signed per cent, one decimal.
-    Change,
     /// A ratio, three decimals and a multiplication sign.
     Ratio,
 }
@@ -41,7 +39,6 @@ impl Format {
             Format::Share => minus(format!("{:.0}\u{a0}%", 100.0 * value)),
             Format::Perplexity if value.abs() >= 1000.0 => minus(format!("{value:.0}")),
             Format::Perplexity => minus(format!("{value:.2}")),
-            Format::Change => format!("{}\u{a0}%", signed(100.0 * value, 1)),
             Format::Ratio => minus(format!("×{value:.3}")),
         }
     }

@@ -1,6 +1,6 @@
 //! The rows in the order and the groups in which the report shows them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::collections::btree_map::Entry;
 
 use super::RunInfo;
@@ -72,19 +72,6 @@ impl Estimate {
             .is_some_and(|(low, high)| value < low || value > high)
     }
 
-    /// Whether both intervals are known, so that the two can be compared at all.
-    pub fn comparable_to(&self, other: &Estimate) -> bool {
-        self.finite_interval().is_some() && other.finite_interval().is_some()
-    }
-
-    /// Whether both intervals are known and share no point.
-    pub fn differs_from(&self, other: &Estimate) -> bool {
-        match (self.finite_interval(), other.finite_interval()) {
-            (Some((a, b)), Some((c, d))) => b < c || d < a,
-            _ => false,
-        }
-    }
-
     /// The absolute value. An interval across zero starts at zero.
     pub fn abs(self) -> Estimate {
         let interval = self.interval.map(|(low, high)| {
@@ -116,33 +103,35 @@ impl Estimate {
         }
     }
 
-    /// The mean over cells. Its interval is the mean of the interval ends:
-    /// exact if the errors of all cells move together, too wide otherwise,
-    /// which is the safe side for cells that share a model and its pairs.
+    /// The mean over cells. The mean of several has no interval: that of a mean is not the mean of their ends, and rows
+    /// of [`SCOPED`] metrics carry the right one.
     pub fn mean(cells: &[Estimate]) -> Option<Estimate> {
+        if let [one] = cells {
+            return Some(*one);
+        }
         if cells.is_empty() {
             return None;
         }
-        let k = cells.len() as f64;
-        let ends: Option<Vec<(f64, f64)>> = cells.iter().map(|c| c.interval).collect();
-        let interval = ends.map(|ends| {
-            let (low, high) = ends
-                .iter()
-                .fold((0.0, 0.0), |(l, h), (a, b)| (l + a, h + b));
-            (low / k, high / k)
-        });
         let holm = cells.iter().filter_map(|c| c.holm).reduce(|a, b| Holm {
             smallest: a.smallest.min(b.smallest),
             below: a.below + b.below,
             tested: a.tested + b.tested,
         });
         Some(Estimate {
-            value: cells.iter().map(|c| c.value).sum::<f64>() / k,
-            interval,
+            value: cells.iter().map(|c| c.value).sum::<f64>() / cells.len() as f64,
+            interval: None,
             n: cells.iter().map(|c| c.n).sum(),
             cells: cells.iter().map(|c| c.cells).sum(),
             holm,
         })
+    }
+
+    /// The same cells with the number and interval of the row that is about all of them.
+    fn or_scoped(self, scoped: Option<Estimate>) -> Estimate {
+        match scoped {
+            Some(Estimate { value, interval, .. }) => Estimate { value, interval, ..self },
+            None => self,
+        }
     }
 }
 
@@ -157,6 +146,16 @@ pub struct Lens {
     pub model: String,
 }
 
+impl Lens {
+    /// The same model, measured on text without pairs.
+    fn of_cost(&self) -> Lens {
+        Lens {
+            model: self.model.clone(),
+            ..Lens::default()
+        }
+    }
+}
+
 /// One way of editing the model: method, space and all that varies besides.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Variant {
@@ -169,6 +168,14 @@ pub struct Variant {
 }
 
 impl Variant {
+    /// The same, a dash for the unedited model.
+    pub fn place(&self) -> String {
+        match self.method.as_str() {
+            "none" => "–".to_string(),
+            _ => self.site(),
+        }
+    }
+
     /// Space and what varies besides, without the method.
     pub fn site(&self) -> String {
         let space = if self.space.is_empty() {
@@ -185,7 +192,7 @@ impl Variant {
 }
 
 /// Which languages an edit is judged in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Judged {
     /// In the language it was fitted in.
     Own,
@@ -195,6 +202,39 @@ pub enum Judged {
     All,
 }
 
+/// Metrics that are means over the cells of a scope, with the interval of that mean.
+const SCOPED: [&str; 6] = [
+    "scope_gap",
+    "scope_pair_gap",
+    "gap_difference",
+    "transfer_share",
+    "specific_part",
+    "perplexity_ratio",
+];
+
+/// Spaces in the order of the story.
+const SPACES: [&str; 10] = [
+    "raw",
+    "latent",
+    "latent-shared",
+    "latent-unaligned",
+    "centred",
+    "lir",
+    "lsar",
+    "joint-pca",
+    "procrustes",
+    "cca",
+];
+
+/// What a difference is from, in the order of the picture: `versus` of the rows, and its name in sentences.
+pub const VERSUS: [(&str, &str); 3] = [
+    ("unedited", "the unedited model"),
+    ("raw", "the same edit in the raw states"),
+    ("control", "its matched control"),
+];
+
+/// Metric, way of measuring, edit, category, language of the fit, language of the judgement. Rows of [`SCOPED`] metrics
+/// have what they are a difference from, and their scope, in place of the two languages.
 type Key = (String, Lens, Variant, String, String, String);
 
 /// Rows sorted for showing.
@@ -205,6 +245,8 @@ pub struct View<'a> {
     pub rows: &'a [Row],
     /// Languages in order.
     pub languages: Vec<String>,
+    /// Fits on several languages: `all`, `all-but-en`.
+    pub joint_fits: Vec<String>,
     /// Categories in order.
     pub categories: Vec<String>,
     /// Ways of measuring bias, the main one first.
@@ -214,6 +256,8 @@ pub struct View<'a> {
     /// Rows that share every shown axis with an earlier one and are left out.
     pub duplicates: usize,
     unedited: Variant,
+    /// Edits that have a language of their fit.
+    fitted: BTreeSet<Variant>,
     varying: Varying,
     cells: BTreeMap<Key, &'a Row>,
 }
@@ -245,23 +289,14 @@ impl<'a> View<'a> {
         };
         // Alignment rows carry a pair of languages where the others carry one.
         let mut languages = of(|r| r.eval_language.as_ref().filter(|_| is_per_language(r)));
-        languages.extend(of(|r| r.fit_language.as_ref()));
+        let (joint_fits, single): (Vec<String>, Vec<String>) = of(|r| r.fit_language.as_ref())
+            .into_iter()
+            .partition(|fit| is_joint(fit));
+        languages.extend(single);
         languages.sort();
         languages.dedup();
         let methods = ordered(&info.methods, of(|r| r.method.as_ref()));
-        let spaces = ordered(
-            &[
-                "raw",
-                "latent",
-                "latent-unaligned",
-                "centred",
-                "procrustes",
-                "cca",
-                "joint-pca",
-            ]
-            .map(String::from),
-            of(|r| r.space.as_ref()),
-        );
+        let spaces = ordered(&SPACES.map(String::from), of(|r| r.space.as_ref()));
         let varying = Varying::of(rows);
         let unedited = Variant {
             method: "none".to_string(),
@@ -272,11 +307,13 @@ impl<'a> View<'a> {
             info,
             rows,
             languages: ordered(&info.languages, languages),
+            joint_fits,
             categories: ordered(&info.categories, of(|r| r.category.as_ref())),
             lenses: Vec::new(),
             variants: Vec::new(),
             duplicates: 0,
             unedited,
+            fitted: BTreeSet::new(),
             varying,
             cells: BTreeMap::new(),
         };
@@ -306,24 +343,22 @@ impl<'a> View<'a> {
     }
 
     fn take(&mut self, row: &'a Row) {
-        let is_bias = BIAS_METRICS.contains(&row.metric.as_str());
-        if !is_bias && !COSTS.contains(&row.metric.as_str()) {
+        let metric = row.metric.as_str();
+        let is_scoped = SCOPED.contains(&metric);
+        let is_bias = BIAS_METRICS.contains(&metric) || is_scoped && metric != "perplexity_ratio";
+        // Rows about one kind of pairs have a table of their own.
+        if !is_bias && !is_scoped && !COSTS.contains(&metric) || row.kind.is_some() {
             return;
         }
         let named = |name: &Option<String>| name.clone().unwrap_or_default();
-        let lens = Lens {
-            benchmark: if is_bias {
-                named(&row.benchmark)
-            } else {
-                String::new()
-            },
-            scorer: if is_bias {
-                named(&row.scorer)
-            } else {
-                String::new()
-            },
+        let mut lens = Lens {
+            benchmark: named(&row.benchmark),
+            scorer: named(&row.scorer),
             model: row.model.clone(),
         };
+        if !is_bias {
+            lens = lens.of_cost();
+        }
         let variant = self.variant_of(row);
         if is_bias && !self.lenses.contains(&lens) {
             self.lenses.push(lens.clone());
@@ -331,13 +366,21 @@ impl<'a> View<'a> {
         if variant != self.unedited && !self.variants.contains(&variant) {
             self.variants.push(variant.clone());
         }
+        if row.fit_language.is_some() {
+            self.fitted.insert(variant.clone());
+        }
+        let [from, to] = if is_scoped {
+            [named(&row.versus), scope(row)]
+        } else {
+            [named(&row.fit_language), named(&row.eval_language)]
+        };
         let key = (
             row.metric.clone(),
             lens,
             variant,
             named(&row.category),
-            named(&row.fit_language),
-            named(&row.eval_language),
+            from,
+            to,
         );
         match self.cells.entry(key) {
             Entry::Vacant(place) => {
@@ -361,18 +404,14 @@ impl<'a> View<'a> {
 
     /// Rows of one metric by the edit they are about, the unedited model first, edits in order.
     pub fn by_variant(&self, metric: &str) -> Vec<(Variant, Vec<&'a Row>)> {
-        let mut found: Vec<(Variant, Vec<&'a Row>)> = std::iter::once(&self.unedited)
-            .chain(&self.variants)
-            .map(|v| (v.clone(), Vec::new()))
-            .collect();
+        let mut found: BTreeMap<Variant, Vec<&'a Row>> = BTreeMap::new();
         for row in self.metric(metric) {
-            let variant = self.variant_of(row);
-            if let Some((_, rows)) = found.iter_mut().find(|(v, _)| *v == variant) {
-                rows.push(row);
-            }
+            found.entry(self.variant_of(row)).or_default().push(row);
         }
-        found.retain(|(_, rows)| !rows.is_empty());
-        found
+        std::iter::once(&self.unedited)
+            .chain(&self.variants)
+            .filter_map(|v| found.remove_entry(v))
+            .collect()
     }
 
     /// The way of measuring bias that headline and summary use.
@@ -427,6 +466,7 @@ impl<'a> View<'a> {
     ) -> Vec<String> {
         let mut candidates = vec![String::new()];
         candidates.extend(self.languages.iter().cloned());
+        candidates.extend(self.joint_fits.iter().cloned());
         candidates.retain(|fit| {
             self.languages.iter().any(|eval| {
                 self.cell(metric, lens, variant, category, fit, eval)
@@ -446,7 +486,9 @@ impl<'a> View<'a> {
         category: Option<&str>,
         judged: Judged,
     ) -> Option<Estimate> {
-        Estimate::mean(&self.abs_gaps(lens, variant, category, judged))
+        let mean = Estimate::mean(&self.abs_gaps(lens, variant, category, judged))?;
+        let scoped = self.scoped("scope_gap", lens, variant, category, "", judged);
+        Some(mean.or_scoped(scoped))
     }
 
     /// The cells behind [`View::mean_abs_gap`].
@@ -477,33 +519,30 @@ impl<'a> View<'a> {
             }
         }
         let found: Vec<Estimate> = found.into_iter().map(Estimate::abs).collect();
-        Estimate::mean(&found)
+        let mean = Estimate::mean(&found)?;
+        let all = self.scoped("scope_gap", lens, &self.unedited, category, "", Judged::All);
+        Some(mean.or_scoped(all))
     }
 
-    /// Share of the unedited |gap| that an edit removed: the mean of the
-    /// run's `gap_reduction` rows if it has them, else 1 − |gap| / |gap of the
-    /// unedited model| of the means, with the denominator taken as exact.
-    pub fn removed(
+    /// A number of an edit over the cells of a scope, in one category or, for `None`, their mean. What has no fit language
+    /// is judged on all languages alike, so one of its scopes stands for another.
+    pub fn scoped(
         &self,
+        metric: &str,
         lens: &Lens,
         variant: &Variant,
         category: Option<&str>,
+        versus: &str,
         judged: Judged,
     ) -> Option<Estimate> {
-        let mut given = Vec::new();
-        for name in self.chosen(category) {
-            for fit in self.fits("gap_reduction", lens, variant, &name) {
-                for eval in self.languages.iter().filter(|e| judged.takes(&fit, e)) {
-                    given.extend(self.cell("gap_reduction", lens, variant, &name, &fit, eval));
-                }
-            }
-        }
-        if let Some(mean) = Estimate::mean(&given) {
-            return Some(mean);
-        }
-        let base = self.base_abs_gap(lens, category)?;
-        let gap = self.mean_abs_gap(lens, variant, category, judged)?;
-        (base.value > 0.0).then(|| gap.affine(1.0, -1.0 / base.value))
+        let category = category.unwrap_or_default();
+        let lens = match metric {
+            "perplexity_ratio" => &lens.of_cost(),
+            _ => lens,
+        };
+        let get = |scope: &str| self.cell(metric, lens, variant, category, versus, scope);
+        let all = || ["all", "others", "fit"].into_iter().find_map(get);
+        get(judged.scope()).or_else(|| all().filter(|_| !self.fitted.contains(variant)))
     }
 
     /// The metric of what an edit costs in these rows.
@@ -536,10 +575,8 @@ impl<'a> View<'a> {
         variant: &Variant,
         category: Option<&str>,
     ) -> Option<Estimate> {
-        let lens = Lens {
-            model: lens.model.clone(),
-            ..Lens::default()
-        };
+        let bias_lens = lens;
+        let lens = lens.of_cost();
         let mut names = self.chosen(category);
         names.push(String::new());
         let mut found = Vec::new();
@@ -557,7 +594,9 @@ impl<'a> View<'a> {
                 }
             }
         }
-        Estimate::mean(&found)
+        let mean = Estimate::mean(&found)?;
+        let scoped = self.scoped("perplexity_ratio", bias_lens, variant, category, "", Judged::All);
+        Some(mean.or_scoped(scoped))
     }
 
     /// Rows of one metric.
@@ -575,17 +614,7 @@ impl<'a> View<'a> {
             }
         }
         found.sort();
-        let order = [
-            "raw",
-            "centred",
-            "joint-pca",
-            "procrustes",
-            "cca",
-            "latent-unaligned",
-            "latent",
-        ]
-        .map(String::from);
-        ordered(&order, found)
+        ordered(&SPACES.map(String::from), found)
     }
 
     /// Mean of an alignment metric over its language directions.
@@ -612,9 +641,31 @@ impl Judged {
         fit.is_empty()
             || match self {
                 Judged::Own => fit == eval,
-                Judged::Others => fit != eval,
+                Judged::Others => fit != eval && !is_joint(fit),
                 Judged::All => true,
             }
+    }
+
+    /// The name of the scope in rows.
+    pub fn scope(self) -> &'static str {
+        match self {
+            Judged::Own => "fit",
+            Judged::Others => "others",
+            Judged::All => "all",
+        }
+    }
+}
+
+/// Whether a fit language is several: `all`, `all-but-en`.
+fn is_joint(fit: &str) -> bool {
+    fit.starts_with("all")
+}
+
+/// The scope of a row; fits on all languages together have one of their own beside the mean over single fits.
+fn scope(row: &Row) -> String {
+    match (row.scope.as_deref(), row.fit_language.as_deref()) {
+        (Some(scope), Some(fit)) => format!("{scope}, fit {fit}"),
+        (scope, _) => scope.unwrap_or_default().to_string(),
     }
 }
 

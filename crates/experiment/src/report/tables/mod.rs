@@ -10,9 +10,12 @@ pub(super) use erasure::erasure;
 pub(super) use operating::operating;
 pub(super) use utility::{power, utility};
 
+use maud::{Markup, html};
+
 use super::RunInfo;
-use super::text::{self, Format, csv_field, escape};
-use super::view::{Estimate, Judged, Lens, View, is_control};
+use super::differences::{Edit, differences};
+use super::text::{self, Format, csv_field};
+use super::view::{Estimate, Judged, VERSUS, Variant, View, is_control};
 use crate::row::Row;
 
 /// A table of the report.
@@ -74,9 +77,17 @@ impl Table {
 
     /// Note and pipe table without the heading.
     pub(super) fn markdown_body(&self) -> String {
-        let mut out = format!("{}\n\n", self.note);
         if self.is_empty() {
-            return out + "*No rows of this run belong here.*\n";
+            return format!("{}\n\n*No rows of this run belong here.*\n", self.note);
+        }
+        format!("{}\n\n{}", self.note, self.pipes())
+    }
+
+    /// The pipe table alone; nothing where there are no rows.
+    pub(super) fn pipes(&self) -> String {
+        let mut out = String::new();
+        if self.is_empty() {
+            return out;
         }
         let names: Vec<String> = self.columns.iter().map(|c| pipe(&c.name)).collect();
         let rules = self.columns.iter().map(|c| match c.format {
@@ -128,48 +139,41 @@ impl Table {
         out
     }
 
-    /// The table for a page, in a box that scrolls where the page is narrow.
-    pub(super) fn html(&self) -> String {
-        let note = escape(&self.note);
+    /// The table for a page, in a box that scrolls where the page is narrow; nothing where there are no rows.
+    pub(super) fn html(&self) -> Markup {
         if self.is_empty() {
-            return format!(
-                "<p class=\"missing\">{}: no rows of this run belong here.</p>\n",
-                escape(&self.title)
-            );
+            return html! {};
         }
-        let mut out = format!(
-            "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{title}\">\n<table class=\"{}\">\n\
-             <caption>{title}</caption>\n<thead><tr>",
-            text::slug(&self.id),
-            title = escape(&self.title)
-        );
-        for column in &self.columns {
-            let class = if column.is_number() {
-                " class=\"num\""
-            } else {
-                ""
-            };
-            out.push_str(&format!(
-                "<th scope=\"col\"{class}>{}</th>",
-                escape(&column.name)
-            ));
-        }
-        out.push_str("</tr></thead>\n<tbody>\n");
-        for row in &self.rows {
-            out.push_str("<tr>");
-            for (index, (cell, column)) in row.iter().zip(&self.columns).enumerate() {
-                out.push_str(&cell.html(column, index == 0));
+        html! {
+            div class="scroll" role="region" tabindex="0" aria-label=(self.title) {
+                table class=(self.id) {
+                    caption { (self.title) }
+                    thead { tr {
+                        @for column in &self.columns {
+                            th scope="col" class=[column.class()] { (column.name) }
+                        }
+                    } }
+                    tbody {
+                        @for row in &self.rows {
+                            tr {
+                                @for (index, (cell, column)) in row.iter().zip(&self.columns).enumerate() {
+                                    (cell.html(column, index == 0))
+                                }
+                            }
+                        }
+                    }
+                }
             }
-            out.push_str("</tr>\n");
+            p class="note" { (self.note) }
         }
-        out + &format!("</tbody>\n</table>\n</div>\n<p class=\"note\">{note}</p>\n")
     }
 }
 
 impl Column {
-    /// Whether the column is set to the right: numbers and counts.
-    fn is_number(&self) -> bool {
-        self.format.is_some() || matches!(self.name.as_str(), "n" | "Pairs scored (n)")
+    /// Numbers and counts are set to the right.
+    fn class(&self) -> Option<&'static str> {
+        let is_number = self.format.is_some() || self.name == "n" || self.name.ends_with("(n)");
+        is_number.then_some("num")
     }
 }
 
@@ -183,27 +187,17 @@ impl Cell {
         }
     }
 
-    fn html(&self, column: &Column, is_head: bool) -> String {
+    fn html(&self, column: &Column, is_head: bool) -> Markup {
         match (self, column.format) {
-            (Cell::Text(words), _) if is_head => {
-                format!("<th scope=\"row\">{}</th>", escape(words))
-            }
-            (Cell::Text(words), _) if column.is_number() => {
-                format!("<td class=\"num\">{}</td>", escape(words))
-            }
-            (Cell::Text(words), _) => format!("<td>{}</td>", escape(words)),
-            (Cell::Number(Some(e)), Some(format)) => {
-                let value = escape(&format.show(e.value));
-                let interval = match format.interval(e) {
-                    Some(interval) => format!(" <span class=\"ci\">{}</span>", escape(&interval)),
-                    None => String::new(),
-                };
-                format!(
-                    "<td class=\"num\" title=\"n = {}\">{value}{interval}</td>",
-                    e.n
-                )
-            }
-            (Cell::Number(_), _) => "<td class=\"num\">–</td>".to_string(),
+            (Cell::Text(words), _) if is_head => html! { th scope="row" { (words) } },
+            (Cell::Text(words), _) => html! { td class=[column.class()] { (words) } },
+            (Cell::Number(Some(e)), Some(format)) => html! {
+                td class="num" title={ "n = " (e.n) } {
+                    (format.show(e.value))
+                    @if let Some(interval) = format.interval(e) { " " span class="ci" { (interval) } }
+                }
+            },
+            (Cell::Number(_), _) => html! { td class="num" { "–" } },
         }
     }
 }
@@ -253,16 +247,14 @@ pub(super) fn all(view: &View) -> Vec<Table> {
     out
 }
 
-const INTERVALS: &str = "In brackets: 95 % interval; for a mean over cells, the mean of the cells' \
-    interval ends, which errs on the wide side.";
-
-/// One line per method and space: what is left, what it costs.
+/// One line per method and space: what is left, what it is compared with, what it costs.
 pub(super) fn summary(view: &View) -> Table {
     let note = format!(
-        "Mean |gap| in nats over all categories (0 is ideal), judged in the language the edit was \
-         fitted in and in the other languages; what has no fit language has the mean over all in \
-         both columns. {} as a multiple of the unedited model's. Holm-corrected p of the \
-         paired test raw against latent: smallest, and in how many cells it is below 0.05. {INTERVALS}",
+        "Mean |gap| in nats over all categories (0 is ideal), judged in the language the edit was fitted in and in the \
+         others; what has no fit language has the mean over all in both columns. Then the difference of the latter from \
+         the unedited model's, from that of the same edit in the raw states, and from that of the matched control, the \
+         better of shuffled labels and a random subspace of the same rank: below 0 is less bias. {} as a multiple of the \
+         unedited model's. In brackets: 95 % interval, all from one resampling of the pairs.",
         view.cost_title()
     );
     let mut table = Table::new(
@@ -274,48 +266,72 @@ pub(super) fn summary(view: &View) -> Table {
             ("Space", None),
             ("|gap|, fit language", Some(Format::Plain)),
             ("|gap|, other languages", Some(Format::Plain)),
-            ("Removed, other languages", Some(Format::Share)),
+            ("From unedited", Some(Format::Gap)),
+            ("From raw", Some(Format::Gap)),
+            ("From control", Some(Format::Gap)),
             (view.cost_title(), Some(Format::Ratio)),
-            ("p (Holm)", None),
-            ("Pairs scored (n)", None),
+            ("Pairs (n)", None),
         ],
     );
     let Some(lens) = view.main_lens() else {
         return table;
     };
     if let Some(base) = view.base_abs_gap(lens, None) {
-        table.rows.push(vec![
-            words("Unedited"),
-            words("–"),
-            Cell::Number(Some(base)),
-            Cell::Number(Some(base)),
-            Cell::Number(None),
-            Cell::Number(None),
-            words("–"),
-            words(base.n.to_string()),
-        ]);
+        let mut row = vec![words("Unedited"), words("–"), Cell::Number(Some(base)), Cell::Number(Some(base))];
+        row.extend([const { Cell::Number(None) }; 4]);
+        row.push(words(base.n.to_string()));
+        table.rows.push(row);
     }
     for variant in &view.variants {
-        let own = view.mean_abs_gap(lens, variant, None, Judged::Own);
-        let others = view.mean_abs_gap(lens, variant, None, Judged::Others);
-        let all = view.mean_abs_gap(lens, variant, None, Judged::All);
-        if all.is_none() {
+        let gap = |judged| view.mean_abs_gap(lens, variant, None, judged);
+        let Some(all) = gap(Judged::All) else {
             continue;
-        }
-        let holm = all.and_then(|e| e.holm).map_or("–".to_string(), |h| {
-            format!("{}; {} of {}", p_value(h.smallest), h.below, h.tested)
-        });
-        table.rows.push(vec![
+        };
+        let mut row = vec![
             words(text::method(&variant.method)),
             words(variant.site()),
-            Cell::Number(own),
-            Cell::Number(others),
-            Cell::Number(view.removed(lens, variant, None, Judged::Others)),
-            Cell::Number(view.perplexity_ratio(lens, variant, None)),
-            words(holm),
-            words(all.map_or(0, |e| e.n).to_string()),
-        ]);
+            Cell::Number(gap(Judged::Own)),
+            Cell::Number(gap(Judged::Others)),
+        ];
+        row.extend(VERSUS.map(|(versus, _)| Cell::Number(difference(view, variant, None, versus))));
+        row.push(Cell::Number(view.perplexity_ratio(lens, variant, None)));
+        row.push(words(all.n.to_string()));
+        table.rows.push(row);
     }
+    table
+}
+
+/// Difference of the mean |gap| in the languages an edit was not fitted in; of what a joint fit leaves, in all.
+fn difference(view: &View, variant: &Variant, category: Option<&str>, versus: &str) -> Option<Estimate> {
+    let lens = view.main_lens()?;
+    view.scoped("gap_difference", lens, variant, category, versus, Judged::Others)
+}
+
+/// The lines of the summary that a short page has room for: the unedited model and, for each method, the raw states, the
+/// space that the sentences are about, and the best of the others.
+pub(super) fn heart(view: &View) -> Table {
+    /// With more methods each has one line.
+    const METHODS: usize = 3;
+    let mut table = summary(view);
+    table.note = String::new();
+    let found = differences(view);
+    let spoken = found.spoken(view);
+    let mut kept: Vec<&Variant> = spoken.iter().map(|edit| edit.variant).collect();
+    if spoken.len() <= METHODS {
+        for chosen in &spoken {
+            let same = || found.edits.iter().filter(|e| e.variant.method == chosen.variant.method);
+            let value = |e: &&Edit| e.versus[0].map_or(f64::INFINITY, |d| d.value);
+            let best = |raw: bool| {
+                same()
+                    .filter(|e| e.variant.space != chosen.variant.space && (e.variant.space == "raw") == raw)
+                    .filter(|e| e.variant.space != "latent-unaligned")
+                    .min_by(|a, b| value(a).total_cmp(&value(b)))
+            };
+            kept.extend([best(true), best(false)].into_iter().flatten().map(|e| e.variant));
+        }
+    }
+    let names: Vec<[Cell; 2]> = kept.iter().map(|v| [words(text::method(&v.method)), words(v.site())]).collect();
+    table.rows.retain(|row| row[0] == words("Unedited") || names.iter().any(|name| row[..2] == *name));
     table
 }
 
@@ -327,17 +343,15 @@ fn p_value(p: f64) -> String {
     }
 }
 
-fn by_category(view: &View) -> Table {
-    let note = format!(
-        "Mean |gap| in nats in the languages an edit was not fitted in, one column per category. {INTERVALS}"
-    );
+pub(super) fn by_category(view: &View) -> Table {
+    let note = "Mean |gap| in nats in the languages an edit was not fitted in, one column per category.";
     let mut columns = vec![("Method", None), ("Space", None)];
     columns.extend(
         view.categories
             .iter()
             .map(|c| (c.as_str(), Some(Format::Plain))),
     );
-    let mut table = Table::new("by-category", "Transfer by category", &note, &columns);
+    let mut table = Table::new("by-category", "Transfer by category", note, &columns);
     let Some(lens) = view.main_lens() else {
         return table;
     };
@@ -375,37 +389,12 @@ fn bias(view: &View, id: &str, title: &str, metric: &str, format: Format) -> Tab
         id,
         &format!("{title}, every cell"),
         note,
-        &cell_columns(title, format),
-    );
-    for lens in &view.lenses {
-        for category in &view.categories {
-            let found = cells(view, lens, category, None, metric);
-            table.rows.extend(found.into_iter().map(Vec::from));
-        }
-    }
-    table
-}
-
-/// The cells beneath one group of heat maps, without the axes that the heading names.
-pub(super) fn cells_of(
-    view: &View,
-    lens: &Lens,
-    category: &str,
-    method: &str,
-    metric: &str,
-    format: Format,
-) -> Table {
-    let title = if metric == "mean_gap" {
-        "Mean gap"
-    } else {
-        "Sign score"
-    };
-    let mut table = Table::new(
-        "cells",
-        &format!("{title}, {category}, {}", text::method(method)),
-        "Every cell of the maps with its interval.",
         &[
+            ("Method", None),
             ("Space", None),
+            ("Category", None),
+            ("Benchmark", None),
+            ("Scorer", None),
             ("Fitted in", None),
             ("Judged in", None),
             (title, Some(format)),
@@ -413,83 +402,24 @@ pub(super) fn cells_of(
             ("p (Holm)", None),
         ],
     );
-    for row in cells(view, lens, category, Some(method), metric) {
-        let [name, site, _, _, _, fit, eval, value, n, p] = row;
-        let site = if fit == words("–") && site == words("–") {
-            name
-        } else {
-            site
-        };
-        table.rows.push(vec![site, fit, eval, value, n, p]);
+    for (variant, rows) in view.by_variant(metric) {
+        for row in rows {
+            let e = Estimate::of(row);
+            table.rows.push(vec![
+                words(text::method(&variant.method)),
+                words(variant.place()),
+                or_dash(row.category.as_ref()),
+                or_dash(row.benchmark.as_ref()),
+                or_dash(row.scorer.as_ref()),
+                or_dash(row.fit_language.as_ref()),
+                or_dash(row.eval_language.as_ref()),
+                Cell::Number(Some(e)),
+                words(row.n.to_string()),
+                words(e.holm.map_or("–".to_string(), |h| p_value(h.smallest))),
+            ]);
+        }
     }
     table
-}
-
-fn cell_columns(title: &str, format: Format) -> Vec<(&str, Option<Format>)> {
-    vec![
-        ("Method", None),
-        ("Space", None),
-        ("Category", None),
-        ("Benchmark", None),
-        ("Scorer", None),
-        ("Fitted in", None),
-        ("Judged in", None),
-        (title, Some(format)),
-        ("n", None),
-        ("p (Holm)", None),
-    ]
-}
-
-fn cells(
-    view: &View,
-    lens: &Lens,
-    category: &str,
-    method: Option<&str>,
-    metric: &str,
-) -> Vec<[Cell; 10]> {
-    let mut rows = Vec::new();
-    let mut push = |method: &str, site: &str, fit: &str, eval: &str, e: Option<Estimate>| {
-        let Some(estimate) = e else {
-            return;
-        };
-        let p = estimate
-            .holm
-            .map_or("–".to_string(), |h| p_value(h.smallest));
-        let fit = if fit.is_empty() { "–" } else { fit };
-        rows.push([
-            words(text::method(method)),
-            words(site),
-            words(category),
-            words(&lens.benchmark),
-            words(&lens.scorer),
-            words(fit),
-            words(eval),
-            Cell::Number(e),
-            words(estimate.n.to_string()),
-            words(p),
-        ]);
-    };
-    for eval in &view.languages {
-        push(
-            "none",
-            "–",
-            "",
-            eval,
-            view.base(metric, lens, category, eval),
-        );
-    }
-    for variant in &view.variants {
-        if method.is_some_and(|m| m != variant.method) {
-            continue;
-        }
-        for fit in view.fits(metric, lens, variant, category) {
-            for eval in &view.languages {
-                let cell = view.cell(metric, lens, variant, category, &fit, eval);
-                push(&variant.method, &variant.site(), &fit, eval, cell);
-            }
-        }
-    }
-    rows
 }
 
 fn shares(view: &View) -> Table {
@@ -580,8 +510,8 @@ const ALIGNMENT: [(&str, &str, Format); 6] = [
 pub(super) fn alignment(view: &View) -> Table {
     let mut columns = vec![("Space", None)];
     columns.extend(ALIGNMENT.map(|(_, title, format)| (title, Some(format))));
-    let note = format!("Held-out translations, mean over all language directions. {INTERVALS}");
-    let mut table = Table::new("alignment", "Alignment", &note, &columns);
+    let note = "Held-out translations, mean over all language directions; those have intervals in the table of directions.";
+    let mut table = Table::new("alignment", "Alignment", note, &columns);
     let mut spaces: Vec<String> = Vec::new();
     for (metric, _, _) in ALIGNMENT {
         for space in view.alignment_spaces(metric) {
