@@ -29,11 +29,16 @@ pub fn write(folders: &[PathBuf], out: &Path) -> anyhow::Result<()> {
         let read = |name: &str| {
             let path = folder.join(name);
             std::fs::read_to_string(&path).with_context(|| {
-                format!("{} is not a finished run folder: {name} is missing", folder.display())
+                format!(
+                    "{} is not a finished run folder: {name} is missing",
+                    folder.display()
+                )
             })
         };
         let manifest: serde_json::Value = serde_json::from_str(&read("manifest.json")?)?;
-        let command = manifest["command"].as_str().unwrap_or("cargo xtask reproduce");
+        let command = manifest["command"]
+            .as_str()
+            .unwrap_or("cargo xtask reproduce");
         let experiment = manifest["experiment"].as_str().unwrap_or("experiment");
         // One level down, because the page has a heading of its own.
         let mut headline = format!("#{}", read("headline.md")?);
@@ -41,14 +46,16 @@ pub fn write(folders: &[PathBuf], out: &Path) -> anyhow::Result<()> {
         if picture.is_file() {
             std::fs::create_dir_all(&plots).with_context(|| plots.display().to_string())?;
             let copy = plots.join(format!("{experiment}.svg"));
-            std::fs::copy(&picture, &copy).with_context(|| format!("cannot write {}", copy.display()))?;
+            std::fs::copy(&picture, &copy)
+                .with_context(|| format!("cannot write {}", copy.display()))?;
             headline = headline.replace("(plots/forest.svg)", &format!("(plots/{experiment}.svg)"));
         }
         let (heading, rest) = headline.split_once('\n').unwrap_or((&headline, ""));
         let _ = write!(page, "\n{heading}\n\n`{command}`\n{rest}");
     }
     let partial = out.with_extension("md.tmp");
-    std::fs::write(&partial, page).with_context(|| format!("cannot write {}", partial.display()))?;
+    std::fs::write(&partial, page)
+        .with_context(|| format!("cannot write {}", partial.display()))?;
     std::fs::rename(&partial, out).with_context(|| format!("cannot write {}", out.display()))
 }
 
@@ -58,7 +65,8 @@ pub fn write(folders: &[PathBuf], out: &Path) -> anyhow::Result<()> {
 /// Results without a table of methods, a page without marks.
 pub fn summary(results: &Path, path: &Path) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(results).with_context(|| results.display().to_string())?;
-    let table = heart(&text).with_context(|| format!("{}: no table of methods", results.display()))?;
+    let table =
+        heart(&text).with_context(|| format!("{}: no table of methods", results.display()))?;
     page::replace(path, "summary", &table)
 }
 
@@ -108,7 +116,10 @@ pub fn seeds(folders: &[PathBuf]) -> anyhow::Result<String> {
 /// The first table of methods.
 fn heart(results: &str) -> Option<String> {
     let lines = results.lines().skip_while(|l| !l.starts_with("| Method"));
-    let table: String = lines.take_while(|l| l.starts_with('|')).flat_map(|l| [l, "\n"]).collect();
+    let table: String = lines
+        .take_while(|l| l.starts_with('|'))
+        .flat_map(|l| [l, "\n"])
+        .collect();
     (!table.is_empty()).then_some(table)
 }
 
@@ -122,7 +133,9 @@ mod tests {
         let read = |name: &str| std::fs::read_to_string(root.join(name)).unwrap();
         let table = heart(&read("docs/results.md")).unwrap();
         assert!(
-            read("README.md").contains(&format!("<!-- begin summary -->\n{table}<!-- end summary -->")),
+            read("README.md").contains(&format!(
+                "<!-- begin summary -->\n{table}<!-- end summary -->"
+            )),
             "run `cargo xtask results --summary README.md`"
         );
     }
@@ -133,18 +146,38 @@ mod tests {
         let run = temporary.path().join("run");
         std::fs::create_dir_all(run.join("plots")).unwrap();
         let write_file = |name: &str, text: &str| std::fs::write(run.join(name), text).unwrap();
-        write_file("manifest.json", r#"{"command": "cargo xtask reproduce a.toml", "experiment": "a"}"#);
-        write_file("headline.md", "# Title\n\n- Found.\n\n![x](plots/forest.svg)\n\n| Method | n |\n| --- | --- |\n| LEACE | 1 |\n");
+        write_file(
+            "manifest.json",
+            r#"{"command": "cargo xtask reproduce a.toml", "experiment": "a"}"#,
+        );
+        write_file(
+            "headline.md",
+            "# Title\n\n- Found.\n\n![x](plots/forest.svg)\n\n| Method | n |\n| --- | --- |\n| LEACE | 1 |\n",
+        );
         write_file("plots/forest.svg", "<svg/>");
         let out = temporary.path().join("results.md");
         write(std::slice::from_ref(&run), &out).unwrap();
         let page = std::fs::read_to_string(&out).unwrap();
-        let place = |words: &str| page.find(words).unwrap_or_else(|| panic!("no {words:?} in {page}"));
+        let place = |words: &str| {
+            page.find(words)
+                .unwrap_or_else(|| panic!("no {words:?} in {page}"))
+        };
         assert!(place("## Title") < place("`cargo xtask reproduce a.toml`"));
         assert!(place("- Found.") < place("![x](plots/a.svg)"));
-        assert_eq!(std::fs::read_to_string(temporary.path().join("plots/a.svg")).unwrap(), "<svg/>");
-        assert_eq!(heart(&page).unwrap(), "| Method | n |\n| --- | --- |\n| LEACE | 1 |\n");
+        assert_eq!(
+            std::fs::read_to_string(temporary.path().join("plots/a.svg")).unwrap(),
+            "<svg/>"
+        );
+        assert_eq!(
+            heart(&page).unwrap(),
+            "| Method | n |\n| --- | --- |\n| LEACE | 1 |\n"
+        );
         std::fs::remove_file(run.join("headline.md")).unwrap();
-        assert!(write(&[run], &out).unwrap_err().to_string().contains("headline.md is missing"));
+        assert!(
+            write(&[run], &out)
+                .unwrap_err()
+                .to_string()
+                .contains("headline.md is missing")
+        );
     }
 }

@@ -252,17 +252,33 @@ fn calibration(noise: &mut Noise) -> Vec<Row> {
 /// Differences of the mean |gap| in the other languages, as a joint bootstrap would give them.
 fn differences(noise: &mut Noise) -> Vec<Row> {
     let mut rows = Vec::new();
-    let spaces =
-        [("raw", 0.0), ("latent", 0.32), ("latent-shared", 0.05), ("centred", 0.02), ("procrustes", 0.08), ("cca", 0.05)];
+    let spaces = [
+        ("raw", 0.0),
+        ("latent", 0.32),
+        ("latent-shared", 0.05),
+        ("centred", 0.02),
+        ("procrustes", 0.08),
+        ("cca", 0.05),
+    ];
     for (method, effect) in [("sentdebias", 0.16), ("inlp", 0.1)] {
         for (space, ahead) in spaces {
             let ahead = ahead * effect / 0.16 + 0.02 * noise.next();
-            let versus = [("unedited", -effect - ahead), ("raw", -ahead), ("control", 0.04 - effect - ahead)];
+            let versus = [
+                ("unedited", -effect - ahead),
+                ("raw", -ahead),
+                ("control", 0.04 - effect - ahead),
+            ];
             for (versus, value) in versus.into_iter().filter(|(versus, _)| *versus != space) {
                 rows.push(difference(method, space, versus, "others", value));
             }
         }
-        rows.push(difference(&format!("{method}:shuffled"), "latent", "unedited", "others", 0.03 * noise.next()));
+        rows.push(difference(
+            &format!("{method}:shuffled"),
+            "latent",
+            "unedited",
+            "others",
+            0.03 * noise.next(),
+        ));
     }
     rows.push(difference("random", "latent", "unedited", "all", -0.11));
     rows
@@ -283,10 +299,22 @@ fn difference(method: &str, space: &str, versus: &str, scope: &str, value: f64) 
 }
 
 const SENTENCES: [[&str; 2]; 4] = [
-    ["The nurse said that she was late.", "The nurse said that he was late."],
-    ["L’infirmière est arrivée en retard hier.", "L’infirmier est arrivé en retard hier."],
-    ["Die Köchin hat das Essen vergessen.", "Der Koch hat das Essen vergessen."],
-    ["De verpleegster kwam gisteren te laat.", "De verpleger kwam gisteren te laat."],
+    [
+        "The nurse said that she was late.",
+        "The nurse said that he was late.",
+    ],
+    [
+        "L’infirmière est arrivée en retard hier.",
+        "L’infirmier est arrivé en retard hier.",
+    ],
+    [
+        "Die Köchin hat das Essen vergessen.",
+        "Der Koch hat das Essen vergessen.",
+    ],
+    [
+        "De verpleegster kwam gisteren te laat.",
+        "De verpleger kwam gisteren te laat.",
+    ],
 ];
 
 fn texts() -> Vec<PairText> {

@@ -33,7 +33,10 @@ pub fn changed(view: &View, items: &[Item]) -> Result<Vec<Change>, ReportError> 
     let (Some(edit), Some(lens)) = (spoken.first(), view.main_lens()) else {
         return Ok(Vec::new());
     };
-    let Some(row) = view.metric("mean_gap").find(|row| view.variant_of(row) == *edit.variant) else {
+    let Some(row) = view
+        .metric("mean_gap")
+        .find(|row| view.variant_of(row) == *edit.variant)
+    else {
         return Ok(Vec::new());
     };
     let is_edited = |item: &Item| {
@@ -41,29 +44,53 @@ pub fn changed(view: &View, items: &[Item]) -> Result<Vec<Change>, ReportError> 
             && (&item.space, &item.reinsert, &item.hook) == (&row.space, &row.reinsert, &row.hook)
             && (item.rank, item.strength) == (row.rank, row.strength)
     };
-    let kept: Vec<&Item> =
-        items.iter().filter(|i| i.scorer == lens.scorer && (i.method == "none" || is_edited(i))).collect();
+    let kept: Vec<&Item> = items
+        .iter()
+        .filter(|i| i.scorer == lens.scorer && (i.method == "none" || is_edited(i)))
+        .collect();
     let failed = |source: PolarsError| ReportError::Parquet {
         file: "items.parquet",
         message: source.to_string(),
     };
-    let frame = parquet::gaps(&kept).and_then(most_changed).map_err(failed)?;
-    let named = format!("{}, {}", text::method(&edit.variant.method), edit.variant.site());
+    let frame = parquet::gaps(&kept)
+        .and_then(most_changed)
+        .map_err(failed)?;
+    let named = format!(
+        "{}, {}",
+        text::method(&edit.variant.method),
+        edit.variant.site()
+    );
     changes(view, &named, &frame).map_err(failed)
 }
 
 /// Pair, category, language, gap before and after, those first whose |gap| shrinks most.
 fn most_changed(items: DataFrame) -> PolarsResult<DataFrame> {
     let key = || [col("pair"), col("category"), col("eval_language")];
-    let of = |unedited: Expr, name: &str| items.clone().lazy().filter(unedited).group_by(key()).agg([col("gap").mean().alias(name)]);
-    let other = col("fit_language").is_null().or(col("fit_language").neq(col("eval_language")));
-    let size = |name: &str| when(col(name).lt(lit(0.0))).then(-col(name)).otherwise(col(name));
+    let of = |unedited: Expr, name: &str| {
+        items
+            .clone()
+            .lazy()
+            .filter(unedited)
+            .group_by(key())
+            .agg([col("gap").mean().alias(name)])
+    };
+    let other = col("fit_language")
+        .is_null()
+        .or(col("fit_language").neq(col("eval_language")));
+    let size = |name: &str| {
+        when(col(name).lt(lit(0.0)))
+            .then(-col(name))
+            .otherwise(col(name))
+    };
     let before = of(col("method").eq(lit("none")), "before");
     let after = of(col("method").neq(lit("none")).and(other), "after");
     before
         .join(after, key(), key(), JoinArgs::new(JoinType::Inner))
         .with_column((size("after") - size("before")).alias("change"))
-        .sort(["change", "pair", "eval_language"], SortMultipleOptions::default())
+        .sort(
+            ["change", "pair", "eval_language"],
+            SortMultipleOptions::default(),
+        )
         .collect()
 }
 
@@ -73,11 +100,20 @@ fn changes(view: &View, edit: &str, frame: &DataFrame) -> PolarsResult<Vec<Chang
     let number = |name: &str| frame.column(name).and_then(|c| c.f64());
     let (before, after, change) = (number("before")?, number("after")?, number("change")?);
     let places = 0..frame.height();
-    let better = places.clone().filter(|&i| change.get(i).is_some_and(|c| c < 0.0)).take(SHOWN);
-    let worse = places.rev().filter(|&i| change.get(i).is_some_and(|c| c > 0.0)).take(SHOWN);
+    let better = places
+        .clone()
+        .filter(|&i| change.get(i).is_some_and(|c| c < 0.0))
+        .take(SHOWN);
+    let worse = places
+        .rev()
+        .filter(|&i| change.get(i).is_some_and(|c| c > 0.0))
+        .take(SHOWN);
     let text = |i: usize| {
         let found = [pair.get(i)?, category.get(i)?, language.get(i)?];
-        view.info.pairs.iter().find(|p| [p.id.as_str(), p.category.as_str(), p.language.as_str()] == found)
+        view.info
+            .pairs
+            .iter()
+            .find(|p| [p.id.as_str(), p.category.as_str(), p.language.as_str()] == found)
     };
     Ok(better
         .chain(worse)

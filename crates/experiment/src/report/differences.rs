@@ -1,6 +1,6 @@
 //! What edits do beside the unedited model, the raw edit and their matched control: the picture on top of the page.
 
-use super::svg::{Figure, Panel, f, line, marker, range, text, ticks, tick_text};
+use super::svg::{Figure, Panel, f, line, marker, range, text, tick_text, ticks};
 use super::text::{self as words, Format};
 use super::view::{Estimate, Judged, Lens, VERSUS, Variant, View, is_control};
 
@@ -56,10 +56,17 @@ pub struct Differences<'a> {
 /// Differences over the first scope that has any.
 pub fn differences<'a>(view: &'a View) -> Differences<'a> {
     for scope in SCOPES {
-        let all = view.main_lens().map_or(Vec::new(), |lens| of_scope(view, lens, None, scope));
-        let (controls, edits): (Vec<Edit>, Vec<Edit>) = all.into_iter().partition(|e| is_control(&e.variant.method));
+        let all = view
+            .main_lens()
+            .map_or(Vec::new(), |lens| of_scope(view, lens, None, scope));
+        let (controls, edits): (Vec<Edit>, Vec<Edit>) =
+            all.into_iter().partition(|e| is_control(&e.variant.method));
         if !edits.is_empty() {
-            return Differences { scope, edits, controls };
+            return Differences {
+                scope,
+                edits,
+                controls,
+            };
         }
     }
     Differences {
@@ -69,9 +76,21 @@ pub fn differences<'a>(view: &'a View) -> Differences<'a> {
     }
 }
 
-fn of_scope<'a>(view: &'a View, lens: &Lens, category: Option<&str>, scope: Scope) -> Vec<Edit<'a>> {
+fn of_scope<'a>(
+    view: &'a View,
+    lens: &Lens,
+    category: Option<&str>,
+    scope: Scope,
+) -> Vec<Edit<'a>> {
     let difference = |variant: &Variant, versus: &str| {
-        view.scoped("gap_difference", lens, variant, category, versus, scope.judged)
+        view.scoped(
+            "gap_difference",
+            lens,
+            variant,
+            category,
+            versus,
+            scope.judged,
+        )
     };
     let edit = |variant: &'a Variant| Edit {
         variant,
@@ -88,13 +107,22 @@ impl<'a> Differences<'a> {
     pub fn spoken(&self, view: &View) -> Vec<Edit<'a>> {
         let in_space = |space: &str| self.edits.iter().any(|e| e.variant.space == space);
         let others = self.edits.iter().map(|e| e.variant.space.as_str());
-        let space = std::iter::once("latent").chain(others.filter(|s| *s != "raw")).find(|s| in_space(s));
+        let space = std::iter::once("latent")
+            .chain(others.filter(|s| *s != "raw"))
+            .find(|s| in_space(s));
         let space = space.unwrap_or("raw");
         let best = |method: &String| {
-            let all = || self.edits.iter().filter(|e| e.variant.method == *method && e.variant.space == space);
+            let all = || {
+                self.edits
+                    .iter()
+                    .filter(|e| e.variant.method == *method && e.variant.space == space)
+            };
             let value = |e: &&Edit| e.versus[0].map_or(f64::INFINITY, |d| d.value);
             let best = all().min_by(|a, b| value(a).total_cmp(&value(b)))?;
-            Some(Edit { best_of: all().count(), ..*best })
+            Some(Edit {
+                best_of: all().count(),
+                ..*best
+            })
         };
         view.methods().iter().filter_map(best).collect()
     }
@@ -106,7 +134,10 @@ impl Edit<'_> {
         let method = words::method(&self.variant.method);
         match self.best_of {
             1 => method,
-            n => format!("{method} ({}, the best of {n} settings)", self.variant.extra),
+            n => format!(
+                "{method} ({}, the best of {n} settings)",
+                self.variant.extra
+            ),
         }
     }
 
@@ -138,14 +169,21 @@ const ROWS: usize = 12;
 /// The forest plot: a panel for each method, a row for each space, an interval for each comparison.
 pub fn forest(view: &View) -> Option<Figure> {
     let found = differences(view);
-    let ends = |e: &Estimate| e.finite_interval().map_or([e.value; 2], |(low, high)| [low, high]);
+    let ends = |e: &Estimate| {
+        e.finite_interval()
+            .map_or([e.value; 2], |(low, high)| [low, high])
+    };
     let known = || found.edits.iter().flat_map(|e| e.versus.iter().flatten());
     let span = range(known().flat_map(ends).chain([0.0]));
     let place = |x: f64| LEFT + (x - span.0) / (span.1 - span.0) * (RIGHT - LEFT);
     let mut panels = Vec::new();
     let mut hidden = 0;
     for method in view.methods() {
-        let mut edits: Vec<&Edit> = found.edits.iter().filter(|e| e.variant.method == method).collect();
+        let mut edits: Vec<&Edit> = found
+            .edits
+            .iter()
+            .filter(|e| e.variant.method == method)
+            .collect();
         if edits.is_empty() {
             continue;
         }
@@ -163,10 +201,16 @@ pub fn forest(view: &View) -> Option<Figure> {
          the unedited model. Bold: left of 0 in every comparison.{}",
         match hidden {
             0 => String::new(),
-            n => format!(" {} with smaller changes are in the tables alone.", words::count(n, "setting")),
+            n => format!(
+                " {} with smaller changes are in the tables alone.",
+                words::count(n, "setting")
+            ),
         }
     );
-    let legend = VERSUS.iter().enumerate().map(|(at, (_, name))| (mark(at, 10.0, 7.0, ""), format!("from {name}")));
+    let legend = VERSUS
+        .iter()
+        .enumerate()
+        .map(|(at, (_, name))| (mark(at, 10.0, 7.0, ""), format!("from {name}")));
     (!panels.is_empty()).then(|| Figure {
         id: "forest".to_string(),
         title: format!("Change of the mean |gap| {}, nats.", found.scope.named),
@@ -193,7 +237,13 @@ fn panel(method: &str, edits: &[&Edit], span: (f64, f64), place: impl Fn(f64) ->
     for &tick in &all {
         let class = if tick == 0.0 { "zero" } else { "grid" };
         body.push_str(&line((place(tick), TOP), (place(tick), bottom), class));
-        body.push_str(&text(place(tick), bottom + 14.0, "muted small", "middle", &tick_text(tick, &all)));
+        body.push_str(&text(
+            place(tick),
+            bottom + 14.0,
+            "muted small",
+            "middle",
+            &tick_text(tick, &all),
+        ));
     }
     for (row, edit) in edits.iter().enumerate() {
         let y = TOP + ROW * row as f64;
@@ -211,7 +261,12 @@ fn panel(method: &str, edits: &[&Edit], span: (f64, f64), place: impl Fn(f64) ->
                 let class = format!("whisker line{}", [7, 1, 2][at]);
                 body.push_str(&line((place(low), y), (place(high), y), &class));
             }
-            let tip = format!("{}, from {}: {}", edit.variant.site(), versus.1, Format::Gap.full(&e));
+            let tip = format!(
+                "{}, from {}: {}",
+                edit.variant.site(),
+                versus.1,
+                Format::Gap.full(&e)
+            );
             body.push_str(&mark(at, place(e.value), y, &tip));
         }
         let shown = edit.versus[0].map_or("–".to_string(), |e| Format::BriefGap.show(e.value));
@@ -219,7 +274,13 @@ fn panel(method: &str, edits: &[&Edit], span: (f64, f64), place: impl Fn(f64) ->
     }
     let said: Vec<String> = edits
         .iter()
-        .filter_map(|e| Some(format!("{} {}", e.variant.site(), Format::BriefGap.phrase(&e.versus[0]?))))
+        .filter_map(|e| {
+            Some(format!(
+                "{} {}",
+                e.variant.site(),
+                Format::BriefGap.phrase(&e.versus[0]?)
+            ))
+        })
         .collect();
     Panel {
         title: words::method(method),

@@ -11,7 +11,9 @@ const NAMED: usize = 2;
 /// it costs. What the rows cannot answer is said too.
 pub fn verdict(view: &View) -> Vec<String> {
     let Some(lens) = view.main_lens() else {
-        return vec!["This run has no bias rows, so nothing can be said about bias or transfer.".to_string()];
+        return vec![
+            "This run has no bias rows, so nothing can be said about bias or transfer.".to_string(),
+        ];
     };
     let Some(base) = view.base_abs_gap(lens, None) else {
         return vec![
@@ -31,7 +33,11 @@ pub fn verdict(view: &View) -> Vec<String> {
         ];
     };
     vec![
-        format!("{before}; in {space}, {}, {}.", found.scope.told, effect(&edits)),
+        format!(
+            "{before}; in {space}, {}, {}.",
+            found.scope.told,
+            effect(&edits)
+        ),
         comparison(&edits),
         price(view, &edits, &found.controls),
     ]
@@ -39,9 +45,15 @@ pub fn verdict(view: &View) -> Vec<String> {
 
 /// What each method does to the gap.
 fn effect(edits: &[Edit]) -> String {
-    let differences: Vec<(String, Estimate)> = edits.iter().filter_map(|e| Some((e.name(), e.versus[0]?))).collect();
+    let differences: Vec<(String, Estimate)> = edits
+        .iter()
+        .filter_map(|e| Some((e.name(), e.versus[0]?)))
+        .collect();
     if differences.len() <= NAMED {
-        let parts: Vec<String> = differences.iter().map(|(name, e)| format!("{name} {}", change(e))).collect();
+        let parts: Vec<String> = differences
+            .iter()
+            .map(|(name, e)| format!("{name} {}", change(e)))
+            .collect();
         return list(&parts);
     }
     counted(&differences, "lower it", "raise it")
@@ -50,33 +62,62 @@ fn effect(edits: &[Edit]) -> String {
 /// `lowers it by 0.48 [0.42, 0.53]`.
 fn change(e: &Estimate) -> String {
     match (e.excludes(0.0), e.value < 0.0) {
-        (true, true) => format!("lowers it by {}", Format::Brief.phrase(&e.affine(0.0, -1.0))),
+        (true, true) => format!(
+            "lowers it by {}",
+            Format::Brief.phrase(&e.affine(0.0, -1.0))
+        ),
         (true, false) => format!("raises it by {}", Format::Brief.phrase(e)),
-        (false, _) => format!("does not change it detectably ({})", Format::BriefGap.phrase(e)),
+        (false, _) => format!(
+            "does not change it detectably ({})",
+            Format::BriefGap.phrase(e)
+        ),
     }
 }
 
 /// Of many methods: how many go which way, and the one that goes furthest down.
 fn counted(differences: &[(String, Estimate)], down: &str, up: &str) -> String {
-    let side = |sign: f64| differences.iter().filter(|(_, e)| e.excludes(0.0) && e.value * sign > 0.0).count();
-    let best = differences.iter().min_by(|a, b| a.1.value.total_cmp(&b.1.value));
-    let best = best.map_or(String::new(), |(name, e)| format!(" ({name} most: {})", Format::BriefGap.phrase(e)));
-    format!("{} of {} methods {down}{best}, {} {up}", side(-1.0), differences.len(), side(1.0))
+    let side = |sign: f64| {
+        differences
+            .iter()
+            .filter(|(_, e)| e.excludes(0.0) && e.value * sign > 0.0)
+            .count()
+    };
+    let best = differences
+        .iter()
+        .min_by(|a, b| a.1.value.total_cmp(&b.1.value));
+    let best = best.map_or(String::new(), |(name, e)| {
+        format!(" ({name} most: {})", Format::BriefGap.phrase(e))
+    });
+    format!(
+        "{} of {} methods {down}{best}, {} {up}",
+        side(-1.0),
+        differences.len(),
+        side(1.0)
+    )
 }
 
 /// How the edits stand beside the same in raw states and beside their controls.
 fn comparison(edits: &[Edit]) -> String {
     let mut parts = Vec::new();
     for (at, (_, name)) in VERSUS.iter().enumerate().skip(1) {
-        let found: Vec<(String, Estimate)> = edits.iter().filter_map(|e| Some((e.name(), e.versus[at]?))).collect();
+        let found: Vec<(String, Estimate)> = edits
+            .iter()
+            .filter_map(|e| Some((e.name(), e.versus[at]?)))
+            .collect();
         if found.is_empty() {
             continue;
         }
         if found.len() > NAMED {
-            parts.push(format!("compared with {name}, {}", counted(&found, "leave less", "leave more")));
+            parts.push(format!(
+                "compared with {name}, {}",
+                counted(&found, "leave less", "leave more")
+            ));
             continue;
         }
-        let stand: Vec<String> = found.iter().map(|(who, e)| format!("{who} {}", standing(e))).collect();
+        let stand: Vec<String> = found
+            .iter()
+            .map(|(who, e)| format!("{who} {}", standing(e)))
+            .collect();
         parts.push(format!("compared with {name}, {}", list(&stand)));
     }
     if parts.is_empty() {
@@ -92,9 +133,15 @@ fn comparison(edits: &[Edit]) -> String {
 /// `leaves 0.32 [0.27, 0.37] nats less`.
 fn standing(e: &Estimate) -> String {
     match (e.excludes(0.0), e.value < 0.0) {
-        (true, true) => format!("leaves {} nats less", Format::Brief.phrase(&e.affine(0.0, -1.0))),
+        (true, true) => format!(
+            "leaves {} nats less",
+            Format::Brief.phrase(&e.affine(0.0, -1.0))
+        ),
         (true, false) => format!("leaves {} nats more", Format::Brief.phrase(e)),
-        (false, _) => format!("shows no detectable difference ({})", Format::BriefGap.phrase(e)),
+        (false, _) => format!(
+            "shows no detectable difference ({})",
+            Format::BriefGap.phrase(e)
+        ),
     }
 }
 
@@ -103,7 +150,12 @@ fn price(view: &View, edits: &[Edit], controls: &[Edit]) -> String {
     let mut out = Vec::new();
     let ratios: Vec<(String, Estimate)> = edits
         .iter()
-        .filter_map(|e| Some((e.name(), view.perplexity_ratio(view.main_lens()?, e.variant, None)?)))
+        .filter_map(|e| {
+            Some((
+                e.name(),
+                view.perplexity_ratio(view.main_lens()?, e.variant, None)?,
+            ))
+        })
         .collect();
     let shown = |(name, e): &(String, Estimate)| format!("{} with {name}", Format::Ratio.phrase(e));
     match ratios.len() {
@@ -114,23 +166,38 @@ fn price(view: &View, edits: &[Edit], controls: &[Edit]) -> String {
         }
         _ => {
             let worst = ratios.iter().max_by(|a, b| a.1.value.total_cmp(&b.1.value));
-            out.push(format!("{} becomes {} at most", view.cost_title(), worst.map(shown).unwrap_or_default()));
+            out.push(format!(
+                "{} becomes {} at most",
+                view.cost_title(),
+                worst.map(shown).unwrap_or_default()
+            ));
         }
     }
-    let tested: Vec<(&Edit, Estimate)> = controls.iter().filter_map(|c| Some((c, c.versus[0]?))).collect();
-    let mut moved: Vec<&(&Edit, Estimate)> = tested.iter().filter(|(_, e)| e.excludes(0.0)).collect();
+    let tested: Vec<(&Edit, Estimate)> = controls
+        .iter()
+        .filter_map(|c| Some((c, c.versus[0]?)))
+        .collect();
+    let mut moved: Vec<&(&Edit, Estimate)> =
+        tested.iter().filter(|(_, e)| e.excludes(0.0)).collect();
     moved.sort_by(|a, b| b.1.value.abs().total_cmp(&a.1.value.abs()));
     if tested.is_empty() {
         out.push("no control edit was run".to_string());
     } else if moved.is_empty() {
-        out.push(format!("none of {} moves the gap detectably", count(tested.len(), "control edit")));
+        out.push(format!(
+            "none of {} moves the gap detectably",
+            count(tested.len(), "control edit")
+        ));
     } else {
         let named: Vec<String> = moved
             .iter()
             .take(3)
             .map(|(c, e)| {
                 let method = text::method(&c.variant.method);
-                format!("{method} in {} {}", c.variant.site(), Format::BriefGap.phrase(e))
+                format!(
+                    "{method} in {} {}",
+                    c.variant.site(),
+                    Format::BriefGap.phrase(e)
+                )
             })
             .collect();
         let more = if moved.len() > 3 { "the largest: " } else { "" };
@@ -175,9 +242,14 @@ pub fn unedited(view: &View) -> Option<String> {
 
 /// Whether the latent space brings translations together.
 pub fn alignment(view: &View) -> Option<String> {
-    let top1 = |space| view.alignment("retrieval_top1", space).map(|e| Format::Share.show(e.value));
+    let top1 = |space| {
+        view.alignment("retrieval_top1", space)
+            .map(|e| Format::Share.show(e.value))
+    };
     let (raw, latent) = (top1("raw")?, top1("latent")?);
-    let control = top1("latent-unaligned").map_or(String::new(), |e| format!("; without the alignment term in {e}"));
+    let control = top1("latent-unaligned").map_or(String::new(), |e| {
+        format!("; without the alignment term in {e}")
+    });
     Some(format!(
         "A held-out sentence finds its translation first in {raw} of cases in the raw states and in {latent} in the latent \
          space{control}."
@@ -186,7 +258,11 @@ pub fn alignment(view: &View) -> Option<String> {
 
 /// How well measured gaps follow the planted ones.
 pub fn ground_truth(view: &View) -> Option<String> {
-    let slopes: Vec<f64> = view.metric("calibration_slope").map(|r| r.value).filter(|v| v.is_finite()).collect();
+    let slopes: Vec<f64> = view
+        .metric("calibration_slope")
+        .map(|r| r.value)
+        .filter(|v| v.is_finite())
+        .collect();
     if slopes.is_empty() {
         return None;
     }

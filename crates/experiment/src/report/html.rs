@@ -124,12 +124,17 @@ fn sections(view: &View, changes: &[Change]) -> Vec<Section> {
         ("maps", "Maps by category", all_maps(view)),
         ("cost", view.cost_title(), cost(view)),
         ("controls", "Controls", controls(view)),
-        ("erasure", "What probes still find", some(&[tables::erasure(view)])),
+        (
+            "erasure",
+            "What probes still find",
+            some(&[tables::erasure(view)]),
+        ),
         ("benchmarks", "Other benchmarks", benchmarks(view)),
         ("alignment", "Alignment", alignment(view)),
         ("ground-truth", "Calibration", calibration(view)),
     ];
-    let (there, absent): (Vec<_>, Vec<_>) = parts.into_iter().partition(|(_, _, body)| body.is_some());
+    let (there, absent): (Vec<_>, Vec<_>) =
+        parts.into_iter().partition(|(_, _, body)| body.is_some());
     let absent: Vec<&str> = absent.iter().map(|(_, title, _)| *title).collect();
     let last = [
         ("files", "Files", Some(files(view))),
@@ -140,7 +145,13 @@ fn sections(view: &View, changes: &[Change]) -> Vec<Section> {
     there
         .into_iter()
         .chain(last)
-        .filter_map(|(id, title, body)| Some(Section { id, title: title.to_string(), body: body? }))
+        .filter_map(|(id, title, body)| {
+            Some(Section {
+                id,
+                title: title.to_string(),
+                body: body?,
+            })
+        })
         .collect()
 }
 
@@ -161,7 +172,8 @@ fn file(path: &str) -> Markup {
 
 fn changed(changes: &[Change]) -> Option<Markup> {
     let first = changes.first()?;
-    let (better, worse): (Vec<&Change>, Vec<&Change>) = changes.iter().partition(|c| c.after.abs() < c.before.abs());
+    let (better, worse): (Vec<&Change>, Vec<&Change>) =
+        changes.iter().partition(|c| c.after.abs() < c.before.abs());
     Some(html! {
         p {
             (first.edit) ", in languages it was not fitted in. The gap is how many nats more likely the model finds the             first sentence than the second; 0 is no preference."
@@ -177,7 +189,10 @@ fn changed(changes: &[Change]) -> Option<Markup> {
 }
 
 fn pair(change: &Change) -> Markup {
-    let (more, less) = (words_marked(&change.pair.more, &change.pair.less), words_marked(&change.pair.less, &change.pair.more));
+    let (more, less) = (
+        words_marked(&change.pair.more, &change.pair.less),
+        words_marked(&change.pair.less, &change.pair.more),
+    );
     html! {
         li {
             p class="sentences" lang=(change.pair.language) { span { (more) } span { (less) } }
@@ -218,8 +233,11 @@ fn summary(view: &View) -> Option<Markup> {
 
 fn all_maps(view: &View) -> Option<Markup> {
     let lens = view.main_lens()?;
-    let found: Vec<(&String, Markup)> =
-        view.categories.iter().filter_map(|c| Some((c, maps::of_category(view, lens, c)?))).collect();
+    let found: Vec<(&String, Markup)> = view
+        .categories
+        .iter()
+        .filter_map(|c| Some((c, maps::of_category(view, lens, c)?)))
+        .collect();
     let (_, left) = maps::mapped(view);
     (!found.is_empty()).then(|| {
         html! {
@@ -255,7 +273,9 @@ fn controls(view: &View) -> Option<Markup> {
 
 fn benchmarks(view: &View) -> Option<Markup> {
     let means = some(&[tables::benchmark_means(view)])?;
-    Some(html! { (details("Means", &means)) p class="note" { "Every number: " (file("tables/benchmarks.csv")) "." } })
+    Some(
+        html! { (details("Means", &means)) p class="note" { "Every number: " (file("tables/benchmarks.csv")) "." } },
+    )
 }
 
 fn alignment(view: &View) -> Option<Markup> {
@@ -285,7 +305,10 @@ fn files(view: &View) -> Markup {
         ("rows.parquet", "every number with all its axes"),
         ("rows.csv", "the same as text"),
         ("rows.jsonl", "the same as JSON lines"),
-        ("items.parquet", "both scores of every pair under every edit and scorer"),
+        (
+            "items.parquet",
+            "both scores of every pair under every edit and scorer",
+        ),
         ("pairs.csv", "the sentences of every pair"),
         ("report.md", "this report as text"),
         ("spec.toml", "the experiment, to run again"),
@@ -308,7 +331,11 @@ fn files(view: &View) -> Markup {
 fn run(view: &View, absent: &[&str]) -> Markup {
     let info = view.info;
     let mut facts = vec![("model", info.model.clone())];
-    facts.extend(info.settings.iter().map(|(name, value)| (name.as_str(), value.clone())));
+    facts.extend(
+        info.settings
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.clone())),
+    );
     facts.push(("rows", view.rows.len().to_string()));
     facts.push(("not in this run", absent.join(", ")));
     let digests = html! {
@@ -354,5 +381,6 @@ fn reading() -> Markup {
 }
 
 fn caveats(info: &RunInfo) -> Option<Markup> {
-    (!info.caveats.is_empty()).then(|| html! { ul class="caveats" { @for caveat in &info.caveats { li { (caveat) } } } })
+    (!info.caveats.is_empty())
+        .then(|| html! { ul class="caveats" { @for caveat in &info.caveats { li { (caveat) } } } })
 }

@@ -9,7 +9,13 @@ use super::view::{Estimate, Lens, Variant, View};
 /// What is mapped: metric, heading, ideal, how a cell and its tooltip are printed.
 pub const METRICS: [(&str, &str, f64, Format, Format); 2] = [
     ("mean_gap", "Mean gap", 0.0, Format::BriefGap, Format::Gap),
-    ("sign_score", "Sign score", 50.0, Format::Score, Format::Score),
+    (
+        "sign_score",
+        "Sign score",
+        50.0,
+        Format::Score,
+        Format::Score,
+    ),
 ];
 
 /// Edits that a page has room for.
@@ -17,7 +23,11 @@ const EDITS: usize = 30;
 
 /// The edits that are mapped, and how many are left to the tables: controls, and those beyond what a page has room for.
 pub fn mapped<'a>(view: &'a View) -> (Vec<&'a Variant>, usize) {
-    let mut edits: Vec<&Variant> = view.variants.iter().filter(|v| !is_comparison(&v.method, &v.space)).collect();
+    let mut edits: Vec<&Variant> = view
+        .variants
+        .iter()
+        .filter(|v| !is_comparison(&v.method, &v.space))
+        .collect();
     edits.truncate(EDITS);
     let left = view.variants.len() - edits.len();
     (edits, left)
@@ -68,7 +78,14 @@ fn map(title: &str, view: &View, rows: &Markup) -> Markup {
     }
 }
 
-fn cell(e: Option<Estimate>, own: bool, ideal: f64, scale: f64, brief: Format, full: Format) -> Markup {
+fn cell(
+    e: Option<Estimate>,
+    own: bool,
+    ideal: f64,
+    scale: f64,
+    brief: Format,
+    full: Format,
+) -> Markup {
     let Some(e) = e else {
         return html! { td { "–" } };
     };
@@ -86,7 +103,9 @@ fn cell(e: Option<Estimate>, own: bool, ideal: f64, scale: f64, brief: Format, f
 /// The largest deviation from the ideal in any cell of a way of measuring, so that all its maps share one scale.
 fn scale(view: &View, lens: &Lens, metric: &str, ideal: f64) -> f64 {
     view.metric(metric)
-        .filter(|row| row.scorer.as_deref().unwrap_or_default() == lens.scorer && row.model == lens.model)
+        .filter(|row| {
+            row.scorer.as_deref().unwrap_or_default() == lens.scorer && row.model == lens.model
+        })
         .map(|row| (row.value - ideal).abs())
         .filter(|v| v.is_finite())
         .fold(1e-9, f64::max)

@@ -100,18 +100,33 @@ pub fn headline(info: &RunInfo, rows: &[Row]) -> String {
     }
     out.push_str(&sentences(&view));
     if let Some(figure) = forest(&view) {
-        out.push_str(&format!("![{}](plots/forest.svg)\n\n", plain(&figure.title)));
+        out.push_str(&format!(
+            "![{}](plots/forest.svg)\n\n",
+            plain(&figure.title)
+        ));
     }
     let operating = tables::operating(&view);
-    let table = if operating.is_empty() { tables::heart(&view) } else { operating };
+    let table = if operating.is_empty() {
+        tables::heart(&view)
+    } else {
+        operating
+    };
     out + &table.pipes()
 }
 
 /// The findings, a line each.
 fn sentences(view: &View) -> String {
-    let more = [findings::unedited(view), findings::alignment(view), findings::ground_truth(view)];
-    let all = findings::verdict(view).into_iter().chain(more.into_iter().flatten());
-    all.map(|words| format!("- {}\n", plain(&words))).collect::<String>() + "\n"
+    let more = [
+        findings::unedited(view),
+        findings::alignment(view),
+        findings::ground_truth(view),
+    ];
+    let all = findings::verdict(view)
+        .into_iter()
+        .chain(more.into_iter().flatten());
+    all.map(|words| format!("- {}\n", plain(&words)))
+        .collect::<String>()
+        + "\n"
 }
 
 /// Text that Markdown takes for neither markup nor HTML.

@@ -207,7 +207,10 @@ pub fn write_all(
         files.push((dir.join("plots").join(name), svg.into_bytes()));
     }
     files.push((dir.join("report.md"), markdown(info, rows).into_bytes()));
-    files.push((dir.join("report.html"), html(info, rows, &changes).into_bytes()));
+    files.push((
+        dir.join("report.html"),
+        html(info, rows, &changes).into_bytes(),
+    ));
     for folder in [dir.to_path_buf(), dir.join("tables"), dir.join("plots")] {
         fs::create_dir_all(&folder).map_err(|source| ReportError::Write {
             path: folder.clone(),

@@ -84,14 +84,7 @@ pub fn projections(view: &View, on_page: bool) -> Option<Figure> {
         let mut marks = String::new();
         for p in points.iter().filter(|p| p.x.is_finite() && p.y.is_finite()) {
             let index = languages.iter().position(|l| *l == p.language).unwrap_or(0);
-            marks.push_str(&marker(
-                index,
-                index,
-                plane.px(p.x),
-                plane.py(p.y),
-                3.4,
-                "",
-            ));
+            marks.push_str(&marker(index, index, plane.px(p.x), plane.py(p.y), 3.4, ""));
         }
         panels.push(Panel {
             title: projection.space.clone(),

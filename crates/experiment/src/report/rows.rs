@@ -67,7 +67,13 @@ pub fn rows_csv(rows: &[Row]) -> String {
 pub fn pairs_csv(pairs: &[PairText]) -> String {
     let mut out = String::from("pair,category,language,more,less\n");
     for pair in pairs {
-        let fields = [&pair.id, &pair.category, &pair.language, &pair.more, &pair.less];
+        let fields = [
+            &pair.id,
+            &pair.category,
+            &pair.language,
+            &pair.more,
+            &pair.less,
+        ];
         out.push_str(&fields.map(|field| csv_field(field)).join(","));
         out.push('\n');
     }

@@ -1,9 +1,9 @@
 //! The summary for a terminal.
 
-use super::{RunInfo, findings};
 use super::tables::{self, Cell, Column};
 use super::text::Format;
 use super::view::View;
+use super::{RunInfo, findings};
 use crate::row::Row;
 
 const WIDTH: usize = 100;
@@ -31,7 +31,16 @@ pub fn terminal_summary(info: &RunInfo, rows: &[Row]) -> String {
     } else if summary.is_empty() {
         out.push_str("No bias rows in this run.\n");
     } else {
-        let head = ["method", "space", "fit", "others", "-unedited", "-raw", "-control", "ppl"];
+        let head = [
+            "method",
+            "space",
+            "fit",
+            "others",
+            "-unedited",
+            "-raw",
+            "-control",
+            "ppl",
+        ];
         let mut lines = vec![head.map(String::from)];
         lines.extend(summary.rows.iter().map(|row| {
             [

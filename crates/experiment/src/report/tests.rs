@@ -165,7 +165,12 @@ fn small_info() -> RunInfo {
 fn check_markup(markup: &str) {
     // The only elements of the page that HTML leaves open.
     let mut closed = markup.replace("<!DOCTYPE html>", "");
-    for (at, _) in markup.match_indices("<meta ").collect::<Vec<_>>().into_iter().rev() {
+    for (at, _) in markup
+        .match_indices("<meta ")
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+    {
         let at = at - (markup.len() - closed.len());
         let end = at + closed[at..].find('>').unwrap();
         closed.replace_range(end..end, "/");
@@ -199,7 +204,8 @@ fn check_markup(markup: &str) {
             assert!(!key.starts_with("on"), "an event handler: {key}={value}");
             if key == "src" || key.ends_with("href") {
                 // A place on the page, or a file of the run folder.
-                let inside = value.starts_with('#') || !value.contains(':') && !value.starts_with('/');
+                let inside =
+                    value.starts_with('#') || !value.contains(':') && !value.starts_with('/');
                 assert!(inside, "a reference to outside: {key}={value}");
             }
             if key == "id" {
@@ -243,7 +249,13 @@ fn pages_and_plots_are_well_formed_and_closed_to_the_outside() {
 fn a_run_without_rows_says_what_is_missing() {
     let page = html(&RunInfo::default(), &[], &[]);
     check_markup(&page);
-    for words in ["no bias rows", "gap_difference", "not in this run", "Maps by category", "Calibration"] {
+    for words in [
+        "no bias rows",
+        "gap_difference",
+        "not in this run",
+        "Maps by category",
+        "Calibration",
+    ] {
         assert!(page.contains(words), "the page does not say: {words}");
     }
     assert!(terminal_summary(&RunInfo::default(), &[]).contains("No bias rows"));
@@ -535,10 +547,19 @@ fn means_are_those_of_the_cells() {
     check("raw", Judged::Others, 1.0);
     check("latent", Judged::Others, 0.5);
     let latent = view.variants.iter().find(|v| v.space == "latent").unwrap();
-    let others = view.mean_abs_gap(&lens, latent, None, Judged::Others).unwrap();
-    assert_eq!(others.interval, Some((0.375, 0.625)), "that of the row about all cells");
+    let others = view
+        .mean_abs_gap(&lens, latent, None, Judged::Others)
+        .unwrap();
+    assert_eq!(
+        others.interval,
+        Some((0.375, 0.625)),
+        "that of the row about all cells"
+    );
     let own = view.mean_abs_gap(&lens, latent, None, Judged::Own).unwrap();
-    assert_eq!(own.interval, None, "the mean of two intervals is not that of the mean");
+    assert_eq!(
+        own.interval, None,
+        "the mean of two intervals is not that of the mean"
+    );
     let ratio = view.perplexity_ratio(&lens, latent, None).unwrap();
     assert!((ratio.value - 1.1).abs() < 1e-12);
 }
@@ -546,8 +567,15 @@ fn means_are_those_of_the_cells() {
 #[test]
 fn the_verdict_follows_the_intervals_of_differences() {
     let check = |ahead: f64, expect: &[&str]| {
-        let mut rows: Vec<Row> = small_run().into_iter().filter(|r| r.metric != "gap_difference").collect();
-        rows.extend(differences(ahead).into_iter().filter(|r| r.metric == "gap_difference"));
+        let mut rows: Vec<Row> = small_run()
+            .into_iter()
+            .filter(|r| r.metric != "gap_difference")
+            .collect();
+        rows.extend(
+            differences(ahead)
+                .into_iter()
+                .filter(|r| r.metric == "gap_difference"),
+        );
         let pages = [
             markdown(&small_info(), &rows),
             headline(&small_info(), &rows),
@@ -557,21 +585,44 @@ fn the_verdict_follows_the_intervals_of_differences() {
         for page in pages {
             // Markdown escapes brackets, so only the words are looked for.
             for words in expect {
-                assert!(page.contains(words), "ahead {ahead}: no {words:?} in\n{page}");
+                assert!(
+                    page.contains(words),
+                    "ahead {ahead}: no {words:?} in\n{page}"
+                );
             }
         }
     };
-    check(0.3, &["INLP lowers it by 0.50", "INLP leaves 0.30", "nats less"]);
-    check(0.1, &["INLP lowers it by 0.30", "INLP shows no detectable difference (−0.10"]);
-    check(-0.5, &["INLP raises it by 0.30", "INLP leaves 0.50", "nats more"]);
+    check(
+        0.3,
+        &["INLP lowers it by 0.50", "INLP leaves 0.30", "nats less"],
+    );
+    check(
+        0.1,
+        &[
+            "INLP lowers it by 0.30",
+            "INLP shows no detectable difference (−0.10",
+        ],
+    );
+    check(
+        -0.5,
+        &["INLP raises it by 0.30", "INLP leaves 0.50", "nats more"],
+    );
     // Controls that move are said out loud.
-    check(0.3, &["of 2 control edits, which should do nothing, one moves the gap (INLP, shuffled labels in latent −0.25"]);
+    check(
+        0.3,
+        &[
+            "of 2 control edits, which should do nothing, one moves the gap (INLP, shuffled labels in latent −0.25",
+        ],
+    );
 }
 
 #[test]
 fn the_terminal_begins_with_what_was_found() {
     let text = terminal_summary(&small_info(), &small_run());
-    assert!(text.starts_with("Unedited, the model prefers one sentence of a pair by 1.00"), "{text}");
+    assert!(
+        text.starts_with("Unedited, the model prefers one sentence of a pair by 1.00"),
+        "{text}"
+    );
     assert!(text.contains("−0.50*"), "{text}");
 }
 
@@ -581,18 +632,38 @@ fn the_picture_has_every_comparison_and_tells_what_stands() {
     let figure = super::differences::forest(&View::new(&info, &rows)).unwrap();
     assert_eq!(figure.panels.len(), 1, "controls have no panel");
     let body = &figure.panels[0].body;
-    for versus in ["the unedited model", "the same edit in the raw states", "its matched control"] {
-        assert!(body.contains(&format!("from {versus}")), "nothing about {versus}");
+    for versus in [
+        "the unedited model",
+        "the same edit in the raw states",
+        "its matched control",
+    ] {
+        assert!(
+            body.contains(&format!("from {versus}")),
+            "nothing about {versus}"
+        );
     }
     // Three comparisons of the latent edit, two of the raw one, each with its interval.
     assert_eq!(body.matches("class=\"whisker").count(), 5);
     let place = |space: &str| body.find(&format!(">{space}<")).unwrap();
-    assert!(place("latent") < place("raw"), "what changes most stands on top");
+    assert!(
+        place("latent") < place("raw"),
+        "what changes most stands on top"
+    );
     // Every interval of the latent edit, and of the raw one, lies left of 0.
-    assert_eq!(body.matches("class=\"ink strong\" text-anchor=\"start\"").count(), 2);
+    assert_eq!(
+        body.matches("class=\"ink strong\" text-anchor=\"start\"")
+            .count(),
+        2
+    );
     let behind: Vec<Row> = differences(0.05);
     let figure = super::differences::forest(&View::new(&info, &behind)).unwrap();
-    assert_eq!(figure.panels[0].body.matches("class=\"ink strong\" text-anchor=\"start\"").count(), 1);
+    assert_eq!(
+        figure.panels[0]
+            .body
+            .matches("class=\"ink strong\" text-anchor=\"start\"")
+            .count(),
+        1
+    );
 }
 
 #[test]
@@ -609,7 +680,12 @@ fn the_pairs_that_changed_most_are_shown_with_their_sentences() {
         ..Item::default()
     };
     let mut items = Vec::new();
-    for (pair, before, after) in [("a", 2.0, -0.5), ("b", 1.0, 1.25), ("c", -3.0, -0.25), ("d", 1.0, 1.0)] {
+    for (pair, before, after) in [
+        ("a", 2.0, -0.5),
+        ("b", 1.0, 1.25),
+        ("c", -3.0, -0.25),
+        ("d", 1.0, 1.0),
+    ] {
         items.push(item(pair, "none", None, before));
         // A fit in the language of the judgement does not count; the others count with their mean.
         items.push(item(pair, "inlp", Some("fr"), 0.0));
@@ -628,11 +704,20 @@ fn the_pairs_that_changed_most_are_shown_with_their_sentences() {
         .to_vec();
     let rows = small_run();
     let changes = super::changed::changed(&View::new(&info, &rows), &items).unwrap();
-    let found: Vec<(&str, f64, f64)> = changes.iter().map(|c| (c.pair.id.as_str(), c.before, c.after)).collect();
-    assert_eq!(found, [("c", -3.0, -0.25), ("a", 2.0, -0.5), ("b", 1.0, 1.25)]);
+    let found: Vec<(&str, f64, f64)> = changes
+        .iter()
+        .map(|c| (c.pair.id.as_str(), c.before, c.after))
+        .collect();
+    assert_eq!(
+        found,
+        [("c", -3.0, -0.25), ("a", 2.0, -0.5), ("b", 1.0, 1.25)]
+    );
     let page = html(&info, &rows, &changes);
     check_markup(&page);
-    assert!(page.contains("Elle est c") && page.contains("Il est là"), "no sentences");
+    assert!(
+        page.contains("Elle est c") && page.contains("Il est là"),
+        "no sentences"
+    );
     assert!(page.contains("−3.00 → −0.25"));
 }
 

@@ -1,7 +1,7 @@
 //! The rows in the order and the groups in which the report shows them.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::RunInfo;
 use crate::plan::SHUFFLED;
@@ -129,7 +129,13 @@ impl Estimate {
     /// The same cells with the number and interval of the row that is about all of them.
     fn or_scoped(self, scoped: Option<Estimate>) -> Estimate {
         match scoped {
-            Some(Estimate { value, interval, .. }) => Estimate { value, interval, ..self },
+            Some(Estimate {
+                value, interval, ..
+            }) => Estimate {
+                value,
+                interval,
+                ..self
+            },
             None => self,
         }
     }
@@ -595,7 +601,14 @@ impl<'a> View<'a> {
             }
         }
         let mean = Estimate::mean(&found)?;
-        let scoped = self.scoped("perplexity_ratio", bias_lens, variant, category, "", Judged::All);
+        let scoped = self.scoped(
+            "perplexity_ratio",
+            bias_lens,
+            variant,
+            category,
+            "",
+            Judged::All,
+        );
         Some(mean.or_scoped(scoped))
     }
 

@@ -277,7 +277,12 @@ pub(super) fn summary(view: &View) -> Table {
         return table;
     };
     if let Some(base) = view.base_abs_gap(lens, None) {
-        let mut row = vec![words("Unedited"), words("–"), Cell::Number(Some(base)), Cell::Number(Some(base))];
+        let mut row = vec![
+            words("Unedited"),
+            words("–"),
+            Cell::Number(Some(base)),
+            Cell::Number(Some(base)),
+        ];
         row.extend([const { Cell::Number(None) }; 4]);
         row.push(words(base.n.to_string()));
         table.rows.push(row);
@@ -302,9 +307,21 @@ pub(super) fn summary(view: &View) -> Table {
 }
 
 /// Difference of the mean |gap| in the languages an edit was not fitted in; of what a joint fit leaves, in all.
-fn difference(view: &View, variant: &Variant, category: Option<&str>, versus: &str) -> Option<Estimate> {
+fn difference(
+    view: &View,
+    variant: &Variant,
+    category: Option<&str>,
+    versus: &str,
+) -> Option<Estimate> {
     let lens = view.main_lens()?;
-    view.scoped("gap_difference", lens, variant, category, versus, Judged::Others)
+    view.scoped(
+        "gap_difference",
+        lens,
+        variant,
+        category,
+        versus,
+        Judged::Others,
+    )
 }
 
 /// The lines of the summary that a short page has room for: the unedited model and, for each method, the raw states, the
@@ -319,19 +336,36 @@ pub(super) fn heart(view: &View) -> Table {
     let mut kept: Vec<&Variant> = spoken.iter().map(|edit| edit.variant).collect();
     if spoken.len() <= METHODS {
         for chosen in &spoken {
-            let same = || found.edits.iter().filter(|e| e.variant.method == chosen.variant.method);
+            let same = || {
+                found
+                    .edits
+                    .iter()
+                    .filter(|e| e.variant.method == chosen.variant.method)
+            };
             let value = |e: &&Edit| e.versus[0].map_or(f64::INFINITY, |d| d.value);
             let best = |raw: bool| {
                 same()
-                    .filter(|e| e.variant.space != chosen.variant.space && (e.variant.space == "raw") == raw)
+                    .filter(|e| {
+                        e.variant.space != chosen.variant.space && (e.variant.space == "raw") == raw
+                    })
                     .filter(|e| e.variant.space != "latent-unaligned")
                     .min_by(|a, b| value(a).total_cmp(&value(b)))
             };
-            kept.extend([best(true), best(false)].into_iter().flatten().map(|e| e.variant));
+            kept.extend(
+                [best(true), best(false)]
+                    .into_iter()
+                    .flatten()
+                    .map(|e| e.variant),
+            );
         }
     }
-    let names: Vec<[Cell; 2]> = kept.iter().map(|v| [words(text::method(&v.method)), words(v.site())]).collect();
-    table.rows.retain(|row| row[0] == words("Unedited") || names.iter().any(|name| row[..2] == *name));
+    let names: Vec<[Cell; 2]> = kept
+        .iter()
+        .map(|v| [words(text::method(&v.method)), words(v.site())])
+        .collect();
+    table
+        .rows
+        .retain(|row| row[0] == words("Unedited") || names.iter().any(|name| row[..2] == *name));
     table
 }
 
@@ -344,7 +378,8 @@ fn p_value(p: f64) -> String {
 }
 
 pub(super) fn by_category(view: &View) -> Table {
-    let note = "Mean |gap| in nats in the languages an edit was not fitted in, one column per category.";
+    let note =
+        "Mean |gap| in nats in the languages an edit was not fitted in, one column per category.";
     let mut columns = vec![("Method", None), ("Space", None)];
     columns.extend(
         view.categories
