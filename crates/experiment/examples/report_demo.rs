@@ -348,6 +348,7 @@ fn items(noise: &mut Noise) -> Vec<Item> {
                 fit_language: fit.map(String::from),
                 space: fit.map(|_| "latent".to_string()),
                 reinsert: fit.map(|_| "residual".to_string()),
+                hook: fit.map(|_| "final_norm".to_string()),
                 rank: fit.map(|_| 4),
                 ..Item::default()
             });

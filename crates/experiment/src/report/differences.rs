@@ -58,7 +58,7 @@ pub fn differences<'a>(view: &'a View) -> Differences<'a> {
     for scope in SCOPES {
         let all = view
             .main_lens()
-            .map_or(Vec::new(), |lens| of_scope(view, lens, None, scope));
+            .map_or(Vec::new(), |lens| of_scope(view, lens, scope));
         let (controls, edits): (Vec<Edit>, Vec<Edit>) =
             all.into_iter().partition(|e| is_control(&e.variant.method));
         if !edits.is_empty() {
@@ -76,21 +76,13 @@ pub fn differences<'a>(view: &'a View) -> Differences<'a> {
     }
 }
 
-fn of_scope<'a>(
-    view: &'a View,
-    lens: &Lens,
-    category: Option<&str>,
-    scope: Scope,
-) -> Vec<Edit<'a>> {
+fn of_scope<'a>(view: &'a View, lens: &Lens, scope: Scope) -> Vec<Edit<'a>> {
+    // Where a rule chose settings on one share of the pairs, only those chosen count, on the other pairs.
+    let metric = ["operating_difference", "gap_difference"]
+        .into_iter()
+        .find(|m| view.metric(m).next().is_some());
     let difference = |variant: &Variant, versus: &str| {
-        view.scoped(
-            "gap_difference",
-            lens,
-            variant,
-            category,
-            versus,
-            scope.judged,
-        )
+        view.scoped(metric?, lens, variant, None, versus, scope.judged)
     };
     let edit = |variant: &'a Variant| Edit {
         variant,

@@ -221,6 +221,7 @@ fn summary(view: &View) -> Option<Markup> {
         html! {
             @if let Some(words) = findings::unedited(view) { p { (words) } }
             (table.html())
+            (details("What transfers", &tables::transfer(view).html()))
             (details("By category", &tables::by_category(view).html()))
             @if view.duplicates > 0 {
                 p class="missing" {
@@ -287,7 +288,10 @@ fn alignment(view: &View) -> Option<Markup> {
             (retrieval.html())
         }
         (details("Other measures", &tables::alignment(view).html()))
-        p class="note" { "By direction: " (file("tables/alignment-directions.csv")) "." }
+        p class="note" {
+            "By direction: " (file("tables/alignment-directions.csv")) "; directions that were fitted and written: "
+            (file("tables/cosines.csv")) "."
+        }
     })
 }
 

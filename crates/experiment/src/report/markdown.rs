@@ -30,6 +30,7 @@ pub fn markdown(info: &RunInfo, rows: &[Row]) -> String {
     let chosen = if operating.is_empty() {
         vec![
             tables::summary(&view),
+            tables::transfer(&view),
             tables::utility(&view),
             tables::erasure(&view),
             tables::benchmark_means(&view).of_unedited(),

@@ -667,6 +667,40 @@ fn the_picture_has_every_comparison_and_tells_what_stands() {
 }
 
 #[test]
+fn measures_of_transfer_have_a_table() {
+    let mut rows = small_run();
+    rows.push(scoped("transfer_share", "inlp", "latent", "", "others", 0.75));
+    rows.push(scoped("specific_part", "inlp", "latent", "", "others", 0.25));
+    rows.push(Row {
+        fit_language: Some("all".to_string()),
+        ..scoped("scope_gap", "inlp", "latent", "", "all", 0.125)
+    });
+    rows.push(Row {
+        kind: Some("marked".to_string()),
+        ..scoped("scope_gap", "inlp", "latent", "", "others", 0.875)
+    });
+    let tables = super::tables(&small_info(), &rows);
+    let text = |id: &str| tables.iter().find(|t| t.id == id).unwrap().markdown();
+    let line = "| INLP | latent | 75\u{a0}% [62\u{a0}%,\u{a0}88\u{a0}%] | +0.250 [+0.125,\u{a0}+0.375] | – | 0.125";
+    assert!(text("transfer").contains(line), "{}", text("transfer"));
+    assert!(text("kinds").contains("| marked | INLP | latent | – | others | 0.875"), "{}", text("kinds"));
+    // What is about one kind, or about a joint fit, is in no mean over fits.
+    let summary = text("summary");
+    assert!(summary.contains("| INLP | latent | 0.250 | 0.500 [0.375,"), "{summary}");
+}
+
+#[test]
+fn a_sweep_is_told_by_the_points_that_were_chosen() {
+    let mut rows = small_run();
+    rows.extend(differences(-0.9).into_iter().map(|row| Row {
+        metric: row.metric.replace("gap_difference", "operating_difference"),
+        ..row
+    }));
+    let text = terminal_summary(&small_info(), &rows).replace('\n', " ");
+    assert!(text.contains("INLP raises it by 0.70"), "{text}");
+}
+
+#[test]
 fn the_pairs_that_changed_most_are_shown_with_their_sentences() {
     let item = |pair: &str, method: &str, fit: Option<&str>, gap: f64| Item {
         pair: pair.to_string(),

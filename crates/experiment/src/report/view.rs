@@ -209,13 +209,15 @@ pub enum Judged {
 }
 
 /// Metrics that are means over the cells of a scope, with the interval of that mean.
-const SCOPED: [&str; 6] = [
+const SCOPED: [&str; 8] = [
     "scope_gap",
     "scope_pair_gap",
     "gap_difference",
     "transfer_share",
     "specific_part",
     "perplexity_ratio",
+    "operating_scope_gap",
+    "operating_difference",
 ];
 
 /// Spaces in the order of the story.
@@ -549,6 +551,12 @@ impl<'a> View<'a> {
         let get = |scope: &str| self.cell(metric, lens, variant, category, versus, scope);
         let all = || ["all", "others", "fit"].into_iter().find_map(get);
         get(judged.scope()).or_else(|| all().filter(|_| !self.fitted.contains(variant)))
+    }
+
+    /// A number of an edit that was fitted on several languages: on all of them, or on all but the one it is judged in.
+    pub fn joint(&self, metric: &str, lens: &Lens, variant: &Variant, left_out: bool) -> Option<Estimate> {
+        let scope = if left_out { "left-out" } else { "all, fit all" };
+        self.cell(metric, lens, variant, "", "", scope)
     }
 
     /// The metric of what an edit costs in these rows.

@@ -3,11 +3,13 @@
 mod benchmarks;
 mod erasure;
 mod operating;
+mod transfer;
 mod utility;
 
 pub(super) use benchmarks::{benchmark_means, benchmarks};
 pub(super) use erasure::erasure;
 pub(super) use operating::operating;
+pub(super) use transfer::{cosines, kinds, transfer};
 pub(super) use utility::{power, utility};
 
 use maud::{Markup, html};
@@ -221,7 +223,7 @@ pub fn tables(info: &RunInfo, rows: &[Row]) -> Vec<Table> {
 
 /// The same from sorted rows.
 pub(super) fn all(view: &View) -> Vec<Table> {
-    let mut out = vec![summary(view), by_category(view)];
+    let mut out = vec![summary(view), transfer(view), by_category(view), kinds(view), cosines(view)];
     out.push(bias(view, "gaps", "Mean gap", "mean_gap", Format::Gap));
     out.push(bias(
         view,
