@@ -22,7 +22,7 @@ pub struct Change {
 }
 
 /// So many pairs get better, and so many worse.
-const SHOWN: usize = 4;
+const SHOWN: usize = 3;
 
 /// For the first edit that the sentences on top are about: the pairs whose |gap| it lowers most, then those it raises most.
 ///
