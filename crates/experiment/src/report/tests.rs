@@ -669,8 +669,22 @@ fn the_picture_has_every_comparison_and_tells_what_stands() {
 #[test]
 fn measures_of_transfer_have_a_table() {
     let mut rows = small_run();
-    rows.push(scoped("transfer_share", "inlp", "latent", "", "others", 0.75));
-    rows.push(scoped("specific_part", "inlp", "latent", "", "others", 0.25));
+    rows.push(scoped(
+        "transfer_share",
+        "inlp",
+        "latent",
+        "",
+        "others",
+        0.75,
+    ));
+    rows.push(scoped(
+        "specific_part",
+        "inlp",
+        "latent",
+        "",
+        "others",
+        0.25,
+    ));
     rows.push(Row {
         fit_language: Some("all".to_string()),
         ..scoped("scope_gap", "inlp", "latent", "", "all", 0.125)
@@ -683,10 +697,17 @@ fn measures_of_transfer_have_a_table() {
     let text = |id: &str| tables.iter().find(|t| t.id == id).unwrap().markdown();
     let line = "| INLP | latent | 75\u{a0}% [62\u{a0}%,\u{a0}88\u{a0}%] | +0.250 [+0.125,\u{a0}+0.375] | – | 0.125";
     assert!(text("transfer").contains(line), "{}", text("transfer"));
-    assert!(text("kinds").contains("| marked | INLP | latent | – | others | 0.875"), "{}", text("kinds"));
+    assert!(
+        text("kinds").contains("| marked | INLP | latent | – | others | 0.875"),
+        "{}",
+        text("kinds")
+    );
     // What is about one kind, or about a joint fit, is in no mean over fits.
     let summary = text("summary");
-    assert!(summary.contains("| INLP | latent | 0.250 | 0.500 [0.375,"), "{summary}");
+    assert!(
+        summary.contains("| INLP | latent | 0.250 | 0.500 [0.375,"),
+        "{summary}"
+    );
 }
 
 #[test]

@@ -554,7 +554,13 @@ impl<'a> View<'a> {
     }
 
     /// A number of an edit that was fitted on several languages: on all of them, or on all but the one it is judged in.
-    pub fn joint(&self, metric: &str, lens: &Lens, variant: &Variant, left_out: bool) -> Option<Estimate> {
+    pub fn joint(
+        &self,
+        metric: &str,
+        lens: &Lens,
+        variant: &Variant,
+        left_out: bool,
+    ) -> Option<Estimate> {
         let scope = if left_out { "left-out" } else { "all, fit all" };
         self.cell(metric, lens, variant, "", "", scope)
     }

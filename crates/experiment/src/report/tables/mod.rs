@@ -223,7 +223,13 @@ pub fn tables(info: &RunInfo, rows: &[Row]) -> Vec<Table> {
 
 /// The same from sorted rows.
 pub(super) fn all(view: &View) -> Vec<Table> {
-    let mut out = vec![summary(view), transfer(view), by_category(view), kinds(view), cosines(view)];
+    let mut out = vec![
+        summary(view),
+        transfer(view),
+        by_category(view),
+        kinds(view),
+        cosines(view),
+    ];
     out.push(bias(view, "gaps", "Mean gap", "mean_gap", Format::Gap));
     out.push(bias(
         view,

@@ -61,7 +61,10 @@ pub fn kinds(view: &View) -> Table {
     let mut table = Table::new("kinds", "Kinds of pairs", note, &columns);
     let scorer = view.main_lens().map(|lens| lens.scorer.as_str());
     for (variant, rows) in view.by_variant("scope_gap") {
-        for row in rows.into_iter().filter(|r| r.kind.is_some() && r.scorer.as_deref() == scorer) {
+        for row in rows
+            .into_iter()
+            .filter(|r| r.kind.is_some() && r.scorer.as_deref() == scorer)
+        {
             table.rows.push(vec![
                 or_dash(row.kind.as_ref()),
                 words(text::method(&variant.method)),
@@ -90,15 +93,26 @@ pub fn cosines(view: &View) -> Table {
                 the states of them (mean over fit languages). 1 is one direction in both.";
     let mut table = Table::new("cosines", "Directions between languages", note, &columns);
     let mean = |rows: &[&crate::row::Row], category: &Option<String>, pair: &Option<String>| {
-        let same = rows.iter().filter(|r| r.category == *category && r.eval_language == *pair);
+        let same = rows
+            .iter()
+            .filter(|r| r.category == *category && r.eval_language == *pair);
         Estimate::mean(&same.map(|r| Estimate::of(r)).collect::<Vec<_>>())
     };
     let fitted = view.by_variant("direction_cosine");
     let written = view.by_variant("written_cosine");
     for variant in &view.variants {
-        let of = |found: &[(_, Vec<_>)]| found.iter().find(|(v, _)| v == variant).map_or(Vec::new(), |(_, rows)| rows.clone());
+        let of = |found: &[(_, Vec<_>)]| {
+            found
+                .iter()
+                .find(|(v, _)| v == variant)
+                .map_or(Vec::new(), |(_, rows)| rows.clone())
+        };
         let (fitted, written) = (of(&fitted), of(&written));
-        let mut keys: Vec<_> = fitted.iter().chain(&written).map(|r| (&r.category, &r.eval_language)).collect();
+        let mut keys: Vec<_> = fitted
+            .iter()
+            .chain(&written)
+            .map(|r| (&r.category, &r.eval_language))
+            .collect();
         keys.sort();
         keys.dedup();
         for (category, pair) in keys {
