@@ -8,6 +8,7 @@
 
 mod changed;
 mod differences;
+mod estimate;
 mod findings;
 mod html;
 mod maps;

@@ -2,10 +2,12 @@
 
 use super::RunInfo;
 use super::text::{self, Format};
-use super::view::{Judged, Variant, View};
+use super::view::{Estimate, Judged, VERSUS, Variant, View};
 use crate::row::Row;
 
 /// A table of the spread over seeds, one line per method and space, as Markdown.
+///
+/// A difference says in how many of the runs its interval lies below 0: a result stands when that is all of them.
 ///
 /// The mean of the runs' numbers, the standard deviation between runs (n − 1), and the smallest and
 /// largest run. What a seed changes is in the experiment: on the testbed the grammar's choices, the
@@ -25,15 +27,15 @@ pub fn seeds(runs: &[Vec<Row>]) -> Option<String> {
         }
     }
     let mut out = String::from(
-        "| Method | Space | \\|gap\\|, fit language | \\|gap\\|, other languages | Perplexity | Runs |\n\
-         | --- | --- | ---: | ---: | ---: | ---: |\n",
+        "| Method | Space | \\|gap\\|, fit language | \\|gap\\|, other languages | From unedited | From raw | From control | \
+         Perplexity | Runs |\n| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
     );
     let numbers = |get: &dyn Fn(&View<'_>) -> Option<f64>| -> Vec<f64> {
         views.iter().filter_map(get).collect()
     };
     let base = numbers(&|view| Some(view.base_abs_gap(view.main_lens()?, None)?.value));
     out.push_str(&format!(
-        "| Unedited | – | {0} | {0} | – | {1} |\n",
+        "| Unedited | – | {0} | {0} | – | – | – | – | {1} |\n",
         spread(&base, Format::Plain),
         base.len()
     ));
@@ -52,17 +54,38 @@ pub fn seeds(runs: &[Vec<Row>]) -> Option<String> {
             let lens = view.main_lens()?;
             Some(view.perplexity_ratio(lens, variant, None)?.value)
         });
+        let differences = VERSUS.map(|(versus, _)| {
+            let found: Vec<Estimate> = views
+                .iter()
+                .filter_map(|view| {
+                    let lens = view.main_lens()?;
+                    view.scoped("gap_difference", lens, variant, None, versus, Judged::Others)
+                })
+                .collect();
+            held(&found)
+        });
         out.push_str(&format!(
-            "| {} | {} | {} | {} | {} | {} |\n",
+            "| {} | {} | {} | {} | {} | {} | {} |\n",
             text::method(&variant.method),
             variant.site(),
             spread(&own, Format::Plain),
             spread(&others, Format::Plain),
+            differences.join(" | "),
             spread(&cost, Format::Ratio),
             others.len()
         ));
     }
     Some(out)
+}
+
+/// The spread of a difference, and in how many of the runs it lies below 0 with its interval.
+fn held(found: &[Estimate]) -> String {
+    if found.is_empty() {
+        return "–".to_owned();
+    }
+    let values: Vec<f64> = found.iter().map(|e| e.value).collect();
+    let below = found.iter().filter(|e| e.excludes(0.0) && e.value < 0.0).count();
+    format!("{}; {below} of {}", spread(&values, Format::Gap), found.len())
 }
 
 /// `mean ± standard deviation [smallest, largest]`.
@@ -105,7 +128,18 @@ mod tests {
             seed,
             ..Row::default()
         };
-        vec![row("none", 2.0), row("leace", gap)]
+        let difference = Row {
+            metric: "gap_difference".into(),
+            category: None,
+            eval_language: None,
+            fit_language: None,
+            versus: Some("unedited".into()),
+            scope: Some("others".into()),
+            ci_low: Some(gap - 2.5),
+            ci_high: Some(gap - 1.5),
+            ..row("leace", gap - 2.0)
+        };
+        vec![row("none", 2.0), row("leace", gap), difference]
     }
 
     #[test]
@@ -116,7 +150,9 @@ mod tests {
             "{table}"
         );
         assert!(
-            table.contains("| LEACE | raw | – | 1.500 ± 0.500 [1.000, 2.000] | – | 3 |"),
+            table.contains(
+                "| LEACE | raw | – | 1.500 ± 0.500 [1.000, 2.000] | −0.500 ± 0.500 [−1.000, 0.000]; 1 of 3 | – | – | – | 3 |"
+            ),
             "{table}"
         );
         assert!(seeds(&[run(1, 1.0)]).is_none());
