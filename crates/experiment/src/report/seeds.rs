@@ -59,7 +59,14 @@ pub fn seeds(runs: &[Vec<Row>]) -> Option<String> {
                 .iter()
                 .filter_map(|view| {
                     let lens = view.main_lens()?;
-                    view.scoped("gap_difference", lens, variant, None, versus, Judged::Others)
+                    view.scoped(
+                        "gap_difference",
+                        lens,
+                        variant,
+                        None,
+                        versus,
+                        Judged::Others,
+                    )
                 })
                 .collect();
             held(&found)
@@ -84,8 +91,15 @@ fn held(found: &[Estimate]) -> String {
         return "–".to_owned();
     }
     let values: Vec<f64> = found.iter().map(|e| e.value).collect();
-    let below = found.iter().filter(|e| e.excludes(0.0) && e.value < 0.0).count();
-    format!("{}; {below} of {}", spread(&values, Format::Gap), found.len())
+    let below = found
+        .iter()
+        .filter(|e| e.excludes(0.0) && e.value < 0.0)
+        .count();
+    format!(
+        "{}; {below} of {}",
+        spread(&values, Format::Gap),
+        found.len()
+    )
 }
 
 /// `mean ± standard deviation [smallest, largest]`.
