@@ -2,7 +2,7 @@
 //! experiments and documentation must be.
 //!
 //! The crates form layers: xtask → experiment → metrics, debias, autoencoder, models, data →
-//! backend. Arrows point downwards only, and each heavy third-party crate has its place.
+//! backend, files. Arrows point downwards only, and each heavy third-party crate has its place.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,17 +13,18 @@ use interlingua_metrics::info::METRICS;
 
 /// Every crate of the workspace, its folder, and the crates of the workspace it may depend on.
 const ARROWS: &[(&str, &str, &[&str])] = &[
+    ("interlingua-files", "crates/files", &[]),
     ("interlingua-backend", "crates/backend", &[]),
-    ("interlingua-data", "crates/data", &[]),
+    ("interlingua-data", "crates/data", &["interlingua-files"]),
     (
         "interlingua-models",
         "crates/models",
-        &["interlingua-backend"],
+        &["interlingua-files", "interlingua-backend"],
     ),
     (
         "interlingua-autoencoder",
         "crates/autoencoder",
-        &["interlingua-backend"],
+        &["interlingua-files", "interlingua-backend"],
     ),
     ("interlingua-debias", "crates/debias", &[]),
     ("interlingua-metrics", "crates/metrics", &[]),
@@ -31,6 +32,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
         "interlingua-experiment",
         "crates/experiment",
         &[
+            "interlingua-files",
             "interlingua-backend",
             "interlingua-data",
             "interlingua-models",
@@ -44,6 +46,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
         "xtask",
         &[
             "interlingua-experiment",
+            "interlingua-files",
             "interlingua-backend",
             "interlingua-data",
             "interlingua-models",

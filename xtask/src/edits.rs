@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use interlingua_files::Partial;
 
 /// The nearest folder, from the current one upwards, that holds this workspace.
 ///
@@ -163,25 +165,22 @@ impl Edits {
     /// # Errors
     /// A file that cannot be written.
     pub fn write(&self) -> anyhow::Result<()> {
-        let mut ready: Vec<(PathBuf, PathBuf)> = Vec::new();
-        let prepared = self.changed().into_iter().try_for_each(|name| {
+        let mut ready: Vec<(PathBuf, Partial)> = Vec::new();
+        for name in self.changed() {
             let path = self.root.join(name);
-            let beside = path.with_extension("planned");
+            let place = || path.display().to_string();
             if let Some(folder) = path.parent() {
                 std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
             }
-            ready.push((beside.clone(), path));
-            std::fs::write(&beside, &self.texts[name].1)
-                .with_context(|| beside.display().to_string())
-        });
-        if let Err(error) = prepared {
-            for (beside, _) in ready {
-                let _ = std::fs::remove_file(beside);
-            }
-            return Err(error);
+            let beside = Partial::file(&path).with_context(place)?;
+            let text = self.texts[name].1.as_bytes();
+            beside.handle().write_all(text).with_context(place)?;
+            ready.push((path, beside));
         }
-        for (beside, path) in ready {
-            std::fs::rename(&beside, &path).with_context(|| path.display().to_string())?;
+        for (path, beside) in ready {
+            beside
+                .finish()
+                .with_context(|| path.display().to_string())?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 /// Replaces what stands between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 ///
@@ -19,10 +19,7 @@ pub fn replace(page: &Path, name: &str, text: &str) -> anyhow::Result<()> {
     if new == old {
         return Ok(());
     }
-    if let Err(error) = std::fs::write(page, new) {
-        bail!("{}: {error}", page.display());
-    }
-    Ok(())
+    interlingua_files::write(page, new.as_bytes()).with_context(|| page.display().to_string())
 }
 
 /// The page with another text between its marks; nothing where it has no such marks.

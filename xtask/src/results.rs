@@ -53,10 +53,8 @@ pub fn write(folders: &[PathBuf], out: &Path) -> anyhow::Result<()> {
         let (heading, rest) = headline.split_once('\n').unwrap_or((&headline, ""));
         let _ = write!(page, "\n{heading}\n\n`{command}`\n{rest}");
     }
-    let partial = out.with_extension("md.tmp");
-    std::fs::write(&partial, page)
-        .with_context(|| format!("cannot write {}", partial.display()))?;
-    std::fs::rename(&partial, out).with_context(|| format!("cannot write {}", out.display()))
+    interlingua_files::write(out, page.as_bytes())
+        .with_context(|| format!("cannot write {}", out.display()))
 }
 
 /// Writes the first table of the page of results into another page, between its marks `summary`.

@@ -247,17 +247,10 @@ impl Autoencoder {
         };
         let out =
             safetensors::serialize(views, Some(metadata)).map_err(|e| malformed(e.to_string()))?;
-        let partial = path.with_extension("tmp");
-        let io = |source| AutoencoderError::Io {
+        interlingua_files::write(path, &out).map_err(|source| AutoencoderError::Io {
             path: path.to_owned(),
             source,
-        };
-        std::fs::write(&partial, out)
-            .and_then(|()| std::fs::rename(&partial, path))
-            .map_err(|error| {
-                let _ = std::fs::remove_file(&partial);
-                io(error)
-            })
+        })
     }
 
     /// Reads what [`Autoencoder::save`] wrote.

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use interlingua_files::Partial;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -402,8 +403,7 @@ fn unpack(archive: &Path, member: &str, folder: &Path) -> Result<(), DataError> 
         .map_err(|e| damaged(format!("{member}: {e}")))?;
     let mut source = Source::new(archive.join(member), entry, limits);
     let target = folder.join(name);
-    let partial = folder.join(format!("{name}.part"));
-    let mut output = File::create(&partial).map_err(|e| io_error(&partial, e))?;
-    std::io::copy(&mut source.reader, &mut output).map_err(|e| io_error(&partial, e))?;
-    std::fs::rename(&partial, &target).map_err(|e| io_error(&target, e))
+    let partial = Partial::file(&target).map_err(|e| io_error(&target, e))?;
+    std::io::copy(&mut source.reader, &mut partial.handle()).map_err(|e| io_error(&target, e))?;
+    partial.finish().map_err(|e| io_error(&target, e))
 }

@@ -36,6 +36,13 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
     let hash = Cache::key("run", &spec_json)[..8].to_owned();
     let folder = plan.options.out.join(format!("{}-{hash}", plan.spec.name));
     std::fs::create_dir_all(&folder).map_err(ExperimentError::io(&folder))?;
+    // What killed runs left half-done here; the cache is swept when it is opened.
+    for part in ["", "tables", "plots"] {
+        let part = folder.join(part);
+        if part.is_dir() {
+            interlingua_files::sweep(&part).map_err(ExperimentError::io(&part))?;
+        }
+    }
     let typed = toml::to_string(&plan.spec).expect("a spec came from TOML");
     write_atomically(&folder.join("spec.toml"), typed.as_bytes())?;
     let resolved = json!({"spec": spec_json, "settings": plan.settings});
@@ -127,9 +134,7 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
         judged.push((benchmark.language, benchmark.items.name(), found));
     }
     let key = Cache::key("rows", &(&edited.upstream, &plan.spec, &plan.settings));
-    let cached = run
-        .cache
-        .load::<(Vec<Row>, Vec<report::Projection>, Vec<String>)>("rows", &key)?;
+    let cached = run.load::<(Vec<Row>, Vec<report::Projection>, Vec<String>)>("rows", &key)?;
     let found = cached.is_some();
     let (rows, projections, choices) = run.stage("intervals and tests", found, |run| {
         if let Some(cached) = cached {

@@ -4,11 +4,11 @@
 //! place, and it appears under its name only when it is complete.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use interlingua_files::Partial;
 use serde_json::json;
 
 use crate::ModelError;
@@ -34,9 +34,7 @@ impl Kind {
 /// A file in the making; [`TensorFile::finish`] makes it visible.
 pub struct TensorFile {
     path: PathBuf,
-    partial: PathBuf,
-    file: File,
-    finished: bool,
+    partial: Partial,
     /// Where each tensor begins, and its type.
     tensors: Vec<(u64, Kind)>,
 }
@@ -69,28 +67,21 @@ impl TensorFile {
         }
         let header = serde_json::Value::Object(header).to_string();
         let header = format!("{header:<width$}", width = header.len().next_multiple_of(8));
-        // Beside the file, under a name that is nobody else's.
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{}.partial", std::process::id()));
-        let partial = PathBuf::from(name);
         if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(ModelError::io(folder))?;
         }
-        let file = File::create(&partial).map_err(ModelError::io(&partial))?;
         let data = 8 + header.len() as u64;
-        let mut made = TensorFile {
+        let made = TensorFile {
             path: path.to_owned(),
-            partial,
-            file,
-            finished: false,
+            partial: Partial::file(path).map_err(ModelError::io(path))?,
             tensors: places.into_iter().map(|(at, k)| (data + at, k)).collect(),
         };
         let mut start = (header.len() as u64).to_le_bytes().to_vec();
         start.extend(header.as_bytes());
-        made.file
-            .write_all(&start)
-            .and_then(|()| made.file.set_len(data + at))
-            .map_err(ModelError::io(&made.partial))?;
+        let mut file = made.partial.handle();
+        file.write_all(&start)
+            .and_then(|()| file.set_len(data + at))
+            .map_err(ModelError::io(path))?;
         Ok(made)
     }
 
@@ -121,30 +112,17 @@ impl TensorFile {
     ) -> Result<(), ModelError> {
         let (begin, declared) = self.tensors[tensor];
         assert_eq!(kind, declared, "type of tensor {tensor}");
-        self.file
+        self.partial
+            .handle()
             .write_all_at(bytes, begin + at * kind.bytes())
-            .map_err(ModelError::io(&self.partial))
+            .map_err(ModelError::io(&self.path))
     }
 
     /// Makes the file visible under its name.
     ///
     /// # Errors
     /// When it cannot be written out or renamed.
-    pub fn finish(mut self) -> Result<(), ModelError> {
-        self.file
-            .sync_all()
-            .map_err(ModelError::io(&self.partial))?;
-        std::fs::rename(&self.partial, &self.path).map_err(ModelError::io(&self.path))?;
-        self.finished = true;
-        Ok(())
-    }
-}
-
-/// A file that was not finished is of no use to anyone.
-impl Drop for TensorFile {
-    fn drop(&mut self) {
-        if !self.finished {
-            let _ = std::fs::remove_file(&self.partial);
-        }
+    pub fn finish(self) -> Result<(), ModelError> {
+        self.partial.finish().map_err(ModelError::io(&self.path))
     }
 }

@@ -472,13 +472,7 @@ pub fn write_safetensors(
         problem,
     };
     let out = safetensors::serialize(views, metadata).map_err(|e| bad(e.to_string()))?;
-    let partial = path.with_extension("tmp");
-    std::fs::write(&partial, out)
-        .and_then(|()| std::fs::rename(&partial, path))
-        .map_err(|error| {
-            let _ = std::fs::remove_file(&partial);
-            ModelError::io(path)(error)
-        })
+    interlingua_files::write(path, &out).map_err(ModelError::io(path))
 }
 
 fn normal(rng: &mut ChaCha8Rng, len: usize, deviation: f32) -> Vec<f32> {

@@ -524,10 +524,7 @@ pub(crate) fn file_name(path: &Path) -> String {
 
 /// Writes beside the target and renames, so that a crash leaves the earlier file intact.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
-    let partial = path.with_file_name(format!("{}.part", file_name(path)));
-    std::fs::write(&partial, bytes)
-        .and_then(|()| std::fs::rename(&partial, path))
-        .map_err(|e| crate::input::io_error(path, e))
+    interlingua_files::write(path, bytes).map_err(|e| crate::input::io_error(path, e))
 }
 
 /// The lists of one category, out of those of a file.

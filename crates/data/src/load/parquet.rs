@@ -4,6 +4,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use interlingua_files::Partial;
 use polars::prelude::*;
 
 use super::{Builder, ParallelOptions, choose};
@@ -128,12 +129,11 @@ pub fn to_frame(corpus: &ParallelCorpus) -> PolarsResult<DataFrame> {
 /// The file can't be written.
 pub fn write_parquet(path: &Path, corpus: &ParallelCorpus) -> Result<(), DataError> {
     let mut frame = to_frame(corpus).map_err(|e| parquet_error(path, e))?;
-    let partial = path.with_file_name(format!("{}.part", super::file_name(path)));
-    let file = File::create(&partial).map_err(|e| io_error(&partial, e))?;
-    ParquetWriter::new(file)
+    let partial = Partial::file(path).map_err(|e| io_error(path, e))?;
+    ParquetWriter::new(partial.handle())
         .finish(&mut frame)
-        .map_err(|e| parquet_error(&partial, e))?;
-    std::fs::rename(&partial, path).map_err(|e| io_error(path, e))
+        .map_err(|e| parquet_error(path, e))?;
+    partial.finish().map_err(|e| io_error(path, e))
 }
 
 /// Column names and number of rows.

@@ -218,9 +218,12 @@ pub fn write_all(
             source,
         })?;
     }
-    files
-        .iter()
-        .try_for_each(|(path, bytes)| write_then_rename(path, bytes))
+    files.iter().try_for_each(|(path, bytes)| {
+        interlingua_files::write(path, bytes).map_err(|source| ReportError::Write {
+            path: path.clone(),
+            source,
+        })
+    })
 }
 
 /// Every plot as a stand-alone SVG document: file name and text.
@@ -235,20 +238,4 @@ pub fn plots(info: &RunInfo, rows: &[Row]) -> Vec<(String, String)> {
             )
         })
         .collect()
-}
-
-fn write_then_rename(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
-    let failed = |source| ReportError::Write {
-        path: path.to_path_buf(),
-        source,
-    };
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".partial");
-    let temporary = path.with_file_name(name);
-    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        // The half-written file is of no use to anyone; the first error is the one to report.
-        let _ = fs::remove_file(&temporary);
-    }
-    written.map_err(failed)
 }

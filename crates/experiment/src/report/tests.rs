@@ -365,6 +365,43 @@ fn rows_survive_csv() {
 }
 
 #[test]
+fn no_words_of_a_csv_are_a_formula_and_numbers_stay_numbers() {
+    let attacks = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "=A1,\"B\"", "＝1+1"];
+    let mut rows = small_run();
+    rows.truncate(attacks.len());
+    for (row, attack) in rows.iter_mut().zip(attacks) {
+        row.value = -0.5;
+        row.model = attack.to_string();
+        row.category = Some(attack.to_string());
+        row.method = Some(attack.to_string());
+    }
+    let text = rows_csv(&rows);
+    let frame = CsvReader::new(Cursor::new(&text)).finish().unwrap();
+    for column in ["model", "category", "method"] {
+        let column = frame.column(column).unwrap().str().unwrap();
+        for (cell, attack) in column.iter().zip(attacks) {
+            assert_eq!(cell, Some(format!("'{attack}").as_str()));
+        }
+    }
+    let values = frame.column("value").unwrap().f64().unwrap();
+    assert!(values.iter().all(|v| v == Some(-0.5)), "{text}");
+    let signs = ['=', '+', '@', '＝', '＋', '－', '＠'];
+    for table in tables(&small_info(), &rows) {
+        for line in table.csv().lines() {
+            for cell in line.split(',') {
+                let words = cell.trim_start_matches('"');
+                let number = words.trim_end_matches('"').parse::<f64>().is_ok();
+                assert!(
+                    number || !(words.starts_with(signs) || words.starts_with('-')),
+                    "{}: {line}",
+                    table.id
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn rows_survive_parquet() {
     let mut rows = small_run();
     rows[0].value = 0.1 + 0.2;

@@ -106,8 +106,15 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// A field of a CSV file, quoted when it has to be.
+/// Words as a field of a CSV file, quoted when they have to be.
+///
+/// A spreadsheet would compute what begins like a formula, and names of models and categories come
+/// from anywhere. An apostrophe before it makes it text there. Numbers are not words and do not come here.
 pub fn csv_field(text: &str) -> String {
+    let formula = ['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠'];
+    if text.starts_with(formula) {
+        return format!("\"'{}\"", text.replace('"', "\"\""));
+    }
     if text.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {

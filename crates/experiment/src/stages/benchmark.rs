@@ -53,7 +53,7 @@ pub fn benchmark_stage(
             plan.spec.seed,
         ),
     );
-    let cached = run.cache.load::<Vec<Judged>>("benchmark", &key)?;
+    let cached = run.load::<Vec<Judged>>("benchmark", &key)?;
     let name = format!(
         "{} for {} in {}",
         benchmark.items.name(),

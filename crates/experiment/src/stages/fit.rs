@@ -26,7 +26,7 @@ pub fn fit_stage(
         "edits",
         &(upstream, &plan.settings, &plan.spec.methods, plan.spec.seed),
     );
-    let cached = run.cache.load::<Vec<Option<String>>>("edits", &key)?;
+    let cached = run.load::<Vec<Option<String>>>("edits", &key)?;
     run.stage("fit debiasers", cached.is_some(), |run| {
         if let Some(texts) = cached {
             return read_edits(&texts, &run.cache.path("edits", &key, ".json"));

@@ -21,14 +21,16 @@ pub use spaces::spaces_stage;
 pub use states::{Captured, Rows, SiteStates, sentence_vectors, states_stage};
 pub use text::{data_digests, prepare_stage};
 
+use std::path::Path;
 use std::sync::Arc;
 
 use interlingua_data::Language;
 use interlingua_debias::Edit;
 use interlingua_models::{Branch, HookPoint, Model};
+use serde::de::DeserializeOwned;
 
 use crate::ExperimentError;
-use crate::cache::Cache;
+use crate::cache::{Cache, Found};
 use crate::plan::Plan;
 use crate::progress::Event;
 use crate::space::{SiteEdit, Spaces};
@@ -64,6 +66,38 @@ impl Runner<'_> {
         self.timings.push((name.to_owned(), seconds, cached));
         (self.listener)(Event::Done { seconds });
         Ok(result)
+    }
+
+    /// Reads a JSON entry of the cache, if there is a whole one.
+    pub fn load<T: DeserializeOwned>(
+        &mut self,
+        stage: &str,
+        key: &str,
+    ) -> Result<Option<T>, ExperimentError> {
+        let found = self.cache.load(stage, key)?;
+        Ok(self.usable(found))
+    }
+
+    /// Whether the cache has a whole entry, a file or a folder, under this path; a damaged one is removed.
+    pub fn has(&mut self, entry: &Path) -> Result<bool, ExperimentError> {
+        let found = self.cache.check(entry)?;
+        if matches!(found, Found::Damaged(_)) {
+            self.cache.remove(entry)?;
+        }
+        Ok(self.usable(found).is_some())
+    }
+
+    /// Says that a damaged entry is not used.
+    fn usable<T>(&mut self, found: Found<T>) -> Option<T> {
+        match found {
+            Found::Whole(value) => Some(value),
+            Found::Nothing => None,
+            Found::Damaged(problem) => {
+                let what = format!("{problem}; it is not used, and computed again");
+                (self.listener)(Event::Note(what));
+                None
+            }
+        }
     }
 
     fn progress(&mut self, done: usize, total: usize, note: String) {

@@ -83,7 +83,7 @@ fn train_stage(run: &mut Runner<'_>, train: &TrainSpec) -> Result<PathBuf, Exper
     })?;
     let key = Cache::key("lm", &(train, testbed.config(), describe(&run.plan.device)));
     let folder = run.cache.path("lm", &key, "");
-    let cached = folder.join("model.safetensors").is_file();
+    let cached = run.has(&folder)?;
     run.stage("train language model", cached, |run| {
         if cached {
             return Ok(());
@@ -96,9 +96,9 @@ fn train_stage(run: &mut Runner<'_>, train: &TrainSpec) -> Result<PathBuf, Exper
                     format!("the tokenizer could not be trained: {e}"),
                 )
             })?;
-        // The folder is made under another name; its rename is what makes the stage finished.
-        let making = run.cache.path("lm", &key, ".making");
-        let _ = std::fs::remove_dir_all(&making);
+        let cache = run.cache.clone();
+        let entry = cache.begin(&folder)?;
+        let making = entry.path();
         std::fs::create_dir_all(&making).map_err(ExperimentError::io(&making))?;
         let tokenizer_path = making.join("tokenizer.json");
         std::fs::write(&tokenizer_path, &tokenizer_json)
@@ -149,7 +149,7 @@ fn train_stage(run: &mut Runner<'_>, train: &TrainSpec) -> Result<PathBuf, Exper
             &run.plan.device,
         );
         let checkpoint = run.cache.path("lm", &key, ".checkpoint.safetensors");
-        if run.plan.options.resume && checkpoint.is_file() {
+        if run.plan.options.resume && run.has(&checkpoint)? {
             trainer.resume(&checkpoint)?;
             (run.listener)(Event::Note(format!(
                 "training continues from step {}",
@@ -166,7 +166,9 @@ fn train_stage(run: &mut Runner<'_>, train: &TrainSpec) -> Result<PathBuf, Exper
             };
             let done = trainer.steps_done();
             if done.is_multiple_of(train.checkpoint_every.max(1)) && done < train.steps {
-                trainer.save_checkpoint(&checkpoint)?;
+                let half_way = cache.begin(&checkpoint)?;
+                trainer.save_checkpoint(&half_way.path())?;
+                half_way.finish()?;
             }
             if done.is_multiple_of(10) {
                 run.progress(
@@ -177,10 +179,8 @@ fn train_stage(run: &mut Runner<'_>, train: &TrainSpec) -> Result<PathBuf, Exper
             }
         }
         trainer.export(&making, &tokenizer_json)?;
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::rename(&making, &folder).map_err(ExperimentError::io(&folder))?;
-        let _ = std::fs::remove_file(&checkpoint);
-        Ok(())
+        entry.finish()?;
+        cache.remove(&checkpoint)
     })?;
     Ok(folder)
 }

@@ -70,7 +70,7 @@ pub fn probe_stage(
             plan.spec.seed,
         ),
     );
-    let cached = run.cache.load::<Vec<Probed>>("probes", &key)?;
+    let cached = run.load::<Vec<Probed>>("probes", &key)?;
     let name = format!("probe {category} in {language}");
     run.stage(&name, cached.is_some(), |run| {
         if let Some(found) = cached {

@@ -64,7 +64,7 @@ pub fn score_stage(
             plan.spec.seed,
         ),
     );
-    let cached = run.cache.load::<Scores>("scores", &key)?;
+    let cached = run.load::<Scores>("scores", &key)?;
     let name = format!("score {category} in {language}");
     run.stage(&name, cached.is_some(), |run| {
         if let Some(scores) = cached {

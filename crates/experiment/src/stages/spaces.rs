@@ -94,7 +94,7 @@ fn autoencoder(
     let seed = run.plan.spec.seed;
     let key = Cache::key("autoencoder", &(config, &states.keys, seed));
     let path = run.cache.path("autoencoder", &key, ".safetensors");
-    let cached = path.is_file();
+    let cached = run.has(&path)?;
     let name = match space {
         Space::Latent => format!("train autoencoder{place}"),
         _ => format!("train autoencoder without alignment{place}"),
@@ -121,7 +121,9 @@ fn autoencoder(
                     note,
                 });
             })?;
-        trained.autoencoder.save(&path)?;
+        let making = run.cache.begin(&path)?;
+        trained.autoencoder.save(&making.path())?;
+        making.finish()?;
         Ok(trained.autoencoder)
     })?;
     Ok((autoencoder, key))

@@ -107,23 +107,28 @@ fn states_of(
         })
         .collect();
     let path = |run: &Runner<'_>, key: &str| run.cache.path("states", key, ".safetensors");
-    let missing: Vec<usize> = (0..hooks.len())
-        .filter(|&at| !path(run, &keys[at]).is_file())
-        .collect();
+    let mut missing = Vec::new();
+    for (at, key) in keys.iter().enumerate() {
+        if !run.has(&path(run, key))? {
+            missing.push(at);
+        }
+    }
     run.stage(&format!("states of {name}"), missing.is_empty(), |run| {
         if !missing.is_empty() {
             let sequences = sentences
                 .iter()
                 .map(|s| model.sequence(s))
                 .collect::<Result<Vec<Sequence>, _>>()?;
-            let mut writers = Vec::new();
+            let (mut writers, mut entries) = (Vec::new(), Vec::new());
             for &at in &missing {
                 let lengths = sequences.iter().map(|s| match pooling {
                     Pooling::Mean => 1,
                     _ => s.text().len(),
                 });
-                let path = path(run, &keys[at]);
-                writers.push(Writer::create(&path, model.geometry.hidden_size, lengths)?);
+                let entry = run.cache.begin(&path(run, &keys[at]))?;
+                let width = model.geometry.hidden_size;
+                writers.push(Writer::create(&entry.path(), width, lengths)?);
+                entries.push(entry);
             }
             let captures: Vec<Capture> = missing
                 .iter()
@@ -146,8 +151,9 @@ fn states_of(
                     })
                 },
             )?;
-            for writer in writers {
+            for (writer, entry) in writers.into_iter().zip(entries) {
                 writer.finish()?;
+                entry.finish()?;
             }
         }
         keys.iter()

@@ -27,7 +27,7 @@ pub fn prepare_stage(run: &mut Runner<'_>) -> Result<(Prepared, String), Experim
             &digests,
         ),
     );
-    let cached = run.cache.load::<Prepared>("text", &key)?;
+    let cached = run.load::<Prepared>("text", &key)?;
     let found = cached.is_some();
     let prepared = run.stage("text", found, |run| match cached {
         Some(prepared) => Ok(prepared),

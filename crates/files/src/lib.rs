@@ -1,0 +1,283 @@
+//! Files and folders that appear under their name whole or not at all.
+//!
+//! What is being written has a name of its own, `NAME.PROCESS-NUMBER.partial`, beside
+//! the name that it will have, so any number of processes may write the same file at
+//! once: each renames a whole one into place, and the last one stays.
+//!
+//! A [`Partial`] is locked (`flock`) as long as its process works on it, and the system
+//! gives the lock back however the process ends. So an orphan is known by its lock being
+//! free, whatever its age and whoever has its process number now; [`sweep`] removes those.
+//! On a file system without locks nothing is ever taken for an orphan.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Error, ErrorKind, Result, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What the name of everything half-done ends with.
+const ENDING: &str = ".partial";
+
+/// A file or folder in the making; removed when it is dropped before [`Partial::finish`].
+#[derive(Debug)]
+pub struct Partial {
+    target: PathBuf,
+    partial: PathBuf,
+    /// Open and locked. A folder is opened for its lock alone.
+    handle: File,
+    finished: bool,
+}
+
+impl Partial {
+    /// Begins an empty file that will be `target`.
+    ///
+    /// # Errors
+    /// When the folder is missing or cannot be written to.
+    pub fn file(target: &Path) -> Result<Partial> {
+        Partial::begin(target, |partial| {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create_new(true);
+            options.open(partial).map(Some)
+        })
+    }
+
+    /// Begins an empty folder that will be `target`.
+    ///
+    /// # Errors
+    /// When the folder above is missing or cannot be written to.
+    pub fn folder(target: &Path) -> Result<Partial> {
+        Partial::begin(target, |partial| {
+            std::fs::create_dir(partial)?;
+            match File::open(partial) {
+                // Swept away already.
+                Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+                opened => opened.map(Some),
+            }
+        })
+    }
+
+    fn begin(target: &Path, create: impl Fn(&Path) -> Result<Option<File>>) -> Result<Partial> {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let number = MADE.fetch_add(1, Ordering::Relaxed);
+            let mut name = target
+                .file_name()
+                .ok_or_else(|| Error::new(ErrorKind::InvalidInput, "no file name"))?
+                .to_owned();
+            name.push(format!(".{}-{number}{ENDING}", std::process::id()));
+            let partial = target.with_file_name(name);
+            let handle = match create(&partial) {
+                Ok(Some(handle)) => handle,
+                Ok(None) => continue,
+                // Left by an earlier process of the same number.
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => continue,
+                Err(e) => return Err(e),
+            };
+            match handle.lock() {
+                Err(e) if e.kind() != ErrorKind::Unsupported => return Err(e),
+                _ => {}
+            }
+            // Between its making and its lock somebody may have swept it away.
+            if partial.exists() {
+                return Ok(Partial {
+                    target: target.to_owned(),
+                    partial,
+                    handle,
+                    finished: false,
+                });
+            }
+        }
+    }
+
+    /// Where it lies until it is finished.
+    pub fn path(&self) -> &Path {
+        &self.partial
+    }
+
+    /// The open file, to be written to.
+    pub fn handle(&self) -> &File {
+        &self.handle
+    }
+
+    /// Writes it out to the disk and gives it its name; what had that name is gone.
+    ///
+    /// # Errors
+    /// When the disk is full, or a folder has the name: a folder replaces an empty one only.
+    pub fn finish(mut self) -> Result<()> {
+        self.handle.sync_all()?;
+        self.rename()
+    }
+
+    fn rename(&mut self) -> Result<()> {
+        std::fs::rename(&self.partial, &self.target)?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+/// What was not finished is of no use to anyone.
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.finished {
+            let _ = remove(&self.partial);
+        }
+    }
+}
+
+/// Writes a file in one piece.
+///
+/// A kill leaves the earlier file or this one. It does not wait for the disk, so a power
+/// failure may leave an empty one; [`Partial::finish`] does.
+///
+/// # Errors
+/// When it cannot be written; the earlier file is then still whole.
+pub fn write(target: &Path, bytes: &[u8]) -> Result<()> {
+    let mut partial = Partial::file(target)?;
+    partial.handle().write_all(bytes)?;
+    partial.rename()
+}
+
+/// Removes what dead processes left half-done in a folder; returns what it was.
+///
+/// # Errors
+/// When the folder cannot be read, or an orphan not removed.
+pub fn sweep(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut swept = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let half_done = path.to_str().is_some_and(|p| p.ends_with(ENDING));
+        if !half_done {
+            continue;
+        }
+        // The lock is held until it is gone, so that nobody begins to work on it.
+        if let Some(_lock) = orphan(&path)? {
+            match remove(&path) {
+                Ok(()) => swept.push(path),
+                // Another process sweeps, too.
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+    Ok(swept)
+}
+
+/// What has this name, locked, where nobody else holds its lock.
+fn orphan(path: &Path) -> Result<Option<File>> {
+    let kind = match std::fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.file_type(),
+        Err(_) => return Ok(None),
+    };
+    // Opening anything else might wait for ever, and nobody here makes such.
+    if !kind.is_file() && !kind.is_dir() {
+        return Ok(None);
+    }
+    let handle = match File::open(path) {
+        Ok(handle) => handle,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    match handle.try_lock() {
+        Ok(()) => Ok(Some(handle)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => Ok(None),
+        Err(TryLockError::Error(e)) => Err(e),
+    }
+}
+
+/// Removes a file, or a folder with all that is in it.
+///
+/// # Errors
+/// When it is not there or may not be removed.
+pub fn remove(path: &Path) -> Result<()> {
+    match std::fs::symlink_metadata(path)?.is_dir() {
+        true => std::fs::remove_dir_all(path),
+        false => std::fs::remove_file(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_appears_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("f");
+        write(&target, b"old").unwrap();
+        let partial = Partial::file(&target).unwrap();
+        partial.handle().write_all(b"ne").unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"old");
+        drop(partial);
+        assert_eq!(names(folder.path()), ["f"]);
+        let partial = Partial::file(&target).unwrap();
+        partial.handle().write_all(b"new").unwrap();
+        partial.finish().unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"new");
+        assert_eq!(names(folder.path()), ["f"]);
+    }
+
+    #[test]
+    fn a_folder_appears_with_all_that_is_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("d");
+        let partial = Partial::folder(&target).unwrap();
+        std::fs::write(partial.path().join("a"), "1").unwrap();
+        assert!(!target.exists());
+        partial.finish().unwrap();
+        assert_eq!(names(&target), ["a"]);
+        let second = Partial::folder(&target).unwrap();
+        assert!(second.finish().is_err(), "a full folder is not replaced");
+        assert_eq!(names(folder.path()), ["d"]);
+    }
+
+    /// The fixed name `NAME.tmp` failed here: one writer renamed what another was still writing.
+    #[test]
+    fn many_writers_of_one_file_are_all_right() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("f");
+        std::thread::scope(|scope| {
+            for writer in 0..8u8 {
+                let target = &target;
+                scope.spawn(move || {
+                    for _ in 0..50 {
+                        write(target, &[writer; 3000]).unwrap();
+                        let seen = std::fs::read(target).unwrap();
+                        assert_eq!(seen, vec![seen[0]; 3000]);
+                    }
+                });
+            }
+            for _ in 0..50 {
+                assert_eq!(sweep(folder.path()).unwrap(), Vec::<PathBuf>::new());
+            }
+        });
+        assert_eq!(names(folder.path()), ["f"]);
+    }
+
+    #[test]
+    fn orphans_are_swept_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let busy = Partial::file(&at("busy")).unwrap();
+        let busy_folder = Partial::folder(&at("busy-folder")).unwrap();
+        // What a killed process leaves: the names without the locks.
+        std::fs::write(at("f.1-0.partial"), "half").unwrap();
+        std::fs::create_dir(at("d.1-1.partial")).unwrap();
+        std::fs::write(at("d.1-1.partial").join("inside"), "half").unwrap();
+        std::fs::write(at("mine"), "whole").unwrap();
+        let mut swept = sweep(folder.path()).unwrap();
+        swept.sort();
+        assert_eq!(swept, [at("d.1-1.partial"), at("f.1-0.partial")]);
+        assert_eq!(names(folder.path()).len(), 3);
+        assert!(busy.path().is_file() && busy_folder.path().is_dir() && at("mine").is_file());
+        assert_eq!(sweep(folder.path()).unwrap(), Vec::<PathBuf>::new());
+    }
+}
