@@ -42,7 +42,7 @@ impl States {
             label: train.y.to_vec(),
             tuple: vec![None; self.train],
             classes: (0..self.classes).map(|c| format!("class {c}")).collect(),
-            neutral: None,
+            ..FitData::default()
         };
         let leace = by_name("leace").unwrap();
         leace.fit(&data, &FitOptions::default()).unwrap().edit

@@ -91,7 +91,7 @@ mod tests {
             label: (0..rows).map(|row| row % 2).collect(),
             tuple: vec![None; rows],
             classes: vec!["first".into(), "second".into()],
-            neutral: None,
+            ..FitData::default()
         }
     }
 

@@ -26,7 +26,7 @@ fn planted(n: usize, d: usize, classes: usize) -> FitData {
             .iter()
             .map(|c| (*c).to_owned())
             .collect(),
-        neutral: None,
+        ..FitData::default()
     }
 }
 

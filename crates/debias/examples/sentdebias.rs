@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         label: (0..2 * pairs).map(|row| row % 2).collect(),
         tuple: (0..2 * pairs).map(|row| Some(row / 2)).collect(),
         classes: vec!["male".into(), "female".into()],
-        neutral: None,
+        ..FitData::default()
     };
 
     let fitted = by_name("sentdebias")?.fit(&data, &FitOptions::with_rank(1))?;

@@ -1,6 +1,6 @@
 //! What a debiaser learns from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -11,7 +11,7 @@ use crate::{FitError, Keep, Matrix, Moments};
 /// Sentence vectors with their classes and counterfactual sets.
 ///
 /// # Shapes
-/// `x` is n×d; `label` and `tuple` have n entries.
+/// `x` is n×d; `label` and `tuple` have n entries, `language` n or none.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct FitData {
     /// Sentence vectors, one per row.
@@ -25,6 +25,8 @@ pub struct FitData {
     pub classes: Vec<String>,
     /// The class of sentences that mention no group, where there is one.
     pub neutral: Option<usize>,
+    /// Language of each row, as a number; empty where all rows are in one language.
+    pub language: Vec<usize>,
 }
 
 impl FitData {
@@ -52,6 +54,9 @@ impl FitData {
             n,
             self.tuple.len(),
         )?;
+        if !self.language.is_empty() {
+            check_length("one language per sentence vector", n, self.language.len())?;
+        }
         let unknown = |row: usize, label: usize| FitError::UnknownClass {
             row,
             label,
@@ -99,58 +104,80 @@ impl FitData {
         Ok(moments)
     }
 
-    /// The same vectors with meaningless classes: the control for every method that
-    /// reads `label`.
+    /// Rows of every language, languages in ascending order; all rows where none is named.
+    pub(crate) fn languages(&self) -> Vec<Vec<usize>> {
+        let mut rows: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for row in 0..self.x.rows() {
+            let language = self.language.get(row).copied().unwrap_or(0);
+            rows.entry(language).or_default().push(row);
+        }
+        rows.into_values().collect()
+    }
+
+    /// The same vectors with nothing to learn about the groups: the control for every
+    /// method.
     ///
-    /// Labels are permuted at random, members of a counterfactual set among
-    /// themselves and all other rows among themselves, so that every class keeps
-    /// its count, every set its classes, and only the bond between a vector and
-    /// its class is lost. A method that reads the sets and not the classes, such
-    /// as SentDebias, fits the same edit as before: its control is
-    /// [`FitData::shuffled_sets`].
+    /// Everything is shuffled within a group and a language. Counterfactual sets are
+    /// dealt anew, each from the rows of one class, so that members of a set differ in
+    /// everything but the group. Labels are dealt so that every class keeps its count
+    /// and holds the same share of every true class: what the new classes differ in is
+    /// not the group. Were rows shuffled across groups, sets and classes would differ
+    /// by the group in part, and the control would remove what it is a control for.
     ///
     /// # Errors
-    /// Those of [`FitData::check`].
+    /// Those of [`FitData::check`], and [`FitError::NothingToShuffle`] for a class that
+    /// has one member in a language, or one in its counterfactual sets.
     pub fn shuffled(&self, seed: u64) -> Result<Self, FitError> {
         self.check()?;
-        let mut sets: BTreeMap<Option<usize>, Vec<usize>> = BTreeMap::new();
-        for (row, &set) in self.tuple.iter().enumerate() {
-            sets.entry(set).or_default().push(row);
-        }
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut out = self.clone();
-        for rows in sets.values() {
-            let mut labels: Vec<usize> = rows.iter().map(|&row| self.label[row]).collect();
-            labels.shuffle(&mut rng);
-            for (&row, label) in rows.iter().zip(labels) {
+        let (members, sets) = self.sets();
+        let size = members.checked_div(sets).unwrap_or(0).max(2);
+        let mut next = 0;
+        for language in self.languages() {
+            let mut dealt = Vec::with_capacity(language.len());
+            for class in self.present() {
+                let of_class = language.iter().filter(|&&row| self.label[row] == class);
+                let mut rows: Vec<usize> = of_class.copied().collect();
+                rows.shuffle(&mut rng);
+                let in_sets = rows.iter().filter(|&&row| self.tuple[row].is_some());
+                let in_sets: Vec<usize> = in_sets.copied().collect();
+                if rows.len() == 1 || in_sets.len() == 1 {
+                    return Err(FitError::NothingToShuffle {
+                        class: self.classes[class].clone(),
+                    });
+                }
+                let sets = (in_sets.len() / size).max(1);
+                for (at, &row) in in_sets.iter().enumerate() {
+                    out.tuple[row] = Some(next + at % sets);
+                }
+                next += sets;
+                dealt.extend(rows);
+            }
+            for (&row, label) in dealt.iter().zip(self.spread_labels(&language)) {
                 out.label[row] = label;
             }
         }
         Ok(out)
     }
 
-    /// The same vectors in meaningless counterfactual sets: the control for methods
-    /// that read the sets.
-    ///
-    /// The rows of each class exchange their sets at random, so that a set keeps
-    /// its size and its classes, but its members are no longer one sentence.
-    ///
-    /// # Errors
-    /// Those of [`FitData::check`].
-    pub fn shuffled_sets(&self, seed: u64) -> Result<Self, FitError> {
-        self.check()?;
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut out = self.clone();
-        for class in self.present() {
-            let in_class = |&row: &usize| self.label[row] == class && self.tuple[row].is_some();
-            let rows: Vec<usize> = (0..self.label.len()).filter(in_class).collect();
-            let mut sets: Vec<_> = rows.iter().map(|&row| self.tuple[row]).collect();
-            sets.shuffle(&mut rng);
-            for (&row, set) in rows.iter().zip(sets) {
-                out.tuple[row] = set;
-            }
+    /// Rows that belong to counterfactual sets, and the sets.
+    fn sets(&self) -> (usize, usize) {
+        let members: Vec<usize> = self.tuple.iter().flatten().copied().collect();
+        let sets: BTreeSet<usize> = members.iter().copied().collect();
+        (members.len(), sets.len())
+    }
+
+    /// The labels of some rows in an order in which each is spread evenly.
+    fn spread_labels(&self, rows: &[usize]) -> Vec<usize> {
+        let mut counts = vec![0_usize; self.classes.len()];
+        rows.iter().for_each(|&row| counts[self.label[row]] += 1);
+        let mut places = Vec::with_capacity(rows.len());
+        for (label, &count) in counts.iter().enumerate() {
+            places.extend((0..count).map(|k| ((k as f64 + 0.5) / count as f64, label)));
         }
-        Ok(out)
+        places.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        places.into_iter().map(|(_, label)| label).collect()
     }
 
     /// Rows of every counterfactual set, sets in ascending order.

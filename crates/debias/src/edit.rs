@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use rayon::prelude::*;
 
+use crate::linalg::extend_basis;
 use crate::matrix::dot;
 use crate::{EditError, Matrix};
 
@@ -205,6 +206,13 @@ impl Clamp {
         Ok(())
     }
 
+    /// The axes of the clamped units, as rows.
+    fn axes(&self) -> Matrix {
+        Matrix::from_fn(self.units.len(), self.dim, |i, j| {
+            f64::from(u8::from(self.units[i] == j))
+        })
+    }
+
     /// The clamped units.
     pub fn units(&self) -> &[usize] {
         &self.units
@@ -250,6 +258,52 @@ impl Edit {
             Self::Shift(_) => "shift",
             Self::Clamp(_) => "clamp",
         }
+    }
+
+    /// What the edit looks at: an orthonormal basis of the directions that decide by how
+    /// much a state changes. A shift looks at nothing.
+    ///
+    /// # Shapes
+    /// Basis vectors as rows, at most [`Edit::rank`] × d.
+    pub fn reads(&self) -> Matrix {
+        match self {
+            Self::Erase(e) => basis(&e.right),
+            Self::Clamp(c) => basis(&c.axes()),
+            Self::Identity { .. } | Self::Shift(_) => Matrix::zeros(0, self.dim()),
+        }
+    }
+
+    /// Where the edit moves states: an orthonormal basis of all its changes. That of an
+    /// orthogonal projection is what it reads.
+    ///
+    /// # Shapes
+    /// Basis vectors as rows, k×d; one row for a shift, none for the identity.
+    pub fn writes(&self) -> Matrix {
+        match self {
+            Self::Erase(e) => basis(&e.left.transpose()),
+            Self::Clamp(c) => basis(&c.axes()),
+            Self::Shift(s) => basis(&Matrix::from_rows(
+                std::slice::from_ref(&s.vector),
+                s.vector.len(),
+            )),
+            Self::Identity { dim } => Matrix::zeros(0, *dim),
+        }
+    }
+
+    /// The same erasure around a mean: x ↦ x − L·R·(x − μ), which leaves μ where it is.
+    /// Any other edit has no mean and stays as it is.
+    ///
+    /// # Shapes
+    /// `mean` d.
+    ///
+    /// # Errors
+    /// A mean of another dimension, or with a number that is not finite.
+    pub fn around(&self, mean: &[f64]) -> Result<Self, EditError> {
+        same("dimension of the mean", self.dim(), mean.len())?;
+        Ok(match self {
+            Self::Erase(e) => Self::Erase(Erase::new(e.left.clone(), e.right.clone(), Some(mean))?),
+            other => other.clone(),
+        })
     }
 
     /// The same edit, `strength` times as far: x ↦ x + strength·(edit(x) − x).
@@ -416,6 +470,38 @@ fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
     }
     let tail: f32 = tail_a.iter().zip(tail_b).map(|(x, y)| x * y).sum();
     lanes.iter().sum::<f32>() + tail
+}
+
+/// A row that adds less than this share of its length to a basis lies in it already.
+const TOLERANCE: f64 = 1e-9;
+
+/// An orthonormal basis of the span of the rows.
+fn basis(rows: &Matrix) -> Matrix {
+    let mut found = Vec::new();
+    for i in 0..rows.rows() {
+        extend_basis(&mut found, rows.row(i), TOLERANCE);
+    }
+    Matrix::from_rows(&found, rows.cols())
+}
+
+/// How much two subspaces have in common: the root mean square of the cosines of their
+/// principal angles. It is |cos| of two directions, 1 where one subspace holds the other,
+/// 0 where they are orthogonal, or where there is no direction to compare.
+///
+/// # Shapes
+/// Orthonormal bases as rows, k×d and m×d.
+///
+/// # Errors
+/// Bases of different dimensions.
+pub fn subspace_cosine(a: &Matrix, b: &Matrix) -> Result<f64, EditError> {
+    same("dimension of the second subspace", a.cols(), b.cols())?;
+    let smaller = a.rows().min(b.rows());
+    if smaller == 0 {
+        return Ok(0.0);
+    }
+    let products = a.matmul(&b.transpose());
+    let squares: f64 = products.data().iter().map(|v| v * v).sum();
+    Ok((squares / smaller as f64).sqrt())
 }
 
 fn whole_rows(len: usize, dim: usize) -> Result<(), EditError> {

@@ -116,6 +116,15 @@ pub enum FitError {
         /// The method.
         method: &'static str,
     },
+    /// A control with shuffled groups cannot be made.
+    #[error(
+        "no control with shuffled groups can be made: `{class}` has one example or one counterfactual sentence in a \
+         language, and shuffling within a group takes at least two; give more text"
+    )]
+    NothingToShuffle {
+        /// The class.
+        class: String,
+    },
     /// A counterfactual set has lost its other members.
     #[error(
         "counterfactual set {tuple} has row {row} as its only member; a set needs at least two"

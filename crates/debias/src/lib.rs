@@ -15,7 +15,7 @@
 //!     label: vec![0, 1, 0, 1],
 //!     tuple: vec![Some(0), Some(0), Some(1), Some(1)],
 //!     classes: vec!["male".into(), "female".into()],
-//!     neutral: None,
+//!     ..FitData::default()
 //! };
 //! let fitted = by_name("sentdebias")?.fit(&data, &FitOptions::with_rank(1))?;
 //! let mut state = [5.0_f32, 6.0, 7.0];
@@ -42,7 +42,7 @@ pub mod svm;
 
 pub use data::FitData;
 pub use debiaser::{Debiaser, Fitted, Needs, by_name, registry};
-pub use edit::{Clamp, Edit, Erase, Shift};
+pub use edit::{Clamp, Edit, Erase, Shift, subspace_cosine};
 pub use error::{EditError, FitError, UnknownMethod};
 pub use matrix::Matrix;
 pub use methods::oracle::OracleEraser;

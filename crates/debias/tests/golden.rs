@@ -130,7 +130,7 @@ fn data(case: &Case) -> FitData {
         label: case.label.clone(),
         tuple: case.tuple.clone(),
         classes: case.classes.clone(),
-        neutral: None,
+        ..FitData::default()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use interlingua_debias::{
     Clamp, Debiaser, Edit, EditError, Erase, FitData, FitError, FitOptions, Matrix, Moments,
-    OracleEraser, Shift, by_name, registry,
+    OracleEraser, Shift, by_name, registry, subspace_cosine,
 };
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ fn planted(n: usize, d: usize, classes: usize, seed: u64) -> FitData {
         tuple: (0..n).map(|i| Some(i / classes)).collect(),
         classes: (0..classes).map(|c| format!("class {c}")).collect(),
         label,
-        neutral: None,
+        ..FitData::default()
     }
 }
 
@@ -329,77 +329,159 @@ proptest! {
     }
 }
 
+/// Counterfactual pairs that differ along the first axis alone, on topics that vary along
+/// all others, the second most.
+fn planted_pairs(pairs: usize, d: usize) -> FitData {
+    let topics = planted(pairs, d, 2, 3).x;
+    FitData {
+        x: Matrix::from_fn(2 * pairs, d, |i, j| match j {
+            0 => [0.5, -0.5][i % 2],
+            1 => 2.0 * topics.at(i / 2, j),
+            _ => topics.at(i / 2, j),
+        }),
+        label: (0..2 * pairs).map(|i| i % 2).collect(),
+        tuple: (0..2 * pairs).map(|i| Some(i / 2)).collect(),
+        classes: vec!["first".into(), "second".into()],
+        ..FitData::default()
+    }
+}
+
+/// |cos| of what a method removes and the first axis.
+fn along_the_first_axis(method: &str, data: &FitData) -> f64 {
+    let edit = fit(method, data, &FitOptions::with_rank(1)).unwrap();
+    let axis = Matrix::from_fn(1, data.dim(), |_, j| f64::from(u8::from(j == 0)));
+    subspace_cosine(&edit.reads(), &axis).unwrap()
+}
+
+/// What a method finds in shuffled data is not what it finds in the data, even where the
+/// groups differ more than anything else.
 #[test]
-fn shuffled_classes_mean_nothing() {
+fn a_shuffled_control_knows_nothing_of_the_groups() {
+    let data = planted_pairs(300, 16);
+    let shuffled = data.shuffled(5).unwrap();
+    for method in [
+        "sentdebias",
+        "mean-difference",
+        "densray",
+        "leace",
+        "inlp",
+        "class-means-pca",
+    ] {
+        let true_cosine = along_the_first_axis(method, &data);
+        let control = along_the_first_axis(method, &shuffled);
+        assert!(true_cosine > 0.9, "{method}: {true_cosine}");
+        assert!(control < 0.05, "{method}: {control}");
+    }
+    // Sets whose members come from different groups hold the groups' difference still.
+    let mut across = data.clone();
+    for i in 0..600 {
+        across.tuple[i] = Some((i / 2 + (i % 2) * 7) % 300);
+    }
+    let contaminated = along_the_first_axis("sentdebias", &across);
+    assert!(contaminated > 0.2, "{contaminated}");
+}
+
+#[test]
+fn shuffling_keeps_counts_and_sizes() {
     let mut data = planted(600, 6, 3, 11);
-    let distance = |data: &FitData| {
-        let fitted = by_name("mean-difference")
-            .unwrap()
-            .fit(data, &FitOptions::default());
-        let notes = fitted.unwrap().notes;
-        notes.iter().map(|(_, v)| v).fold(0.0_f64, |m, &v| m.max(v))
-    };
-    let counts = |data: &FitData| -> Vec<usize> {
+    let counts = |data: &FitData, of: &dyn Fn(usize) -> bool| -> Vec<usize> {
         (0..3)
-            .map(|c| data.label.iter().filter(|&&l| l == c).count())
+            .map(|c| (0..600).filter(|&i| of(i) && data.label[i] == c).count())
             .collect()
     };
+    data.language = (0..600).map(|i| usize::from(i >= 240)).collect();
     // Within counterfactual sets, among rows outside all sets, and with both.
     for outside in [0, 600, 300] {
         data.tuple[..outside].fill(None);
         let shuffled = data.shuffled(5).unwrap();
         assert_eq!(shuffled, data.shuffled(5).unwrap());
         assert_ne!(shuffled.label, data.shuffled(6).unwrap().label);
-        assert_eq!((&shuffled.x, &shuffled.tuple), (&data.x, &data.tuple));
-        assert_eq!(counts(&shuffled), counts(&data));
-        for set in data.tuple.iter().flatten() {
-            let mut classes: Vec<usize> = (0..600)
-                .filter(|&i| data.tuple[i] == Some(*set))
-                .map(|i| shuffled.label[i])
-                .collect();
-            classes.sort_unstable();
-            assert_eq!(classes, [0, 1, 2], "a set keeps its classes");
+        assert_eq!(shuffled.x, data.x);
+        for language in 0..2 {
+            let of = |i: usize| data.language[i] == language;
+            assert_eq!(counts(&shuffled, &of), counts(&data, &of));
         }
-        assert!(distance(&data) > 0.9, "{}", distance(&data));
-        assert!(distance(&shuffled) < 0.3, "{}", distance(&shuffled));
-        data = planted(600, 6, 3, 11);
+        for class in 0..3 {
+            // Every new class holds a third of every true one, in each language.
+            for (language, third) in [(0, 80 / 3), (1, 120 / 3)] {
+                let of = |i: usize| data.label[i] == class && data.language[i] == language;
+                for count in counts(&shuffled, &of) {
+                    assert!(count.abs_diff(third) <= 1, "{count} of {third}");
+                }
+            }
+        }
+        let mut sets: std::collections::BTreeMap<usize, Vec<usize>> = Default::default();
+        for i in 0..600 {
+            assert_eq!(shuffled.tuple[i].is_some(), data.tuple[i].is_some());
+            if let Some(set) = shuffled.tuple[i] {
+                sets.entry(set).or_default().push(i);
+            }
+        }
+        for rows in sets.values() {
+            assert!((3..=5).contains(&rows.len()), "{}", rows.len());
+            for of in [&data.label, &data.language] {
+                assert!(rows.iter().all(|&row| of[row] == of[rows[0]]));
+            }
+        }
+        data.tuple = planted(600, 6, 3, 11).tuple;
     }
     data.label.pop();
     assert!(matches!(data.shuffled(0), Err(FitError::Length { .. })));
 }
 
 #[test]
-fn shuffled_sets_mean_nothing() {
-    // Members of a set differ by the class alone: 99% of a difference is on one axis.
-    let mut data = planted(400, 6, 2, 3);
-    for i in 0..400 {
-        let topic = data.x.row(i - i % 2).to_vec();
-        data.x.row_mut(i).copy_from_slice(&topic);
-        data.x.row_mut(i)[0] += if i % 2 == 0 { 0.5 } else { -0.5 };
+fn one_member_of_a_group_cannot_be_shuffled() {
+    let mut data = planted_pairs(4, 6);
+    assert!(data.shuffled(1).is_ok());
+    for i in 2..8 {
+        data.tuple[i] = None;
     }
-    let explained = |data: &FitData| {
-        let fitted = by_name("sentdebias")
-            .unwrap()
-            .fit(data, &FitOptions::default());
-        fitted.unwrap().notes[1].1
+    let lonely = |data: &FitData| match data.shuffled(1) {
+        Err(FitError::NothingToShuffle { class }) => class,
+        other => panic!("{other:?}"),
     };
-    let shuffled = data.shuffled_sets(1).unwrap();
-    assert_eq!(shuffled, data.shuffled_sets(1).unwrap());
-    assert_eq!((&shuffled.x, &shuffled.label), (&data.x, &data.label));
-    let mut sets = shuffled.tuple.clone();
-    sets.sort_unstable();
-    assert_eq!(sets, data.tuple);
-    assert!(explained(&data) > 0.6, "{}", explained(&data));
-    assert!(explained(&shuffled) < 0.5, "{}", explained(&shuffled));
-    // Classes swapped within sets leave SentDebias what it was.
-    assert_eq!(
-        fit(
-            "sentdebias",
-            &data.shuffled(1).unwrap(),
-            &FitOptions::default()
-        ),
-        fit("sentdebias", &data, &FitOptions::default())
-    );
+    assert_eq!(lonely(&data), "first");
+    data.tuple.fill(None);
+    data.label = vec![0, 0, 0, 0, 0, 0, 0, 1];
+    assert_eq!(lonely(&data), "second");
+    // Two in all, but in different languages.
+    data.label = vec![0, 0, 0, 1, 0, 0, 0, 1];
+    assert!(data.shuffled(1).is_ok());
+    data.language = vec![0, 0, 0, 0, 1, 1, 1, 1];
+    assert_eq!(lonely(&data), "second");
+    data.language.pop();
+    assert!(matches!(data.shuffled(1), Err(FitError::Length { .. })));
+}
+
+#[test]
+fn edits_say_what_they_read_and_write() {
+    let axis = |j: usize| Matrix::from_fn(1, 3, |_, i| f64::from(u8::from(i == j)));
+    let oblique = Erase::new(
+        Matrix::new(3, 1, vec![2.0, 0.0, 0.0]).unwrap(),
+        Matrix::new(1, 3, vec![3.0, 4.0, 0.0]).unwrap(),
+        None,
+    )
+    .unwrap();
+    let edit = Edit::Erase(oblique);
+    assert_eq!(edit.writes(), axis(0));
+    let cosine = subspace_cosine(&edit.reads(), &axis(0)).unwrap();
+    assert!((cosine - 0.6).abs() < 1e-15);
+    // Around a mean, the mean stays where it is.
+    let mut mean = Matrix::new(1, 3, vec![1.0, -2.0, 5.0]).unwrap();
+    let before = mean.clone();
+    let around = edit.around(before.row(0)).unwrap();
+    around.apply_matrix(&mut mean).unwrap();
+    assert!(mean.max_abs_difference(&before) < 1e-12);
+    assert!(matches!(edit.around(&[1.0]), Err(EditError::Shape { .. })));
+
+    let shift = Edit::Shift(Shift::new(vec![0.0, -2.0, 0.0]).unwrap());
+    assert_eq!((shift.reads().rows(), shift.writes().rows()), (0, 1));
+    assert_eq!(subspace_cosine(&shift.writes(), &axis(1)).unwrap(), 1.0);
+    let clamp = Edit::Clamp(Clamp::new(3, vec![2], vec![1.0]).unwrap());
+    assert_eq!((clamp.reads(), clamp.writes()), (axis(2), axis(2)));
+    let none = Edit::Identity { dim: 3 };
+    assert_eq!(subspace_cosine(&none.reads(), &axis(0)).unwrap(), 0.0);
+    assert!(subspace_cosine(&axis(0), &Matrix::identity(2)).is_err());
 }
 
 #[test]
@@ -457,7 +539,7 @@ fn mean_shift_leads_to_the_centre() {
         label: vec![0, 1, 2, 0, 1, 2],
         tuple: vec![Some(0), Some(0), Some(0), Some(1), Some(1), Some(1)],
         classes: vec!["a".into(), "b".into(), "c".into()],
-        neutral: None,
+        ..FitData::default()
     };
     for (from, expect) in [
         (None, 4.0),

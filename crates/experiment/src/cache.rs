@@ -24,7 +24,7 @@ pub struct Cache {
 }
 
 /// Raised when what a stage writes changes, so that old entries are not read.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// What the cache has under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,6 +10,7 @@
 mod benchmarks;
 pub mod cache;
 mod error;
+pub mod fit_on;
 mod measure;
 pub mod plan;
 pub mod prepare;

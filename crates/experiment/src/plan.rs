@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use interlingua_backend::{Device, DeviceName, Precision};
-use interlingua_data::Language;
 use interlingua_models::hub::{self, HubOptions, Place};
 use interlingua_models::{ModelError, Residency};
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
+use crate::fit_on::FitOn;
 use crate::requests::check_scorers;
-use crate::spec::{ChooseSpec, DataSpec, ModelSpec, Reinsert, Space, Spec, attribute_file};
+use crate::spec::{
+    ChooseSpec, DataSpec, FitOver, ModelSpec, Reinsert, Space, Spec, attribute_file,
+};
 
 /// Where a run takes things from and puts them.
 #[derive(Debug, Clone)]
@@ -44,8 +46,8 @@ pub struct Setting {
     pub method: String,
     /// Index into [`Spec::methods`], for fitted methods.
     pub method_index: Option<usize>,
-    /// Language the method is fitted in.
-    pub fit_language: Option<Language>,
+    /// Languages the method is fitted in.
+    pub fit_language: Option<FitOn>,
     /// Space.
     pub space: Option<Space>,
     /// Re-insertion, for latent spaces.
@@ -58,13 +60,36 @@ pub struct Setting {
     pub strength: Option<f64>,
 }
 
-/// Ending of the name of a method that is fitted on shuffled labels.
+/// Ending of the name of a method that is fitted on shuffled examples.
 pub const SHUFFLED: &str = ":shuffled";
 
+/// Name of the control that takes a random subspace away.
+pub const RANDOM: &str = "random";
+
 impl Setting {
-    /// Whether the labels that the method learns from are shuffled.
+    /// Whether what the method learns from is shuffled.
     pub fn is_shuffled(&self) -> bool {
         self.method.ends_with(SHUFFLED)
+    }
+
+    /// Whether the edit takes a random subspace away.
+    pub fn is_random(&self) -> bool {
+        self.method == RANDOM
+    }
+
+    /// Whether `control` is a matched control of this setting: the same method fitted on
+    /// shuffled examples, or a random subspace of equal rank, in the same place.
+    pub fn is_matched_by(&self, control: &Setting) -> bool {
+        let matched = Setting {
+            method: control.method.clone(),
+            method_index: control.method_index,
+            fit_language: control.fit_language,
+            ..self.clone()
+        };
+        let shuffled = control.method.strip_suffix(SHUFFLED) == Some(&self.method);
+        let same_fit =
+            control.fit_language == self.fit_language && control.method_index == self.method_index;
+        matched == *control && (control.is_random() || shuffled && same_fit)
     }
 }
 
@@ -343,6 +368,7 @@ fn check(spec: &Spec) -> Result<(), ExperimentError> {
         }
         distinct(&format!("methods[{at}].rank"), ranks)?;
     }
+    check_fit_languages(spec)?;
     let strengths = spec.strengths.values();
     if strengths.is_empty() || strengths.iter().any(|s| !s.is_finite() || *s == 0.0) {
         return Err(ExperimentError::plan(
@@ -397,6 +423,25 @@ fn check(spec: &Spec) -> Result<(), ExperimentError> {
         if n == 0 {
             return Err(ExperimentError::plan(key, "0 leaves nothing to measure"));
         }
+    }
+    Ok(())
+}
+
+fn check_fit_languages(spec: &Spec) -> Result<(), ExperimentError> {
+    let key = "fit.languages";
+    let names: Vec<&str> = spec.fit.languages.iter().map(|f| f.name()).collect();
+    if names.is_empty() {
+        return Err(ExperimentError::plan(
+            key,
+            "at least one of `each`, `all` and `all-but-one` is needed",
+        ));
+    }
+    distinct(key, &names)?;
+    if spec.fit.languages.contains(&FitOver::AllButOne) && spec.languages.len() < 3 {
+        return Err(ExperimentError::plan(
+            key,
+            "`all-but-one` of two languages is the other one, which `each` fits; at least three languages are needed",
+        ));
     }
     Ok(())
 }
@@ -463,64 +508,45 @@ fn settings_at(spec: &Spec, category: &str, hook: &str, all: &mut Vec<Setting>) 
             ..base.clone()
         });
     }
-    // Controls stand beside the two spaces that the claim compares.
-    let compared = || {
-        let spaces = spec.spaces.iter().copied();
-        spaces.filter(|s| matches!(s, Space::Raw | Space::Latent))
-    };
+    // Every way into the model in every space, for each strength.
+    let mut at = Vec::new();
+    for &strength in spec.strengths.values() {
+        for &space in &spec.spaces {
+            at.extend(ways(space).into_iter().map(|reinsert| Setting {
+                space: Some(space),
+                reinsert,
+                strength: Some(strength),
+                ..base.clone()
+            }));
+        }
+    }
     let mut ranks: Vec<usize> = Vec::new();
     for method in &spec.methods {
         ranks.extend(method.rank.values());
     }
     ranks.sort_unstable();
     ranks.dedup();
+    // What an edit does is judged beside a control at the same place: same space, way back,
+    // strength and rank.
     for &rank in &ranks {
-        for space in compared() {
-            for reinsert in ways(space) {
-                all.push(Setting {
-                    method: "random".into(),
-                    space: Some(space),
-                    reinsert,
-                    rank: Some(rank),
-                    ..base.clone()
-                });
-            }
-        }
+        all.extend(at.iter().map(|place| Setting {
+            method: RANDOM.into(),
+            rank: Some(rank),
+            ..place.clone()
+        }));
     }
-    for (at, method) in spec.methods.iter().enumerate() {
+    let fits = FitOn::every(&spec.fit.languages, &spec.languages);
+    for (index, method) in spec.methods.iter().enumerate() {
         for &rank in method.rank.values() {
-            let of_rank = Setting {
-                method_index: Some(at),
-                rank: Some(rank),
-                ..base.clone()
-            };
-            for &fit_language in &spec.languages {
-                for space in compared() {
-                    for reinsert in ways(space) {
-                        all.push(Setting {
-                            method: format!("{}{SHUFFLED}", method.name),
-                            fit_language: Some(fit_language),
-                            space: Some(space),
-                            reinsert,
-                            ..of_rank.clone()
-                        });
-                    }
-                }
-            }
-            for &strength in spec.strengths.values() {
-                for &fit_language in &spec.languages {
-                    for &space in &spec.spaces {
-                        for reinsert in ways(space) {
-                            all.push(Setting {
-                                method: method.name.clone(),
-                                fit_language: Some(fit_language),
-                                space: Some(space),
-                                reinsert,
-                                strength: Some(strength),
-                                ..of_rank.clone()
-                            });
-                        }
-                    }
+            for name in [format!("{}{SHUFFLED}", method.name), method.name.clone()] {
+                for &on in &fits {
+                    all.extend(at.iter().map(|place| Setting {
+                        method: name.clone(),
+                        method_index: Some(index),
+                        rank: Some(rank),
+                        fit_language: Some(on),
+                        ..place.clone()
+                    }));
                 }
             }
         }
@@ -699,14 +725,55 @@ mod tests {
         // hook points × ranks × strengths × languages × spaces
         assert_eq!(count("sentdebias"), 2 * 2 * 2 * 2 * 3);
         assert_eq!(count("leace"), 2 * 2 * 2 * 3);
-        // hook points × ranks × languages × (raw, latent)
-        assert_eq!(count("sentdebias:shuffled"), 2 * 2 * 2 * 2);
-        // hook points × different ranks × (raw, latent)
-        assert_eq!(count("random"), 2 * 2 * 2);
+        assert_eq!(count("sentdebias:shuffled"), count("sentdebias"));
+        // hook points × different ranks × strengths × spaces
+        assert_eq!(count("random"), 2 * 2 * 2 * 3);
+        // Every edit has one control of either kind in its place.
+        for setting in all
+            .iter()
+            .filter(|s| s.method_index.is_some() && !s.is_shuffled())
+        {
+            let controls = all.iter().filter(|c| setting.is_matched_by(c));
+            let names: Vec<&str> = controls.map(|c| c.method.as_str()).collect();
+            assert_eq!(names, ["random", &format!("{}:shuffled", setting.method)]);
+        }
         assert_eq!(count("autoencoder-only"), 2);
         let mut distinct: Vec<String> = all.iter().map(|s| format!("{s:?}")).collect();
         distinct.sort();
         distinct.dedup();
         assert_eq!(distinct.len(), all.len());
+    }
+
+    #[test]
+    fn methods_are_fitted_in_the_languages_that_are_asked_for() {
+        let with = |languages: &str, fits: &str| {
+            spec(&format!(
+                "languages = [{languages}]\ncategories = [\"gender\"]\nspaces = [\"raw\"]\nfit.languages = [{fits}]"
+            ))
+        };
+        let three = with("\"en\", \"fr\", \"de\"", "\"all\", \"all-but-one\"");
+        check(&three).unwrap();
+        let mut fits: Vec<String> = settings(&three, &["final_norm".into()])
+            .iter()
+            .filter(|s| s.method == "sentdebias")
+            .map(|s| s.fit_language.unwrap().to_string())
+            .collect();
+        fits.sort();
+        assert_eq!(fits, ["all", "all-but-de", "all-but-en", "all-but-fr"]);
+        for (languages, fits, problem) in [
+            (
+                "\"en\", \"fr\"",
+                "\"all-but-one\"",
+                "at least three languages",
+            ),
+            ("\"en\", \"fr\"", "\"all\", \"all\"", "all is listed twice"),
+            ("\"en\", \"fr\"", "", "`each`, `all` and `all-but-one`"),
+        ] {
+            let error = check(&with(languages, fits)).unwrap_err().to_string();
+            assert!(
+                error.starts_with("fit.languages") && error.contains(problem),
+                "{error}"
+            );
+        }
     }
 }

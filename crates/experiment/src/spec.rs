@@ -333,10 +333,35 @@ pub struct MethodSpec {
     pub params: std::collections::BTreeMap<String, interlingua_debias::Param>,
 }
 
+/// Which languages a method is fitted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FitOver {
+    /// Each language alone.
+    Each,
+    /// All languages together.
+    All,
+    /// All languages but one, each left out in turn.
+    AllButOne,
+}
+
+impl FitOver {
+    /// Name in specs.
+    pub fn name(self) -> &'static str {
+        match self {
+            FitOver::Each => "each",
+            FitOver::All => "all",
+            FitOver::AllButOne => "all-but-one",
+        }
+    }
+}
+
 /// Fitting of debiasers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FitSpec {
+    /// Which languages methods are fitted in: each alone, all together, all but one.
+    pub languages: Vec<FitOver>,
     /// Largest number of counterfactual sets per language and category.
     pub max_tuples: usize,
     /// Largest number of sentences per class, for methods that learn from classes.
@@ -346,6 +371,7 @@ pub struct FitSpec {
 impl Default for FitSpec {
     fn default() -> Self {
         FitSpec {
+            languages: vec![FitOver::Each],
             max_tuples: 2000,
             max_per_class: 1500,
         }

@@ -540,7 +540,7 @@ fn fit_data(values: &[f32], rows: usize, width: usize) -> anyhow::Result<FitData
         label: (0..rows).map(|i| i % 2).collect(),
         tuple: (0..rows).map(|i| Some(i / 2)).collect(),
         classes: vec!["male".into(), "female".into()],
-        neutral: None,
+        ..FitData::default()
     })
 }
 

@@ -30,7 +30,7 @@ use crate::{EditError, FitData, FitError, Keep, Matrix, Moments};
 ///     label: vec![0, 0, 1, 1],
 ///     tuple: vec![None; 4],
 ///     classes: vec!["male".into(), "female".into()],
-///     neutral: None,
+///     ..FitData::default()
 /// };
 /// let oracle = OracleEraser::fit(&data, 0.01)?;
 /// let mut x = data.x.clone();

@@ -25,6 +25,8 @@ pub struct Spaces {
     pub autoencoders: BTreeMap<Space, Autoencoder>,
     /// The maps of the affine spaces.
     pub affine: BTreeMap<(Space, Language), Affine>,
+    /// Mean of each language's tokens in each space.
+    pub means: BTreeMap<(Space, Language), Vec<f64>>,
 }
 
 impl Spaces {
@@ -35,7 +37,15 @@ impl Spaces {
             width,
             autoencoders: BTreeMap::new(),
             affine: BTreeMap::new(),
+            means: BTreeMap::new(),
         }
+    }
+
+    /// Mean of a language's tokens in a space.
+    pub fn mean(&self, space: Space, language: Language) -> &[f64] {
+        self.means
+            .get(&(space, language))
+            .expect("the plan's spaces have a mean for every language")
     }
 
     /// The autoencoder of a latent space.

@@ -65,7 +65,7 @@ pub fn benchmark_stage(
             return Ok(found);
         }
         let settings = plan.settings_of(&benchmark.category);
-        let edits = edited.site_edits(plan, &settings, benchmark.language);
+        let edits = edited.site_edits(plan, &settings, benchmark.language)?;
         let pass = Pass {
             model: edited.model,
             branches: &edits.branches(),

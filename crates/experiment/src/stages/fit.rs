@@ -1,5 +1,6 @@
 //! Debiasers are fitted: one edit per setting.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use interlingua_data::Language;
@@ -8,6 +9,7 @@ use interlingua_debias::{Edit, FitData, FitOptions, Matrix};
 use super::{Captured, Runner};
 use crate::ExperimentError;
 use crate::cache::Cache;
+use crate::fit_on::FitOn;
 use crate::plan::{Plan, Setting};
 use crate::prepare::{FitSet, Prepared};
 use crate::space::Spaces;
@@ -128,7 +130,7 @@ impl Fit<'_> {
             category: setting.category.clone(),
             language: setting
                 .fit_language
-                .map_or("no language".into(), |l| l.to_string()),
+                .map_or("no language".into(), |on| on.to_string()),
             space: self.space.name().into(),
             source,
         }
@@ -136,8 +138,8 @@ impl Fit<'_> {
 
     fn edit(&self, text: &Prepared, states: &super::SiteStates) -> Result<Edit, ExperimentError> {
         match (self.setting.method_index, self.setting.fit_language) {
-            (Some(method), Some(language)) => self.learned(method, language, text, states),
-            _ if self.setting.method == "random" => self.random(),
+            (Some(method), Some(on)) => self.learned(method, on, text, states),
+            _ if self.setting.is_random() => self.random(),
             _ => Ok(Edit::Identity {
                 dim: self.spaces.dim(self.space),
             }),
@@ -147,7 +149,7 @@ impl Fit<'_> {
     fn learned(
         &self,
         method: usize,
-        language: Language,
+        on: FitOn,
         text: &Prepared,
         states: &super::SiteStates,
     ) -> Result<Edit, ExperimentError> {
@@ -155,29 +157,14 @@ impl Fit<'_> {
         let method = &spec.methods[method];
         let debiaser = interlingua_debias::by_name(&method.name)
             .map_err(|e| ExperimentError::plan("methods.name", e.to_string()))?;
-        let set = text.fit_set(language, &self.setting.category);
-        let examples = examples(set, debiaser.needs().tuples);
-        let mut vectors = Vec::with_capacity(examples.len() * self.spaces.width);
-        for &(sentence, ..) in &examples {
-            states.fit.read(sentence, &mut vectors)?;
-        }
-        let vectors = self.spaces.enter(self.space, language, vectors);
-        let mut classes = set.groups.clone();
-        classes.push("neutral".into());
-        let dim = self.spaces.dim(self.space);
-        let mut data = FitData {
-            x: Matrix::from_f32(examples.len(), dim, &vectors).map_err(|e| self.failed(e))?,
-            label: examples.iter().map(|e| e.1).collect(),
-            tuple: examples.iter().map(|e| e.2).collect(),
-            neutral: Some(set.groups.len()),
-            classes,
-        };
+        let mut data = self.data(
+            &on.languages(&spec.languages),
+            debiaser.needs().tuples,
+            text,
+            states,
+        )?;
         if self.setting.is_shuffled() {
             data = data.shuffled(spec.seed).map_err(|e| self.failed(e))?;
-            // What reads sets alone must meet sets without meaning, too.
-            if debiaser.needs().tuples {
-                data = data.shuffled_sets(spec.seed).map_err(|e| self.failed(e))?;
-            }
         }
         let rank = self.setting.rank.unwrap_or(1);
         let mut options = FitOptions::with_rank(rank).seed(spec.seed);
@@ -186,6 +173,72 @@ impl Fit<'_> {
             .fit(&data, &options)
             .map_err(|e| self.failed(e))?
             .edit)
+    }
+
+    /// Examples of all languages of a fit, each taken into the space by its own language's way.
+    fn data(
+        &self,
+        languages: &[Language],
+        tuples: bool,
+        text: &Prepared,
+        states: &super::SiteStates,
+    ) -> Result<FitData, ExperimentError> {
+        let category = &self.setting.category;
+        let mut sets = Vec::new();
+        for &language in languages {
+            sets.push((language, text.fit_set(language, category)));
+        }
+        let groups = &sets[0].1.groups;
+        if let Some((other, _)) = sets.iter().find(|(_, set)| set.groups != *groups) {
+            return Err(ExperimentError::plan(
+                "fit.languages",
+                format!(
+                    "the words of `{category}` name different groups in {} and {other}; a joint fit needs the same",
+                    languages[0]
+                ),
+            ));
+        }
+        let mut all = Vec::new();
+        for (_, set) in &sets {
+            all.push(examples(set, tuples));
+        }
+        let mut classes = groups.clone();
+        classes.push("neutral".into());
+        if let Err(class) = balance(&mut all, classes.len(), tuples) {
+            return Err(ExperimentError::plan(
+                "fit.languages",
+                format!(
+                    "a joint fit takes as many sentences of a class from each language, and some language has none of \
+                     `{}` for `{category}`; give more text, or leave the joint fits out",
+                    classes[class]
+                ),
+            ));
+        }
+        let mut data = FitData {
+            neutral: Some(groups.len()),
+            classes,
+            ..FitData::default()
+        };
+        let mut vectors = Vec::new();
+        let mut first_set = 0;
+        for (at, ((language, _), examples)) in sets.iter().zip(&all).enumerate() {
+            let mut states_of = Vec::with_capacity(examples.len() * self.spaces.width);
+            for example in examples {
+                states.fit.read(example.sentence, &mut states_of)?;
+                data.label.push(example.class);
+                data.tuple.push(example.set.map(|set| first_set + set));
+                data.language.push(at);
+            }
+            first_set += examples
+                .iter()
+                .filter_map(|e| e.set)
+                .max()
+                .map_or(0, |m| m + 1);
+            vectors.extend(self.spaces.enter(self.space, *language, states_of));
+        }
+        let dim = self.spaces.dim(self.space);
+        data.x = Matrix::from_f32(data.label.len(), dim, &vectors).map_err(|e| self.failed(e))?;
+        Ok(data)
     }
 
     fn random(&self) -> Result<Edit, ExperimentError> {
@@ -200,7 +253,7 @@ impl Fit<'_> {
             label: vec![0, 0],
             tuple: vec![None, None],
             classes: vec!["any".into()],
-            neutral: None,
+            ..FitData::default()
         };
         let options = FitOptions::with_rank(self.setting.rank.unwrap_or(1))
             .seed(self.plan.spec.seed * 1000 + category.unwrap_or(0) as u64);
@@ -211,15 +264,115 @@ impl Fit<'_> {
     }
 }
 
-/// Sentence, class and counterfactual set of every example that a method learns from.
-fn examples(set: &FitSet, tuples: bool) -> Vec<(usize, usize, Option<usize>)> {
+/// A sentence that a method learns from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Example {
+    sentence: usize,
+    class: usize,
+    /// Its counterfactual set.
+    set: Option<usize>,
+}
+
+fn examples(set: &FitSet, tuples: bool) -> Vec<Example> {
     if !tuples {
         let classes = set.classes.iter();
-        return classes.map(|&(s, class)| (s, class, None)).collect();
+        return classes
+            .map(|&(sentence, class)| Example {
+                sentence,
+                class,
+                set: None,
+            })
+            .collect();
     }
     let mut out = Vec::new();
     for (t, tuple) in set.tuples.iter().enumerate() {
-        out.extend(tuple.iter().enumerate().map(|(g, &s)| (s, g, Some(t))));
+        out.extend(tuple.iter().enumerate().map(|(class, &sentence)| Example {
+            sentence,
+            class,
+            set: Some(t),
+        }));
     }
     out
+}
+
+/// Leaves every language as many examples of each class, or as many counterfactual sets, as the
+/// language with the fewest has: a joint fit must not be a fit in the language with most text.
+///
+/// # Errors
+/// A class that some languages have, and others have not.
+fn balance(languages: &mut [Vec<Example>], classes: usize, tuples: bool) -> Result<(), usize> {
+    // Examples are taken together that share a set, or else a class.
+    let key = |e: &Example| if tuples { 0 } else { e.class };
+    for class in 0..classes {
+        let units = |examples: &[Example]| -> Vec<usize> {
+            let of_class = examples.iter().enumerate().filter(|(_, e)| key(e) == class);
+            let mut units: Vec<usize> = of_class.map(|(at, e)| e.set.unwrap_or(at)).collect();
+            units.dedup();
+            units
+        };
+        let counts = || languages.iter().map(|l| units(l).len());
+        let fewest = counts().min().unwrap_or(0);
+        if fewest == 0 && counts().any(|count| count > 0) {
+            return Err(class);
+        }
+        for examples in languages.iter_mut() {
+            let units = units(examples);
+            // Evenly over the text, because its order may mean something.
+            let kept: HashSet<usize> = (0..fewest)
+                .map(|i| units[i * units.len() / fewest])
+                .collect();
+            let mut at = 0;
+            examples.retain(|e| {
+                let unit = e.set.unwrap_or(at);
+                at += 1;
+                key(e) != class || kept.contains(&unit)
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(class: usize, set: Option<usize>) -> Example {
+        Example {
+            sentence: 0,
+            class,
+            set,
+        }
+    }
+
+    #[test]
+    fn languages_are_balanced_by_class() {
+        let language = |counts: [usize; 3]| -> Vec<Example> {
+            let of = |class: usize| std::iter::repeat_n(example(class, None), counts[class]);
+            (0..3).flat_map(of).collect()
+        };
+        let mut languages = [language([10, 4, 7]), language([3, 9, 7])];
+        assert_eq!(balance(&mut languages, 3, false), Ok(()));
+        let lacking = &mut [language([3, 2, 7]), language([3, 0, 7])];
+        assert_eq!(balance(lacking, 3, false), Err(1));
+        for found in languages {
+            assert_eq!(found, language([3, 4, 7]));
+        }
+    }
+
+    #[test]
+    fn languages_are_balanced_by_whole_sets() {
+        let language = |sets: usize| -> Vec<Example> {
+            let of = |set| [0, 1, 2].map(|class| example(class, Some(set)));
+            (0..sets).flat_map(of).collect()
+        };
+        let mut languages = [language(9), language(3)];
+        assert_eq!(balance(&mut languages, 4, true), Ok(()));
+        let kept: Vec<usize> = languages[0].iter().filter_map(|e| e.set).collect();
+        assert_eq!(kept, [0, 0, 0, 3, 3, 3, 6, 6, 6]);
+        assert_eq!(languages[1], language(3));
+        // One language keeps all that it has.
+        let mut alone = [language(5)];
+        assert_eq!(balance(&mut alone, 4, true), Ok(()));
+        assert_eq!(alone[0], language(5));
+    }
 }

@@ -132,20 +132,49 @@ pub struct Edited<'a> {
 
 impl Edited<'_> {
     /// The edits of some settings, for text in one language.
-    pub fn site_edits(&self, plan: &Plan, settings: &[usize], language: Language) -> SiteEdits {
-        let edit = |&s: &usize| {
-            let setting = &plan.settings[s];
-            let site = plan.site(setting)?;
-            let edit = SiteEdit::new(
-                &self.sites[site],
-                setting.space?,
-                setting.reinsert.unwrap_or(Reinsert::Residual),
-                language,
-                self.edits[s].as_ref()?,
-            );
-            Some((self.hooks[site], edit))
+    ///
+    /// # Errors
+    /// States whose mean is not finite.
+    pub fn site_edits(
+        &self,
+        plan: &Plan,
+        settings: &[usize],
+        language: Language,
+    ) -> Result<SiteEdits, ExperimentError> {
+        let edit = |&s: &usize| self.site_edit(plan, s, language);
+        Ok(SiteEdits(
+            settings.iter().map(edit).collect::<Result<_, _>>()?,
+        ))
+    }
+
+    /// The edit of one setting at its hook point; `None` for the unedited model.
+    fn site_edit(
+        &self,
+        plan: &Plan,
+        setting: usize,
+        language: Language,
+    ) -> Result<Option<(HookPoint, SiteEdit)>, ExperimentError> {
+        let edit = self.edits[setting].as_ref();
+        let setting = &plan.settings[setting];
+        let (Some(site), Some(space), Some(edit)) = (plan.site(setting), setting.space, edit)
+        else {
+            return Ok(None);
         };
-        SiteEdits(settings.iter().map(edit).collect())
+        let spaces = &self.sites[site];
+        // A random subspace holds some of the language's mean, which says nothing of groups: were
+        // it taken away, the control would be worse than chance.
+        let centred = match setting.is_random() {
+            true => Some(edit.around(spaces.mean(space, language))?),
+            false => None,
+        };
+        let edit = SiteEdit::new(
+            spaces,
+            space,
+            setting.reinsert.unwrap_or(Reinsert::Residual),
+            language,
+            centred.as_ref().unwrap_or(edit),
+        );
+        Ok(Some((self.hooks[site], edit)))
     }
 }
 

@@ -93,7 +93,7 @@ pub fn probe_stage(
                         .is_none_or(|other| other == site)
                 })
                 .collect();
-            let edits = edited.site_edits(plan, &here, language).0;
+            let edits = edited.site_edits(plan, &here, language)?.0;
             for (at, (&setting, edit)) in here.iter().zip(&edits).enumerate() {
                 let width = edited.sites[site].width;
                 let x = match edit {

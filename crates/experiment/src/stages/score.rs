@@ -71,7 +71,7 @@ pub fn score_stage(
             return Ok(scores);
         }
         let settings = plan.settings_of(category);
-        let edits = edited.site_edits(plan, &settings, language);
+        let edits = edited.site_edits(plan, &settings, language)?;
         let branches = edits.branches();
         let mut requests = Requests::new(edited.model, &plan.spec.score.scorers)?;
         requests.add_pairs(pairs)?;

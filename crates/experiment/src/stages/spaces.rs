@@ -28,9 +28,47 @@ pub fn spaces_stage(
             1 => String::new(),
             _ => format!(" at {}", run.plan.hooks[at]),
         };
-        sites.push(Arc::new(spaces_at(run, states, &place, &mut digests)?));
+        let mut spaces = spaces_at(run, states, &place, &mut digests)?;
+        language_means(run, states, &mut spaces)?;
+        sites.push(Arc::new(spaces));
     }
     Ok((sites, digests))
+}
+
+/// Most training rows that the mean of a language is taken over.
+const MEAN_ROWS: usize = 1000;
+/// States that are taken into a space at once.
+const MEAN_CHUNK: usize = 4096;
+
+/// Mean of each language's tokens in each space.
+fn language_means(
+    run: &Runner<'_>,
+    states: &SiteStates,
+    spaces: &mut Spaces,
+) -> Result<(), ExperimentError> {
+    let spec = &run.plan.spec;
+    let rows = Rows::new(&states.train, spec.languages.len());
+    for (at, &language) in spec.languages.iter().enumerate() {
+        let (tokens, _) = rows.first_tokens(at, MEAN_ROWS)?;
+        for &space in &spec.spaces {
+            let dim = spaces.dim(space);
+            let mut sum = vec![0.0; dim];
+            for part in tokens.chunks(MEAN_CHUNK * spaces.width) {
+                for row in spaces
+                    .enter(space, language, part.to_vec())
+                    .chunks_exact(dim)
+                {
+                    sum.iter_mut()
+                        .zip(row)
+                        .for_each(|(s, v)| *s += f64::from(*v));
+                }
+            }
+            let count = (tokens.len() / spaces.width) as f64;
+            let mean = sum.into_iter().map(|s| s / count).collect();
+            spaces.means.insert((space, language), mean);
+        }
+    }
+    Ok(())
 }
 
 fn spaces_at(

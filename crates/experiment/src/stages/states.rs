@@ -176,9 +176,19 @@ impl<'a> Rows<'a> {
 
     /// Token states of all rows of one language, and how many tokens each row has.
     pub fn tokens(&self, language: usize) -> Result<(Vec<f32>, Vec<usize>), ExperimentError> {
+        self.first_tokens(language, self.rows())
+    }
+
+    /// The same of the first rows alone.
+    pub fn first_tokens(
+        &self,
+        language: usize,
+        rows: usize,
+    ) -> Result<(Vec<f32>, Vec<usize>), ExperimentError> {
+        let rows = rows.min(self.rows());
         let mut tokens = Vec::new();
-        let mut lengths = Vec::with_capacity(self.rows());
-        for row in 0..self.rows() {
+        let mut lengths = Vec::with_capacity(rows);
+        for row in 0..rows {
             lengths.push(self.store.read(language * self.rows() + row, &mut tokens)?);
         }
         Ok((tokens, lengths))
