@@ -260,6 +260,9 @@ fn learns_from(needs: &Needs) -> String {
     } else if needs.classes > 0 {
         parts.push("classes".to_owned());
     }
+    if needs.languages {
+        parts.push("the language of each example".to_owned());
+    }
     match parts.is_empty() {
         true => "–".to_owned(),
         false => parts.join(", "),

@@ -72,6 +72,8 @@ pub struct Needs {
     pub groups: bool,
     /// Whether the seed changes its result.
     pub seed: bool,
+    /// Whether it treats each language of the data by itself; its rank is then that of each.
+    pub languages: bool,
 }
 
 /// What a fit gives.
@@ -96,6 +98,8 @@ pub fn registry() -> &'static [&'static dyn Debiaser] {
         &methods::mean_difference::MeanDifference,
         &methods::iterative_mean_projection::IterativeMeanProjection,
         &methods::class_means_pca::ClassMeansPca,
+        &methods::sal::Sal,
+        &methods::imsae::Imsae,
         &methods::mean_shift::MeanShift,
     ];
     ALL

@@ -63,19 +63,49 @@ struct Leace {
     constant: Vec<f64>,
 }
 
+/// Of `tests/generators/erasers_golden.py`.
+#[derive(Deserialize)]
+struct Erasers {
+    cases: Vec<Languages>,
+}
+
+#[derive(Deserialize)]
+struct Languages {
+    name: String,
+    rows: usize,
+    dim: usize,
+    groups: usize,
+    x: Vec<f64>,
+    label: Vec<usize>,
+    language: Vec<usize>,
+    sal: Vec<Ranked>,
+    imsae: Vec<Ranked>,
+}
+
+#[derive(Deserialize)]
+struct Ranked {
+    rank: usize,
+    projection: Vec<f64>,
+}
+
 #[derive(Deserialize)]
 struct DensRay {
     vector: Vec<f64>,
     eigenvalue: f64,
 }
 
-fn golden() -> Golden {
+/// A file of golden values.
+fn read<T: serde::de::DeserializeOwned>(file: &str) -> T {
     let committed = || concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures").into();
     let folder = std::env::var_os("INTERLINGUA_GOLDEN").unwrap_or_else(committed);
-    let path = std::path::Path::new(&folder).join("debias/golden.json");
+    let path = std::path::Path::new(&folder).join("debias").join(file);
     let text = std::fs::read_to_string(&path)
         .unwrap_or_else(|e| panic!("golden values at {}: {e}", path.display()));
-    let golden: Golden = serde_json::from_str(&text).expect("the generator writes this format");
+    serde_json::from_str(&text).expect("the generator writes this format")
+}
+
+fn golden() -> Golden {
+    let golden: Golden = read("golden.json");
     assert!(golden.cases.len() >= 3 && golden.fantope.len() >= 3);
     golden
 }
@@ -276,5 +306,37 @@ fn fantope() {
         let found = fantope_eigenvalues(&case.values, case.rank).unwrap();
         let differences = found.iter().zip(&case.clipped).map(|(a, b)| (a - b).abs());
         parity.add("random eigenvalues", differences.fold(0.0, f64::max));
+    }
+}
+
+#[test]
+fn sal_and_imsae() {
+    let mut sal = Parity::new("SAL projection", "definition, numpy", 1e-10);
+    let mut imsae = Parity::new("IMSAE projection", "definition, numpy", 1e-10);
+    let erasers: Erasers = read("erasers.json");
+    assert!(erasers.cases.len() >= 3);
+    for case in erasers.cases {
+        let data = FitData {
+            x: Matrix::new(case.rows, case.dim, case.x).unwrap(),
+            label: case.label,
+            tuple: vec![None; case.rows],
+            classes: (0..case.groups).map(|g| format!("group {g}")).collect(),
+            language: case.language,
+            ..FitData::default()
+        };
+        for (method, parity, expect) in [
+            ("sal", &mut sal, &case.sal),
+            ("imsae", &mut imsae, &case.imsae),
+        ] {
+            for Ranked { rank, projection } in expect {
+                let options = FitOptions::with_rank(*rank);
+                let fitted = by_name(method).unwrap().fit(&data, &options).unwrap();
+                let Edit::Erase(erase) = fitted.edit else {
+                    panic!("{method} gave a {}", fitted.edit.kind())
+                };
+                let what = format!("{}, rank {rank}", case.name);
+                parity.add(&what, distance(erase.matrix().data(), projection));
+            }
+        }
     }
 }

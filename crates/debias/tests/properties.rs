@@ -93,7 +93,28 @@ const ORTHOGONAL: &[&str] = &[
     "densray",
     "rlace",
     "iterative-mean-projection",
+    "sal",
+    "imsae",
 ];
+
+/// Groups that differ in each of several languages, around a mean of its own.
+fn languages() -> impl Strategy<Value = (FitData, usize)> {
+    let shape = (2..=3usize, 2..=4usize, 12..=20usize, any::<u64>());
+    shape.prop_map(|(classes, languages, d, seed)| {
+        let mut data = planted(24 * languages * classes, d, classes, seed);
+        let means = planted(languages, d, 2, seed ^ 77).x;
+        data.language = (0..data.x.rows())
+            .map(|i| i / classes % languages)
+            .collect();
+        for i in 0..data.x.rows() {
+            let language = data.language[i];
+            for (x, m) in data.x.row_mut(i).iter_mut().zip(means.row(language)) {
+                *x += 2.0 * m;
+            }
+        }
+        (data, languages)
+    })
+}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
@@ -137,6 +158,63 @@ proptest! {
             prop_assert_eq!(&back, &edit);
             prop_assert_eq!(back.to_bytes().unwrap(), bytes);
         }
+    }
+
+    #[test]
+    fn imsae_is_one_projection((data, languages) in languages(), rank in 1..=2usize) {
+        let edit = fit("imsae", &data, &FitOptions::with_rank(rank)).unwrap();
+        prop_assert_eq!(edit.rank(), (rank * languages).min(data.dim()));
+        let p = projection(&edit);
+        prop_assert!(p.matmul(&p).max_abs_difference(&p) < 1e-10);
+        prop_assert!(p.transpose().max_abs_difference(&p) < 1e-10);
+        let trace: f64 = (0..data.dim()).map(|i| p.at(i, i)).sum();
+        prop_assert!((trace - (data.dim() - edit.rank()) as f64).abs() < 1e-10, "{trace}");
+    }
+
+    #[test]
+    fn imsae_at_full_rank_does_not_know_the_order((mut data, languages) in languages()) {
+        let one = fit("imsae", &data, &FitOptions::default()).unwrap();
+        for l in &mut data.language {
+            *l = languages - 1 - *l;
+        }
+        let other = fit("imsae", &data, &FitOptions::default()).unwrap();
+        prop_assert!(projection(&one).max_abs_difference(&projection(&other)) < 1e-9);
+        // Every group mean of every language is where all others are: nowhere.
+        let mut x = data.x.clone();
+        one.apply_matrix(&mut x).unwrap();
+        for language in 0..languages {
+            for class in 0..data.classes.len() {
+                let of = |i: &usize| data.language[*i] == language && data.label[*i] == class;
+                let rows: Vec<usize> = (0..x.rows()).filter(of).collect();
+                for j in 0..x.cols() {
+                    let mean = rows.iter().map(|&i| x.at(i, j)).sum::<f64>() / rows.len() as f64;
+                    prop_assert!(mean.abs() < 1e-9, "{mean}");
+                }
+            }
+        }
+        // The same text as a second language adds nothing to remove: rank is capped.
+        let half = FitData { language: vec![0; data.x.rows()], ..data.clone() };
+        let n = half.x.rows();
+        let twice = FitData {
+            x: Matrix::from_fn(2 * n, half.dim(), |i, j| half.x.at(i % n, j)),
+            label: [half.label.clone(), half.label.clone()].concat(),
+            tuple: vec![None; 2 * n],
+            language: (0..2 * n).map(|i| i / n).collect(),
+            ..half.clone()
+        };
+        let (half, twice) = (
+            fit("imsae", &half, &FitOptions::default()).unwrap(),
+            fit("imsae", &twice, &FitOptions::default()).unwrap(),
+        );
+        prop_assert_eq!(half.rank(), twice.rank());
+        prop_assert!(projection(&half).max_abs_difference(&projection(&twice)) < 1e-9);
+    }
+
+    #[test]
+    fn imsae_in_one_language_is_sal(data in dataset(), rank in 1..=2usize) {
+        let options = FitOptions::with_rank(rank);
+        let (sal, imsae) = (fit("sal", &data, &options), fit("imsae", &data, &options));
+        prop_assert_eq!(sal.unwrap(), imsae.unwrap());
     }
 
     #[test]
@@ -255,7 +333,7 @@ proptest! {
             }
         }
         streaming.dedup();
-        prop_assert_eq!(streaming, ["densray", "leace", "mean-difference", "class-means-pca"]);
+        prop_assert_eq!(streaming, ["densray", "leace", "mean-difference", "class-means-pca", "sal"]);
     }
 
     /// LEACE moves the data least of all erasers that make the means coincide.

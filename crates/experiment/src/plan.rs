@@ -11,7 +11,7 @@ use crate::ExperimentError;
 use crate::fit_on::FitOn;
 use crate::requests::check_scorers;
 use crate::spec::{
-    ChooseSpec, DataSpec, FitOver, ModelSpec, Reinsert, Space, Spec, attribute_file,
+    ChooseSpec, DataSpec, FitOver, MethodSpec, ModelSpec, Reinsert, Space, Spec, attribute_file,
 };
 
 /// Where a run takes things from and puts them.
@@ -520,9 +520,12 @@ fn settings_at(spec: &Spec, category: &str, hook: &str, all: &mut Vec<Setting>) 
             }));
         }
     }
+    let fits = FitOn::every(&spec.fit.languages, &spec.languages);
     let mut ranks: Vec<usize> = Vec::new();
     for method in &spec.methods {
-        ranks.extend(method.rank.values());
+        for &rank in method.rank.values() {
+            ranks.extend(fits.iter().map(|&on| removed(spec, method, rank, on)));
+        }
     }
     ranks.sort_unstable();
     ranks.dedup();
@@ -535,7 +538,6 @@ fn settings_at(spec: &Spec, category: &str, hook: &str, all: &mut Vec<Setting>) 
             ..place.clone()
         }));
     }
-    let fits = FitOn::every(&spec.fit.languages, &spec.languages);
     for (index, method) in spec.methods.iter().enumerate() {
         for &rank in method.rank.values() {
             for name in [format!("{}{SHUFFLED}", method.name), method.name.clone()] {
@@ -543,13 +545,22 @@ fn settings_at(spec: &Spec, category: &str, hook: &str, all: &mut Vec<Setting>) 
                     all.extend(at.iter().map(|place| Setting {
                         method: name.clone(),
                         method_index: Some(index),
-                        rank: Some(rank),
+                        rank: Some(removed(spec, method, rank, on)),
                         fit_language: Some(on),
                         ..place.clone()
                     }));
                 }
             }
         }
+    }
+}
+
+/// Directions that a method of a rank removes, fitted in these languages.
+fn removed(spec: &Spec, method: &MethodSpec, rank: usize, on: FitOn) -> usize {
+    let known = interlingua_debias::by_name(&method.name);
+    match known.is_ok_and(|m| m.needs().languages) {
+        true => rank * on.languages(&spec.languages).len(),
+        false => rank,
     }
 }
 
@@ -742,6 +753,25 @@ mod tests {
         distinct.sort();
         distinct.dedup();
         assert_eq!(distinct.len(), all.len());
+    }
+
+    /// The rank of a row is what is removed, so that its random control removes as much.
+    #[test]
+    fn a_rank_of_each_language_adds_up() {
+        let spec = spec(
+            "languages = [\"en\", \"fr\", \"de\"]\ncategories = [\"gender\"]\nspaces = [\"raw\"]\n\
+             fit.languages = [\"each\", \"all\", \"all-but-one\"]\nmethods = [{ name = \"imsae\", rank = 2 }]",
+        );
+        let all = settings(&spec, &["final_norm".into()]);
+        for setting in all.iter().filter(|s| s.method == "imsae") {
+            let languages = match setting.fit_language {
+                Some(FitOn::One(_)) => 1,
+                Some(FitOn::All) => 3,
+                _ => 2,
+            };
+            assert_eq!(setting.rank, Some(2 * languages));
+            assert_eq!(all.iter().filter(|c| setting.is_matched_by(c)).count(), 2);
+        }
     }
 
     #[test]

@@ -273,6 +273,10 @@ pub enum Space {
     Cca,
     /// Principal axes of the centred states of all languages, as many as the latent space has.
     JointPca,
+    /// States without the low-rank subspace that tells languages apart.
+    Lsar,
+    /// States without the main direction of their language.
+    Lir,
 }
 
 impl Space {
@@ -286,6 +290,8 @@ impl Space {
             Space::Procrustes => "procrustes",
             Space::Cca => "cca",
             Space::JointPca => "joint-pca",
+            Space::Lsar => "lsar",
+            Space::Lir => "lir",
         }
     }
 
@@ -597,6 +603,8 @@ fn all_spaces() -> Vec<Space> {
         Space::Procrustes,
         Space::Cca,
         Space::JointPca,
+        Space::Lsar,
+        Space::Lir,
     ]
 }
 fn residual_only() -> Vec<Reinsert> {

@@ -40,7 +40,7 @@ const PROGRAMS: &[Program] = &[
         package: "crates/debias",
         test: "golden",
         filter: "",
-        generators: &["debias_golden.py"],
+        generators: &["debias_golden.py", "erasers_golden.py"],
     },
     Program {
         subject: Subject::Metrics,

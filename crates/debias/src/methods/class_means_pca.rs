@@ -29,7 +29,7 @@ impl Debiaser for ClassMeansPca {
     }
 
     fn title(&self) -> &'static str {
-        "Class-means PCA (SAL)"
+        "Class-means PCA"
     }
 
     fn citation(&self) -> &'static str {

@@ -2,6 +2,7 @@
 
 pub mod class_means_pca;
 pub mod densray;
+pub mod imsae;
 pub mod inlp;
 pub mod iterative_mean_projection;
 pub mod leace;
@@ -11,6 +12,7 @@ pub mod none;
 pub mod oracle;
 pub mod random;
 pub mod rlace;
+pub mod sal;
 pub mod sentdebias;
 
 use crate::linalg::{extend_basis, mirror_lower, symmetric_eigen};

@@ -3,6 +3,10 @@
 //! Every language x has a map z = (h − μₓ)·Aₓ and a way back z·Bₓ, with
 //! Bₓ·Aₓ = I, so that a change of z comes back as the change of h that causes
 //! exactly it. They are fitted on sentence vectors of translations.
+//!
+//! [`Space::Lsar`] and [`Space::Lir`] take what is language-specific out of the
+//! states: μₓ = 0 and Aₓ = Bₓ = P, a projection. What they take out is not a part
+//! of z and is left as it is in h.
 
 use faer::{Mat, MatRef, Side};
 use interlingua_backend::{Device, Tensor, from_rows};
@@ -111,15 +115,32 @@ pub fn fit(
             let back = axes.transpose().to_owned();
             vec![Some((axes, back)); states.len()]
         }
+        Space::Lsar => {
+            let means: Vec<&[f64]> = centred.iter().map(|(mean, _)| mean.as_slice()).collect();
+            let p = lsar(&means, means.len() - 1)?;
+            vec![Some((p.clone(), p)); means.len()]
+        }
+        Space::Lir => centred
+            .iter()
+            .map(|(mean, x)| {
+                let p = lir(mean, x)?;
+                Ok(Some((p.clone(), p)))
+            })
+            .collect::<Result<_, ExperimentError>>()?,
         Space::Raw | Space::Latent | Space::LatentUnaligned => {
             unreachable!("`{}` is not affine", space.name())
         }
     };
+    let is_centred = !matches!(space, Space::Lsar | Space::Lir);
+    let mean = |mean: &[f64]| match is_centred {
+        true => mean.iter().map(|&m| m as f32).collect(),
+        false => vec![0.0; width],
+    };
     Ok(centred
         .iter()
         .zip(maps)
-        .map(|((mean, _), maps)| Affine {
-            mean: from_rows(mean.iter().map(|&m| m as f32).collect(), 1, width, device),
+        .map(|((of_language, _), maps)| Affine {
+            mean: from_rows(mean(of_language), 1, width, device),
             maps: maps.map(|(into, back)| (tensor(&into, device), tensor(&back, device))),
         })
         .collect())
@@ -199,6 +220,66 @@ fn joint_pca(languages: &[&Mat<f64>], dim: usize) -> Result<Mat<f64>, Experiment
     Ok(Mat::from_fn(width, dim, |i, j| {
         eigen.U()[(i, width - 1 - j)]
     }))
+}
+
+/// I − Σ v·vᵀ over the first `rank` left singular vectors of `m`.
+fn without_leading(m: &Mat<f64>, rank: usize, what: &str) -> Result<Mat<f64>, ExperimentError> {
+    let svd = m.thin_svd().map_err(|_| decomposition(what))?;
+    let leading = svd.U().get(.., ..rank);
+    Ok(Mat::<f64>::identity(m.nrows(), m.nrows()) - leading * leading.transpose())
+}
+
+/// Singular values below this share of the largest are rounding.
+const PINV_TOLERANCE: f64 = 1e-10;
+
+/// The projection away from the subspace in which language means differ.
+///
+/// M holds the means as columns; w = M·1/L; M̂ = w·1ᵀ + the rank-k SVD of M − w·1ᵀ;
+/// w′ = M̂⁺ᵀ·1/‖M̂⁺ᵀ·1‖²; the k leading left singular vectors of M̂ − w′·1ᵀ go. With
+/// k = L − 1 these span the differences of the means.
+///
+/// # Shapes
+/// `means`: L of length width; result width × width.
+///
+/// # Source
+/// Xie et al., EMNLP 2022 (arXiv 2401.05792), after the common-specific decomposition
+/// of Piratla et al. 2020 (arXiv 2003.12815). Its ranks are one less than its languages, as ours.
+fn lsar(means: &[&[f64]], rank: usize) -> Result<Mat<f64>, ExperimentError> {
+    let (width, count) = (means[0].len(), means.len());
+    let ones = Mat::<f64>::from_fn(1, count, |_, _| 1.0);
+    let m = Mat::from_fn(width, count, |i, l| means[l][i]);
+    let common = &m * ones.transpose() * (1.0 / count as f64);
+    let apart = &m - &common * &ones;
+    let svd = apart.thin_svd().map_err(|_| decomposition("lsar"))?;
+    let (u, s, v) = (svd.U(), svd.S().column_vector(), svd.V());
+    let scaled = Mat::from_fn(width, rank, |i, k| u[(i, k)] * s[k]);
+    let fit = &common * &ones + scaled * v.get(.., ..rank).transpose();
+
+    let svd = fit.thin_svd().map_err(|_| decomposition("lsar"))?;
+    let (u, s, v) = (svd.U(), svd.S().column_vector(), svd.V());
+    let along = v.transpose() * ones.transpose();
+    let floor = PINV_TOLERANCE * s[0];
+    let inverse = Mat::from_fn(count, 1, |k, _| match s[k] > floor {
+        true => along[(k, 0)] / s[k],
+        false => 0.0,
+    });
+    let common = u * inverse;
+    let size = common.squared_norm_l2();
+    without_leading(&(fit - common * ones * (1.0 / size)), rank, "lsar")
+}
+
+/// The projection away from the main direction of a language's uncentred states.
+///
+/// # Shapes
+/// `mean` width, `centred` rows × width; result width × width.
+///
+/// # Source
+/// Yang et al., EMNLP 2021 (arXiv 2109.04727), with one direction, as there.
+fn lir(mean: &[f64], centred: &Mat<f64>) -> Result<Mat<f64>, ExperimentError> {
+    let rows = Mat::from_fn(centred.nrows(), mean.len(), |i, j| {
+        centred[(i, j)] + mean[j]
+    });
+    without_leading(&(rows.transpose() * &rows), 1, "lir")
 }
 
 /// Canonical correlation of any number of languages: the coordinates G that all
@@ -358,6 +439,107 @@ mod tests {
                     assert!((a - b).abs() < 1e-3, "{}: {a} {b}", space.name());
                 }
             }
+        }
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Golden {
+        cases: Vec<Case>,
+    }
+
+    /// Of `tests/generators/erasers_golden.py`.
+    #[derive(serde::Deserialize)]
+    struct Case {
+        dim: usize,
+        languages: usize,
+        x: Vec<f64>,
+        language: Vec<usize>,
+        lsar: Vec<Ranked>,
+        lir: Vec<Vec<f64>>,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Ranked {
+        rank: usize,
+        projection: Vec<f64>,
+    }
+
+    /// Frobenius distance.
+    fn distance(found: &Mat<f64>, expect: &[f64]) -> f64 {
+        let width = found.ncols();
+        assert_eq!(found.nrows() * width, expect.len());
+        let squares = expect.iter().enumerate();
+        let squares = squares.map(|(at, e)| (found[(at / width, at % width)] - e).powi(2));
+        squares.sum::<f64>().sqrt()
+    }
+
+    #[test]
+    fn lsar_and_lir_are_what_their_definitions_give() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../tests/fixtures/debias/erasers.json"
+        );
+        let golden: Golden = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert!(golden.cases.len() >= 3);
+        for case in golden.cases {
+            let mut means = Vec::new();
+            for language in 0..case.languages {
+                let rows = case.x.chunks_exact(case.dim).zip(&case.language);
+                let rows: Vec<&[f64]> = rows
+                    .filter(|(_, l)| **l == language)
+                    .map(|(row, _)| row)
+                    .collect();
+                let n = rows.len() as f64;
+                let mean: Vec<f64> = (0..case.dim)
+                    .map(|j| rows.iter().map(|row| row[j]).sum::<f64>() / n)
+                    .collect();
+                let centred = Mat::from_fn(rows.len(), case.dim, |i, j| rows[i][j] - mean[j]);
+                let off = distance(&lir(&mean, &centred).unwrap(), &case.lir[language]);
+                assert!(off < 1e-10, "LIR: {off:e}");
+                means.push(mean);
+            }
+            let means: Vec<&[f64]> = means.iter().map(Vec::as_slice).collect();
+            assert_eq!(case.lsar.len(), case.languages - 1);
+            for Ranked { rank, projection } in case.lsar {
+                let off = distance(&lsar(&means, rank).unwrap(), &projection);
+                assert!(off < 1e-10, "LSAR, rank {rank}: {off:e}");
+            }
+        }
+    }
+
+    /// LSAR brings all languages to one mean; neither space changes what is not in it.
+    #[test]
+    fn what_is_language_specific_stays_in_the_states() {
+        let (rows, width) = (200, 10);
+        let device = DeviceName::Cpu.open().unwrap();
+        let mut languages = two_views(rows, width);
+        languages[1].iter_mut().for_each(|v| *v += 2.0);
+        for space in [Space::Lsar, Space::Lir] {
+            let maps = fit(space, &languages, width, 4, &device).unwrap();
+            let mut means = Vec::new();
+            for (map, states) in maps.iter().zip(&languages) {
+                let h = from_rows(states.clone(), rows, width, &device);
+                let change = from_rows(noise(rows, map.dim(), 5), rows, map.dim(), &device);
+                let z = map.enter(h.clone());
+                means.push(centre(&to_host(z.clone()), width).0);
+                // The part of a change that lies in the space comes back as itself.
+                let moved = map.enter(h.clone() + map.back(change.clone())) - z;
+                let back = map.back(change);
+                for (a, b) in to_host(moved).iter().zip(to_host(back.clone())) {
+                    assert!((a - b).abs() < 1e-4, "{}: {a} {b}", space.name());
+                }
+                for (a, b) in to_host(map.back(back.clone())).iter().zip(to_host(back)) {
+                    assert!((a - b).abs() < 1e-4, "{}: {a} {b}", space.name());
+                }
+            }
+            let apart = means[0].iter().zip(&means[1]);
+            let apart = apart.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert_eq!(
+                apart < 1e-5,
+                space == Space::Lsar,
+                "{}: {apart}",
+                space.name()
+            );
         }
     }
 

@@ -264,6 +264,8 @@ mod tests {
             Space::Procrustes,
             Space::Cca,
             Space::JointPca,
+            Space::Lsar,
+            Space::Lir,
         ];
         for space in affine_spaces {
             let maps = affine::fit(space, &[states.clone(), other.clone()], width, dim, &device);

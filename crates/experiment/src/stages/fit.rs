@@ -157,16 +157,17 @@ impl Fit<'_> {
         let method = &spec.methods[method];
         let debiaser = interlingua_debias::by_name(&method.name)
             .map_err(|e| ExperimentError::plan("methods.name", e.to_string()))?;
-        let mut data = self.data(
-            &on.languages(&spec.languages),
-            debiaser.needs().tuples,
-            text,
-            states,
-        )?;
+        let languages = on.languages(&spec.languages);
+        let mut data = self.data(&languages, debiaser.needs().tuples, text, states)?;
         if self.setting.is_shuffled() {
             data = data.shuffled(spec.seed).map_err(|e| self.failed(e))?;
         }
         let rank = self.setting.rank.unwrap_or(1);
+        // The rank of a setting counts all that is removed, that of such a method one language's.
+        let rank = match debiaser.needs().languages {
+            true => rank / languages.len(),
+            false => rank,
+        };
         let mut options = FitOptions::with_rank(rank).seed(spec.seed);
         options.params = method.params.clone();
         Ok(debiaser
