@@ -726,9 +726,9 @@ proptest! {
             }
         }
         let _ = OracleEraser::fit(&data, 0.01);
-        for shuffled in [data.shuffled(0), data.shuffled_sets(0)] {
-            prop_assert_eq!(shuffled.is_ok(), data.check().is_ok());
-        }
+        let shuffled = data.shuffled(0);
+        let lonely = matches!(shuffled, Err(FitError::NothingToShuffle { .. }));
+        prop_assert_eq!(shuffled.is_ok() || lonely, data.check().is_ok());
     }
 }
 
