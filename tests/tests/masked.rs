@@ -397,7 +397,7 @@ fn an_experiment_on_a_masked_model() {
     );
     let page = std::fs::read_to_string(outcome.folder.join("report.html")).unwrap();
     assert!(
-        page.contains("Bias against pseudo-perplexity") && page.contains("Every pseudo-perplexity")
+        page.contains(">Pseudo-perplexity<") && page.contains("pseudo-perplexity, × unedited")
     );
 }
 

@@ -615,20 +615,28 @@ fn tile<const M: usize, const N: usize, const FUSED: bool>(a: &[f32], b: &[f32])
     let (b, _) = b.as_chunks::<N>();
     let (a, a_rest) = a.as_chunks::<UNROLLED>();
     let (b, b_rest) = b.as_chunks::<UNROLLED>();
-    let mut step = |a: &[f32; M], b: &[f32; N]| {
-        for i in 0..M {
-            for j in 0..N {
-                sums[i][j] = multiply_add::<FUSED>(a[i], b[j], sums[i][j]);
-            }
-        }
-    };
     for (a, b) in a.iter().zip(b) {
         for at in 0..UNROLLED {
-            step(&a[at], &b[at]);
+            step::<M, N, FUSED>(&mut sums, &a[at], &b[at]);
         }
     }
     for (a, b) in a_rest.iter().zip(b_rest) {
-        step(a, b);
+        step::<M, N, FUSED>(&mut sums, a, b);
     }
     sums
+}
+
+/// One place of the depth. A closure here need not be inlined, and outside the function that was compiled for an
+/// instruction set every multiplication would be a call.
+#[inline(always)]
+fn step<const M: usize, const N: usize, const FUSED: bool>(
+    sums: &mut [[f32; N]; M],
+    a: &[f32; M],
+    b: &[f32; N],
+) {
+    for i in 0..M {
+        for j in 0..N {
+            sums[i][j] = multiply_add::<FUSED>(a[i], b[j], sums[i][j]);
+        }
+    }
 }

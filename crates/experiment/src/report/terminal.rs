@@ -44,8 +44,8 @@ pub fn terminal_summary(info: &RunInfo, rows: &[Row]) -> String {
         let mut lines = vec![head.map(String::from)];
         lines.extend(summary.rows.iter().map(|row| {
             [
-                clip(&field(row, &summary.columns, 0), 24),
-                clip(&field(row, &summary.columns, 1), 26),
+                clip(&field(row, &summary.columns, 0), 20),
+                clip(&field(row, &summary.columns, 1), 25),
                 value(&row[2], Format::Brief),
                 value(&row[3], Format::Brief),
                 difference(&row[4]),
