@@ -396,9 +396,7 @@ fn an_experiment_on_a_masked_model() {
         found.value
     );
     let page = std::fs::read_to_string(outcome.folder.join("report.html")).unwrap();
-    assert!(
-        page.contains(">Pseudo-perplexity<") && page.contains("pseudo-perplexity, × unedited")
-    );
+    assert!(page.contains(">Pseudo-perplexity<") && page.contains("pseudo-perplexity, × unedited"));
 }
 
 #[test]
