@@ -65,6 +65,18 @@ const FAMILIES: &[Family] = &[
             "mean_absolute_difference",
         ],
     ),
+    (
+        "transfer",
+        "Transfer",
+        &[
+            "scope_",
+            "gap_difference",
+            "transfer_share",
+            "specific_part",
+            "direction_cosine",
+            "written_cosine",
+        ],
+    ),
     ("power", "What a benchmark can show", &["detectable_"]),
     ("operating", "Operating points", &["operating_"]),
     (
@@ -73,6 +85,7 @@ const FAMILIES: &[Family] = &[
         &[
             "perplexity",
             "perplexity_best",
+            "perplexity_ratio",
             "pseudo_perplexity",
             "kl_divergence",
             "top1_agreement",

@@ -157,6 +157,7 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
             });
         }
         measure::correct(&mut rows)?;
+        measure::transfer_rows(&blank, &text, &scored, &mut rows)?;
         let choices = measure::choice_rows(&blank, &text, &scored, &mut rows)?;
         for (language, found) in &probed {
             measure::probe_rows(&blank, *language, found, &mut rows);
@@ -164,6 +165,7 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
         for (language, name, found) in &judged {
             measure::benchmark_rows(&blank, *language, name, found, &mut rows);
         }
+        measure::cosine_rows(&blank, &edited, &captured, &mut rows)?;
         let mut projections = Vec::new();
         for (at, site) in captured.iter().enumerate() {
             let heldout = Rows::new(&site.heldout, plan.spec.languages.len());

@@ -139,7 +139,7 @@ impl Bootstrap {
         }
     }
 
-    fn check(&self) -> Result<(), MetricError> {
+    pub(crate) fn check(&self) -> Result<(), MetricError> {
         if self.resamples == 0 {
             return Err(MetricError::BadSetting {
                 name: "resamples",
@@ -250,7 +250,7 @@ pub(crate) fn by_cluster<const C: usize>(items: &[[f64; C]], clusters: &[usize])
 
 /// Resamples one stream of random numbers serves: enough that starting a stream
 /// costs nothing, few enough that all cores have work.
-const PER_STREAM: usize = 50;
+pub(crate) const PER_STREAM: usize = 50;
 
 /// Share of resamples on which the statistic may be undefined (a slope through
 /// copies of one point, a ratio with denominators all zero) before there is no
@@ -359,7 +359,7 @@ pub fn of_sums<const C: usize>(
 }
 
 /// The resampled values in ascending order; `None` with too many undefined ones.
-fn defined(mut resampled: Vec<f64>) -> Option<Vec<f64>> {
+pub(crate) fn defined(mut resampled: Vec<f64>) -> Option<Vec<f64>> {
     let drawn = resampled.len();
     resampled.retain(|v| !v.is_nan());
     let undefined = drawn - resampled.len();
@@ -442,7 +442,7 @@ pub(crate) fn draw(rng: &mut ChaCha8Rng, n: usize) -> usize {
 /// Where the resamples lie all on one side of the value, or a jackknife value is
 /// undefined, no correction can be computed and the ends go to the extreme
 /// resample on that side or stay uncorrected respectively.
-fn bca_levels(value: f64, resampled: &[f64], jackknife: &[f64], tail: f64) -> [f64; 2] {
+pub(crate) fn bca_levels(value: f64, resampled: &[f64], jackknife: &[f64], tail: f64) -> [f64; 2] {
     let below = resampled.iter().filter(|&&v| v < value).count() as f64;
     let equal = resampled.iter().filter(|&&v| v == value).count() as f64;
     let z0 = normal::quantile((below + 0.5 * equal) / resampled.len() as f64);
@@ -471,7 +471,7 @@ fn bca_levels(value: f64, resampled: &[f64], jackknife: &[f64], tail: f64) -> [f
 }
 
 /// Quantile with linear interpolation between the two nearest order statistics.
-fn sorted_quantile(sorted: &[f64], p: f64) -> f64 {
+pub(crate) fn sorted_quantile(sorted: &[f64], p: f64) -> f64 {
     let at = p.clamp(0.0, 1.0) * (sorted.len() - 1) as f64;
     let (low, high) = (at.floor() as usize, at.ceil() as usize);
     sorted[low] + (at - low as f64) * (sorted[high] - sorted[low])

@@ -1,6 +1,8 @@
 //! Intervals hold the truth as often as they say, and a benchmark shows the
 //! changes that it is said to show: by simulation.
 
+#[path = "../examples/coverage/joint.rs"]
+mod joint;
 #[path = "../examples/coverage/simulation.rs"]
 mod simulation;
 
@@ -46,6 +48,24 @@ fn expanded_bca_holds_the_truth() {
         ] {
             let share = held(shape, clusters, per_cluster, Interval::ExpandedBca, true);
             assert!((least..=0.975).contains(&share), "{share}");
+        }
+    }
+}
+
+/// 400 samples leave a standard deviation of 1.1 points around 95 %.
+#[test]
+fn joint_intervals_hold_the_truth() {
+    for near_zero in [false, true] {
+        let square = joint::Square {
+            shape: Shape::Normal,
+            pairs: 60,
+            near_zero,
+        };
+        let found = joint::coverage(&square, 400);
+        for (name, found) in joint::MEASURES.iter().zip(found) {
+            println!("{square:?}, {name}: {found:?}");
+            assert!((0.92..=0.98).contains(&found.held), "{name}: {found:?}");
+            assert!(found.width > 0.0 && found.width < 1.0, "{name}: {found:?}");
         }
     }
 }

@@ -8,45 +8,32 @@
 
 use std::collections::BTreeMap;
 
-use interlingua_data::Language;
+use interlingua_data::{BiasPair, Language};
 use interlingua_metrics::bootstrap::{self, Estimate};
 use interlingua_metrics::crows;
 
 use super::Blank;
 use super::bias::{pair_scores, unedited};
+use super::joint::{Looks, Source};
+use super::scopes::{Families, Family};
+use super::transfer::{self, Found, Versus};
 use crate::ExperimentError;
-use crate::plan::{Plan, Setting};
+use crate::plan::Plan;
 use crate::prepare::Prepared;
 use crate::row::Row;
+use crate::spec::Space;
 use crate::stages::Scores;
 
 /// All scores of a run: category, language, scores.
 pub type Scored = [(String, Language, Scores)];
 
-/// What is compared: settings that differ in hook point, rank and strength alone.
-type Family = (
-    String,
-    Option<usize>,
-    Option<&'static str>,
-    Option<&'static str>,
-);
-
-/// One hook point, rank and strength.
-type Point = (Option<String>, Option<usize>, Option<String>);
-
-fn family(setting: &Setting) -> Family {
-    (
-        setting.method.clone(),
-        setting.method_index,
-        setting.space.map(|s| s.name()),
-        setting.reinsert.map(|r| r.name()),
-    )
-}
-
-fn point(setting: &Setting) -> Point {
-    // A strength is a number of the spec, so its text stands for it.
-    let strength = setting.strength.map(|s| s.to_string());
-    (setting.hook.clone(), setting.rank, strength)
+/// What is compared: families that differ in hook point, rank and strength alone.
+fn comparable(a: &Family, b: &Family) -> bool {
+    let (mut x, mut y) = (a.common.clone(), b.common.clone());
+    for setting in [&mut x, &mut y] {
+        (setting.hook, setting.rank, setting.strength) = (None, None, None);
+    }
+    a.fits == b.fits && x == y
 }
 
 /// Whether the choice looks at an item; the rest is judged.
@@ -70,30 +57,41 @@ pub fn choice_rows(
     rows: &mut Vec<Row>,
 ) -> Result<Vec<String>, ExperimentError> {
     let plan = blank.plan;
-    let mut families: BTreeMap<Family, BTreeMap<Point, Vec<usize>>> = BTreeMap::new();
-    for (at, setting) in plan.settings.iter().enumerate() {
-        if setting.method_index.is_some() && !setting.is_shuffled() {
-            let points = families.entry(family(setting)).or_default();
-            points.entry(point(setting)).or_default().push(at);
+    let families = Families::new(plan);
+    let edits = (0..families.all.len()).filter(|&f| !families.all[f].is_control());
+    let mut tried: Vec<Vec<usize>> = Vec::new();
+    for family in edits {
+        let same = |points: &&mut Vec<usize>| {
+            comparable(&families.all[points[0]], &families.all[family])
+        };
+        match tried.iter_mut().find(same) {
+            Some(points) => points.push(family),
+            None => tried.push(vec![family]),
         }
     }
-    families.retain(|_, points| points.len() > 1);
-    if families.is_empty() {
+    tried.retain(|points| points.len() > 1);
+    if tried.is_empty() {
         return Ok(Vec::new());
     }
     let halves = Halves::new(plan, text, scored)?;
     let mut notes = Vec::new();
-    for (family, points) in &families {
-        let name = [Some(family.0.as_str()), family.2, family.3];
+    let mut chosen: Vec<usize> = Vec::new();
+    for points in &tried {
+        let common = &families.all[points[0]].common;
+        let name = [
+            Some(common.method.as_str()),
+            common.space.map(|s| s.name()),
+            common.reinsert.map(|r| r.name()),
+        ];
         let name = name.into_iter().flatten().collect::<Vec<_>>().join(", ");
-        let mut best: Option<(f64, &Vec<usize>)> = None;
-        for settings in points.values() {
-            let (gap, cost) = halves.chosen(settings)?;
+        let mut best: Option<(f64, usize)> = None;
+        for &point in points {
+            let (gap, cost) = halves.chosen(&families.all[point].members)?;
             if cost <= plan.spec.choose.max_cost && best.is_none_or(|(b, _)| gap < b) {
-                best = Some((gap, settings));
+                best = Some((gap, point));
             }
         }
-        let Some((_, settings)) = best else {
+        let Some((_, point)) = best else {
             notes.push(format!(
                 "{name}: none of {} operating points keeps the {} within {} of the unedited model's",
                 points.len(),
@@ -102,7 +100,7 @@ pub fn choice_rows(
             ));
             continue;
         };
-        let setting = &plan.settings[settings[0]];
+        let setting = &families.all[point].common;
         notes.push(format!(
             "{name}: of {} operating points, {} with rank {} and strength {} was chosen",
             points.len(),
@@ -110,15 +108,85 @@ pub fn choice_rows(
             setting.rank.unwrap_or(0),
             setting.strength.unwrap_or(1.0)
         ));
-        for &s in settings {
-            halves.judged(blank, s, rows)?;
-        }
+        chosen.push(point);
     }
-    let unedited = (0..plan.settings.len()).filter(|&s| plan.settings[s].method == "none");
-    for s in unedited {
-        halves.judged(blank, s, rows)?;
+    let mut shown = chosen.clone();
+    shown.extend(families.unedited());
+    for &setting in shown.iter().flat_map(|&f| &families.all[f].members) {
+        halves.judged(blank, setting, rows)?;
     }
+    judged_together(blank, text, scored, &families, &chosen, rows)?;
     Ok(notes)
+}
+
+/// Rows `operating_scope_gap` and `operating_difference`: the chosen points, their controls and the unedited model on one
+/// resampling of the pairs that the choice did not look at.
+fn judged_together(
+    blank: &Blank<'_>,
+    text: &Prepared,
+    scored: &Scored,
+    families: &Families,
+    chosen: &[usize],
+    rows: &mut Vec<Row>,
+) -> Result<(), ExperimentError> {
+    let mut shown = chosen.to_vec();
+    shown.extend(families.unedited());
+    for &point in chosen {
+        shown.extend(families.controls(&families.all[point]));
+    }
+    shown.sort_unstable();
+    shown.dedup();
+    let kept = |pair: &BiasPair| !chooses(blank.plan, &pair.id);
+    let source = Source {
+        blank,
+        text,
+        scored,
+        families,
+        looks: Looks {
+            pair: &kept,
+            ..Looks::EVERYTHING
+        },
+    };
+    let Some([gaps, _]) = source.gaps(0, &shown)? else {
+        return Ok(());
+    };
+    for &family in &shown {
+        let versus = Versus {
+            raw: chosen_in_raw(families, chosen, family),
+            ..Versus::of(families, family)
+        };
+        let mut found = Vec::new();
+        for (scope, category) in transfer::places(blank) {
+            if let Some(gap) = gaps.of(family, scope, category) {
+                let gap = Found::new("operating_scope_gap", gap).ideal(0.0);
+                found.push((scope, category, gap));
+            }
+            for (name, number) in versus.differences(&gaps, family, scope, category) {
+                let difference = Found::new("operating_difference", number).versus(name);
+                found.push((scope, category, difference));
+            }
+        }
+        let of = |row: Row| Row {
+            scorer: Some(blank.plan.spec.score.scorers[0].clone()),
+            benchmark: Some(blank.benchmark.clone()),
+            ..row
+        };
+        transfer::write(&source, &gaps, family, found, of, rows)?;
+    }
+    Ok(())
+}
+
+/// The point that was chosen for the same method in raw space: each space stands there with its own best.
+fn chosen_in_raw(families: &Families, chosen: &[usize], family: usize) -> Option<usize> {
+    let of = &families.all[family];
+    if of.is_control() || of.common.space == Some(Space::Raw) {
+        return None;
+    }
+    let mut raw = of.clone();
+    raw.common.space = Some(Space::Raw);
+    raw.common.reinsert = None;
+    let mut chosen = chosen.iter().copied();
+    chosen.find(|&point| comparable(&families.all[point], &raw))
 }
 
 /// Gap of a pair, whether it chooses, and its cluster.

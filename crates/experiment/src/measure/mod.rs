@@ -4,14 +4,22 @@ mod alignment;
 mod benchmarks;
 mod bias;
 mod choice;
+mod cosines;
+mod joint;
 mod probes;
+mod scopes;
+#[cfg(test)]
+mod tests;
+mod transfer;
 mod truth;
 
 pub use alignment::{alignment_rows, reconstruction_rows};
 pub use benchmarks::benchmark_rows;
 pub use bias::{bias_rows, correct, items};
 pub use choice::choice_rows;
+pub use cosines::cosine_rows;
 pub use probes::probe_rows;
+pub use transfer::transfer_rows;
 pub use truth::truth_rows;
 
 use interlingua_metrics::bootstrap::{Bootstrap, Estimate, Interval};

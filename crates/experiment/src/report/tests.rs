@@ -445,6 +445,9 @@ fn check_frame(frame: &DataFrame, rows: &[Row]) {
         assert_eq!(word("category", i), row.category);
         assert_eq!(word("fit_language", i), row.fit_language);
         assert_eq!(word("space", i), row.space);
+        assert_eq!(word("versus", i), row.versus);
+        assert_eq!(word("scope", i), row.scope);
+        assert_eq!(word("kind", i), row.kind);
     }
 }
 

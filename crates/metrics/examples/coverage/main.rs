@@ -1,8 +1,12 @@
 //! How often 95 % bootstrap intervals of a mean hold the true one, on samples
 //! shaped like the testbed's: pairs that share an attribute share its strength.
 //!
-//! `cargo run --release -p interlingua-metrics --example coverage [SAMPLES]`
+//! With `joint` as the second argument: how often the intervals of means over languages, and of their differences, hold
+//! the true ones, where all are made on one resampling of the pairs.
+//!
+//! `cargo run --release -p interlingua-metrics --example coverage [SAMPLES] [joint]`
 
+mod joint;
 mod simulation;
 
 use interlingua_metrics::bootstrap::Interval;
@@ -28,6 +32,9 @@ fn main() {
             std::process::exit(2);
         }
     };
+    if std::env::args().nth(2).as_deref() == Some("joint") {
+        return joint_table(draws);
+    }
     println!(
         "| shape | items | clusters | resampled | interval | held % | below % | above % | width |"
     );
@@ -68,4 +75,32 @@ fn line(design: &Design, interval: Interval, clustered: bool, draws: u64) {
         100.0 * found.above,
         found.width
     );
+}
+
+fn joint_table(draws: u64) {
+    println!("| gaps | pairs per category | edited gaps | number | held % | below % | above % | width |");
+    println!("|---|---:|---|---|---:|---:|---:|---:|");
+    for shape in [Shape::Normal, Shape::Skewed] {
+        for pairs in [40, 120] {
+            for near_zero in [false, true] {
+                let square = joint::Square {
+                    shape,
+                    pairs,
+                    near_zero,
+                };
+                let found = joint::coverage(&square, draws);
+                for (name, found) in joint::MEASURES.iter().zip(found) {
+                    println!(
+                        "| {} | {pairs} | {} | `{name}` | {:.1} | {:.1} | {:.1} | {:.3} |",
+                        format!("{shape:?}").to_lowercase(),
+                        if near_zero { "half of them near 0" } else { "away from 0" },
+                        100.0 * found.held,
+                        100.0 * found.below,
+                        100.0 * found.above,
+                        found.width
+                    );
+                }
+            }
+        }
+    }
 }

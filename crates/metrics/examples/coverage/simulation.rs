@@ -65,7 +65,7 @@ pub fn sample(design: &Design, rng: &mut ChaCha8Rng) -> (Vec<f64>, Vec<usize>) {
 }
 
 /// A random number of mean 0 and variance 1.
-fn part(shape: Shape, rng: &mut ChaCha8Rng) -> f64 {
+pub fn part(shape: Shape, rng: &mut ChaCha8Rng) -> f64 {
     let exponential = -(1.0 - rng.random::<f64>()).ln();
     match shape {
         Shape::Skewed => exponential - 1.0,
@@ -109,14 +109,20 @@ pub fn coverage(design: &Design, interval: Interval, clustered: bool, draws: u64
             )
         })
         .collect();
-    let truth = design.truth();
-    let share = |count: usize| count as f64 / draws as f64;
-    let below = share(outcomes.iter().filter(|(_, high)| *high < truth).count());
-    let above = share(outcomes.iter().filter(|(low, _)| *low > truth).count());
-    Coverage {
-        held: 1.0 - below - above,
-        below,
-        above,
-        width: outcomes.iter().map(|(low, high)| high - low).sum::<f64>() / draws as f64,
+    Coverage::of(&outcomes, design.truth())
+}
+
+impl Coverage {
+    /// Of intervals, given by their ends, around a truth.
+    pub fn of(ends: &[(f64, f64)], truth: f64) -> Coverage {
+        let share = |count: usize| count as f64 / ends.len() as f64;
+        let below = share(ends.iter().filter(|(_, high)| *high < truth).count());
+        let above = share(ends.iter().filter(|(low, _)| *low > truth).count());
+        Coverage {
+            held: 1.0 - below - above,
+            below,
+            above,
+            width: ends.iter().map(|(low, high)| high - low).sum::<f64>() / ends.len() as f64,
+        }
     }
 }

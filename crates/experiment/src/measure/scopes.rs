@@ -1,0 +1,211 @@
+//! Which settings belong together, and which cells a number over languages is about.
+
+use interlingua_data::Language;
+
+use crate::plan::{Plan, SHUFFLED, Setting};
+use crate::spec::Space;
+
+/// The languages that a mean over cells is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Each edit in the language of its fit.
+    Fit,
+    /// Each edit in all other languages.
+    Others,
+    /// Each edit in all languages.
+    All,
+    /// An edit fitted on all languages but one, in that one.
+    LeftOut,
+}
+
+impl Scope {
+    /// All scopes, in the order of their rows.
+    pub const ALL: [Scope; 4] = [Scope::Fit, Scope::Others, Scope::All, Scope::LeftOut];
+
+    /// Name in rows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scope::Fit => "fit",
+            Scope::Others => "others",
+            Scope::All => "all",
+            Scope::LeftOut => "left-out",
+        }
+    }
+
+    /// Whether an edit fitted so is judged in a language.
+    fn takes(self, fit: &Fit, language: Language) -> bool {
+        match (self, fit) {
+            (Scope::Fit, Fit::One(own)) => *own == language.to_string(),
+            (Scope::Others, Fit::One(own)) => *own != language.to_string(),
+            (Scope::All, Fit::One(_) | Fit::Joint) => true,
+            (Scope::LeftOut, Fit::AllBut(out)) => *out == language.to_string(),
+            _ => false,
+        }
+    }
+}
+
+/// What an edit was fitted on, by the name in the rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Fit {
+    Nothing,
+    One(String),
+    Joint,
+    AllBut(String),
+}
+
+impl Fit {
+    fn of(setting: &Setting) -> Fit {
+        match setting.fit_language.map(|l| l.to_string()) {
+            None => Fit::Nothing,
+            Some(name) if name == "all" => Fit::Joint,
+            Some(name) => match name.strip_prefix("all-but-") {
+                Some(out) => Fit::AllBut(out.to_owned()),
+                None => Fit::One(name),
+            },
+        }
+    }
+
+    fn fits(&self) -> Fits {
+        match self {
+            Fit::Nothing => Fits::Nothing,
+            Fit::One(_) => Fits::One,
+            Fit::Joint => Fits::Joint,
+            Fit::AllBut(_) => Fits::AllBut,
+        }
+    }
+}
+
+/// How the members of a family were fitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fits {
+    /// They are not.
+    Nothing,
+    /// Each in one language.
+    One,
+    /// One, on all languages together.
+    Joint,
+    /// Each on all languages but one.
+    AllBut,
+}
+
+/// Settings that differ in category and fit language alone: one line of a table.
+#[derive(Debug, Clone)]
+pub struct Family {
+    /// What they have in common, without category and fit language.
+    pub common: Setting,
+    /// How they were fitted.
+    pub fits: Fits,
+    /// Their places in the plan.
+    pub members: Vec<usize>,
+}
+
+impl Family {
+    /// Whether it is there for comparison only.
+    pub fn is_control(&self) -> bool {
+        self.common.method_index.is_none() || self.common.is_shuffled()
+    }
+
+    /// Its name in rows of the axis `fit_language`: only fits on all languages have one.
+    pub fn fit_language(&self) -> Option<String> {
+        (self.fits == Fits::Joint).then(|| "all".to_owned())
+    }
+}
+
+/// The families of a plan, in its order, and what they are compared with.
+#[derive(Debug)]
+pub struct Families {
+    /// The families.
+    pub all: Vec<Family>,
+    /// Place of the family of every setting of the plan.
+    pub of_setting: Vec<usize>,
+    /// What the plan's edits are fitted on, each once.
+    fits: Vec<Fit>,
+}
+
+impl Families {
+    /// Those of all settings of a plan.
+    pub fn new(plan: &Plan) -> Families {
+        let mut all: Vec<Family> = Vec::new();
+        let mut fits: Vec<Fit> = Vec::new();
+        let mut of_setting = Vec::with_capacity(plan.settings.len());
+        for (place, setting) in plan.settings.iter().enumerate() {
+            let fit = Fit::of(setting);
+            let common = Setting {
+                category: String::new(),
+                fit_language: None,
+                ..setting.clone()
+            };
+            let same = |f: &Family| f.fits == fit.fits() && f.common == common;
+            let at = all.iter().position(same).unwrap_or_else(|| {
+                all.push(Family {
+                    common: common.clone(),
+                    fits: fit.fits(),
+                    members: Vec::new(),
+                });
+                all.len() - 1
+            });
+            all[at].members.push(place);
+            of_setting.push(at);
+            if fit != Fit::Nothing && !fits.contains(&fit) {
+                fits.push(fit);
+            }
+        }
+        Families {
+            all,
+            of_setting,
+            fits,
+        }
+    }
+
+    /// How often a scope has the cell of a setting and a language of evaluation. What is fitted on nothing stands in
+    /// every cell of what it is compared with.
+    pub fn times(&self, scope: Scope, setting: &Setting, language: Language) -> f64 {
+        match Fit::of(setting) {
+            Fit::Nothing => {
+                let fits = self.fits.iter();
+                fits.filter(|fit| scope.takes(fit, language)).count() as f64
+            }
+            fit => f64::from(u8::from(scope.takes(&fit, language))),
+        }
+    }
+
+    /// Place of the unedited model.
+    pub fn unedited(&self) -> Option<usize> {
+        self.all.iter().position(|f| f.common.method == "none")
+    }
+
+    /// Place of the family that differs from this one in its space alone, which is raw there.
+    pub fn raw(&self, family: &Family) -> Option<usize> {
+        if family.is_control() || family.common.space == Some(Space::Raw) {
+            return None;
+        }
+        self.find(Some(family.fits), &Setting {
+            space: Some(Space::Raw),
+            reinsert: None,
+            ..family.common.clone()
+        })
+    }
+
+    /// Places of the matched controls: the method on shuffled labels, and a random subspace of the rank.
+    pub fn controls(&self, family: &Family) -> Vec<usize> {
+        if family.is_control() {
+            return Vec::new();
+        }
+        let shuffled = Setting {
+            method: format!("{}{SHUFFLED}", family.common.method),
+            ..family.common.clone()
+        };
+        let random = Setting {
+            method: "random".into(),
+            method_index: None,
+            ..family.common.clone()
+        };
+        let found = [self.find(Some(family.fits), &shuffled), self.find(None, &random)];
+        found.into_iter().flatten().collect()
+    }
+
+    fn find(&self, fits: Option<Fits>, common: &Setting) -> Option<usize> {
+        let mut families = self.all.iter();
+        families.position(|f| fits.is_none_or(|fits| f.fits == fits) && f.common == *common)
+    }
+}
