@@ -18,8 +18,13 @@ const RANK_TOLERANCE: f64 = 1e-9;
 /// A list that is no whole number of vectors or has none, a number that is not finite, or vectors that are all zero.
 pub fn subspace_cosine(a: &[f64], b: &[f64], dim: usize) -> Result<f64, MetricError> {
     let (a, b) = (basis("first", a, dim)?, basis("second", b, dim)?);
-    let shared: f64 = a.iter().flat_map(|x| b.iter().map(|y| dot(x, y).powi(2))).sum();
-    Ok((shared / (a.len() as f64 * b.len() as f64).sqrt()).clamp(0.0, 1.0).sqrt())
+    let shared: f64 = a
+        .iter()
+        .flat_map(|x| b.iter().map(|y| dot(x, y).powi(2)))
+        .sum();
+    Ok((shared / (a.len() as f64 * b.len() as f64).sqrt())
+        .clamp(0.0, 1.0)
+        .sqrt())
 }
 
 /// √(⟨C, D⟩ / (‖C‖·‖D‖)) of the second moments Σ x·xᵀ of two sets of vectors: near 1 where both vary along the same
@@ -46,7 +51,8 @@ pub fn moment_cosine(a: &[f64], b: &[f64], dim: usize) -> Result<f64, MetricErro
 /// ⟨Σ x·xᵀ, Σ y·yᵀ⟩ = Σ (x·y)².
 fn shared(a: &[f64], b: &[f64], dim: usize) -> f64 {
     let rows = a.chunks_exact(dim);
-    rows.flat_map(|x| b.chunks_exact(dim).map(|y| dot(x, y).powi(2))).sum()
+    rows.flat_map(|x| b.chunks_exact(dim).map(|y| dot(x, y).powi(2)))
+        .sum()
 }
 
 fn vectors(side: &'static str, x: &[f64], dim: usize) -> Result<(), MetricError> {
@@ -115,7 +121,10 @@ mod tests {
         let half = [1.0, 0.0, 0.0, 0.0, 0.0, 5.0];
         near(subspace_cosine(&plane, &half, 3), 0.5f64.sqrt());
         // A line inside a plane.
-        near(subspace_cosine(&plane, &[1.0, 1.0, 0.0], 3), 0.5f64.sqrt().sqrt());
+        near(
+            subspace_cosine(&plane, &[1.0, 1.0, 0.0], 3),
+            0.5f64.sqrt().sqrt(),
+        );
     }
 
     #[test]
@@ -129,10 +138,19 @@ mod tests {
     #[test]
     fn bad_input_is_told() {
         for f in [subspace_cosine, moment_cosine] {
-            assert!(matches!(f(&[1.0], &[1.0, 0.0], 2), Err(MetricError::BadSetting { .. })));
-            assert!(matches!(f(&[], &[1.0, 0.0], 2), Err(MetricError::BadSetting { .. })));
+            assert!(matches!(
+                f(&[1.0], &[1.0, 0.0], 2),
+                Err(MetricError::BadSetting { .. })
+            ));
+            assert!(matches!(
+                f(&[], &[1.0, 0.0], 2),
+                Err(MetricError::BadSetting { .. })
+            ));
             let zero = f(&[1.0, 0.0], &[0.0, 0.0], 2);
-            assert!(matches!(zero, Err(MetricError::ZeroVector { side: "second", .. })));
+            assert!(matches!(
+                zero,
+                Err(MetricError::ZeroVector { side: "second", .. })
+            ));
             let nan = f(&[f64::NAN, 0.0], &[1.0, 0.0], 2);
             assert!(matches!(nan, Err(MetricError::NotFinite { .. })));
         }

@@ -106,7 +106,14 @@ impl Draws {
                 let rows = PER_STREAM.min(resamples - block * PER_STREAM);
                 let counts = self.counts(sample, block, rows, n);
                 let mut sums = Mat::zeros(rows, columns.len());
-                matmul(sums.as_mut(), Accum::Replace, &counts, &values, 1.0, Par::Seq);
+                matmul(
+                    sums.as_mut(),
+                    Accum::Replace,
+                    &counts,
+                    &values,
+                    1.0,
+                    Par::Seq,
+                );
                 sums
             })
             .collect();
@@ -114,7 +121,9 @@ impl Draws {
             let value: f64 = column.iter().sum();
             let mut left_out = vec![Vec::new(); self.sizes.len()];
             left_out[sample] = column.iter().map(|v| value - v).collect();
-            let draws = blocks.iter().flat_map(|b| (0..b.nrows()).map(move |d| b[(d, k)]));
+            let draws = blocks
+                .iter()
+                .flat_map(|b| (0..b.nrows()).map(move |d| b[(d, k)]));
             Resampled {
                 value,
                 draws: draws.collect(),
@@ -210,7 +219,9 @@ impl Draws {
         numbers: &[(Resampled, usize)],
     ) -> Result<Vec<Estimate>, MetricError> {
         let numbers = numbers.par_iter();
-        numbers.map(|(number, n)| self.estimate(what, number, *n)).collect()
+        numbers
+            .map(|(number, n)| self.estimate(what, number, *n))
+            .collect()
     }
 }
 
@@ -263,7 +274,8 @@ impl Resampled {
             left_out: (0..samples)
                 .map(|s| {
                     let items = parts.iter().map(|p| p.left_out[s].len()).max().unwrap_or(0);
-                    let of = |i: usize| move |p: &Resampled| *p.left_out[s].get(i).unwrap_or(&p.value);
+                    let of =
+                        |i: usize| move |p: &Resampled| *p.left_out[s].get(i).unwrap_or(&p.value);
                     (0..items).map(|i| at(&of(i))).collect()
                 })
                 .collect(),
@@ -308,7 +320,10 @@ impl Resampled {
                 sum(a, right.get(i).unwrap_or(&other.value));
             }
         }
-        self.draws.iter_mut().zip(&other.draws).for_each(|(a, b)| sum(a, b));
+        self.draws
+            .iter_mut()
+            .zip(&other.draws)
+            .for_each(|(a, b)| sum(a, b));
         self.value += times * other.value;
     }
 }
@@ -342,12 +357,16 @@ mod tests {
     fn a_mean_alone_is_the_bootstrap_of_the_mean() {
         let (x, y) = (column(30, 1), column(30, 2));
         let draws = Draws::new(&[30], options()).unwrap();
-        let sums = draws.sums(0, &[x.clone(), y.clone(), vec![1.0; 30]]).unwrap();
+        let sums = draws
+            .sums(0, &[x.clone(), y.clone(), vec![1.0; 30]])
+            .unwrap();
         let mean = draws.estimate("mean", &sums[0].over(&sums[2]), 30).unwrap();
         close(mean, bootstrap::mean(&x, &options()).unwrap());
         let shifted: Vec<f64> = y.iter().map(|v| v + 3.0).collect();
         let sums = draws.sums(0, &[x.clone(), shifted.clone()]).unwrap();
-        let ratio = draws.estimate("ratio", &sums[0].over(&sums[1]), 30).unwrap();
+        let ratio = draws
+            .estimate("ratio", &sums[0].over(&sums[1]), 30)
+            .unwrap();
         close(ratio, bootstrap::ratio(&x, &shifted, &options()).unwrap());
     }
 
@@ -362,7 +381,10 @@ mod tests {
         let width = |e: Estimate| e.ci_high.unwrap() - e.ci_low.unwrap();
         assert!(width(draws.estimate("x", &x, 40).unwrap()) > 0.3);
         let difference = draws.estimate("x − y", &x.minus(&y), 40).unwrap();
-        assert!((difference.value - 0.25).abs() < 1e-12 && width(difference) < 1e-9, "{difference:?}");
+        assert!(
+            (difference.value - 0.25).abs() < 1e-12 && width(difference) < 1e-9,
+            "{difference:?}"
+        );
     }
 
     /// A mean over two samples has the variance of both, and counts the items of both.
@@ -370,8 +392,16 @@ mod tests {
     fn samples_are_drawn_by_themselves() {
         let (x, y) = (column(25, 1), column(60, 5));
         let draws = Draws::new(&[25, 60], options()).unwrap();
-        let a = draws.sums(0, std::slice::from_ref(&x)).unwrap().remove(0).map(|v| v / 25.0);
-        let b = draws.sums(1, std::slice::from_ref(&y)).unwrap().remove(0).map(|v| v / 60.0);
+        let a = draws
+            .sums(0, std::slice::from_ref(&x))
+            .unwrap()
+            .remove(0)
+            .map(|v| v / 25.0);
+        let b = draws
+            .sums(1, std::slice::from_ref(&y))
+            .unwrap()
+            .remove(0)
+            .map(|v| v / 60.0);
         let mut both = draws.zero();
         both.add(&a, 0.5);
         both.add(&b, 0.5);
@@ -380,13 +410,22 @@ mod tests {
             assert!((p - q).abs() < 1e-12);
         }
         assert_eq!((both.left_out[0].len(), both.left_out[1].len()), (25, 60));
-        for (p, q) in both.left_out.concat().iter().zip(by_combine.left_out.concat()) {
+        for (p, q) in both
+            .left_out
+            .concat()
+            .iter()
+            .zip(by_combine.left_out.concat())
+        {
             assert!((p - q).abs() < 1e-12);
         }
         let width = |e: Estimate| e.ci_high.unwrap() - e.ci_low.unwrap();
         let of = |r: &Resampled| width(draws.estimate("x", r, 1).unwrap());
         let expect = 0.5 * (of(&a).powi(2) + of(&b).powi(2)).sqrt();
-        assert!((of(&both) / expect - 1.0).abs() < 0.06, "{} {expect}", of(&both));
+        assert!(
+            (of(&both) / expect - 1.0).abs() < 0.06,
+            "{} {expect}",
+            of(&both)
+        );
     }
 
     #[test]
@@ -397,7 +436,10 @@ mod tests {
         assert!(mean.value < 0.0);
         let size = mean.size();
         assert_eq!(size.value, -mean.value);
-        assert!(size.draws.iter().any(|v| *v < 0.0), "a draw across 0 stays there");
+        assert!(
+            size.draws.iter().any(|v| *v < 0.0),
+            "a draw across 0 stays there"
+        );
     }
 
     #[test]
@@ -413,22 +455,43 @@ mod tests {
         let ratio = draws.estimate("x", &sums[0].over(&sums[1]), 3).unwrap();
         assert_eq!(ratio, Estimate::point(3.0, 3));
         let undefined = sums[0].over(&sums[0].minus(&sums[0]));
-        assert!(matches!(draws.estimate("x", &undefined, 3), Err(MetricError::Undefined { .. })));
+        assert!(matches!(
+            draws.estimate("x", &undefined, 3),
+            Err(MetricError::Undefined { .. })
+        ));
     }
 
     #[test]
     fn bad_input_is_told() {
-        assert!(matches!(Draws::new(&[], options()), Err(MetricError::Empty { .. })));
-        assert!(matches!(Draws::new(&[3, 0], options()), Err(MetricError::Empty { .. })));
+        assert!(matches!(
+            Draws::new(&[], options()),
+            Err(MetricError::Empty { .. })
+        ));
+        assert!(matches!(
+            Draws::new(&[3, 0], options()),
+            Err(MetricError::Empty { .. })
+        ));
         let studentized = Bootstrap {
             interval: Interval::Studentized,
             ..options()
         };
-        assert!(matches!(Draws::new(&[3], studentized), Err(MetricError::BadSetting { .. })));
+        assert!(matches!(
+            Draws::new(&[3], studentized),
+            Err(MetricError::BadSetting { .. })
+        ));
         let draws = Draws::new(&[3], options()).unwrap();
-        assert!(matches!(draws.sums(1, &[]), Err(MetricError::BadSetting { .. })));
-        assert!(matches!(draws.sums(0, &[vec![1.0; 2]]), Err(MetricError::Length { .. })));
+        assert!(matches!(
+            draws.sums(1, &[]),
+            Err(MetricError::BadSetting { .. })
+        ));
+        assert!(matches!(
+            draws.sums(0, &[vec![1.0; 2]]),
+            Err(MetricError::Length { .. })
+        ));
         let infinite = vec![vec![0.0, f64::INFINITY, 0.0]];
-        assert!(matches!(draws.sums(0, &infinite), Err(MetricError::NotFinite { index: 1, .. })));
+        assert!(matches!(
+            draws.sums(0, &infinite),
+            Err(MetricError::NotFinite { index: 1, .. })
+        ));
     }
 }

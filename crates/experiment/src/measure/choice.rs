@@ -61,9 +61,8 @@ pub fn choice_rows(
     let edits = (0..families.all.len()).filter(|&f| !families.all[f].is_control());
     let mut tried: Vec<Vec<usize>> = Vec::new();
     for family in edits {
-        let same = |points: &&mut Vec<usize>| {
-            comparable(&families.all[points[0]], &families.all[family])
-        };
+        let same =
+            |points: &&mut Vec<usize>| comparable(&families.all[points[0]], &families.all[family]);
         match tried.iter_mut().find(same) {
             Some(points) => points.push(family),
             None => tried.push(vec![family]),

@@ -85,7 +85,9 @@ fn directions(edit: &Edit) -> Option<(Vec<f64>, usize)> {
 fn members(blank: &Blank<'_>, family: &Family, category: &str) -> Vec<usize> {
     let settings = &blank.plan.settings;
     let members = family.members.iter().copied();
-    members.filter(|&s| settings[s].category == category).collect()
+    members
+        .filter(|&s| settings[s].category == category)
+        .collect()
 }
 
 fn fitted(
@@ -180,5 +182,7 @@ fn changes(
     let h = from_rows(states.to_vec(), count, spaces.width, &spaces.device);
     let changed = to_host(edit.apply(h));
     let pairs = changed.iter().zip(states);
-    pairs.map(|(after, before)| f64::from(after - before)).collect()
+    pairs
+        .map(|(after, before)| f64::from(after - before))
+        .collect()
 }

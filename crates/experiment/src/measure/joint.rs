@@ -58,7 +58,10 @@ impl Measured {
     /// The number of a family: the mean over cells in one category, or over all categories that have cells.
     pub fn of(&self, family: usize, scope: Scope, category: Option<usize>) -> Option<Number> {
         let sums = self.sums.get(&(family, scope))?;
-        let chosen = || sums.iter().filter(|(c, _)| category.is_none_or(|only| only == **c));
+        let chosen = || {
+            sums.iter()
+                .filter(|(c, _)| category.is_none_or(|only| only == **c))
+        };
         let categories = chosen().count() as f64;
         if categories == 0.0 {
             return None;
@@ -127,7 +130,8 @@ impl Source<'_> {
             let columns = self.pair_columns(at, which, scorer, families, &items[category])?;
             let sums = draws.sums(sample, &columns.columns).map_err(failed())?;
             // A language without a pair that counts has no cell.
-            let Some((count, sums)) = sums.split_last().filter(|(count, _)| count.value > 0.0) else {
+            let Some((count, sums)) = sums.split_last().filter(|(count, _)| count.value > 0.0)
+            else {
                 continue;
             };
             for (&setting, sums) in columns.settings.iter().zip(sums.chunks_exact(2)) {
@@ -147,9 +151,14 @@ impl Source<'_> {
     /// Perplexity of some families as a multiple of the unedited model's; nothing where no sentence counts.
     pub fn costs(&self, families: &[usize]) -> Result<Option<Measured>, ExperimentError> {
         let failed = || ExperimentError::metric("perplexity over languages");
-        let rows = self.scored.iter().map(|(.., s)| s.neutral.first().map_or(0, Vec::len));
+        let rows = self
+            .scored
+            .iter()
+            .map(|(.., s)| s.neutral.first().map_or(0, Vec::len));
         let rows = rows.max().unwrap_or(0);
-        let kept: Vec<usize> = (0..rows).filter(|&row| (self.looks.sentence)(row)).collect();
+        let kept: Vec<usize> = (0..rows)
+            .filter(|&row| (self.looks.sentence)(row))
+            .collect();
         if kept.is_empty() {
             return Ok(None);
         }
@@ -193,7 +202,9 @@ impl Source<'_> {
             }
         }
         for ids in &mut items {
-            ids.values_mut().enumerate().for_each(|(at, place)| *place = at);
+            ids.values_mut()
+                .enumerate()
+                .for_each(|(at, place)| *place = at);
         }
         items
     }
@@ -243,11 +254,18 @@ impl Source<'_> {
         let scores = &self.scored[at].2;
         let base = &scores.neutral[unedited(self.blank.plan, scores)];
         let (mut settings, mut columns) = (Vec::new(), Vec::<Vec<f64>>::new());
-        let rows = || kept.iter().filter_map(|&row| base.get(row).map(|base| (row, base)));
+        let rows = || {
+            kept.iter()
+                .filter_map(|&row| base.get(row).map(|base| (row, base)))
+        };
         for (&setting, edited) in scores.settings.iter().zip(&scores.neutral) {
             if families.contains(&self.families.of_setting[setting]) {
                 settings.push(setting);
-                columns.push(rows().map(|(row, base)| base.log_prob - edited[row].log_prob).collect());
+                columns.push(
+                    rows()
+                        .map(|(row, base)| base.log_prob - edited[row].log_prob)
+                        .collect(),
+                );
             }
         }
         columns.push(rows().map(|(_, base)| f64::from(base.tokens)).collect());

@@ -179,11 +179,14 @@ impl Families {
         if family.is_control() || family.common.space == Some(Space::Raw) {
             return None;
         }
-        self.find(Some(family.fits), &Setting {
-            space: Some(Space::Raw),
-            reinsert: None,
-            ..family.common.clone()
-        })
+        self.find(
+            Some(family.fits),
+            &Setting {
+                space: Some(Space::Raw),
+                reinsert: None,
+                ..family.common.clone()
+            },
+        )
     }
 
     /// Places of the matched controls: the method on shuffled labels, and a random subspace of the rank.
@@ -200,7 +203,10 @@ impl Families {
             method_index: None,
             ..family.common.clone()
         };
-        let found = [self.find(Some(family.fits), &shuffled), self.find(None, &random)];
+        let found = [
+            self.find(Some(family.fits), &shuffled),
+            self.find(None, &random),
+        ];
         found.into_iter().flatten().collect()
     }
 

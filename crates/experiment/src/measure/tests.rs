@@ -25,7 +25,9 @@ fn plan(more: &str) -> Plan {
          spaces = [\"raw\", \"latent\"]\nmethods = [{{ name = \"sentdebias\", rank = 1 }}]\n{more}\n\
          [data]\nkind = \"testbed\"\n[model]\nkind = \"train\"\n[score]\nscorers = [\"lm-eval\"]\nresamples = 200\n"
     );
-    let spec = Spec::parse(&text, Path::new("x.toml"), false).unwrap().remove(0);
+    let spec = Spec::parse(&text, Path::new("x.toml"), false)
+        .unwrap()
+        .remove(0);
     let options = Options {
         data_dir: PathBuf::new(),
         model_dir: PathBuf::new(),
@@ -98,7 +100,8 @@ fn scored(plan: &Plan, pairs: usize) -> Vec<(String, Language, Scores)> {
             let settings = plan.settings_of(category);
             let of = |&s: &usize| &plan.settings[s];
             let scores = |setting: &Setting| {
-                let pair = |i: usize| Some([(gap(setting, language) + DEVIATIONS[i % 4], 5), (0.0, 5)]);
+                let pair =
+                    |i: usize| Some([(gap(setting, language) + DEVIATIONS[i % 4], 5), (0.0, 5)]);
                 vec![(0..pairs).map(pair).collect()]
             };
             let neutral = |setting: &Setting| {
@@ -132,7 +135,12 @@ fn blank(plan: &Plan) -> Blank<'_> {
 }
 
 /// The one row of a metric with these axes.
-fn find<'a>(rows: &'a [Row], metric: &str, [method, space, scope, versus]: [&str; 4], category: Option<&str>) -> &'a Row {
+fn find<'a>(
+    rows: &'a [Row],
+    metric: &str,
+    [method, space, scope, versus]: [&str; 4],
+    category: Option<&str>,
+) -> &'a Row {
     let is = |name: &Option<String>, value: &str| name.as_deref().unwrap_or_default() == value;
     let found: Vec<&Row> = rows
         .iter()
@@ -145,13 +153,21 @@ fn find<'a>(rows: &'a [Row], metric: &str, [method, space, scope, versus]: [&str
                 && r.category.as_deref() == category
         })
         .collect();
-    assert_eq!(found.len(), 1, "{metric} {method} {space} {scope} {versus} {category:?}");
+    assert_eq!(
+        found.len(),
+        1,
+        "{metric} {method} {space} {scope} {versus} {category:?}"
+    );
     found[0]
 }
 
 fn near(row: &Row, expect: f64) {
     let value = row.value;
-    assert!((value - expect).abs() < 1e-9, "{}: {value}, not {expect}", row.metric);
+    assert!(
+        (value - expect).abs() < 1e-9,
+        "{}: {value}, not {expect}",
+        row.metric
+    );
     let (low, high) = (row.ci_low.unwrap(), row.ci_high.unwrap());
     assert!(low <= value + 1e-9 && value <= high + 1e-9, "{row:?}");
 }
@@ -177,24 +193,54 @@ fn gaps_over_languages_are_what_the_cells_say() {
             near(row("scope_gap", axes), expect);
         }
         // |0.4 − 0.6|, |0.4 − 0.2|, 0.6, 1.0 in English, 0.8 on average in French.
-        near(row("scope_pair_gap", ["sentdebias", "raw", "fit", ""]), 0.65);
+        near(
+            row("scope_pair_gap", ["sentdebias", "raw", "fit", ""]),
+            0.65,
+        );
         for (versus, expect) in [("unedited", -0.75), ("raw", -0.6), ("control", -0.65)] {
-            near(row("gap_difference", ["sentdebias", "latent", "others", versus]), expect);
+            near(
+                row("gap_difference", ["sentdebias", "latent", "others", versus]),
+                expect,
+            );
         }
-        near(row("gap_difference", ["random", "raw", "all", "unedited"]), 0.0);
-        near(row("specific_part", ["sentdebias", "latent", "others", ""]), 0.65);
-        near(row("transfer_share", ["sentdebias", "raw", "others", ""]), 0.15 / 0.9);
-        near(row("transfer_share", ["sentdebias", "latent", "others", ""]), 1.0);
-        near(row("perplexity_ratio", ["sentdebias", "raw", "others", ""]), LOST.exp());
+        near(
+            row("gap_difference", ["random", "raw", "all", "unedited"]),
+            0.0,
+        );
+        near(
+            row("specific_part", ["sentdebias", "latent", "others", ""]),
+            0.65,
+        );
+        near(
+            row("transfer_share", ["sentdebias", "raw", "others", ""]),
+            0.15 / 0.9,
+        );
+        near(
+            row("transfer_share", ["sentdebias", "latent", "others", ""]),
+            1.0,
+        );
+        near(
+            row("perplexity_ratio", ["sentdebias", "raw", "others", ""]),
+            LOST.exp(),
+        );
     }
     let unedited = find(&rows, "scope_gap", ["none", "", "all", ""], Some("gender"));
     assert_eq!((unedited.n, unedited.ideal), (4, Some(0.0)));
     // Every pair differs by the same: no draw can change the difference, though it changes both gaps.
-    let difference = find(&rows, "gap_difference", ["sentdebias", "raw", "fit", "unedited"], None);
+    let difference = find(
+        &rows,
+        "gap_difference",
+        ["sentdebias", "raw", "fit", "unedited"],
+        None,
+    );
     let width = |r: &Row| r.ci_high.unwrap() - r.ci_low.unwrap();
     assert!(width(difference) < 1e-9 && width(unedited) > 0.5);
-    let strange = |r: &Row| r.metric == "transfer_share" && r.method.as_deref() != Some("sentdebias");
-    assert!(!rows.iter().any(strange), "controls have no share that transfers");
+    let strange =
+        |r: &Row| r.metric == "transfer_share" && r.method.as_deref() != Some("sentdebias");
+    assert!(
+        !rows.iter().any(strange),
+        "controls have no share that transfers"
+    );
     assert!(rows.iter().all(|r| r.scope.as_deref() != Some("left-out")));
 }
 
@@ -220,19 +266,39 @@ fn chosen_points_are_judged_together_on_other_pairs() {
     let mut strict = plan.clone();
     strict.spec.choose.max_cost = 1.05;
     let notes = choice_rows(&blank(&strict), &text, &scored(&strict, 40), &mut rows).unwrap();
-    assert!(notes.iter().all(|n| n.contains("none of 2 operating points")), "{notes:?}");
+    assert!(
+        notes
+            .iter()
+            .all(|n| n.contains("none of 2 operating points")),
+        "{notes:?}"
+    );
     let mut plan = plan;
     plan.spec.choose.max_cost = 1.2;
     rows.clear();
     let notes = choice_rows(&blank(&plan), &text, &scored(&plan, 40), &mut rows).unwrap();
     assert_eq!(notes.len(), 2, "{notes:?}");
-    assert!(notes.iter().all(|n| n.contains("strength 1 was chosen")), "{notes:?}");
+    assert!(
+        notes.iter().all(|n| n.contains("strength 1 was chosen")),
+        "{notes:?}"
+    );
     let row = |metric: &str, axes: [&str; 4]| find(&rows, metric, axes, None);
-    let difference = row("operating_difference", ["sentdebias", "raw", "fit", "unedited"]);
+    let difference = row(
+        "operating_difference",
+        ["sentdebias", "raw", "fit", "unedited"],
+    );
     near(difference, -0.9);
     let pairs = difference.n;
     assert!(pairs > 10 && pairs < 70, "{pairs} of 80 pairs are judged");
-    assert_eq!(row("operating_scope_gap", ["none", "", "others", ""]).n, pairs);
-    let raw = row("operating_difference", ["sentdebias", "latent", "others", "raw"]);
-    assert!((raw.value - -0.6).abs() < 0.15 && raw.ci_high.unwrap() < 0.0, "{raw:?}");
+    assert_eq!(
+        row("operating_scope_gap", ["none", "", "others", ""]).n,
+        pairs
+    );
+    let raw = row(
+        "operating_difference",
+        ["sentdebias", "latent", "others", "raw"],
+    );
+    assert!(
+        (raw.value - -0.6).abs() < 0.15 && raw.ci_high.unwrap() < 0.0,
+        "{raw:?}"
+    );
 }

@@ -149,19 +149,29 @@ impl Versus {
         let others = [
             ("unedited", self.unedited.and_then(of).map(|(u, _)| u)),
             ("raw", self.raw.and_then(of).map(|(r, _)| r)),
-            ("control", controls.min_by(|a, b| a.value.total_cmp(&b.value))),
+            (
+                "control",
+                controls.min_by(|a, b| a.value.total_cmp(&b.value)),
+            ),
         ];
-        let others = others.into_iter().filter_map(|(name, other)| Some((name, other?)));
-        others.map(|(name, other)| (name, (own.minus(&other), items))).collect()
+        let others = others
+            .into_iter()
+            .filter_map(|(name, other)| Some((name, other?)));
+        others
+            .map(|(name, other)| (name, (own.minus(&other), items)))
+            .collect()
     }
 }
 
 /// Every scope with every category, and with the mean over categories.
 pub fn places(blank: &Blank<'_>) -> Vec<(Scope, Option<usize>)> {
     let categories = 0..blank.plan.spec.categories.len();
-    let categories: Vec<Option<usize>> = std::iter::once(None).chain(categories.map(Some)).collect();
+    let categories: Vec<Option<usize>> =
+        std::iter::once(None).chain(categories.map(Some)).collect();
     let scopes = Scope::ALL.into_iter();
-    scopes.flat_map(|scope| categories.iter().map(move |&c| (scope, c))).collect()
+    scopes
+        .flat_map(|scope| categories.iter().map(move |&c| (scope, c)))
+        .collect()
 }
 
 fn gap_rows(
@@ -193,7 +203,9 @@ fn gap_rows(
             }
             if scope == Scope::Others {
                 let share = transfer_share(source, gaps, family, category)?;
-                share.into_iter().for_each(|s| add(Found::new("transfer_share", s)));
+                share
+                    .into_iter()
+                    .for_each(|s| add(Found::new("transfer_share", s)));
             }
         }
         let of = |row: Row| Row {
@@ -252,9 +264,14 @@ fn transfer_share(
     let (Some(own), Some(others)) = (effect(Scope::Fit), effect(Scope::Others)) else {
         return Ok(None);
     };
-    let items = gaps.of(family, Scope::Others, category).map_or(0, |(_, items)| items);
+    let items = gaps
+        .of(family, Scope::Others, category)
+        .map_or(0, |(_, items)| items);
     let failed = ExperimentError::metric("the effect in the language of the fit");
-    let known = gaps.draws.estimate("the effect", &own, items).map_err(failed)?;
+    let known = gaps
+        .draws
+        .estimate("the effect", &own, items)
+        .map_err(failed)?;
     let there = known.ci_low.is_some_and(|low| low > 0.0);
     Ok(there.then(|| (others.over(&own), items)))
 }

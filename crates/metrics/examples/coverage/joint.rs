@@ -48,11 +48,13 @@ fn truths(square: &Square) -> [Means; 3] {
     let normal = |rng: &mut ChaCha8Rng| part(Shape::Normal, rng);
     let unedited = means(&mut |_, e, _| 1.0 + 0.2 * e as f64);
     let near_zero = square.near_zero;
-    let edited = means(&mut |f, e, rng| match (near_zero && (f + e) % 2 == 1, f == e) {
-        (true, _) => 0.1 * normal(rng),
-        (_, true) => 0.6 + 0.1 * normal(rng),
-        (_, false) => 0.9 + 0.2 * normal(rng),
-    });
+    let edited = means(
+        &mut |f, e, rng| match (near_zero && (f + e) % 2 == 1, f == e) {
+            (true, _) => 0.1 * normal(rng),
+            (_, true) => 0.6 + 0.1 * normal(rng),
+            (_, false) => 0.9 + 0.2 * normal(rng),
+        },
+    );
     let control = means(&mut |_, e, rng| 0.95 + 0.2 * e as f64 + 0.05 * normal(rng));
     [unedited, edited, control]
 }
@@ -62,7 +64,13 @@ fn scope(means: &Means, own: bool) -> f64 {
     let mut cells = Vec::new();
     for fits in means {
         for (f, evals) in fits.iter().enumerate() {
-            cells.extend(evals.iter().enumerate().filter(|(e, _)| (f == *e) == own).map(|(_, m)| m.abs()));
+            cells.extend(
+                evals
+                    .iter()
+                    .enumerate()
+                    .filter(|(e, _)| (f == *e) == own)
+                    .map(|(_, m)| m.abs()),
+            );
         }
     }
     cells.iter().sum::<f64>() / cells.len() as f64
@@ -80,7 +88,12 @@ fn truth([unedited, edited, control]: &[Means; 3]) -> [f64; 4] {
 }
 
 /// Mean |gap| of each model on a sample: `[model][off, on the diagonal]`.
-fn measure(square: &Square, models: &[Means; 3], draws: &Draws, rng: &mut ChaCha8Rng) -> Vec<[Resampled; 2]> {
+fn measure(
+    square: &Square,
+    models: &[Means; 3],
+    draws: &Draws,
+    rng: &mut ChaCha8Rng,
+) -> Vec<[Resampled; 2]> {
     let mut sums: Vec<[Resampled; 2]> = (0..3).map(|_| [draws.zero(), draws.zero()]).collect();
     for category in 0..CATEGORIES {
         // Of the variance 1.44 of a gap a third is the pair's, a third that of the pair in a language, whatever the model.
@@ -88,7 +101,9 @@ fn measure(square: &Square, models: &[Means; 3], draws: &Draws, rng: &mut ChaCha
         let shared: Vec<Vec<f64>> = (0..square.pairs)
             .map(|_| {
                 let pair = part(square.shape, rng);
-                (0..LANGUAGES).map(|_| scale * (pair + part(square.shape, rng))).collect()
+                (0..LANGUAGES)
+                    .map(|_| scale * (pair + part(square.shape, rng)))
+                    .collect()
             })
             .collect();
         let mut columns = Vec::new();
@@ -145,7 +160,11 @@ fn estimates(square: &Square, models: &[Means; 3], seed: u64) -> [Estimate; 4] {
         control[0].minus(&edited[0]),
         effect(0).over(&effect(1)),
     ];
-    numbers.map(|number| draws.estimate("simulated", &number, square.pairs).expect("a finite number"))
+    numbers.map(|number| {
+        draws
+            .estimate("simulated", &number, square.pairs)
+            .expect("a finite number")
+    })
 }
 
 /// How often the interval of each of [`MEASURES`] holds the truth, over `draws` samples.

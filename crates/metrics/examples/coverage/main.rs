@@ -78,7 +78,9 @@ fn line(design: &Design, interval: Interval, clustered: bool, draws: u64) {
 }
 
 fn joint_table(draws: u64) {
-    println!("| gaps | pairs per category | edited gaps | number | held % | below % | above % | width |");
+    println!(
+        "| gaps | pairs per category | edited gaps | number | held % | below % | above % | width |"
+    );
     println!("|---|---:|---|---|---:|---:|---:|---:|");
     for shape in [Shape::Normal, Shape::Skewed] {
         for pairs in [40, 120] {
@@ -93,7 +95,11 @@ fn joint_table(draws: u64) {
                     println!(
                         "| {} | {pairs} | {} | `{name}` | {:.1} | {:.1} | {:.1} | {:.3} |",
                         format!("{shape:?}").to_lowercase(),
-                        if near_zero { "half of them near 0" } else { "away from 0" },
+                        if near_zero {
+                            "half of them near 0"
+                        } else {
+                            "away from 0"
+                        },
                         100.0 * found.held,
                         100.0 * found.below,
                         100.0 * found.above,
