@@ -2,7 +2,7 @@
 
 use interlingua_metrics::bootstrap::{Bootstrap, Estimate, Interval};
 use interlingua_metrics::joint::{Draws, Resampled};
-use rand::{Rng, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
