@@ -172,27 +172,32 @@ def capture(request):
 
 
 def autoencoder(request):
-    """Steps of training: reconstruction of token states and InfoNCE between the sentence means of all languages."""
+    """Steps of training, each language with an encoder and a decoder of its own: reconstruction of token states and
+    InfoNCE between the sentence means of all languages."""
     width, latent, languages, rows, tokens = (request[k] for k in ("width", "latent", "languages", "rows", "tokens"))
     states = matrices(request["states"], request["in_all"], torch.float32).to(DEVICE)
-    encoder, decoder = torch.nn.Linear(width, latent).to(DEVICE), torch.nn.Linear(latent, width).to(DEVICE)
-    parameters = [*encoder.parameters(), *decoder.parameters()]
+    encoders = [torch.nn.Linear(width, latent).to(DEVICE) for _ in range(languages)]
+    decoders = [torch.nn.Linear(latent, width).to(DEVICE) for _ in range(languages)]
+    parameters = [p for half in (*encoders, *decoders) for p in half.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=request["rate"], betas=(0.9, 0.999), weight_decay=1e-4, fused=True)
-    mean, deviation = states.mean(0), states.std()
     pool = states.view(languages, -1, tokens, width)
+    mean = pool.mean((1, 2), keepdim=True)
+    deviation = (pool - mean).std()
     losses = []
     start = time.perf_counter()
     for step in range(request["steps"]):
         first = step * rows % (pool.shape[1] - rows + 1)
-        x = ((pool[:, first:first + rows] - mean) / deviation).reshape(-1, width)
-        z = encoder(x)
-        loss = torch.nn.functional.mse_loss(decoder(z), x)
-        z = torch.nn.functional.normalize(z.view(languages, rows, tokens, latent).mean(2), dim=-1)
+        x = ((pool[:, first:first + rows] - mean) / deviation).view(languages, -1, width)
+        z = [encoder(own) for encoder, own in zip(encoders, x)]
+        rebuilt = torch.stack([decoder(own) for decoder, own in zip(decoders, z)])
+        loss = torch.nn.functional.mse_loss(rebuilt, x)
+        z = torch.stack(z).view(languages, rows, tokens, latent).mean(2)
+        z = torch.nn.functional.normalize(z, dim=-1)
         own, pairs = torch.arange(rows, device=DEVICE), [(a, b) for a in range(languages) for b in range(a + 1, languages)]
         for a, b in pairs:
             cosines = z[a] @ z[b].T / 0.07
             both = torch.nn.functional.cross_entropy(cosines, own) + torch.nn.functional.cross_entropy(cosines.T, own)
-            loss = loss + 0.2 / len(pairs) * both / 2
+            loss = loss + both / 2 / len(pairs)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 5.0)

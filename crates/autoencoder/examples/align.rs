@@ -15,11 +15,22 @@ const WIDTH: usize = 16;
 struct Synthetic {
     first: usize,
     rows: usize,
+    languages: [String; 2],
+}
+
+impl Synthetic {
+    fn new(first: usize, rows: usize) -> Synthetic {
+        Synthetic {
+            first,
+            rows,
+            languages: ["one", "other"].map(String::from),
+        }
+    }
 }
 
 impl States for Synthetic {
-    fn languages(&self) -> usize {
-        2
+    fn languages(&self) -> &[String] {
+        &self.languages
     }
 
     fn rows(&self) -> usize {
@@ -83,28 +94,23 @@ fn retrieval(a: &[f32], b: &[f32], width: usize) -> f64 {
     hits.count() as f64 / rows as f64
 }
 
-fn in_latent_space(autoencoder: &Autoencoder, states: &Synthetic) -> f64 {
-    let [a, b] = [0, 1].map(|language| {
-        let h = from_rows(means(states, language), states.rows, WIDTH, &cpu());
-        to_host(autoencoder.encode(h))
-    });
-    retrieval(&a, &b, autoencoder.config.latent)
+fn in_latent_space(
+    autoencoder: &Autoencoder,
+    states: &Synthetic,
+) -> Result<f64, AutoencoderError> {
+    let latents = |at: usize| {
+        let h = from_rows(means(states, at), states.rows, WIDTH, &cpu());
+        Ok(to_host(autoencoder.encode(&states.languages[at], h)?))
+    };
+    let width = autoencoder.config.latent;
+    Ok(retrieval(&latents(0)?, &latents(1)?, width))
 }
 
 fn main() -> Result<(), AutoencoderError> {
-    let training = Synthetic {
-        first: 0,
-        rows: 256,
-    };
-    // The score decides which step is kept, so its rows are neither those of training nor those of the result.
-    let validation = Synthetic {
-        first: 256,
-        rows: 64,
-    };
-    let held_out = Synthetic {
-        first: 320,
-        rows: 64,
-    };
+    let training = Synthetic::new(0, 256);
+    // The loss on validation rows decides which step is kept, so they are neither those of training nor those of the result.
+    let validation = Synthetic::new(256, 64);
+    let held_out = Synthetic::new(320, 64);
     let config = Config {
         latent: 8,
         hidden: 64,
@@ -119,17 +125,16 @@ fn main() -> Result<(), AutoencoderError> {
         "retrieval of held-out translations, raw states: {:.2}",
         retrieval(&means(&held_out, 0), &means(&held_out, 1), WIDTH)
     );
-    let mut score = |a: &Autoencoder| Ok(in_latent_space(a, &validation));
-    let trained = train(&config, 1, &training, &cpu(), &mut score, &mut |p| {
+    let trained = train(&config, 1, &training, &validation, &cpu(), &mut |p| {
         println!(
-            "step {:>3} of {}: loss {:.3}, retrieval in latent space {:.2}",
-            p.step, p.steps, p.loss, p.score
+            "step {:>3} of {}: loss {:.3}, on validation rows {:.3}",
+            p.step, p.steps, p.loss, p.held_out.loss
         );
     })?;
     println!(
         "retrieval of held-out translations, latent space of step {}: {:.2}",
         trained.best_step,
-        in_latent_space(&trained.autoencoder, &held_out)
+        in_latent_space(&trained.autoencoder, &held_out)?
     );
     Ok(())
 }

@@ -41,14 +41,62 @@ pub enum Sees {
     Means,
 }
 
+/// Which parts of an autoencoder all languages have in common.
+///
+/// Whatever is shared, the mean that is taken from the states is a language's own, except in
+/// [`Sharing::Shared`], which is blind to the language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sharing {
+    /// Nothing: an encoder, a decoder and a mean for each language.
+    PerLanguage,
+    /// The encoder; a decoder and a mean for each language.
+    Encoder,
+    /// The decoder; an encoder and a mean for each language.
+    Decoder,
+    /// Everything: one encoder, one decoder and one mean.
+    Shared,
+}
+
+impl Sharing {
+    /// Place of the encoder of a language among the encoders.
+    pub(crate) fn encoder(self, language: usize) -> usize {
+        match self {
+            Sharing::Shared | Sharing::Encoder => 0,
+            Sharing::PerLanguage | Sharing::Decoder => language,
+        }
+    }
+
+    /// Place of the decoder of a language among the decoders.
+    pub(crate) fn decoder(self, language: usize) -> usize {
+        match self {
+            Sharing::Shared | Sharing::Decoder => 0,
+            Sharing::PerLanguage | Sharing::Encoder => language,
+        }
+    }
+
+    /// Place of the mean of a language among the means.
+    pub(crate) fn mean(self, language: usize) -> usize {
+        match self {
+            Sharing::Shared => 0,
+            _ => language,
+        }
+    }
+}
+
 /// Everything that decides how an autoencoder comes out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// What languages have in common.
+    pub sharing: Sharing,
     /// Width of the latent space.
     pub latent: usize,
     /// Width of the hidden layer; 0 for a linear autoencoder.
     pub hidden: usize,
+    /// A linear path beside the hidden layer, each way: training starts at a Procrustes rotation
+    /// followed by principal axes, and the hidden layer learns what to add.
+    pub linear: bool,
     /// Activation of the hidden layer.
     pub activation: Activation,
     /// What reconstruction is learned on.
@@ -63,34 +111,40 @@ pub struct Config {
     pub cross_reconstruction_weight: f64,
     /// Parallel rows per step.
     pub batch: usize,
+    /// A batch is made of random rows, each followed by so many of the rows that are most like it;
+    /// 0 takes random rows alone.
+    pub neighbours: usize,
     /// Largest number of steps.
     pub steps: usize,
     /// Peak learning rate.
     pub learning_rate: f64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
-    /// Steps between evaluations on held-out rows.
+    /// Steps between evaluations of the loss on validation rows.
     pub eval_every: usize,
-    /// Evaluations without improvement before training stops.
+    /// Evaluations without a lower loss on validation rows before training stops.
     pub patience: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Config {
+            sharing: Sharing::PerLanguage,
             latent: 64,
-            hidden: 512,
-            activation: Activation::Gelu,
+            hidden: 192,
+            linear: false,
+            activation: Activation::Relu,
             sees: Sees::Tokens,
             reconstruction_weight: 1.0,
             alignment: Alignment::InfoNce { temperature: 0.07 },
-            alignment_weight: 0.2,
+            alignment_weight: 1.0,
             cross_reconstruction_weight: 0.0,
             batch: 64,
-            steps: 2500,
-            learning_rate: 1e-3,
+            neighbours: 0,
+            steps: 2400,
+            learning_rate: 2e-3,
             weight_decay: 1e-4,
-            eval_every: 250,
+            eval_every: 200,
             patience: 4,
         }
     }
@@ -116,6 +170,22 @@ impl Config {
             return bad(
                 "batch",
                 "at least 2 rows are needed to tell translations apart".into(),
+            );
+        }
+        if self.neighbours >= self.batch {
+            return bad(
+                "neighbours",
+                format!(
+                    "{} leave no room for another row in a batch of {}",
+                    self.neighbours, self.batch
+                ),
+            );
+        }
+        if self.linear && self.hidden == 0 {
+            return bad(
+                "linear",
+                "without a hidden layer (hidden = 0) everything is linear already; set hidden above 0 or linear = false"
+                    .into(),
             );
         }
         if self.steps == 0 || self.eval_every == 0 || self.patience == 0 {

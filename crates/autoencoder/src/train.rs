@@ -1,32 +1,24 @@
-//! Training by mini-batches of parallel rows, with early stopping.
+//! Training.
 
-use interlingua_backend::optim::{AdamW, AdamWConfig, Parameter};
-use interlingua_backend::{Device, Tensor, TensorData};
-use rand::seq::SliceRandom;
-use rand::{Rng, SeedableRng};
+use interlingua_backend::optim::{AdamW, AdamWConfig};
+use interlingua_backend::{Device, from_rows, to_host};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::gradients::{Batch, gradients, pool};
-use crate::{Autoencoder, AutoencoderError, Config, Layers, Sees, shapes};
+use crate::gradients::{Batch, Terms, gradients};
+use crate::layers::{Layers, begin};
+use crate::rows::{Draw, Normal, States};
+use crate::{Autoencoder, AutoencoderError, Config, linear};
 
-/// Hidden states of parallel sentences, read on demand.
-pub trait States {
-    /// Number of languages.
-    fn languages(&self) -> usize;
-    /// Number of parallel rows.
-    fn rows(&self) -> usize;
-    /// Width of a state.
-    fn width(&self) -> usize;
-    /// Appends the token states of one sentence; returns how many.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    fn read(
-        &self,
-        language: usize,
-        row: usize,
-        out: &mut Vec<f32>,
-    ) -> Result<usize, Box<dyn std::error::Error + Send + Sync>>;
+/// The loss on validation rows and its terms, each without its weight.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HeldOut {
+    /// The loss as it is trained; the lowest one decides which step is kept.
+    pub loss: f64,
+    /// Mean squared error per dimension, in units of the states' variance.
+    pub reconstruction: f64,
+    /// Mean distance over the pairs of languages, where it is part of the loss.
+    pub alignment: Option<f64>,
 }
 
 /// What happened at an evaluation.
@@ -38,22 +30,22 @@ pub struct Progress {
     pub steps: usize,
     /// Mean loss since the last evaluation.
     pub loss: f64,
-    /// Held-out score.
-    pub score: f64,
+    /// On validation rows.
+    pub held_out: HeldOut,
 }
 
 /// The result of training.
 #[derive(Debug, Clone)]
 pub struct Trained {
-    /// The best autoencoder by held-out score.
+    /// The autoencoder of the lowest loss on validation rows.
     pub autoencoder: Autoencoder,
     /// Every evaluation.
     pub history: Vec<Progress>,
-    /// The step the best one was taken at.
+    /// The step it was taken at.
     pub best_step: usize,
 }
 
-/// Trains on `states`; `score` judges an autoencoder on held-out rows, higher is better.
+/// Trains on `states`; the loss on `validation` decides which step is kept.
 ///
 /// # Errors
 /// A config that cannot work, too few rows or languages, unreadable states, a
@@ -62,37 +54,25 @@ pub fn train(
     config: &Config,
     seed: u64,
     states: &dyn States,
+    validation: &dyn States,
     device: &Device,
-    score: &mut dyn FnMut(&Autoencoder) -> Result<f64, AutoencoderError>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Trained, AutoencoderError> {
-    let width = states.width();
-    config.check(width)?;
-    if states.rows() < config.batch || states.languages() < 2 {
-        return Err(AutoencoderError::TooFew {
-            needed: format!(
-                "at least {} parallel rows (autoencoder.batch) in 2 languages",
-                config.batch
-            ),
-            found: format!("{} rows in {} languages", states.rows(), states.languages()),
-        });
-    }
+    check(config, states, validation)?;
+    let (width, languages) = (states.width(), states.languages());
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let (mean, deviation) = moments(states, &mut rng)?;
-    let parameters = shapes(config, width)
-        .into_iter()
-        .map(|(name, shape)| {
-            let bound = if shape.len() == 2 {
-                (1.0 / shape[1] as f64).sqrt()
-            } else {
-                0.0
-            };
-            let values = (0..shape.iter().product::<usize>())
-                .map(|_| (rng.random::<f64>() * 2.0 - 1.0) as f32 * bound as f32);
-            let values = values.collect();
-            Parameter::new(name, &shape, values)
-        })
-        .collect();
+    let normal = Normal::of(config, states, &mut rng)?;
+    let means = match config.linear || config.neighbours > 0 {
+        true => normal.sentence_means(states)?,
+        false => Vec::new(),
+    };
+    let start = match config.linear {
+        true => Some(linear::start(config, states, &normal, &means)?),
+        false => None,
+    };
+    let parameters = begin(config, width, languages, start.as_ref(), &mut rng);
+    let mut draw = Draw::new(config, states.rows(), &means, width, &mut rng);
+    drop(means);
     let optimiser = AdamWConfig {
         learning_rate: config.learning_rate,
         beta_2: 0.999,
@@ -106,13 +86,14 @@ pub fn train(
     let assemble = |optimiser: &AdamW| Autoencoder {
         config: config.clone(),
         width,
-        mean: Tensor::from_data(TensorData::new(mean.clone(), [width]), device),
-        deviation,
-        layers: Layers::from_parameters(config, &optimiser.parameters, device),
+        languages: languages.to_vec(),
+        means: {
+            let means = normal.means.iter();
+            means.map(|mean| from_rows(mean.clone(), 1, width, device)).collect()
+        },
+        deviation: normal.deviation,
+        layers: Layers::from_parameters(config, languages.len(), &optimiser.parameters, device),
     };
-    let mut order: Vec<usize> = (0..states.rows()).collect();
-    order.shuffle(&mut rng);
-    let mut next = 0;
     let mut history: Vec<Progress> = Vec::new();
     let mut best: Option<(f64, usize, Autoencoder)> = None;
     let mut since = 0;
@@ -120,45 +101,46 @@ pub fn train(
     let (mut values, mut found) = (Vec::new(), Vec::new());
     let (mut sum, mut count) = (0.0, 0);
     for step in 0..config.steps {
-        if next + config.batch > order.len() {
-            order.shuffle(&mut rng);
-            next = 0;
-        }
-        let rows = &order[next..next + config.batch];
-        next += config.batch;
-        let batch = read_batch(config, states, rows, &mean, deviation, values)?;
+        let rows = draw.rows(config.batch, &mut rng);
+        let batch = normal.batch(config, states, &rows, values)?;
         let loss;
         (loss, found) = gradients(config, &optimiser.parameters, &batch, found, device);
         values = batch.values;
+        let diverged = |loss| AutoencoderError::Diverged {
+            loss,
+            step,
+            learning_rate: config.learning_rate,
+        };
         if !loss.is_finite() {
-            return Err(AutoencoderError::Diverged {
-                loss,
-                step,
-                learning_rate: config.learning_rate,
-            });
+            return Err(diverged(loss));
         }
         optimiser.step(&found);
         sum += loss;
         count += 1;
-        if (step + 1) % config.eval_every == 0 || step + 1 == config.steps {
-            let candidate = assemble(&optimiser);
-            let now = Progress {
-                step: step + 1,
-                steps: config.steps,
-                loss: sum / f64::from(count),
-                score: score(&candidate)?,
-            };
-            (sum, count) = (0.0, 0);
-            progress(now);
-            history.push(now);
-            if best.as_ref().is_none_or(|(score, ..)| now.score > *score) {
-                best = Some((now.score, step + 1, candidate));
-                since = 0;
-            } else {
-                since += 1;
-                if since >= config.patience {
-                    break;
-                }
+        if (step + 1) % config.eval_every != 0 && step + 1 != config.steps {
+            continue;
+        }
+        let candidate = assemble(&optimiser);
+        let held_out = held_out(&candidate, &normal, validation, device)?;
+        if !held_out.loss.is_finite() {
+            return Err(diverged(held_out.loss));
+        }
+        let now = Progress {
+            step: step + 1,
+            steps: config.steps,
+            loss: sum / f64::from(count),
+            held_out,
+        };
+        (sum, count) = (0.0, 0);
+        progress(now);
+        history.push(now);
+        if best.as_ref().is_none_or(|(loss, ..)| held_out.loss < *loss) {
+            best = Some((held_out.loss, step + 1, candidate));
+            since = 0;
+        } else {
+            since += 1;
+            if since >= config.patience {
+                break;
             }
         }
     }
@@ -170,270 +152,80 @@ pub fn train(
     })
 }
 
-/// Mean and one common standard deviation of token states, from a sample of rows.
-fn moments(states: &dyn States, rng: &mut ChaCha8Rng) -> Result<(Vec<f32>, f32), AutoencoderError> {
-    let width = states.width();
-    let mut rows: Vec<usize> = (0..states.rows()).collect();
-    rows.shuffle(rng);
-    rows.truncate(2000);
-    let (mut sum, mut squares, mut count) = (vec![0.0f64; width], 0.0f64, 0usize);
-    let mut buffer = Vec::new();
-    for &row in &rows {
-        for language in 0..states.languages() {
-            buffer.clear();
-            count += states
-                .read(language, row, &mut buffer)
-                .map_err(AutoencoderError::States)?;
-            for state in buffer.chunks_exact(width) {
-                for (s, &x) in sum.iter_mut().zip(state) {
-                    *s += f64::from(x);
-                    squares += f64::from(x) * f64::from(x);
-                }
-            }
-        }
-    }
-    let n = count.max(1) as f64;
-    let mean: Vec<f64> = sum.iter().map(|s| s / n).collect();
-    let variance =
-        squares / (n * width as f64) - mean.iter().map(|m| m * m).sum::<f64>() / width as f64;
-    let deviation = variance.max(1e-12).sqrt() as f32;
-    Ok((mean.into_iter().map(|m| m as f32).collect(), deviation))
-}
-
-/// Reads a batch of parallel rows into `values` and normalises it.
-fn read_batch(
+/// What can be known to fail before anything is read.
+fn check(
     config: &Config,
     states: &dyn States,
-    rows: &[usize],
-    mean: &[f32],
-    deviation: f32,
-    mut values: Vec<f32>,
-) -> Result<Batch, AutoencoderError> {
-    let width = states.width();
+    validation: &dyn States,
+) -> Result<(), AutoencoderError> {
+    config.check(states.width())?;
     let languages = states.languages();
-    values.clear();
-    let mut lengths = Vec::with_capacity(rows.len() * languages);
-    for language in 0..languages {
-        for &row in rows {
-            let from = values.len();
-            let tokens = states
-                .read(language, row, &mut values)
-                .map_err(AutoencoderError::States)?;
-            for state in values[from..].chunks_exact_mut(width) {
-                state
-                    .iter_mut()
-                    .zip(mean)
-                    .for_each(|(x, m)| *x = (*x - m) / deviation);
-            }
-            match config.sees {
-                Sees::Tokens => lengths.push(tokens),
-                Sees::Means => {
-                    let pooled = pool(&values[from..], &[tokens], width);
-                    values.truncate(from);
-                    values.extend(pooled);
-                    lengths.push(1);
-                }
-            }
-        }
+    if languages.len() < 2 {
+        return Err(AutoencoderError::TooFew {
+            needed: "parallel rows in at least 2 languages, since translations are what is aligned".into(),
+            found: format!("rows in {}", listed(languages)),
+        });
     }
-    Ok(Batch {
-        values,
-        lengths,
-        width,
-        languages,
-    })
+    if states.rows() < config.batch {
+        return Err(AutoencoderError::TooFew {
+            needed: format!("at least {} parallel rows, as many as autoencoder.batch", config.batch),
+            found: format!("{}; give more rows or a smaller batch", states.rows()),
+        });
+    }
+    if validation.rows() < 2 {
+        return Err(AutoencoderError::TooFew {
+            needed: "at least 2 validation rows".into(),
+            found: validation.rows().to_string(),
+        });
+    }
+    if validation.languages() != languages || validation.width() != states.width() {
+        return Err(AutoencoderError::Validation {
+            found: format!("{} wide, in {}", validation.width(), listed(validation.languages())),
+            expected: format!("{} wide, in {}", states.width(), listed(languages)),
+        });
+    }
+    Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use interlingua_backend::device::cpu;
-    use interlingua_backend::{from_rows, to_host};
-
-    use super::*;
-    use crate::{Activation, Alignment};
-
-    /// Two "languages": the same hidden factors seen through different rotations.
-    struct Twisted {
-        rows: usize,
+/// Languages in words.
+pub(crate) fn listed(languages: &[String]) -> String {
+    match languages {
+        [] => "no language".into(),
+        all => all.join(", "),
     }
+}
 
-    impl States for Twisted {
-        fn languages(&self) -> usize {
-            2
+/// The loss on all validation rows, in batches of the size of training; what is left of less than two
+/// rows, which nothing can be told apart in, is left out.
+fn held_out(
+    autoencoder: &Autoencoder,
+    normal: &Normal,
+    validation: &dyn States,
+    device: &Device,
+) -> Result<HeldOut, AutoencoderError> {
+    let config = &autoencoder.config;
+    let rows: Vec<usize> = (0..validation.rows()).collect();
+    let number = |tensor| f64::from(to_host(tensor)[0]);
+    let mut sum = HeldOut {
+        loss: 0.0,
+        reconstruction: 0.0,
+        alignment: (config.alignment_weight > 0.0).then_some(0.0),
+    };
+    let mut seen = 0.0;
+    for rows in rows.chunks(config.batch).filter(|rows| rows.len() > 1) {
+        let batch: Batch = normal.batch(config, validation, rows, Vec::new())?;
+        let terms = Terms::of(config, &autoencoder.layers, &batch, device);
+        let share = rows.len() as f64;
+        seen += share;
+        sum.reconstruction += share * number(terms.reconstruction.clone());
+        if let (Some(sum), Some(term)) = (&mut sum.alignment, &terms.alignment) {
+            *sum += share * number(term.clone());
         }
-        fn rows(&self) -> usize {
-            self.rows
-        }
-        fn width(&self) -> usize {
-            8
-        }
-        fn read(
-            &self,
-            language: usize,
-            row: usize,
-            out: &mut Vec<f32>,
-        ) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
-            let mut rng = ChaCha8Rng::seed_from_u64(row as u64);
-            let factors: Vec<f32> = (0..4).map(|_| rng.random::<f32>() - 0.5).collect();
-            let tokens = 2 + row % 3;
-            for token in 0..tokens {
-                for i in 0..8 {
-                    let factor = factors[if language == 0 { i % 4 } else { (i + 1) % 4 }];
-                    let sign = if language == 1 && i >= 4 { -1.0 } else { 1.0 };
-                    out.push(sign * factor + 0.01 * (token as f32) + language as f32);
-                }
-            }
-            Ok(tokens)
-        }
+        sum.loss += share * number(terms.sum(config));
     }
-
-    fn retrieval(autoencoder: &Autoencoder, states: &Twisted) -> f64 {
-        let latents: Vec<Vec<f32>> = (0..2)
-            .map(|language| {
-                let mut values = Vec::new();
-                for row in 0..states.rows {
-                    let mut tokens = Vec::new();
-                    states.read(language, row, &mut tokens).unwrap();
-                    values.extend(pool(&tokens, &[tokens.len() / 8], 8));
-                }
-                to_host(autoencoder.encode(from_rows(values, states.rows, 8, &cpu())))
-            })
-            .collect();
-        let d = autoencoder.config.latent;
-        let unit = |v: &[f32]| {
-            let n = v.iter().map(|x| x * x).sum::<f32>().sqrt();
-            v.iter().map(|x| x / n).collect::<Vec<_>>()
-        };
-        let right = (0..states.rows)
-            .filter(|&i| {
-                let a = unit(&latents[0][i * d..][..d]);
-                let cosine = |j: usize| {
-                    unit(&latents[1][j * d..][..d])
-                        .iter()
-                        .zip(&a)
-                        .map(|(x, y)| x * y)
-                        .sum::<f32>()
-                };
-                (0..states.rows).all(|j| j == i || cosine(j) < cosine(i))
-            })
-            .count();
-        right as f64 / states.rows as f64
-    }
-
-    fn config() -> Config {
-        Config {
-            latent: 6,
-            hidden: 24,
-            batch: 32,
-            steps: 400,
-            eval_every: 100,
-            learning_rate: 5e-3,
-            alignment_weight: 1.0,
-            ..Config::default()
-        }
-    }
-
-    fn run(config: &Config) -> (Trained, f64) {
-        let states = Twisted { rows: 96 };
-        let mut score = |a: &Autoencoder| Ok(retrieval(a, &states));
-        let trained = train(config, 3, &states, &cpu(), &mut score, &mut |_| {}).unwrap();
-        let score = retrieval(&trained.autoencoder, &states);
-        (trained, score)
-    }
-
-    #[test]
-    fn alignment_makes_translations_meet_and_its_absence_does_not() {
-        let (_, aligned) = run(&config());
-        let (_, unaligned) = run(&Config {
-            alignment_weight: 0.0,
-            ..config()
-        });
-        assert!(aligned > 0.9, "{aligned}");
-        assert!(unaligned < 0.5, "{unaligned}");
-    }
-
-    #[test]
-    fn every_loss_term_trains_and_saves_and_loads() {
-        let folder = tempfile::tempdir().unwrap();
-        let base = Config {
-            steps: 20,
-            eval_every: 10,
-            ..config()
-        };
-        let variants = [
-            Config {
-                alignment: Alignment::Mse,
-                ..base.clone()
-            },
-            Config {
-                alignment: Alignment::Cosine,
-                activation: Activation::Tanh,
-                ..base.clone()
-            },
-            Config {
-                hidden: 0,
-                cross_reconstruction_weight: 0.5,
-                ..base.clone()
-            },
-            Config {
-                sees: Sees::Means,
-                activation: Activation::Relu,
-                ..base
-            },
-        ];
-        for config in variants {
-            let (trained, _) = run(&config);
-            let losses: Vec<f64> = trained.history.iter().map(|p| p.loss).collect();
-            assert!(losses[1] < losses[0], "{config:?}: {losses:?}");
-            let path = folder.path().join("a.safetensors");
-            trained.autoencoder.save(&path).unwrap();
-            let loaded = Autoencoder::load(&path, &cpu()).unwrap();
-            assert_eq!(loaded.config, config);
-            let h = from_rows((0..24).map(|i| i as f32 / 24.0).collect(), 3, 8, &cpu());
-            let there = |a: &Autoencoder| to_host(a.decode(a.encode(h.clone())));
-            assert_eq!(there(&loaded), there(&trained.autoencoder));
-        }
-    }
-
-    #[test]
-    fn what_cannot_work_is_refused() {
-        let states = Twisted { rows: 10 };
-        let mut score = |_: &Autoencoder| Ok(0.0);
-        for (config, key) in [
-            (
-                Config {
-                    latent: 9,
-                    ..config()
-                },
-                "latent",
-            ),
-            (
-                Config {
-                    batch: 11,
-                    latent: 4,
-                    ..config()
-                },
-                "autoencoder.batch",
-            ),
-            (
-                Config {
-                    learning_rate: f64::NAN,
-                    ..config()
-                },
-                "learning_rate",
-            ),
-            (
-                Config {
-                    alignment: Alignment::InfoNce { temperature: 0.0 },
-                    ..config()
-                },
-                "temperature",
-            ),
-        ] {
-            let message = train(&config, 1, &states, &cpu(), &mut score, &mut |_| {})
-                .unwrap_err()
-                .to_string();
-            assert!(message.contains(key), "{message}");
-        }
-    }
+    Ok(HeldOut {
+        loss: sum.loss / seen,
+        reconstruction: sum.reconstruction / seen,
+        alignment: sum.alignment.map(|a| a / seen),
+    })
 }

@@ -168,7 +168,7 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
         measure::cosine_rows(&blank, &edited, &captured, &mut rows)?;
         let mut projections = Vec::new();
         for (at, site) in captured.iter().enumerate() {
-            let heldout = Rows::new(&site.heldout, plan.spec.languages.len());
+            let heldout = Rows::new(&site.heldout, &plan.spec.languages);
             let (hook, spaces) = (&plan.hooks[at], &edited.sites[at]);
             let found = measure::alignment_rows(&blank, hook, spaces, &heldout, &mut rows)?;
             // The pages show one plane per space: that of the last hook point.

@@ -263,6 +263,8 @@ pub enum Space {
     Raw,
     /// The autoencoder's latent space.
     Latent,
+    /// The ablation: one encoder, one decoder and one mean for all languages.
+    LatentShared,
     /// The control: an autoencoder trained without alignment.
     LatentUnaligned,
     /// Hidden states minus the mean of their language.
@@ -285,6 +287,7 @@ impl Space {
         match self {
             Space::Raw => "raw",
             Space::Latent => "latent",
+            Space::LatentShared => "latent-shared",
             Space::LatentUnaligned => "latent-unaligned",
             Space::Centred => "centred",
             Space::Procrustes => "procrustes",
@@ -297,7 +300,10 @@ impl Space {
 
     /// Whether an autoencoder leads there.
     pub fn is_latent(self) -> bool {
-        matches!(self, Space::Latent | Space::LatentUnaligned)
+        matches!(
+            self,
+            Space::Latent | Space::LatentShared | Space::LatentUnaligned
+        )
     }
 
     /// Whether affine maps lead there, one per language.
@@ -598,6 +604,7 @@ fn all_spaces() -> Vec<Space> {
     vec![
         Space::Raw,
         Space::Latent,
+        Space::LatentShared,
         Space::LatentUnaligned,
         Space::Centred,
         Space::Procrustes,

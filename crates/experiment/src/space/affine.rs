@@ -127,7 +127,7 @@ pub fn fit(
                 Ok(Some((p.clone(), p)))
             })
             .collect::<Result<_, ExperimentError>>()?,
-        Space::Raw | Space::Latent | Space::LatentUnaligned => {
+        Space::Raw | Space::Latent | Space::LatentShared | Space::LatentUnaligned => {
             unreachable!("`{}` is not affine", space.name())
         }
     };

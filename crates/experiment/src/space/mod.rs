@@ -12,6 +12,7 @@ use interlingua_debias::Edit;
 use interlingua_models::StateEdit;
 use interlingua_models::engine::LowRank;
 
+use crate::ExperimentError;
 use crate::spec::{Reinsert, Space};
 use affine::Affine;
 
@@ -74,21 +75,57 @@ impl Spaces {
         }
     }
 
-    /// Hidden states into the space.
+    /// Hidden states of a language into the space.
     ///
     /// # Shapes
     /// `states`: rows × width, row-major; result rows × [`Spaces::dim`].
-    pub fn enter(&self, space: Space, language: Language, states: Vec<f32>) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// A language that the space was not fitted on.
+    pub fn enter(
+        &self,
+        space: Space,
+        language: Language,
+        states: Vec<f32>,
+    ) -> Result<Vec<f32>, ExperimentError> {
+        self.check(space, language)?;
         if states.is_empty() || space == Space::Raw {
-            return states;
+            return Ok(states);
         }
         let rows = states.len() / self.width;
         let h = from_rows(states, rows, self.width, &self.device);
-        to_host(if space.is_latent() {
-            self.autoencoder(space).encode(h)
+        Ok(to_host(if space.is_latent() {
+            self.autoencoder(space).encode(language.code(), h)?
         } else {
             self.affine(space, language).enter(h)
-        })
+        }))
+    }
+
+    /// Whether a space takes the states of a language.
+    ///
+    /// # Errors
+    /// A language that the space was not fitted on.
+    pub fn check(&self, space: Space, language: Language) -> Result<(), ExperimentError> {
+        if space.is_latent() {
+            self.autoencoder(space).knows(language.code())?;
+        }
+        if space.is_affine() && !self.affine.contains_key(&(space, language)) {
+            let known: Vec<&str> = self
+                .affine
+                .keys()
+                .filter(|(s, _)| *s == space)
+                .map(|(_, language)| language.code())
+                .collect();
+            return Err(ExperimentError::plan(
+                "languages",
+                format!(
+                    "space `{}` has no map for `{language}`; it was fitted on {}",
+                    space.name(),
+                    known.join(", ")
+                ),
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -171,20 +208,24 @@ pub struct SiteEdit {
 
 impl SiteEdit {
     /// `language` is the language of the text the edit will meet.
+    ///
+    /// # Errors
+    /// A language that the space was not fitted on.
     pub fn new(
         spaces: &Arc<Spaces>,
         space: Space,
         reinsert: Reinsert,
         language: Language,
         edit: &Edit,
-    ) -> SiteEdit {
-        SiteEdit {
+    ) -> Result<SiteEdit, ExperimentError> {
+        spaces.check(space, language)?;
+        Ok(SiteEdit {
             spaces: spaces.clone(),
             space,
             reinsert,
             language,
             edit: EditTensors::new(edit, &spaces.device),
-        }
+        })
     }
 }
 
@@ -205,11 +246,14 @@ impl StateEdit for SiteEdit {
         }
         if self.space.is_latent() {
             let autoencoder = spaces.autoencoder(self.space);
-            let z = autoencoder.encode(h.clone());
-            let edited = autoencoder.decode(self.edit.apply(z.clone()));
+            let language = self.language.code();
+            let known = "the language was checked when the edit was made";
+            let z = autoencoder.encode(language, h.clone()).expect(known);
+            let decode = |z| autoencoder.decode(language, z).expect(known);
+            let edited = decode(self.edit.apply(z.clone()));
             return match self.reinsert {
                 Reinsert::Replace => edited,
-                Reinsert::Residual => h + edited - autoencoder.decode(z),
+                Reinsert::Residual => h + edited - decode(z),
             };
         }
         let affine = spaces.affine(self.space, self.language);
@@ -286,7 +330,8 @@ mod tests {
                 Reinsert::Residual,
                 Language::FR,
                 &Edit::Erase(erase),
-            );
+            )
+            .unwrap();
             let h = from_rows(states.clone(), rows, width, &device);
             let by_rank = to_host(edit.low_rank().unwrap().apply(h.clone()));
             for (a, b) in by_rank.iter().zip(to_host(edit.apply(h))) {

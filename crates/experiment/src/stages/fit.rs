@@ -235,7 +235,7 @@ impl Fit<'_> {
                 .filter_map(|e| e.set)
                 .max()
                 .map_or(0, |m| m + 1);
-            vectors.extend(self.spaces.enter(self.space, *language, states_of));
+            vectors.extend(self.spaces.enter(self.space, *language, states_of)?);
         }
         let dim = self.spaces.dim(self.space);
         data.x = Matrix::from_f32(data.label.len(), dim, &vectors).map_err(|e| self.failed(e))?;

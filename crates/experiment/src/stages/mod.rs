@@ -134,7 +134,7 @@ impl Edited<'_> {
     /// The edits of some settings, for text in one language.
     ///
     /// # Errors
-    /// States whose mean is not finite.
+    /// A language that a space was not fitted on, or states whose mean is not finite.
     pub fn site_edits(
         &self,
         plan: &Plan,
@@ -173,7 +173,7 @@ impl Edited<'_> {
             setting.reinsert.unwrap_or(Reinsert::Residual),
             language,
             centred.as_ref().unwrap_or(edit),
-        );
+        )?;
         Ok(Some((self.hooks[site], edit)))
     }
 }

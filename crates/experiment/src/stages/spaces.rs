@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use interlingua_autoencoder::{Autoencoder, AutoencoderError, Config, States};
+use interlingua_autoencoder::{Autoencoder, Config, Progress, Sharing};
 
-use super::states::{encode_means, sentence_vectors};
+use super::states::sentence_vectors;
 use super::{Captured, Rows, Runner, SiteStates};
 use crate::ExperimentError;
 use crate::cache::Cache;
@@ -47,7 +47,7 @@ fn language_means(
     spaces: &mut Spaces,
 ) -> Result<(), ExperimentError> {
     let spec = &run.plan.spec;
-    let rows = Rows::new(&states.train, spec.languages.len());
+    let rows = Rows::new(&states.train, &spec.languages);
     for (at, &language) in spec.languages.iter().enumerate() {
         let (tokens, _) = rows.first_tokens(at, MEAN_ROWS)?;
         for &space in &spec.spaces {
@@ -55,7 +55,7 @@ fn language_means(
             let mut sum = vec![0.0; dim];
             for part in tokens.chunks(MEAN_CHUNK * spaces.width) {
                 for row in spaces
-                    .enter(space, language, part.to_vec())
+                    .enter(space, language, part.to_vec())?
                     .chunks_exact(dim)
                 {
                     sum.iter_mut()
@@ -81,14 +81,7 @@ fn spaces_at(
     let width = states.train.width();
     let mut spaces = Spaces::raw(width, &run.plan.device);
     for &space in spec.spaces.iter().filter(|s| s.is_latent()) {
-        let config = match space {
-            Space::LatentUnaligned => Config {
-                alignment_weight: 0.0,
-                cross_reconstruction_weight: 0.0,
-                ..spec.autoencoder.clone()
-            },
-            _ => spec.autoencoder.clone(),
-        };
+        let config = config(space, &spec.autoencoder);
         let (autoencoder, key) = autoencoder(run, states, space, place, &config)?;
         digests.push((format!("autoencoder ({}{place})", space.name()), key));
         spaces.autoencoders.insert(space, autoencoder);
@@ -104,7 +97,7 @@ fn spaces_at(
     }
     run.stage(&format!("fit affine spaces{place}"), false, |run| {
         let spec = &run.plan.spec;
-        let rows = Rows::new(&states.train, spec.languages.len());
+        let rows = Rows::new(&states.train, &spec.languages);
         let mut means = Vec::new();
         for (at, &language) in spec.languages.iter().enumerate() {
             means.push(sentence_vectors(&spaces, Space::Raw, language, &rows, at)?);
@@ -122,6 +115,23 @@ fn spaces_at(
     Ok(spaces)
 }
 
+/// The settings of the autoencoder of a latent space: those of the experiment, but for what the space
+/// is there to leave out.
+fn config(space: Space, typed: &Config) -> Config {
+    match space {
+        Space::LatentShared => Config {
+            sharing: Sharing::Shared,
+            ..typed.clone()
+        },
+        Space::LatentUnaligned => Config {
+            alignment_weight: 0.0,
+            cross_reconstruction_weight: 0.0,
+            ..typed.clone()
+        },
+        _ => typed.clone(),
+    }
+}
+
 fn autoencoder(
     run: &mut Runner<'_>,
     states: &SiteStates,
@@ -130,11 +140,15 @@ fn autoencoder(
     config: &Config,
 ) -> Result<(Autoencoder, String), ExperimentError> {
     let seed = run.plan.spec.seed;
-    let key = Cache::key("autoencoder", &(config, &states.keys, seed));
+    let key = Cache::key(
+        "autoencoder",
+        &(config, &run.plan.spec.languages, &states.keys, seed),
+    );
     let path = run.cache.path("autoencoder", &key, ".safetensors");
     let cached = run.has(&path)?;
     let name = match space {
         Space::Latent => format!("train autoencoder{place}"),
+        Space::LatentShared => format!("train shared autoencoder{place}"),
         _ => format!("train autoencoder without alignment{place}"),
     };
     let autoencoder = run.stage(&name, cached, |run| {
@@ -142,59 +156,32 @@ fn autoencoder(
         if cached {
             return Ok(Autoencoder::load(&path, &device)?);
         }
-        let languages = run.plan.spec.languages.len();
+        let languages = &run.plan.spec.languages;
         let train = Rows::new(&states.train, languages);
         let validation = Rows::new(&states.validation, languages);
-        let mut score = |candidate: &Autoencoder| {
-            mean_retrieval(candidate, &device, &validation)
-                .map_err(|e| AutoencoderError::States(Box::new(e)))
-        };
         let listener = &mut *run.listener;
-        let trained =
-            interlingua_autoencoder::train(config, seed, &train, &device, &mut score, &mut |p| {
-                let note = format!("loss {:.4}, held-out retrieval {:.3}", p.loss, p.score);
-                listener(Event::Progress {
-                    done: p.step,
-                    total: p.steps,
-                    note,
-                });
-            })?;
+        let mut progress = |p: Progress| {
+            let error = p.held_out.reconstruction;
+            let alignment = p.held_out.alignment;
+            let alignment = alignment.map_or(String::new(), |a| format!(", alignment {a:.3}"));
+            listener(Event::Progress {
+                done: p.step,
+                total: p.steps,
+                note: format!("on validation rows: reconstruction error {error:.3}{alignment}"),
+            });
+        };
+        let trained = interlingua_autoencoder::train(
+            config,
+            seed,
+            &train,
+            &validation,
+            &device,
+            &mut progress,
+        )?;
         let making = run.cache.begin(&path)?;
         trained.autoencoder.save(&making.path())?;
         making.finish()?;
         Ok(trained.autoencoder)
     })?;
     Ok((autoencoder, key))
-}
-
-/// Mean top-1 retrieval over all directions, by cosine of mean latents.
-fn mean_retrieval(
-    autoencoder: &Autoencoder,
-    device: &interlingua_backend::Device,
-    rows: &Rows<'_>,
-) -> Result<f64, ExperimentError> {
-    let mut latents = Vec::new();
-    for at in 0..rows.languages() {
-        let (tokens, lengths) = rows.tokens(at)?;
-        latents.push(encode_means(autoencoder, device, &tokens, &lengths));
-    }
-    let (mut sum, mut count) = (0.0, 0.0);
-    for a in 0..latents.len() {
-        for b in a + 1..latents.len() {
-            let hits = interlingua_metrics::alignment::retrieval_hits(
-                &latents[a],
-                &latents[b],
-                autoencoder.config.latent,
-                10,
-            )
-            .map_err(ExperimentError::metric("held-out retrieval"))?;
-            sum += hits
-                .cosine_a_to_b
-                .iter()
-                .chain(&hits.cosine_b_to_a)
-                .sum::<f64>();
-            count += 2.0 * rows.rows() as f64;
-        }
-    }
-    Ok(sum / count)
 }

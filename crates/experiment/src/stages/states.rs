@@ -1,8 +1,8 @@
 //! Hidden states of all text, at every hook point of the plan.
 
-use interlingua_autoencoder::{Autoencoder, States};
+use interlingua_autoencoder::States;
 use interlingua_backend::device::describe;
-use interlingua_backend::{Device, from_rows, to_host};
+use interlingua_backend::{from_rows, to_host};
 use interlingua_data::{Language, ParallelCorpus};
 use interlingua_models::engine::capture;
 use interlingua_models::store::{Store, Writer};
@@ -165,13 +165,16 @@ fn states_of(
 /// Parallel rows of a store, language after language.
 pub struct Rows<'a> {
     store: &'a Store,
-    languages: usize,
+    languages: Vec<String>,
 }
 
 impl<'a> Rows<'a> {
-    /// A view of a store that holds the rows of so many languages.
-    pub fn new(store: &'a Store, languages: usize) -> Self {
-        Rows { store, languages }
+    /// A view of a store that holds the rows of these languages.
+    pub fn new(store: &'a Store, languages: &[Language]) -> Self {
+        Rows {
+            store,
+            languages: languages.iter().map(ToString::to_string).collect(),
+        }
     }
 
     /// Token states of all rows of one language, and how many tokens each row has.
@@ -196,11 +199,11 @@ impl<'a> Rows<'a> {
 }
 
 impl States for Rows<'_> {
-    fn languages(&self) -> usize {
-        self.languages
+    fn languages(&self) -> &[String] {
+        &self.languages
     }
     fn rows(&self) -> usize {
-        self.store.len() / self.languages
+        self.store.len() / self.languages.len()
     }
     fn width(&self) -> usize {
         self.store.width()
@@ -229,23 +232,20 @@ pub fn sentence_vectors(
     let (tokens, lengths) = rows.tokens(at)?;
     // Affine spaces commute with the mean; only an autoencoder must see every token.
     if !space.is_latent() {
-        return Ok(spaces.enter(space, language, pool(&tokens, &lengths, rows.width())));
+        return spaces.enter(space, language, pool(&tokens, &lengths, rows.width()));
     }
-    Ok(encode_means(
-        spaces.autoencoder(space),
-        &spaces.device,
-        &tokens,
-        &lengths,
-    ))
+    encode_means(spaces, space, language, &tokens, &lengths)
 }
 
 /// Mean latents of sentences from their token states.
-pub(super) fn encode_means(
-    autoencoder: &Autoencoder,
-    device: &Device,
+fn encode_means(
+    spaces: &Spaces,
+    space: Space,
+    language: Language,
     tokens: &[f32],
     lengths: &[usize],
-) -> Vec<f32> {
+) -> Result<Vec<f32>, ExperimentError> {
+    let autoencoder = spaces.autoencoder(space);
     let (width, dim) = (autoencoder.width, autoencoder.config.latent);
     let mut out = Vec::with_capacity(lengths.len() * dim);
     let mut from = 0;
@@ -255,12 +255,13 @@ pub(super) fn encode_means(
             tokens[from * width..(from + count) * width].to_vec(),
             count,
             width,
-            device,
+            &spaces.device,
         );
-        out.extend(pool(&to_host(autoencoder.encode(part)), group, dim));
+        let latents = to_host(autoencoder.encode(language.code(), part)?);
+        out.extend(pool(&latents, group, dim));
         from += count;
     }
-    out
+    Ok(out)
 }
 
 /// Mean of the rows of each sentence.

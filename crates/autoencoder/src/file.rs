@@ -1,0 +1,134 @@
+//! An autoencoder as a file.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use interlingua_backend::optim::Parameter;
+use interlingua_backend::{Device, from_rows, to_host};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+use crate::layers::{Copies, Layers, shapes};
+use crate::{Autoencoder, AutoencoderError, Config};
+
+impl Autoencoder {
+    /// Name, shape and values of everything that was learned.
+    fn tensors(&self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+        let mut all: Vec<_> = shapes(&self.config, self.width, &self.languages)
+            .into_iter()
+            .zip(self.layers.tensors())
+            .map(|((name, shape), tensor)| (name, shape, to_host(tensor.clone())))
+            .collect();
+        let means: Vec<f32> = self.means.iter().flat_map(|m| to_host(m.clone())).collect();
+        all.push(("mean".into(), vec![self.means.len(), self.width], means));
+        all.push(("deviation".into(), vec![1], vec![self.deviation]));
+        all
+    }
+
+    /// Writes weights, config and names of languages to one safetensors file, under a temporary name first.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), AutoencoderError> {
+        let tensors = self.tensors();
+        let bytes: Vec<Vec<u8>> = tensors
+            .iter()
+            .map(|(_, _, v)| v.iter().flat_map(|x| x.to_le_bytes()).collect())
+            .collect();
+        let views = tensors
+            .iter()
+            .zip(&bytes)
+            .map(|((name, shape, _), bytes)| {
+                (
+                    name.as_str(),
+                    TensorView::new(Dtype::F32, shape.clone(), bytes)
+                        .expect("shape and values agree by construction"),
+                )
+            });
+        let metadata = HashMap::from([
+            (
+                "config".to_owned(),
+                serde_json::to_string(&self.config).expect("a config is plain data"),
+            ),
+            (
+                "languages".to_owned(),
+                serde_json::to_string(&self.languages).expect("names are plain data"),
+            ),
+        ]);
+        let out = safetensors::serialize(views, Some(metadata))
+            .map_err(|e| malformed(path, e.to_string()))?;
+        interlingua_files::write(path, &out).map_err(|error| io(path, error))
+    }
+
+    /// Reads what [`Autoencoder::save`] wrote.
+    ///
+    /// # Errors
+    /// When the file is missing or something else.
+    pub fn load(path: &Path, device: &Device) -> Result<Autoencoder, AutoencoderError> {
+        let bytes = std::fs::read(path).map_err(|source| io(path, source))?;
+        let (_, header) =
+            SafeTensors::read_metadata(&bytes).map_err(|e| malformed(path, e.to_string()))?;
+        let text = |key: &str| {
+            let text = header.metadata().as_ref().and_then(|m| m.get(key));
+            text.ok_or_else(|| malformed(path, format!("no {key} in its header")))
+        };
+        let config: Config = serde_json::from_str(text("config")?)
+            .map_err(|e| malformed(path, format!("config: {e}")))?;
+        let languages: Vec<String> = serde_json::from_str(text("languages")?)
+            .map_err(|e| malformed(path, format!("languages: {e}")))?;
+        if languages.is_empty() {
+            return Err(malformed(path, "its header names no language".into()));
+        }
+        let tensors =
+            SafeTensors::deserialize(&bytes).map_err(|e| malformed(path, e.to_string()))?;
+        let read = |name: &str, shape: &[usize]| -> Result<Vec<f32>, AutoencoderError> {
+            let view = tensors
+                .tensor(name)
+                .map_err(|e| malformed(path, format!("`{name}`: {e}")))?;
+            if view.dtype() != Dtype::F32 || view.shape() != shape {
+                return Err(malformed(
+                    path,
+                    format!(
+                        "`{name}` is {:?} {:?}, expected F32 {shape:?}",
+                        view.dtype(),
+                        view.shape()
+                    ),
+                ));
+            }
+            let (numbers, _) = view.data().as_chunks::<4>();
+            Ok(numbers.iter().map(|b| f32::from_le_bytes(*b)).collect())
+        };
+        let width = match tensors.tensor("mean").map(|mean| mean.shape().to_vec()) {
+            Ok(shape) if shape.len() == 2 && shape[1] > 0 => shape[1],
+            _ => return Err(malformed(path, "`mean` is no matrix of means".into())),
+        };
+        let means = read("mean", &[Copies::of(&config, languages.len()).means, width])?;
+        let mut parameters = Vec::new();
+        for (name, shape) in shapes(&config, width, &languages) {
+            let values = read(&name, &shape)?;
+            parameters.push(Parameter::new(name, &shape, values));
+        }
+        let mean = |mean: &[f32]| from_rows(mean.to_vec(), 1, width, device);
+        Ok(Autoencoder {
+            layers: Layers::from_parameters(&config, languages.len(), &parameters, device),
+            means: means.chunks_exact(width).map(mean).collect(),
+            deviation: read("deviation", &[1])?[0],
+            width,
+            languages,
+            config,
+        })
+    }
+}
+
+fn malformed(path: &Path, problem: String) -> AutoencoderError {
+    AutoencoderError::Malformed {
+        path: path.to_owned(),
+        problem,
+    }
+}
+
+fn io(path: &Path, source: std::io::Error) -> AutoencoderError {
+    AutoencoderError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
