@@ -10,8 +10,9 @@ use interlingua_backend::optim::{Parameter, gradient_or_zeros};
 use interlingua_backend::{Backend, Device, Tensor, from_rows, to_host};
 
 use crate::loss::squared;
-use crate::Config;
+use crate::infonce::infonce;
 use crate::layers::{Copies, Layers, matrix, parameters_of_half};
+use crate::{Alignment, Config};
 
 /// Token states of parallel rows, normalised: all rows of one language, then those of the next.
 pub(crate) struct Batch {
@@ -258,7 +259,11 @@ fn alignment(config: &Config, batch: &Batch, latents: &[f32], device: &Device) -
     if config.alignment_weight <= 0.0 {
         return (0.0, vec![0.0; latents.len()]);
     }
-    // The distances are small functions of a few rows; autodiff does them.
+    if let Alignment::InfoNce { temperature } = config.alignment {
+        let weight = config.alignment_weight;
+        return infonce(latents, batch.languages, config.latent, temperature, weight);
+    }
+    // The other distances are small functions of a few rows; autodiff does them.
     let latents = from_rows(latents.to_vec(), batch.lengths.len(), config.latent, device);
     let recorded = Tensor::<2>::from_inner(latents).require_grad();
     let distance = batch.alignment(config, &recorded) * config.alignment_weight;
@@ -435,7 +440,7 @@ mod tests {
 
     use super::*;
     use crate::layers::shapes;
-    use crate::{Activation, Alignment, Sharing};
+    use crate::{Activation, Sharing};
 
     fn noise(len: usize, seed: usize) -> Vec<f32> {
         let value = |i: usize| ((i * 7919 + seed * 104_729) % 1009) as f32 / 504.0 - 1.0;

@@ -22,6 +22,7 @@
 mod config;
 mod file;
 mod gradients;
+mod infonce;
 mod layers;
 mod linear;
 mod loss;
