@@ -94,10 +94,7 @@ fn retrieval(a: &[f32], b: &[f32], width: usize) -> f64 {
     hits.count() as f64 / rows as f64
 }
 
-fn in_latent_space(
-    autoencoder: &Autoencoder,
-    states: &Synthetic,
-) -> Result<f64, AutoencoderError> {
+fn in_latent_space(autoencoder: &Autoencoder, states: &Synthetic) -> Result<f64, AutoencoderError> {
     let latents = |at: usize| {
         let h = from_rows(means(states, at), states.rows, WIDTH, &cpu());
         Ok(to_host(autoencoder.encode(&states.languages[at], h)?))

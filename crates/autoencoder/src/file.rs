@@ -34,16 +34,13 @@ impl Autoencoder {
             .iter()
             .map(|(_, _, v)| v.iter().flat_map(|x| x.to_le_bytes()).collect())
             .collect();
-        let views = tensors
-            .iter()
-            .zip(&bytes)
-            .map(|((name, shape, _), bytes)| {
-                (
-                    name.as_str(),
-                    TensorView::new(Dtype::F32, shape.clone(), bytes)
-                        .expect("shape and values agree by construction"),
-                )
-            });
+        let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
+            (
+                name.as_str(),
+                TensorView::new(Dtype::F32, shape.clone(), bytes)
+                    .expect("shape and values agree by construction"),
+            )
+        });
         let metadata = HashMap::from([
             (
                 "config".to_owned(),

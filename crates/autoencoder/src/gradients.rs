@@ -9,9 +9,9 @@ use interlingua_backend::ops::{View, backward, product, product_in};
 use interlingua_backend::optim::{Parameter, gradient_or_zeros};
 use interlingua_backend::{Backend, Device, Tensor, from_rows, to_host};
 
-use crate::loss::squared;
 use crate::infonce::infonce;
 use crate::layers::{Copies, Layers, matrix, parameters_of_half};
+use crate::loss::squared;
 use crate::{Alignment, Config};
 
 /// Token states of parallel rows, normalised: all rows of one language, then those of the next.
@@ -120,8 +120,7 @@ impl Terms {
         });
         Terms {
             reconstruction: reconstruction.expect("training has at least two languages"),
-            alignment: (config.alignment_weight > 0.0)
-                .then(|| batch.alignment(config, &latents)),
+            alignment: (config.alignment_weight > 0.0).then(|| batch.alignment(config, &latents)),
             cross,
         }
     }
@@ -193,7 +192,10 @@ fn fused(
 
     let mut z = Vec::with_capacity(batch.tokens() * config.latent);
     let mut encoding = Vec::new();
-    for (encoder, languages) in encoders.chunks_exact(of_half).zip(served(batch, copies.encoders)) {
+    for (encoder, languages) in encoders
+        .chunks_exact(of_half)
+        .zip(served(batch, copies.encoders))
+    {
         let x = Cow::Borrowed(batch.states_of(languages));
         let (own, steps) = forward(config, encoder, x, device);
         z.extend(own);
@@ -203,7 +205,9 @@ fn fused(
     let (mut loss, mut d_latents) = alignment(config, batch, &latents, device);
 
     let mut d_z = Vec::with_capacity(z.len());
-    let halves = decoders.chunks_exact(of_half).zip(of_decoders.chunks_exact_mut(of_half));
+    let halves = decoders
+        .chunks_exact(of_half)
+        .zip(of_decoders.chunks_exact_mut(of_half));
     for ((decoder, gradients), languages) in halves.zip(served(batch, copies.decoders)) {
         let tokens = batch.tokens_of(languages.clone());
         let mut input = z[tokens.start * config.latent..tokens.end * config.latent].to_vec();
@@ -229,12 +233,22 @@ fn fused(
     }
     unpool(&mut d_z, &d_latents, &batch.lengths, config.latent);
 
-    let halves = encoders.chunks_exact(of_half).zip(of_encoders.chunks_exact_mut(of_half));
+    let halves = encoders
+        .chunks_exact(of_half)
+        .zip(of_encoders.chunks_exact_mut(of_half));
     let mut d_z = d_z.as_slice();
     for ((encoder, gradients), steps) in halves.zip(encoding) {
         let (own, rest) = d_z.split_at(steps[0].input.len() / batch.width * config.latent);
         d_z = rest;
-        backwards(config, encoder, steps, own.to_vec(), gradients, false, device);
+        backwards(
+            config,
+            encoder,
+            steps,
+            own.to_vec(),
+            gradients,
+            false,
+            device,
+        );
     }
     (loss, gradients)
 }
@@ -270,7 +284,10 @@ fn alignment(config: &Config, batch: &Batch, latents: &[f32], device: &Device) -
     let loss = f64::from(to_host(distance.clone().inner())[0]);
     let mut grads: <Backend as AutodiffBackend>::Gradients = distance.backward();
     let len = batch.lengths.len() * config.latent;
-    (loss, gradient_or_zeros(recorded.grad_remove(&mut grads), len))
+    (
+        loss,
+        gradient_or_zeros(recorded.grad_remove(&mut grads), len),
+    )
 }
 
 /// The loss of rebuilding the mean states of `languages` from the latents of each of `from`, if it is

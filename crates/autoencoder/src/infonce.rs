@@ -52,7 +52,9 @@ pub(crate) fn infonce(
         let along: f32 = z.iter().zip(&*d).map(|(z, d)| z * d).sum();
         let sum = length + SMALL;
         let back = along / (length.max(f32::MIN_POSITIVE) * sum * sum);
-        d.iter_mut().zip(z).for_each(|(d, z)| *d = *d / sum - z * back);
+        d.iter_mut()
+            .zip(z)
+            .for_each(|(d, z)| *d = *d / sum - z * back);
     }
     (loss, d_unit)
 }

@@ -48,7 +48,9 @@ pub(crate) fn start(
 ) -> Result<Start, AutoencoderError> {
     let width = states.width();
     let failed = |what: &str| AutoencoderError::Start {
-        problem: format!("the decomposition behind {what} did not converge; are the states finite?"),
+        problem: format!(
+            "the decomposition behind {what} did not converge; are the states finite?"
+        ),
     };
     let first = centred(&means[0], width);
     let mut rotations = Vec::with_capacity(means.len());
@@ -91,7 +93,9 @@ fn centred(rows: &[f32], width: usize) -> Mat<f64> {
             *m += f64::from(x) / count as f64;
         }
     }
-    Mat::from_fn(count, width, |i, j| f64::from(rows[i * width + j]) - mean[j])
+    Mat::from_fn(count, width, |i, j| {
+        f64::from(rows[i * width + j]) - mean[j]
+    })
 }
 
 /// Sums of products of the normalised token states of the first rows.

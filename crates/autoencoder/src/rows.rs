@@ -299,7 +299,10 @@ mod tests {
                     let beside = |row: &usize| {
                         rows.contains(&((row + 1) % 64)) || rows.contains(&((row + 63) % 64))
                     };
-                    assert!(rows.iter().filter(|row| beside(row)).count() >= 9, "{rows:?}");
+                    assert!(
+                        rows.iter().filter(|row| beside(row)).count() >= 9,
+                        "{rows:?}"
+                    );
                 }
             }
             assert!(counts.iter().all(|&count| count > 0), "{counts:?}");

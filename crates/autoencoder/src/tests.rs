@@ -131,7 +131,10 @@ fn alignment_makes_translations_meet_and_its_absence_does_not() {
         Sharing::Decoder,
         Sharing::Shared,
     ] {
-        let config = Config { sharing, ..config() };
+        let config = Config {
+            sharing,
+            ..config()
+        };
         let (_, aligned) = run(&config);
         let (_, unaligned) = run(&Config {
             alignment_weight: 0.0,
@@ -207,7 +210,10 @@ fn the_linear_path_starts_at_rotations_and_axes() {
     let (linear, found) = run(&one_step(true));
     let (_, at_random) = run(&one_step(false));
     let error = linear.history[0].held_out.reconstruction;
-    assert!(error < 0.01, "four factors and the place of the token fit into five axes: {error}");
+    assert!(
+        error < 0.01,
+        "four factors and the place of the token fit into five axes: {error}"
+    );
     assert!(found > 0.9, "rotated states meet: {found}");
     assert!(at_random < 0.5, "{at_random}");
 }
@@ -230,7 +236,10 @@ fn validation_rows_decide_which_step_is_kept() {
     let lowest = losses.iter().copied().fold(f64::INFINITY, f64::min);
     let kept = trained.history.iter().find(|p| p.step == trained.best_step);
     assert_eq!(kept.unwrap().held_out.loss, lowest);
-    assert!(trained.history.len() < 30, "patience ends training: {losses:?}");
+    assert!(
+        trained.history.len() < 30,
+        "patience ends training: {losses:?}"
+    );
     assert_eq!(losses[losses.len() - 4], lowest, "{losses:?}");
 }
 
@@ -250,12 +259,22 @@ fn what_cannot_work_is_refused() {
         (refused(|c| c.latent = 9, 40, both), ["latent", "9"]),
         (refused(|_| {}, 31, both), ["autoencoder.batch", "31"]),
         (refused(|_| {}, 40, &["en"]), ["2 languages", "en"]),
-        (refused(|c| c.learning_rate = f64::NAN, 40, both), ["learning_rate", "NaN"]),
         (
-            refused(|c| c.alignment = Alignment::InfoNce { temperature: 0.0 }, 40, both),
+            refused(|c| c.learning_rate = f64::NAN, 40, both),
+            ["learning_rate", "NaN"],
+        ),
+        (
+            refused(
+                |c| c.alignment = Alignment::InfoNce { temperature: 0.0 },
+                40,
+                both,
+            ),
             ["temperature", "0"],
         ),
-        (refused(|c| c.neighbours = 32, 40, both), ["neighbours", "32"]),
+        (
+            refused(|c| c.neighbours = 32, 40, both),
+            ["neighbours", "32"],
+        ),
         (
             refused(
                 |c| {
@@ -280,7 +299,10 @@ fn what_cannot_work_is_refused() {
     let message = train(&config(), 1, &states, &other, &cpu(), &mut |_| {})
         .unwrap_err()
         .to_string();
-    assert!(message.contains("en, de") && message.contains("en, fr"), "{message}");
+    assert!(
+        message.contains("en, de") && message.contains("en, fr"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -292,7 +314,10 @@ fn a_language_it_does_not_know_is_named() {
     let (own, _) = run(&short);
     let h = || from_rows(vec![0.5; WIDTH], 1, WIDTH, &cpu());
     let message = own.autoencoder.encode("nl", h()).unwrap_err().to_string();
-    assert!(message.contains("`nl`") && message.contains("en, fr"), "{message}");
+    assert!(
+        message.contains("`nl`") && message.contains("en, fr"),
+        "{message}"
+    );
     let z = own.autoencoder.encode("fr", h()).unwrap();
     assert!(own.autoencoder.decode("nl", z).is_err());
     let (shared, _) = run(&Config {

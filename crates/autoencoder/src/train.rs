@@ -89,7 +89,9 @@ pub fn train(
         languages: languages.to_vec(),
         means: {
             let means = normal.means.iter();
-            means.map(|mean| from_rows(mean.clone(), 1, width, device)).collect()
+            means
+                .map(|mean| from_rows(mean.clone(), 1, width, device))
+                .collect()
         },
         deviation: normal.deviation,
         layers: Layers::from_parameters(config, languages.len(), &optimiser.parameters, device),
@@ -162,13 +164,17 @@ fn check(
     let languages = states.languages();
     if languages.len() < 2 {
         return Err(AutoencoderError::TooFew {
-            needed: "parallel rows in at least 2 languages, since translations are what is aligned".into(),
+            needed: "parallel rows in at least 2 languages, since translations are what is aligned"
+                .into(),
             found: format!("rows in {}", listed(languages)),
         });
     }
     if states.rows() < config.batch {
         return Err(AutoencoderError::TooFew {
-            needed: format!("at least {} parallel rows, as many as autoencoder.batch", config.batch),
+            needed: format!(
+                "at least {} parallel rows, as many as autoencoder.batch",
+                config.batch
+            ),
             found: format!("{}; give more rows or a smaller batch", states.rows()),
         });
     }
@@ -180,7 +186,11 @@ fn check(
     }
     if validation.languages() != languages || validation.width() != states.width() {
         return Err(AutoencoderError::Validation {
-            found: format!("{} wide, in {}", validation.width(), listed(validation.languages())),
+            found: format!(
+                "{} wide, in {}",
+                validation.width(),
+                listed(validation.languages())
+            ),
             expected: format!("{} wide, in {}", states.width(), listed(languages)),
         });
     }

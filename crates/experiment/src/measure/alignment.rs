@@ -158,7 +158,9 @@ pub fn reconstruction_rows(
                     .for_each(|(m, x)| *m += f64::from(*x) / tokens as f64);
             }
             let h = interlingua_backend::from_rows(all.clone(), tokens, width, &spaces.device);
-            let rebuilt = interlingua_backend::to_host(autoencoder.decode(language.code(), autoencoder.encode(language.code(), h)?)?);
+            let rebuilt = interlingua_backend::to_host(
+                autoencoder.decode(language.code(), autoencoder.encode(language.code(), h)?)?,
+            );
             let mut from = 0;
             for len in lengths {
                 let range = from * width..(from + len) * width;
