@@ -34,7 +34,7 @@ def make(rng, languages, groups, rows, d):
         mean = 2.0 * rng.normal(size=d)
         offsets = shared + 0.7 * rng.normal(size=(groups, d))
         for i in range(rows + 3 * l):
-            g = (i * (i + l)) % groups
+            g = min(i % (groups + 1), groups - 1)
             x.append(mean + offsets[g] + 0.5 * rng.normal(size=d))
             label.append(g)
             language.append(l)

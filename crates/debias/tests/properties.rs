@@ -450,13 +450,16 @@ fn a_shuffled_control_knows_nothing_of_the_groups() {
         assert!(true_cosine > 0.9, "{method}: {true_cosine}");
         assert!(control < 0.05, "{method}: {control}");
     }
-    // Sets whose members come from different groups hold the groups' difference still.
-    let mut across = data.clone();
+    // Sets dealt across groups hold the groups' difference still, where it is the largest.
+    let mut across = data;
     for i in 0..600 {
+        across.x.row_mut(i)[1] *= 0.25;
         across.tuple[i] = Some((i / 2 + (i % 2) * 7) % 300);
     }
     let contaminated = along_the_first_axis("sentdebias", &across);
-    assert!(contaminated > 0.2, "{contaminated}");
+    assert!(contaminated > 0.9, "{contaminated}");
+    let control = along_the_first_axis("sentdebias", &across.shuffled(5).unwrap());
+    assert!(control < 0.05, "{control}");
 }
 
 #[test]
