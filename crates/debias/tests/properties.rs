@@ -453,8 +453,9 @@ fn a_shuffled_control_knows_nothing_of_the_groups() {
     // Sets dealt across groups hold the groups' difference still, where it is the largest.
     let mut across = data;
     for i in 0..600 {
+        across.x.row_mut(i)[0] *= 2.0;
         across.x.row_mut(i)[1] *= 0.25;
-        across.tuple[i] = Some((i / 2 + (i % 2) * 7) % 300);
+        across.tuple[i] = Some((i / 2 + (i % 2) * 8) % 300);
     }
     let contaminated = along_the_first_axis("sentdebias", &across);
     assert!(contaminated > 0.9, "{contaminated}");
