@@ -428,8 +428,17 @@ fn check(spec: &Spec) -> Result<(), ExperimentError> {
 }
 
 fn check_fit_languages(spec: &Spec) -> Result<(), ExperimentError> {
-    let key = "fit.languages";
-    let names: Vec<&str> = spec.fit.languages.iter().map(|f| f.name()).collect();
+    check_fits("fit.languages", &spec.fit.languages, spec)?;
+    for (at, method) in spec.methods.iter().enumerate() {
+        if let Some(kinds) = &method.languages {
+            check_fits(&format!("methods[{at}].languages"), kinds, spec)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_fits(key: &str, kinds: &[FitOver], spec: &Spec) -> Result<(), ExperimentError> {
+    let names: Vec<&str> = kinds.iter().map(|f| f.name()).collect();
     if names.is_empty() {
         return Err(ExperimentError::plan(
             key,
@@ -437,7 +446,7 @@ fn check_fit_languages(spec: &Spec) -> Result<(), ExperimentError> {
         ));
     }
     distinct(key, &names)?;
-    if spec.fit.languages.contains(&FitOver::AllButOne) && spec.languages.len() < 3 {
+    if kinds.contains(&FitOver::AllButOne) && spec.languages.len() < 3 {
         return Err(ExperimentError::plan(
             key,
             "`all-but-one` of two languages is the other one, which `each` fits; at least three languages are needed",
@@ -520,11 +529,18 @@ fn settings_at(spec: &Spec, category: &str, hook: &str, all: &mut Vec<Setting>) 
             }));
         }
     }
-    let fits = FitOn::every(&spec.fit.languages, &spec.languages);
+    let fits = |method: &MethodSpec| {
+        let kinds = method.languages.as_ref().unwrap_or(&spec.fit.languages);
+        FitOn::every(kinds, &spec.languages)
+    };
     let mut ranks: Vec<usize> = Vec::new();
     for method in &spec.methods {
         for &rank in method.rank.values() {
-            ranks.extend(fits.iter().map(|&on| removed(spec, method, rank, on)));
+            ranks.extend(
+                fits(method)
+                    .iter()
+                    .map(|&on| removed(spec, method, rank, on)),
+            );
         }
     }
     ranks.sort_unstable();
@@ -541,7 +557,7 @@ fn settings_at(spec: &Spec, category: &str, hook: &str, all: &mut Vec<Setting>) 
     for (index, method) in spec.methods.iter().enumerate() {
         for &rank in method.rank.values() {
             for name in [format!("{}{SHUFFLED}", method.name), method.name.clone()] {
-                for &on in &fits {
+                for on in fits(method) {
                     all.extend(at.iter().map(|place| Setting {
                         method: name.clone(),
                         method_index: Some(index),
@@ -760,7 +776,8 @@ mod tests {
     fn a_rank_of_each_language_adds_up() {
         let spec = spec(
             "languages = [\"en\", \"fr\", \"de\"]\ncategories = [\"gender\"]\nspaces = [\"raw\"]\n\
-             fit.languages = [\"each\", \"all\", \"all-but-one\"]\nmethods = [{ name = \"imsae\", rank = 2 }]",
+             methods = [{ name = \"imsae\", rank = 2, languages = [\"each\", \"all\", \"all-but-one\"] }, \
+             { name = \"leace\", rank = 1 }]",
         );
         let all = settings(&spec, &["final_norm".into()]);
         for setting in all.iter().filter(|s| s.method == "imsae") {
@@ -772,6 +789,8 @@ mod tests {
             assert_eq!(setting.rank, Some(2 * languages));
             assert_eq!(all.iter().filter(|c| setting.is_matched_by(c)).count(), 2);
         }
+        let count = |method: &str| all.iter().filter(|s| s.method == method).count();
+        assert_eq!((count("imsae"), count("leace")), (3 + 1 + 3, 3));
     }
 
     #[test]

@@ -340,6 +340,9 @@ pub struct MethodSpec {
     pub name: String,
     /// Directions to remove, one number or several to compare.
     pub rank: OneOrMany<usize>,
+    /// Which languages it is fitted in, where it is not what [`FitSpec::languages`] says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub languages: Option<Vec<FitOver>>,
     /// Further parameters of the method.
     #[serde(default)]
     pub params: std::collections::BTreeMap<String, interlingua_debias::Param>,
@@ -622,6 +625,7 @@ fn two_methods() -> Vec<MethodSpec> {
         .map(|(name, rank)| MethodSpec {
             name: name.into(),
             rank: OneOrMany::One(rank),
+            languages: None,
             params: Default::default(),
         })
         .to_vec()
