@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A request, as far as tests look at it.
 #[derive(Debug, Clone)]
@@ -29,6 +30,7 @@ pub struct Answer {
     headers: Vec<(String, String)>,
     body: Vec<u8>,
     sent: usize,
+    pause: Duration,
 }
 
 impl Answer {
@@ -40,6 +42,7 @@ impl Answer {
             headers: Vec::new(),
             sent: body.len(),
             body,
+            pause: Duration::ZERO,
         }
     }
 
@@ -77,6 +80,14 @@ impl Answer {
     /// The connection breaks after so many bytes of the body; the announced length stays.
     pub fn cut(mut self, bytes: usize) -> Answer {
         self.sent = bytes.min(self.body.len());
+        self
+    }
+}
+
+impl Answer {
+    /// The bytes of the body come one by one, so far apart.
+    pub fn slow(mut self, pause: Duration) -> Answer {
+        self.pause = pause;
         self
     }
 }
@@ -152,9 +163,19 @@ fn serve(mut stream: TcpStream, log: &Mutex<Vec<Request>>, answer: &dyn Fn(&Requ
         &answer.body[..answer.sent]
     };
     // A client that has gone is the test's business.
-    let _ = stream
-        .write_all(head.as_bytes())
-        .and_then(|()| stream.write_all(body));
+    if stream.write_all(head.as_bytes()).is_err() {
+        return;
+    }
+    if answer.pause.is_zero() {
+        let _ = stream.write_all(body);
+        return;
+    }
+    for byte in body {
+        std::thread::sleep(answer.pause);
+        if stream.write_all(&[*byte]).is_err() {
+            return;
+        }
+    }
 }
 
 fn read(stream: &TcpStream) -> Option<Request> {

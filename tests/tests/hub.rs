@@ -54,6 +54,7 @@ impl Home {
             offline: false,
             attempts: 3,
             first_wait: Duration::from_millis(1),
+            patience: Duration::from_secs(60),
         };
         Home { folder, options }
     }
@@ -278,6 +279,25 @@ fn branches_tags_and_commits() {
     let home = Home::new(&hub);
     home.refuse("v2", &["HubRevision", "no branch, tag or commit `v2`"]);
     home.refuse(&COMMIT.replace('0', "f"), &["HubRevision"]);
+}
+
+/// Bytes that come one by one keep a connection alive for ever.
+#[test]
+fn a_hub_that_hardly_sends_is_given_up() {
+    let pause = Duration::from_millis(20);
+    for part in ["/storage/", "/api/"] {
+        let hub = Hub::with_trouble(sharded(), move |request, _, answer| {
+            match get_of(request, part) {
+                true => answer.slow(pause),
+                false => answer,
+            }
+        });
+        let mut home = Home::new(&hub);
+        home.options.patience = Duration::from_millis(300);
+        let start = std::time::Instant::now();
+        home.refuse("main", &["HubNetwork", "bytes came in 0.3 s"]);
+        assert!(start.elapsed() < Duration::from_secs(20), "{part}");
+    }
 }
 
 #[test]

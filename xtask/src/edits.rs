@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use interlingua_files::Partial;
 
+use crate::output;
+
 /// The nearest folder, from the current one upwards, that holds this workspace.
 ///
 /// # Errors
@@ -168,6 +170,9 @@ impl Edits {
         let mut ready: Vec<(PathBuf, Partial)> = Vec::new();
         for name in self.changed() {
             let path = self.root.join(name);
+            if path.exists() {
+                output::check_page(&path)?;
+            }
             let place = || path.display().to_string();
             if let Some(folder) = path.parent() {
                 std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;

@@ -43,6 +43,9 @@ pub enum Command {
         /// seeds, such as `[[vary]]` tables with `seed = 2` give.
         #[arg(long, conflicts_with_all = ["output", "summary"])]
         seeds: bool,
+        /// Replace the page if it is there.
+        #[arg(long)]
+        force: bool,
     },
     /// Show how the peak memory and the time of scoring grow with the number of sentences.
     Memory {
@@ -197,7 +200,8 @@ pub struct CaptureFlags {
     /// The texts, one on each line, in UTF-8.
     #[arg(long, value_name = "FILE")]
     pub text: PathBuf,
-    /// Hook points, separated by commas; `all` for every one. `cargo xtask hooks` lists them.
+    /// Hook points, separated by commas: `all` for every one, `block.*.output` for that of every block.
+    /// `cargo xtask hooks` lists them.
     #[arg(long, value_name = "LIST", default_value = "final_norm")]
     pub hooks: String,
     /// Do not ask for log-likelihoods; in a masked model they cost one copy of the text per token.
@@ -209,6 +213,9 @@ pub struct CaptureFlags {
     /// The file to write.
     #[arg(long, value_name = "FILE.safetensors")]
     pub out: PathBuf,
+    /// Replace the file if it is there; never one that is read.
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Flags of `model score`.
@@ -223,6 +230,10 @@ pub struct ScoreFlags {
     /// Language of the pairs.
     #[arg(long, default_value = "en")]
     pub language: Language,
+    /// How a sentence is scored; `cargo xtask metrics` lists the scorers [default: lm-eval for causal models,
+    /// nangia for masked ones].
+    #[arg(long, value_name = "NAME")]
+    pub scorer: Option<String>,
     /// Only so many pairs, from the first.
     #[arg(long)]
     pub limit: Option<usize>,
@@ -248,10 +259,12 @@ pub enum Model {
 Text i has the rows offsets[i] to offsets[i + 1] of token_ids, states.HOOK, log_probs and logits.
 docs/models.md compares such a file with transformers in ten lines of Python.")]
     Capture(CaptureFlags),
-    /// Score minimal pairs by the total log-likelihood of a causal model, and say what it cost.
+    /// Score minimal pairs, by default as lm-evaluation-harness (causal models) or CrowS-Pairs (masked models)
+    /// does, and say what it cost.
     #[command(after_help = "Examples:
   cargo xtask model score models/my-checkpoint --pairs data/crows_pairs_en/crows_pairs_anonymized.csv
   cargo xtask model score CohereLabs/aya-expanse-8b --pairs pairs.tsv --limit 16 --residency stream
+  cargo xtask model score FacebookAI/xlm-roberta-base --pairs pairs.tsv --scorer bias-bench
 
 The last lines give the time, the peak memory and how many bytes of weights were read.")]
     Score(ScoreFlags),

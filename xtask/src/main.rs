@@ -7,6 +7,7 @@ mod edits;
 mod flags;
 mod memory;
 mod model;
+mod output;
 mod page;
 mod parity;
 mod results;
@@ -51,11 +52,14 @@ fn carry_out(command: &Command) -> anyhow::Result<()> {
             output,
             summary,
             seeds,
+            force,
         } => {
             if *seeds {
                 return print(&results::seeds(folders)?);
             }
             if !folders.is_empty() || summary.is_none() {
+                let reads: Vec<&Path> = folders.iter().map(|f| f.as_path()).collect();
+                output::check_new(output, &reads, *force)?;
                 results::write(folders, output)?;
             }
             match summary {

@@ -1,6 +1,7 @@
 //! `cargo xtask model`: inspecting, running and making language models.
 
 use std::fmt::Write;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -10,13 +11,16 @@ use interlingua_data::OnBadRow;
 use interlingua_data::load::{BiasOptions, load_bias};
 use interlingua_experiment::pretrain::{Options, PretrainSpec, dry_run, pretrain, table};
 use interlingua_experiment::progress::Event;
-use interlingua_models::engine::{Branch, token_log_probs};
+use interlingua_experiment::requests::Requests;
+use interlingua_metrics::crows;
+use interlingua_models::engine::Branch;
 use interlingua_models::hub::{self, HubOptions, Place};
 use interlingua_models::model::peak_memory;
-use interlingua_models::{Budget, HookPoint, Residency, dump};
+use interlingua_models::{Budget, HookPoint, Residency, dump, input};
 
 use crate::data::manifests;
 use crate::flags::{CaptureFlags, DataPlaces, Model, Opened, Pretrain, ScoreFlags};
+use crate::output;
 use crate::terminal::{Progress, print, tell};
 
 /// Carries out a subcommand of `model`.
@@ -54,9 +58,12 @@ fn folder(name: &str, progress: &mut Progress) -> anyhow::Result<PathBuf> {
 }
 
 fn open(flags: &Opened, progress: &mut Progress) -> anyhow::Result<interlingua_models::Model> {
-    let folder = folder(&flags.name, progress)?;
+    open_folder(&folder(&flags.name, progress)?, flags)
+}
+
+fn open_folder(folder: &Path, flags: &Opened) -> anyhow::Result<interlingua_models::Model> {
     let device = flags.device.open()?;
-    let model = interlingua_models::Model::open(&folder, &device, flags.memory.residency)?
+    let model = interlingua_models::Model::open(folder, &device, flags.memory.residency)?
         .with_precision(flags.memory.precision)?;
     Ok(match flags.memory.memory {
         Some(bytes) => model.with_budget(Budget {
@@ -168,25 +175,38 @@ fn inspect(flags: &Opened) -> anyhow::Result<()> {
     print(&out)
 }
 
-/// The lines of a text file.
+/// No text that is run has a line of this length.
+const MAX_LINE: u64 = 1 << 20;
+
+/// The lines of a text file, without the mark of UTF-8 at its beginning.
 fn lines(path: &Path) -> anyhow::Result<Vec<String>> {
-    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let place = |at: usize| format!("{}: line {at}", path.display());
+    let (file, _) = input::open(path)?;
+    let mut reader = BufReader::new(file);
     let mut texts = Vec::new();
-    for (at, line) in bytes.split(|&b| b == b'\n').enumerate() {
+    loop {
+        let (at, mut line) = (texts.len() + 1, Vec::new());
+        let mut bounded = (&mut reader).take(MAX_LINE + 1);
+        let count = bounded
+            .read_until(b'\n', &mut line)
+            .with_context(|| place(at))?;
+        if count == 0 {
+            break;
+        }
+        if count as u64 > MAX_LINE {
+            bail!("{}: has more than {MAX_LINE} bytes; a line is a text", place(at));
+        }
+        let line = line.strip_suffix(b"\n").unwrap_or(&line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let text = std::str::from_utf8(line)
-            .with_context(|| format!("{}: line {}: not UTF-8", path.display(), at + 1))?;
+        let text = std::str::from_utf8(line).with_context(|| format!("{}: not UTF-8", place(at)))?;
+        let text = match at {
+            1 => text.strip_prefix('\u{feff}').unwrap_or(text),
+            _ => text,
+        };
+        if text.trim().is_empty() {
+            bail!("{} is empty; every line must be a text", place(at));
+        }
         texts.push(text.to_owned());
-    }
-    if texts.last().is_some_and(String::is_empty) {
-        texts.pop();
-    }
-    if let Some(at) = texts.iter().position(|t| t.trim().is_empty()) {
-        bail!(
-            "{}: line {} is empty; every line must be a text",
-            path.display(),
-            at + 1
-        );
     }
     if texts.is_empty() {
         bail!("{}: holds no text", path.display());
@@ -194,19 +214,31 @@ fn lines(path: &Path) -> anyhow::Result<Vec<String>> {
     Ok(texts)
 }
 
+/// The hook points of a list; each of them once.
+fn hooks(list: &str, layers: usize) -> anyhow::Result<Vec<HookPoint>> {
+    if list == "all" {
+        return Ok(HookPoint::all(layers));
+    }
+    let mut all = Vec::new();
+    for name in list.split(',').map(str::trim) {
+        for hook in HookPoint::parse_many(name, layers)? {
+            if all.contains(&hook) {
+                bail!("--hooks: `{hook}` is listed twice");
+            }
+            all.push(hook);
+        }
+    }
+    Ok(all)
+}
+
 fn capture(flags: &CaptureFlags) -> anyhow::Result<()> {
     let mut progress = Progress::new();
+    output::check_new(&flags.out, &[&flags.text], flags.force)?;
     let texts = lines(&flags.text)?;
-    let model = open(&flags.model, &mut progress)?;
-    let layers = model.geometry.layers;
-    let hooks = if flags.hooks == "all" {
-        HookPoint::all(layers)
-    } else {
-        let names = flags.hooks.split(',').map(str::trim);
-        names
-            .map(|name| HookPoint::parse(name, layers))
-            .collect::<Result<_, _>>()?
-    };
+    let folder = folder(&flags.model.name, &mut progress)?;
+    output::check_apart(&flags.out, &folder)?;
+    let model = open_folder(&folder, &flags.model)?;
+    let hooks = hooks(&flags.hooks, model.geometry.layers)?;
     let has_head = model.architecture().head_table().is_some();
     let request = dump::Request {
         hooks,
@@ -258,44 +290,49 @@ fn score(flags: &ScoreFlags) -> anyhow::Result<()> {
         bail!("{}: no pairs in {}", flags.pairs.display(), flags.language);
     }
     let model = open(&flags.model, &mut progress)?;
-    let mut sequences = Vec::new();
-    for pair in &pairs {
-        sequences.push(model.sequence(&pair.more)?);
-        sequences.push(model.sequence(&pair.less)?);
-    }
-    if model.geometry.causal && model.start_token().is_none() {
-        bail!(
-            "{}: there is neither a start nor an end token (bos_token, eos_token), so a sentence's first token has no probability",
-            flags.model.name
-        );
-    }
-    let tokens: usize = sequences.iter().map(|s| s.tokens.len()).sum();
+    let scorer = match &flags.scorer {
+        Some(name) => name.clone(),
+        None if model.geometry.causal => "lm-eval".to_owned(),
+        None => "nangia".to_owned(),
+    };
+    let mut requests = Requests::new(&model, std::slice::from_ref(&scorer))?;
+    requests.add_pairs(&pairs)?;
+    let tokens = requests.tokens();
     progress.show(Event::Stage {
-        name: format!("score {} sentences", sequences.len()),
+        name: format!("score {} sentences with `{scorer}`", 2 * pairs.len()),
         cached: false,
     });
     let start = Instant::now();
-    let scores = token_log_probs(
-        &model,
-        &sequences,
-        &[Branch::unedited()],
-        &mut |done, total| {
-            progress.show(Event::Progress {
-                done,
-                total,
-                note: String::new(),
-            });
-        },
-    );
+    let answers = requests.log_probs(&[Branch::unedited()], &mut |done, total| {
+        progress.show(Event::Progress {
+            done,
+            total,
+            note: String::new(),
+        });
+    });
     progress.finish();
-    let scores = scores?;
+    let answers = answers?;
     let seconds = start.elapsed().as_secs_f64();
-    let sum = |at: usize| scores[0][at].iter().map(|&x| f64::from(x)).sum::<f64>();
-    let scored: Vec<(f64, f64)> = (0..pairs.len())
-        .map(|i| (sum(2 * i), sum(2 * i + 1)))
+    let scores = requests.pair_scores(&answers[0])?.remove(0);
+    let all = pairs.iter().zip(scores);
+    let scored: Vec<(&BiasPair, f64, f64)> = all
+        .filter_map(|(pair, sides)| sides.map(|[more, less]| (*pair, more.0, less.0)))
         .collect();
+    if scored.len() < pairs.len() {
+        tell(&format!(
+            "{} pairs of {} are left out: their sentences differ in no token that `{scorer}` could mask",
+            pairs.len() - scored.len(),
+            pairs.len()
+        ));
+    }
+    if scored.is_empty() {
+        bail!("{}: `{scorer}` can score none of the pairs", flags.pairs.display());
+    }
+    let unit = crows::by_name(&scorer)?.unit;
     let cost = serde_json::json!({
-        "sentences": sequences.len(),
+        "scorer": scorer,
+        "unit": unit,
+        "sentences": 2 * pairs.len(),
         "rows_skipped": report.rows_skipped,
         "tokens": tokens,
         "seconds": seconds,
@@ -306,10 +343,9 @@ fn score(flags: &ScoreFlags) -> anyhow::Result<()> {
         "peak_memory_bytes": peak_memory(),
     });
     if flags.json {
-        let rows: Vec<_> = pairs
+        let rows: Vec<_> = scored
             .iter()
-            .zip(&scored)
-            .map(|(p, (more, less))| serde_json::json!({"id": p.id, "category": p.category, "more": more, "less": less}))
+            .map(|(p, more, less)| serde_json::json!({"id": p.id, "category": p.category, "more": more, "less": less}))
             .collect();
         return print(&format!(
             "{:#}\n",
@@ -318,9 +354,9 @@ fn score(flags: &ScoreFlags) -> anyhow::Result<()> {
     }
     let mut out = format!(
         "{:<12} {:<14} {:>12} {:>12} {:>9}\n",
-        "pair", "category", "ln p(more)", "ln p(less)", "gap"
+        "pair", "category", "more", "less", "gap"
     );
-    for (pair, (more, less)) in pairs.iter().zip(&scored) {
+    for (pair, more, less) in &scored {
         let gap = more - less;
         let _ = writeln!(
             out,
@@ -328,12 +364,12 @@ fn score(flags: &ScoreFlags) -> anyhow::Result<()> {
             pair.id, pair.category
         );
     }
-    let above = scored.iter().filter(|(more, less)| more > less).count();
-    let gap = scored.iter().map(|(more, less)| more - less).sum::<f64>() / scored.len() as f64;
+    let above = scored.iter().filter(|(_, more, less)| more > less).count();
+    let gap = scored.iter().map(|(_, more, less)| more - less).sum::<f64>() / scored.len() as f64;
     let _ = writeln!(
         out,
-        "\n{above} of {} pairs prefer the more stereotyping sentence; mean gap {gap:.3} nats. `cargo xtask reproduce` gives intervals.",
-        pairs.len()
+        "\n{above} of {} pairs prefer the more stereotyping sentence; mean gap {gap:.3} {unit} (`{scorer}`). `cargo xtask reproduce` gives intervals.",
+        scored.len()
     );
     print(&out)?;
     tell(&format!(

@@ -4,11 +4,14 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use crate::output;
+
 /// Replaces what stands between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 ///
 /// # Errors
 /// A page that cannot be read or written, or has no such marks.
 pub fn replace(page: &Path, name: &str, text: &str) -> anyhow::Result<()> {
+    output::check_page(page)?;
     let old = std::fs::read_to_string(page).with_context(|| page.display().to_string())?;
     let new = between(&old, name, text).with_context(|| {
         format!(

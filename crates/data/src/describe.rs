@@ -62,6 +62,9 @@ pub struct ColumnStats {
     pub filled: u64,
     /// Cells without.
     pub empty: Lines,
+    /// Sentences of pairs with blanks before or after them, which are scored with them.
+    #[serde(default)]
+    pub blanks: Lines,
     /// Different texts.
     pub distinct: u64,
     /// Length in characters.
@@ -216,6 +219,7 @@ struct Accumulator {
     chars: Vec<u32>,
     words: Vec<u32>,
     empty: Lines,
+    blanks: Lines,
     seen: HashSet<u64>,
 }
 
@@ -319,6 +323,7 @@ impl Accumulator {
             chars: vec![],
             words: vec![],
             empty: Lines::default(),
+            blanks: Lines::default(),
             seen: HashSet::new(),
         }
     }
@@ -331,6 +336,11 @@ impl Accumulator {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         self.chars.push(count(cell.chars().count()));
         self.words.push(count(cell.split_whitespace().count()));
+        // The sentences of pairs are scored as they are written.
+        let scored = self.name.ends_with("more") || self.name.ends_with("less");
+        if scored && cell.trim() != cell {
+            self.blanks.add(line);
+        }
         self.seen.insert(hash);
     }
 
@@ -340,6 +350,7 @@ impl Accumulator {
             language: self.language,
             filled: self.chars.len() as u64,
             empty: self.empty,
+            blanks: self.blanks,
             distinct: self.seen.len() as u64,
             chars: quantiles(self.chars),
             words: quantiles(self.words),

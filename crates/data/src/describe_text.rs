@@ -87,6 +87,13 @@ impl fmt::Display for Description {
                 column.empty.to_string(),
             )?;
         }
+        for column in self.columns.iter().filter(|c| c.blanks.count > 0) {
+            fault(
+                f,
+                &format!("blanks around sentences of `{}`, kept", column.name),
+                column.blanks.to_string(),
+            )?;
+        }
         for identical in &self.identical {
             fault(
                 f,

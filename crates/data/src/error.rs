@@ -60,6 +60,8 @@ pub enum FindingKind {
     IdReplaced,
     /// Blanks around a value, cut off.
     Trimmed,
+    /// Blanks around a text, kept as a part of it.
+    Blanks,
     /// A row without a text in every wanted language.
     MissingTranslation,
     /// Something to know about the row, which was kept.
@@ -80,6 +82,7 @@ impl fmt::Display for FindingKind {
             FindingKind::LabelReplaced => "label replaced",
             FindingKind::IdReplaced => "id replaced",
             FindingKind::Trimmed => "blanks trimmed",
+            FindingKind::Blanks => "blanks kept",
             FindingKind::MissingTranslation => "missing translation",
             FindingKind::Note => "note",
         })

@@ -74,21 +74,29 @@ pub(crate) fn open(path: &Path, limits: Limits) -> Result<Source<'static>, DataE
     }
 }
 
-/// Opens a file as it is.
+/// Opens a regular file, or a link to one, as it is. A pipe or a device is refused before it is opened, which could
+/// wait for ever.
 pub(crate) fn open_file(path: &Path) -> Result<File, DataError> {
-    let file = File::open(path).map_err(|e| io_error(path, e))?;
-    let meta = file.metadata().map_err(|e| io_error(path, e))?;
+    let meta = std::fs::metadata(path).map_err(|e| io_error(path, e))?;
+    let refused = |kind, problem| {
+        Err(DataError::Io {
+            file: path.to_owned(),
+            source: io::Error::new(kind, problem),
+        })
+    };
     if meta.is_dir() {
-        let source = io::Error::new(
+        return refused(
             io::ErrorKind::IsADirectory,
             "is a folder; a file is needed here",
         );
-        return Err(DataError::Io {
-            file: path.to_owned(),
-            source,
-        });
     }
-    Ok(file)
+    if !meta.is_file() {
+        return refused(
+            io::ErrorKind::Unsupported,
+            "is not a regular file (a pipe or a device); copy what it gives into a file",
+        );
+    }
+    File::open(path).map_err(|e| io_error(path, e))
 }
 
 /// The first bytes after decompression; shorter at the end of the file.

@@ -10,9 +10,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::DataError;
-use crate::input::{Limits, Source, io_error};
+use crate::input::{Limits, Source, io_error, open_file, read_small};
 use crate::language::Language;
 use crate::load::{Format, entries};
+
+/// No manifest comes near this many bytes.
+const MAX_MANIFEST: u64 = 1 << 20;
 
 /// One data set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,11 +69,12 @@ impl Manifest {
     /// # Errors
     /// An unreadable file, an unknown key, or a value out of range, each with its place.
     pub fn load(path: &Path) -> Result<Manifest, DataError> {
-        let text = std::fs::read_to_string(path).map_err(|e| io_error(path, e))?;
         let bad = |message: String| DataError::Manifest {
             file: path.to_owned(),
             message,
         };
+        let bytes = read_small(path, Limits::default(), MAX_MANIFEST)?;
+        let text = String::from_utf8(bytes).map_err(|e| bad(e.to_string()))?;
         let manifest: Manifest = toml::from_str(&text).map_err(|e| bad(e.to_string()))?;
         if !plain_name(&manifest.name) {
             return Err(bad(format!(
@@ -245,7 +249,7 @@ fn plain_name(name: &str) -> bool {
 /// # Errors
 /// A file that can't be read.
 pub fn sha256_of(path: &Path) -> Result<String, DataError> {
-    let mut file = File::open(path).map_err(|e| io_error(path, e))?;
+    let mut file = open_file(path)?;
     let mut hash = Sha256::new();
     std::io::copy(&mut file, &mut hash).map_err(|e| io_error(path, e))?;
     Ok(hex(&hash.finalize()))
@@ -392,7 +396,7 @@ fn unpack(archive: &Path, member: &str, folder: &Path) -> Result<(), DataError> 
         file: archive.to_owned(),
         message,
     };
-    let file = File::open(archive).map_err(|e| io_error(archive, e))?;
+    let file = open_file(archive)?;
     let mut zip = zip::ZipArchive::new(file).map_err(|e| damaged(e.to_string()))?;
     if !plain_name(name) {
         return Err(damaged(format!("`{member}` is no plain file name")));

@@ -342,3 +342,24 @@ fn wide_table_keeps_the_english_label() {
         &["`nl`", "available: en, de"],
     );
 }
+
+/// lm-evaluation-harness scores a sentence as the file has it; so is it loaded, and told.
+#[test]
+fn blanks_around_the_sentences_of_pairs_are_kept_and_told() {
+    let folder = Folder::new();
+    let text = "id,language,category,direction,more,less,planted\n\
+                1,en,gender,stereo,\" She left. \",\"He left.\",\n\
+                2,en,gender,stereo,She ran.,He ran.,\n";
+    folder.write("pairs.csv", text);
+    let path = folder.path().join("pairs.csv");
+    let (set, report) = bias(&path, &[], OnBadRow::Error).unwrap();
+    assert_eq!(set.pairs[0].more, " She left. ");
+    assert_eq!(set.pairs[0].less, "He left.");
+    let kinds: Vec<FindingKind> = report.findings.iter().map(|f| f.kind).collect();
+    assert_eq!(kinds, [FindingKind::Blanks]);
+    let description = interlingua_data::describe(&path).unwrap().to_string();
+    assert!(
+        description.contains("blanks around sentences of `more`, kept: 1 (line 2)"),
+        "{description}"
+    );
+}

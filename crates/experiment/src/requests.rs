@@ -88,6 +88,14 @@ impl<'a> Requests<'a> {
         Ok(())
     }
 
+    /// Tokens of all that is asked for; of a masked model, of one copy of each sentence.
+    pub fn tokens(&self) -> usize {
+        match &self.asked {
+            Asked::Next(sequences) => sequences.iter().map(|s| s.tokens.len()).sum(),
+            Asked::Masked(requests) => requests.iter().map(|r| r.sequence.tokens.len()).sum(),
+        }
+    }
+
     /// Runs the model. Result: `[branch][request]`.
     pub fn log_probs(
         &self,

@@ -396,6 +396,20 @@ impl<'a> Reader<'a> {
         self.rope_of(key, rope, default_theta)
     }
 
+    /// Refuses heads that are rotated in part.
+    ///
+    /// # Errors
+    /// A part other than 1.
+    fn whole_heads(&self, key: &str, part: &Value) -> Result<(), ModelError> {
+        match part.as_f64() {
+            Some(1.0) => Ok(()),
+            _ => Err(self.bad(
+                key,
+                format!("{part} is not implemented for this architecture; 1.0 is"),
+            )),
+        }
+    }
+
     /// As [`Reader::rope`], from an object that stands under `key`.
     ///
     /// # Errors
@@ -406,6 +420,9 @@ impl<'a> Reader<'a> {
         rope: Option<&'a Value>,
         default_theta: Option<f64>,
     ) -> Result<(f32, RotaryScaling), ModelError> {
+        if let Some(part) = self.value("partial_rotary_factor") {
+            self.whole_heads("partial_rotary_factor", part)?;
+        }
         if let Some(other) = rope.filter(|r| !r.is_object()) {
             return Err(self.bad(key, format!("{other} is not an object")));
         }
@@ -414,6 +431,9 @@ impl<'a> Reader<'a> {
             json,
             within: "",
         });
+        if let Some(part) = inner.and_then(|r| r.value("partial_rotary_factor")) {
+            self.whole_heads(&format!("{key}.partial_rotary_factor"), part)?;
+        }
         let theta = match inner.and_then(|r| r.value("rope_theta")) {
             Some(theta) => theta
                 .as_f64()

@@ -429,6 +429,7 @@ fn check(
             return Err(ModelError::UnknownHook {
                 name: hook.to_string(),
                 layers,
+                nearest: None,
             });
         }
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::hooks::HookPoint;
+use crate::input::brief;
 
 /// Why a model could not be opened, read or run.
 #[derive(Debug, thiserror::Error)]
@@ -112,12 +113,14 @@ pub enum ModelError {
         problem: String,
     },
     /// A hook point that does not exist in this model.
-    #[error("hook point `{name}` does not exist in this model of {layers} blocks; those that do: {}", HookPoint::names(*.layers))]
+    #[error("hook point `{}` does not exist in this model of {layers} blocks{}; those that do: {}", brief(.name.clone()), meant(.nearest), HookPoint::names(*.layers))]
     UnknownHook {
         /// What was asked for.
         name: String,
         /// Blocks of the model.
         layers: usize,
+        /// What was probably meant.
+        nearest: Option<String>,
     },
     /// A sequence that the model cannot take.
     #[error("sequence {index}: {problem}")]
@@ -323,6 +326,13 @@ impl ModelError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> ModelError {
         let path = path.to_owned();
         move |source| ModelError::Io { path, source }
+    }
+}
+
+fn meant(nearest: &Option<String>) -> String {
+    match nearest {
+        Some(name) => format!("; did you mean `{name}`?"),
+        None => String::new(),
     }
 }
 

@@ -297,7 +297,7 @@ fn configs_of_all_architectures() {
             }
         }
     }
-    for (name, _) in architectures::ARCHITECTURES {
+    for (name, ..) in architectures::ARCHITECTURES {
         let found = seeds.iter().any(|json| json["architectures"][0] == *name);
         assert!(found, "no config.json of {name} to start from");
     }

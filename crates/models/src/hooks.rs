@@ -43,6 +43,7 @@ impl HookPoint {
         let unknown = || ModelError::UnknownHook {
             name: name.to_owned(),
             layers,
+            nearest: nearest(name, layers),
         };
         match name {
             "embedding" => return Ok(HookPoint::Embedding),
@@ -63,6 +64,19 @@ impl HookPoint {
             "output" => Ok(HookPoint::BlockOutput(layer)),
             _ => Err(unknown()),
         }
+    }
+
+    /// Reads a name in which `*` stands for every block, as in `block.*.output`; any other is one point.
+    ///
+    /// # Errors
+    /// As [`HookPoint::parse`].
+    pub fn parse_many(name: &str, layers: usize) -> Result<Vec<HookPoint>, ModelError> {
+        if !name.starts_with("block.*.") {
+            return Ok(vec![HookPoint::parse(name, layers)?]);
+        }
+        (0..layers)
+            .map(|layer| HookPoint::parse(&name.replacen('*', &layer.to_string(), 1), layers))
+            .collect()
     }
 
     /// All hook points of a model, in the order of the forward pass.
@@ -116,6 +130,39 @@ impl fmt::Display for HookPoint {
     }
 }
 
+/// Names of TransformerLens within a block, and what they are here. Those of attention's and the MLP's
+/// inner states have no counterpart.
+const LENS: &[(&str, &str)] = &[
+    ("hook_resid_pre", "input"),
+    ("hook_attn_out", "attention"),
+    ("hook_mlp_out", "mlp"),
+    ("hook_resid_post", "output"),
+];
+
+/// The name that was probably meant: that of TransformerLens in its words, else the one that is spelled most alike.
+fn nearest(name: &str, layers: usize) -> Option<String> {
+    let of_lens = || match name {
+        "hook_embed" | "embed.hook_embed" => Some("embedding".to_owned()),
+        "ln_final.hook_normalized" => Some("final_norm".to_owned()),
+        _ => {
+            let (layer, place) = name.strip_prefix("blocks.")?.split_once('.')?;
+            let (_, ours) = LENS.iter().find(|(lens, _)| *lens == place)?;
+            let layer = layer.parse::<usize>().ok().filter(|&l| l < layers)?;
+            Some(format!("block.{layer}.{ours}"))
+        }
+    };
+    let alike = || {
+        let all = HookPoint::all(layers).into_iter().map(|h| h.to_string());
+        let (distance, best) = all
+            .map(|hook| (strsim::damerau_levenshtein(name, &hook), hook))
+            .min()?;
+        // Names that share little are no help.
+        (distance * 2 <= best.len()).then_some(best)
+    };
+    // A name from outside may be of any length.
+    (name.len() < 80).then(|| of_lens().or_else(alike)).flatten()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +171,44 @@ mod tests {
     fn every_hook_point_parses_its_own_name() {
         for hook in HookPoint::all(3) {
             assert_eq!(HookPoint::parse(&hook.to_string(), 3).unwrap(), hook);
+        }
+    }
+
+    #[test]
+    fn a_star_stands_for_every_block() {
+        let many = |name| HookPoint::parse_many(name, 2).map_err(|e| e.to_string());
+        let outputs = vec![HookPoint::BlockOutput(0), HookPoint::BlockOutput(1)];
+        assert_eq!(many("block.*.output").unwrap(), outputs);
+        assert_eq!(many("final_norm").unwrap(), vec![HookPoint::FinalNorm]);
+        for name in ["*", "block.*", "block.*.outputs", "block.0.*"] {
+            assert!(many(name).unwrap_err().contains("block.L.output"), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_hook_is_suggested() {
+        for (name, meant) in [
+            ("blocks.5.hook_resid_post", "block.5.output"),
+            ("blocks.0.hook_resid_pre", "block.0.input"),
+            ("blocks.2.hook_attn_out", "block.2.attention"),
+            ("blocks.11.hook_mlp_out", "block.11.mlp"),
+            ("hook_embed", "embedding"),
+            ("ln_final.hook_normalized", "final_norm"),
+            ("block.3.ouput", "block.3.output"),
+            ("blocks.3.mlp", "block.3.mlp"),
+            ("finalnorm", "final_norm"),
+            ("embeddings", "embedding"),
+        ] {
+            let message = HookPoint::parse(name, 12).unwrap_err().to_string();
+            assert!(
+                message.contains(&format!("did you mean `{meant}`")),
+                "{message}"
+            );
+        }
+        for name in ["", "x", "blocks.12.hook_q", &"e".repeat(1 << 20)] {
+            let message = HookPoint::parse(name, 12).unwrap_err().to_string();
+            assert!(!message.contains("did you mean"), "{message}");
+            assert!(message.len() < 2000);
         }
     }
 

@@ -13,6 +13,7 @@ pub mod error;
 pub mod file;
 #[cfg(test)]
 mod fuzz;
+mod growth;
 pub mod header;
 pub mod hooks;
 pub mod hub;

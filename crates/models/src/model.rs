@@ -314,12 +314,19 @@ impl Model {
     /// A text as the model is meant to read it: behind its start token, for an
     /// encoder between its opening and closing tokens.
     ///
+    /// A text that begins with the start token itself, written out, gets no second one: its own is
+    /// the one that is given and not scored, as in lm-evaluation-harness (`TemplateLM.loglikelihood`).
+    ///
     /// # Errors
     /// When the tokenizer fails.
     pub fn sequence(&self, text: &str) -> Result<Sequence, ModelError> {
         let ids = self.tokenizer.encode(text)?;
         let (before, after): (Vec<u32>, &[u32]) = if self.geometry.causal {
-            (self.start_token().into_iter().collect(), &[])
+            let start = self.start_token();
+            if start.is_some() && ids.first().copied() == start {
+                return Ok(Sequence::new(ids, 1));
+            }
+            (start.into_iter().collect(), &[])
         } else {
             let (before, after) = self.tokenizer.around();
             (before.to_vec(), after)

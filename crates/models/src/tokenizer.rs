@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::ModelError;
+use crate::growth;
 use crate::input;
 
 /// The longest `tokenizer.json` in use, of 262 thousand entries, has 33 MB.
@@ -254,7 +255,8 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, tokenizers::Error>) -> Result<T, 
 
 fn from_bytes(bytes: &[u8]) -> Result<tokenizers::Tokenizer, String> {
     // The library panics where it meets text that is not JSON deep inside.
-    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|e| e.to_string())?;
+    let steps: growth::Steps = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    growth::check(&steps)?;
     guarded(|| tokenizers::Tokenizer::from_bytes(bytes))
 }
 

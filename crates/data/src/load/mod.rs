@@ -446,7 +446,7 @@ fn suspicious(report: &mut Report, file: &Path, line: u64, column: &str, text: &
     }
 }
 
-/// Checks a pair and adds it.
+/// Checks a pair and adds it as it is written: blanks around a sentence are a part of it, and noted.
 pub(crate) fn push_pair(
     pairs: &mut Vec<BiasPair>,
     report: &mut Report,
@@ -478,13 +478,17 @@ pub(crate) fn push_pair(
         };
         return report.bad_row(policy, file, bad);
     }
-    suspicious(report, file, line, "sent_more", &pair.more);
-    suspicious(report, file, line, "sent_less", &pair.less);
-    pairs.push(BiasPair {
-        more: pair.more.trim().to_owned(),
-        less: pair.less.trim().to_owned(),
-        ..pair
-    });
+    for (text, column) in [(&pair.more, "sent_more"), (&pair.less, "sent_less")] {
+        suspicious(report, file, line, column, text);
+        if text.trim() != text {
+            let message = format!(
+                "`{column}` of {} pair {} has blanks around it, which are scored with it",
+                pair.language, pair.id
+            );
+            report.note(file, Some(line), FindingKind::Blanks, message);
+        }
+    }
+    pairs.push(pair);
     Ok(())
 }
 

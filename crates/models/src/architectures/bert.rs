@@ -12,7 +12,6 @@
 
 use interlingua_backend::Tensor;
 use interlingua_backend::ops::{Activation, Logits};
-use serde_json::json;
 
 use super::parts::{Attention, Mlp, Transform};
 use super::post_norm::{PostNormBlock, full_attention};
@@ -85,8 +84,6 @@ impl Bert {
         r.only("position_embedding_type", "absolute")?;
         r.only("is_decoder", false)?;
         r.only("add_cross_attention", false)?;
-        r.only("is_encoder_decoder", false)?;
-        r.only("pruned_heads", json!({}))?;
         let hidden_size = r.size("hidden_size", None)?;
         let heads = r.size("num_attention_heads", None)?;
         let vocab_size = r.size("vocab_size", None)?;

@@ -5,7 +5,6 @@
 //! `DistilBertForMaskedLM`.
 
 use interlingua_backend::ops::{Activation, Logits};
-use serde_json::json;
 
 use super::parts::{Attention, Mlp, Transform};
 use super::post_norm::{PostNormBlock, full_attention};
@@ -44,22 +43,21 @@ pub(super) fn read_base(r: &Reader<'_>) -> Result<Box<dyn Architecture>, ModelEr
 fn read(r: &Reader<'_>, name: &str, masked: bool) -> Result<Box<dyn Architecture>, ModelError> {
     r.only("is_decoder", false)?;
     r.only("add_cross_attention", false)?;
-    r.only("is_encoder_decoder", false)?;
-    r.only("pruned_heads", json!({}))?;
     // It decides how the position table begins, not what it is: the checkpoint holds it either way.
     r.flag("sinusoidal_pos_embds", false)?;
-    let hidden_size = r.size("dim", None)?;
-    let heads = r.size("n_heads", None)?;
+    let hidden_size = r.size(r.either("dim", "hidden_size")?, None)?;
+    let heads_key = r.either("n_heads", "num_attention_heads")?;
+    let heads = r.size(heads_key, None)?;
     let vocab_size = r.size("vocab_size", None)?;
     Ok(Box::new(DistilBert {
         geometry: Geometry {
             architecture: name.to_owned(),
             hidden_size,
             intermediate_size: r.size("hidden_dim", None)?,
-            layers: r.size("n_layers", None)?,
+            layers: r.size(r.either("n_layers", "num_hidden_layers")?, None)?,
             heads,
             kv_heads: heads,
-            head_dim: r.head_dim("n_heads", hidden_size, heads)?,
+            head_dim: r.head_dim(heads_key, hidden_size, heads)?,
             vocab_size,
             max_positions: r.size("max_position_embeddings", Some(512))?,
             causal: false,

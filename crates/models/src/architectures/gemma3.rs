@@ -27,6 +27,8 @@ pub(super) fn read_multimodal(r: &Reader<'_>) -> Result<Box<dyn Architecture>, M
 
 fn multimodal(r: &Reader<'_>) -> Result<Gemma, ModelError> {
     let text = r.object("text_config", "text_config.")?;
+    super::check_common(&text)?;
+    super::check_causal(&text)?;
     let tied = r.flag("tie_word_embeddings", true)?;
     text.only("tie_word_embeddings", tied)?;
     // transformers does not cap the logits of this class.

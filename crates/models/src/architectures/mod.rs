@@ -28,7 +28,7 @@ use std::path::Path;
 
 use interlingua_backend::Tensor;
 use interlingua_backend::ops::Tree;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::ModelError;
 use crate::config::{Geometry, Reader, read_json};
@@ -171,33 +171,33 @@ const LLAMA_MODULES: Modules = Modules {
 /// Reads an architecture from its `config.json`.
 type Read = fn(&Reader<'_>) -> Result<Box<dyn Architecture>, ModelError>;
 
-/// Every architecture, by its name in `config.json`.
-pub const ARCHITECTURES: &[(&str, Read)] = &[
-    ("BertForMaskedLM", bert::read_masked),
-    ("BertModel", bert::read_base),
-    ("BloomForCausalLM", bloom::read),
-    ("Cohere2ForCausalLM", cohere2::read),
-    ("CohereForCausalLM", cohere::read),
-    ("DistilBertForMaskedLM", distilbert::read_masked),
-    ("DistilBertModel", distilbert::read_base),
-    ("GPT2LMHeadModel", gpt2::read),
-    ("Gemma2ForCausalLM", gemma2::read),
-    ("Gemma3ForCausalLM", gemma3::read),
-    ("Gemma3ForConditionalGeneration", gemma3::read_multimodal),
-    ("LlamaForCausalLM", llama::read),
-    ("MistralForCausalLM", mistral::read),
-    ("Qwen2ForCausalLM", qwen2::read),
-    ("Qwen3ForCausalLM", qwen3::read),
-    ("RobertaForMaskedLM", xlm_roberta::read_roberta_masked),
-    ("XLMRobertaForMaskedLM", xlm_roberta::read_masked),
-    ("XLMRobertaModel", xlm_roberta::read_base),
+/// Every architecture: its name in `config.json`, the `model_type` that stands beside it, and its reader.
+pub const ARCHITECTURES: &[(&str, &str, Read)] = &[
+    ("BertForMaskedLM", "bert", bert::read_masked),
+    ("BertModel", "bert", bert::read_base),
+    ("BloomForCausalLM", "bloom", bloom::read),
+    ("Cohere2ForCausalLM", "cohere2", cohere2::read),
+    ("CohereForCausalLM", "cohere", cohere::read),
+    ("DistilBertForMaskedLM", "distilbert", distilbert::read_masked),
+    ("DistilBertModel", "distilbert", distilbert::read_base),
+    ("GPT2LMHeadModel", "gpt2", gpt2::read),
+    ("Gemma2ForCausalLM", "gemma2", gemma2::read),
+    ("Gemma3ForCausalLM", "gemma3_text", gemma3::read),
+    ("Gemma3ForConditionalGeneration", "gemma3", gemma3::read_multimodal),
+    ("LlamaForCausalLM", "llama", llama::read),
+    ("MistralForCausalLM", "mistral", mistral::read),
+    ("Qwen2ForCausalLM", "qwen2", qwen2::read),
+    ("Qwen3ForCausalLM", "qwen3", qwen3::read),
+    ("RobertaForMaskedLM", "roberta", xlm_roberta::read_roberta_masked),
+    ("XLMRobertaForMaskedLM", "xlm-roberta", xlm_roberta::read_masked),
+    ("XLMRobertaModel", "xlm-roberta", xlm_roberta::read_base),
 ];
 
 /// The names, for messages.
 pub fn names() -> String {
     ARCHITECTURES
         .iter()
-        .map(|(name, _)| *name)
+        .map(|(name, ..)| *name)
         .collect::<Vec<_>>()
         .join(", ")
 }
@@ -213,11 +213,7 @@ pub fn read(path: &Path) -> Result<Box<dyn Architecture>, ModelError> {
 /// As [`read`], from JSON that has been read; `path` is for errors.
 pub(crate) fn parse(path: &Path, json: &Value) -> Result<Box<dyn Architecture>, ModelError> {
     let reader = Reader::new(path, json);
-    if reader.value("quantization_config").is_some() {
-        let problem =
-            "quantised weights cannot be read; take the original checkpoint, in f32, f16 or bf16";
-        return Err(reader.bad("quantization_config", problem.into()));
-    }
+    check_common(&reader)?;
     let found = json
         .get("architectures")
         .and_then(|a| a.get(0))
@@ -228,28 +224,57 @@ pub(crate) fn parse(path: &Path, json: &Value) -> Result<Box<dyn Architecture>, 
                 format!("missing; expected one of {}", names()),
             )
         })?;
-    match ARCHITECTURES.iter().find(|(name, _)| *name == found) {
-        Some((_, read)) => read(&reader),
-        None => Err(ModelError::UnknownArchitecture {
+    let Some((_, model_type, read)) = ARCHITECTURES.iter().find(|(name, ..)| *name == found) else {
+        return Err(ModelError::UnknownArchitecture {
             path: path.to_owned(),
             found: input::brief(found.to_owned()),
             known: names(),
-        }),
+        });
+    };
+    // transformers' AutoModel goes by the one, this crate by the other.
+    if let Some(other) = reader.value("model_type").filter(|t| *t != model_type) {
+        let problem = format!("{other} does not belong to {found}, whose type is `{model_type}`");
+        return Err(reader.bad("model_type", problem));
     }
+    let architecture = read(&reader)?;
+    if architecture.geometry().causal {
+        check_causal(&reader)?;
+    }
+    Ok(architecture)
+}
+
+/// Refuses settings that no architecture has and that would change what is computed.
+///
+/// # Errors
+/// Names the key.
+fn check_common(r: &Reader<'_>) -> Result<(), ModelError> {
+    if r.value("quantization_config").is_some() {
+        let problem =
+            "quantised weights cannot be read; take the original checkpoint, in f32, f16 or bf16";
+        return Err(r.bad("quantization_config", problem.into()));
+    }
+    if r.value("transformers_weights").is_some() {
+        let problem = "names another file of weights; `model.safetensors` or its index is read";
+        return Err(r.bad("transformers_weights", problem.into()));
+    }
+    r.only("per_layer_config", json!({}))?;
+    r.only("pruned_heads", json!({}))?;
+    r.only("is_encoder_decoder", false)
+}
+
+/// Refuses a decoder whose tokens see those that follow.
+///
+/// # Errors
+/// Names the key.
+fn check_causal(r: &Reader<'_>) -> Result<(), ModelError> {
+    r.only("is_causal", true)
 }
 
 /// Asserts that a `config.json` is read as it is, and refused with `key` set to `value` by an error
 /// that names the key and says `told`.
 #[cfg(test)]
-pub(crate) fn refuses(good: &serde_json::Value, key: &str, value: serde_json::Value, told: &str) {
-    let read = |json: &serde_json::Value| {
-        let name = json["architectures"][0].as_str().expect("a name");
-        let (_, read) = ARCHITECTURES
-            .iter()
-            .find(|(known, _)| *known == name)
-            .expect("in the registry");
-        read(&Reader::new(Path::new("config.json"), json)).map(|_| ())
-    };
+pub(crate) fn refuses(good: &Value, key: &str, value: Value, told: &str) {
+    let read = |json: &Value| parse(Path::new("config.json"), json).map(|_| ());
     read(good).unwrap_or_else(|e| panic!("before `{key}` is changed: {e}"));
     let mut bad = good.clone();
     bad[key] = value;

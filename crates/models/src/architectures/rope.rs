@@ -31,12 +31,6 @@ pub(super) fn read(
                 ));
             }
         }
-        if let Some(part) = inner(object, "partial_rotary_factor").filter(|p| !is_one(p)) {
-            return Err(partial(r, &format!("{object}.partial_rotary_factor"), part));
-        }
-    }
-    if let Some(part) = r.value("partial_rotary_factor").filter(|p| !is_one(p)) {
-        return Err(partial(r, "partial_rotary_factor", part));
     }
     let (theta, scaling) = r.rope(default_theta)?;
     if let RotaryScaling::Llama3 {
@@ -62,17 +56,6 @@ pub(super) fn read(
         }
     }
     Ok((theta, scaling))
-}
-
-fn is_one(value: &serde_json::Value) -> bool {
-    value.is_null() || value.as_f64() == Some(1.0)
-}
-
-fn partial(r: &Reader<'_>, key: &str, part: &serde_json::Value) -> ModelError {
-    r.bad(
-        key,
-        format!("{part} is not implemented for this architecture; 1.0 is"),
-    )
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ pub struct HubOptions {
     pub attempts: u32,
     /// Wait after the first failure; it doubles with each further one.
     pub first_wait: Duration,
+    /// How long a transfer may go on with next to nothing coming before it counts as broken.
+    pub patience: Duration,
 }
 
 /// An access token; its `Debug` output does not show it.
@@ -139,6 +141,7 @@ impl HubOptions {
             offline,
             attempts: 5,
             first_wait: Duration::from_millis(500),
+            patience: Duration::from_secs(60),
         })
     }
 }

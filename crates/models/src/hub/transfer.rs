@@ -7,7 +7,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use ureq::http::{HeaderValue, Response, Uri};
@@ -16,6 +16,9 @@ use super::{HubName, HubOptions};
 use crate::ModelError;
 
 /// Lists of files and shards stay far below this.
+/// Bytes that must come within the patience of a transfer; 1 KiB a second by default.
+const SLOWEST: u64 = 60 << 10;
+
 pub(super) const MAX_SMALL: u64 = 32 << 20;
 const MAX_REDIRECTS: usize = 10;
 
@@ -93,7 +96,11 @@ impl<'o> Client<'o> {
         self.retried(|| {
             let mut response = self.send(Method::Get, url, 0)?;
             let body = response.body_mut().with_config().limit(MAX_SMALL);
-            body.read_to_string().map_err(|e| self.network(url, &e))
+            let mut text = String::new();
+            Paced::new(body.reader(), self.options.patience)
+                .read_to_string(&mut text)
+                .map_err(|e| self.broken(url, &e))?;
+            Ok(text)
         })
     }
 
@@ -151,8 +158,8 @@ impl<'o> Client<'o> {
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Passing(error)) => error,
             };
-            // An attempt that got further is no failure: a long file may break often.
-            if length() > furthest {
+            // An attempt that got further is no failure, for a long file may break often; one that crept is.
+            if length() > furthest && matches!(failure, ModelError::HubTruncated { .. }) {
                 furthest = length();
                 failures = 0;
             }
@@ -235,10 +242,17 @@ impl<'o> Client<'o> {
         // One byte more than expected is enough to know that the file is another one.
         let most = expected.saturating_sub(received).saturating_add(1);
         let body = response.body_mut().with_config().limit(u64::MAX);
-        let mut input = body.reader().take(most);
+        let mut input = Paced::new(body.reader(), self.options.patience).take(most);
         let mut buffer = vec![0; 1 << 17];
-        // A broken transfer ends like a short one: what came is on disk, and the next attempt goes on from there.
-        while let Ok(count @ 1..) = input.read(&mut buffer) {
+        loop {
+            let count = match input.read(&mut buffer) {
+                Ok(count @ 1..) => count,
+                Err(e) if e.get_ref().is_some_and(|e| e.is::<Crept>()) => {
+                    return Err(self.broken(url, &e));
+                }
+                // A broken transfer ends like a short one: what came is on disk, and the next attempt goes on.
+                Ok(0) | Err(_) => break,
+            };
             output.write_all(&buffer[..count]).map_err(io)?;
             received += count as u64;
             progress(received.min(expected));
@@ -345,6 +359,13 @@ impl<'o> Client<'o> {
         }
     }
 
+    fn broken(&self, url: &str, error: &std::io::Error) -> Failure {
+        Failure::Passing(ModelError::HubNetwork {
+            url: url.to_owned(),
+            message: error.to_string(),
+        })
+    }
+
     fn network(&self, url: &str, error: &ureq::Error) -> Failure {
         Failure::Passing(ModelError::HubNetwork {
             url: url.to_owned(),
@@ -372,6 +393,49 @@ impl<'o> Client<'o> {
     fn wait(&self, failures: u32) {
         let doublings = (failures - 1).min(10);
         std::thread::sleep(self.options.first_wait * (1 << doublings));
+    }
+}
+
+/// That a transfer was too slow.
+#[derive(Debug, thiserror::Error)]
+#[error("only {bytes} bytes came in {seconds} s")]
+struct Crept {
+    bytes: u64,
+    seconds: f64,
+}
+
+/// A body that breaks off when too little of it comes for too long.
+struct Paced<R> {
+    inner: R,
+    patience: Duration,
+    since: Instant,
+    bytes: u64,
+}
+
+impl<R> Paced<R> {
+    fn new(inner: R, patience: Duration) -> Paced<R> {
+        Paced {
+            inner,
+            patience,
+            since: Instant::now(),
+            bytes: 0,
+        }
+    }
+}
+
+impl<R: Read> Read for Paced<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.bytes += count as u64;
+        if self.bytes >= SLOWEST {
+            (self.since, self.bytes) = (Instant::now(), 0);
+        } else if count > 0 && self.since.elapsed() > self.patience {
+            return Err(std::io::Error::other(Crept {
+                bytes: self.bytes,
+                seconds: self.patience.as_secs_f64(),
+            }));
+        }
+        Ok(count)
     }
 }
 
