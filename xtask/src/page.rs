@@ -22,7 +22,11 @@ pub fn replace(page: &Path, name: &str, text: &str) -> anyhow::Result<()> {
     if new == old {
         return Ok(());
     }
-    interlingua_files::write(page, new.as_bytes()).with_context(|| page.display().to_string())
+    // What a link leads to is replaced, not the link.
+    let written = page
+        .canonicalize()
+        .and_then(|place| interlingua_files::write(&place, new.as_bytes()));
+    written.with_context(|| page.display().to_string())
 }
 
 /// The page with another text between its marks; nothing where it has no such marks.
