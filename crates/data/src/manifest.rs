@@ -1,6 +1,6 @@
 //! Data sets by manifest: where the files come from, what they must hash to, what may be done with them.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
