@@ -211,10 +211,7 @@ const NO_EFFECT_IN: &[(&[&str], &[&str], &str)] = &[
     ),
     (
         &["gemma3_text"],
-        &[
-            "_sliding_window_pattern",
-            "attn_logit_softcapping",
-        ],
+        &["_sliding_window_pattern", "attn_logit_softcapping"],
         "kept by transformers and not used",
     ),
     (
@@ -273,10 +270,14 @@ fn names(list: &Value) -> Vec<&str> {
 /// A configuration of every architecture, from the checkpoints of the parity tests.
 fn configs() -> Vec<Value> {
     let folder = fixtures().join("models/architectures");
-    let folders = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
+    let folders = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().path());
     folders
         .filter(|folder| folder.is_dir())
-        .map(|folder| serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap())
+        .map(|folder| {
+            serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap()
+        })
         .collect()
 }
 
@@ -358,7 +359,10 @@ fn every_key_is_read_or_refused_or_named_as_without_effect() {
             }
         }
     }
-    let all: BTreeSet<String> = ARCHITECTURES.iter().map(|(n, ..)| (*n).to_owned()).collect();
+    let all: BTreeSet<String> = ARCHITECTURES
+        .iter()
+        .map(|(n, ..)| (*n).to_owned())
+        .collect();
     assert_eq!(tried, all);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -385,7 +389,12 @@ fn every_key_of_rotary_settings_is_read_or_refused_or_named() {
                 changed[key] = json!(NONSENSE);
                 config["rope_parameters"] = changed;
                 let of_llama3 = kind == "linear"
-                    && ["low_freq_factor", "high_freq_factor", "original_max_position_embeddings"].contains(&key);
+                    && [
+                        "low_freq_factor",
+                        "high_freq_factor",
+                        "original_max_position_embeddings",
+                    ]
+                    .contains(&key);
                 match outcome(&config) {
                     Ok(after) => assert!(
                         after == before && (NO_EFFECT_IN_ROPE.contains(&key) || of_llama3),
@@ -406,14 +415,19 @@ fn every_key_of_rotary_settings_is_read_or_refused_or_named() {
 fn a_decoder_that_sees_what_follows_is_refused() {
     for config in configs() {
         let architecture = config["architectures"][0].as_str().unwrap().to_owned();
-        let encoder = ["Bert", "Roberta", "XLM"].iter().any(|name| architecture.contains(name));
+        let encoder = ["Bert", "Roberta", "XLM"]
+            .iter()
+            .any(|name| architecture.contains(name));
         let mut changed = config;
         changed["is_causal"] = json!(true);
         assert!(outcome(&changed).is_ok(), "{architecture}");
         changed["is_causal"] = json!(false);
         match outcome(&changed) {
             Ok(_) => assert!(encoder, "{architecture}"),
-            Err(error) => assert!(!encoder && error.contains("`is_causal`") && error.contains("true is"), "{error}"),
+            Err(error) => assert!(
+                !encoder && error.contains("`is_causal`") && error.contains("true is"),
+                "{error}"
+            ),
         }
         if changed["text_config"].is_object() {
             changed["is_causal"] = Value::Null;

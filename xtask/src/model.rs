@@ -194,11 +194,15 @@ fn lines(path: &Path) -> anyhow::Result<Vec<String>> {
             break;
         }
         if count as u64 > MAX_LINE {
-            bail!("{}: has more than {MAX_LINE} bytes; a line is a text", place(at));
+            bail!(
+                "{}: has more than {MAX_LINE} bytes; a line is a text",
+                place(at)
+            );
         }
         let line = line.strip_suffix(b"\n").unwrap_or(&line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let text = std::str::from_utf8(line).with_context(|| format!("{}: not UTF-8", place(at)))?;
+        let text =
+            std::str::from_utf8(line).with_context(|| format!("{}: not UTF-8", place(at)))?;
         let text = match at {
             1 => text.strip_prefix('\u{feff}').unwrap_or(text),
             _ => text,
@@ -326,7 +330,10 @@ fn score(flags: &ScoreFlags) -> anyhow::Result<()> {
         ));
     }
     if scored.is_empty() {
-        bail!("{}: `{scorer}` can score none of the pairs", flags.pairs.display());
+        bail!(
+            "{}: `{scorer}` can score none of the pairs",
+            flags.pairs.display()
+        );
     }
     let unit = crows::by_name(&scorer)?.unit;
     let cost = serde_json::json!({
@@ -365,7 +372,11 @@ fn score(flags: &ScoreFlags) -> anyhow::Result<()> {
         );
     }
     let above = scored.iter().filter(|(_, more, less)| more > less).count();
-    let gap = scored.iter().map(|(_, more, less)| more - less).sum::<f64>() / scored.len() as f64;
+    let gap = scored
+        .iter()
+        .map(|(_, more, less)| more - less)
+        .sum::<f64>()
+        / scored.len() as f64;
     let _ = writeln!(
         out,
         "\n{above} of {} pairs prefer the more stereotyping sentence; mean gap {gap:.3} {unit} (`{scorer}`). `cargo xtask reproduce` gives intervals.",

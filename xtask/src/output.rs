@@ -145,7 +145,9 @@ mod tests {
         symlink("nothing", at("dangling")).unwrap();
         symlink("model", at("model too")).unwrap();
         std::fs::hard_link(at("text"), at("twin")).unwrap();
-        let pipe = std::process::Command::new("mkfifo").arg(at("pipe")).status();
+        let pipe = std::process::Command::new("mkfifo")
+            .arg(at("pipe"))
+            .status();
         assert!(pipe.unwrap().success());
         let reads = [at("text"), at("model")];
         let reads: Vec<&Path> = reads.iter().map(PathBuf::as_path).collect();
@@ -174,7 +176,10 @@ mod tests {
                 "" => found.unwrap_or_else(|e| panic!("{name}: {e}")),
                 told => {
                     let message = found.expect_err(name).to_string();
-                    assert!(message.contains(told) && message.contains(name), "{message}");
+                    assert!(
+                        message.contains(told) && message.contains(name),
+                        "{message}"
+                    );
                 }
             }
         }

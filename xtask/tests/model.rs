@@ -99,7 +99,10 @@ fn capture_destroys_nothing() {
     let mut words = to("mine").to_vec();
     words.push("--force");
     place.done(&words);
-    assert_eq!(token_ids(&place.path("mine")), token_ids(&place.path("new")));
+    assert_eq!(
+        token_ids(&place.path("mine")),
+        token_ids(&place.path("new"))
+    );
 }
 
 #[test]
@@ -130,7 +133,10 @@ fn texts_are_read_up_to_a_bound_and_from_files_alone() {
     assert!(pipe.unwrap().success());
     for (text, told) in [("long", "line 1"), ("pipe", "not a regular file")] {
         let message = place.refused(&["capture", "cohere", "--text", text, "--out", "new"]);
-        assert!(message.contains(text) && message.contains(told), "{message}");
+        assert!(
+            message.contains(text) && message.contains(told),
+            "{message}"
+        );
     }
     let message = place.refused(&["score", "cohere", "--pairs", "pipe"]);
     assert!(message.contains("pipe"), "{message}");
@@ -193,6 +199,16 @@ fn pairs_are_scored_by_causal_and_by_masked_models() {
         }
     }
     // Of `t9 t6` and `t9 t10`, the masked rule of CrowS-Pairs reads t9 and the frame, masked in turn.
-    let message = place.refused(&["score", "bert-mlm", "--pairs", "pairs.jsonl", "--scorer", "lm-eval"]);
-    assert!(message.contains("masked") && message.contains("nangia"), "{message}");
+    let message = place.refused(&[
+        "score",
+        "bert-mlm",
+        "--pairs",
+        "pairs.jsonl",
+        "--scorer",
+        "lm-eval",
+    ]);
+    assert!(
+        message.contains("masked") && message.contains("nangia"),
+        "{message}"
+    );
 }

@@ -70,7 +70,9 @@ pub(crate) fn check(steps: &Steps) -> Result<(), String> {
         } else {
             continue;
         };
-        return Err(format!("its {part} {problem}, which no real tokenizer does"));
+        return Err(format!(
+            "its {part} {problem}, which no real tokenizer does"
+        ));
     }
     Ok(())
 }
@@ -143,7 +145,10 @@ mod tests {
     fn what_multiplies_is_refused() {
         let nested = |steps: Vec<Value>| json!({"type": "Sequence", "normalizers": steps});
         let doubling = vec![replace("aa"); 30];
-        let halves = vec![nested(doubling[..15].to_vec()), nested(doubling[15..].to_vec())];
+        let halves = vec![
+            nested(doubling[..15].to_vec()),
+            nested(doubling[15..].to_vec()),
+        ];
         let empty = json!({"type": "Replace", "pattern": {"Regex": ""}, "content": "aaaa"});
         let twice = json!({"type": "TemplateProcessing", "special_tokens": {},
             "single": [{"Sequence": {"id": "A"}}, {"Sequence": {"id": "A"}}]});
@@ -153,9 +158,17 @@ mod tests {
         for (part, step, told) in [
             ("normalizer", nested(doubling), "times as long"),
             ("normalizer", nested(halves), "times as long"),
-            ("decoder", json!({"type": "Sequence", "decoders": vec![empty; 9]}), "times as long"),
+            (
+                "decoder",
+                json!({"type": "Sequence", "decoders": vec![empty; 9]}),
+                "times as long",
+            ),
             ("normalizer", nested(vec![replace("b"); 1001]), "steps"),
-            ("normalizer", nested(vec![json!({"precompiled_charsmap": ""}); 3]), "tables"),
+            (
+                "normalizer",
+                nested(vec![json!({"precompiled_charsmap": ""}); 3]),
+                "tables",
+            ),
             (
                 "post_processor",
                 json!({"type": "Sequence", "processors": vec![twice; 20]}),
@@ -164,7 +177,10 @@ mod tests {
             ("post_processor", many, "add"),
         ] {
             let error = check(json!({part: step})).unwrap_err();
-            assert!(error.contains(&part.replace('_', "-")) && error.contains(told), "{error}");
+            assert!(
+                error.contains(&part.replace('_', "-")) && error.contains(told),
+                "{error}"
+            );
         }
     }
 

@@ -160,7 +160,9 @@ fn nearest(name: &str, layers: usize) -> Option<String> {
         (distance * 2 <= best.len()).then_some(best)
     };
     // A name from outside may be of any length.
-    (name.len() < 80).then(|| of_lens().or_else(alike)).flatten()
+    (name.len() < 80)
+        .then(|| of_lens().or_else(alike))
+        .flatten()
 }
 
 #[cfg(test)]

@@ -178,18 +178,34 @@ pub const ARCHITECTURES: &[(&str, &str, Read)] = &[
     ("BloomForCausalLM", "bloom", bloom::read),
     ("Cohere2ForCausalLM", "cohere2", cohere2::read),
     ("CohereForCausalLM", "cohere", cohere::read),
-    ("DistilBertForMaskedLM", "distilbert", distilbert::read_masked),
+    (
+        "DistilBertForMaskedLM",
+        "distilbert",
+        distilbert::read_masked,
+    ),
     ("DistilBertModel", "distilbert", distilbert::read_base),
     ("GPT2LMHeadModel", "gpt2", gpt2::read),
     ("Gemma2ForCausalLM", "gemma2", gemma2::read),
     ("Gemma3ForCausalLM", "gemma3_text", gemma3::read),
-    ("Gemma3ForConditionalGeneration", "gemma3", gemma3::read_multimodal),
+    (
+        "Gemma3ForConditionalGeneration",
+        "gemma3",
+        gemma3::read_multimodal,
+    ),
     ("LlamaForCausalLM", "llama", llama::read),
     ("MistralForCausalLM", "mistral", mistral::read),
     ("Qwen2ForCausalLM", "qwen2", qwen2::read),
     ("Qwen3ForCausalLM", "qwen3", qwen3::read),
-    ("RobertaForMaskedLM", "roberta", xlm_roberta::read_roberta_masked),
-    ("XLMRobertaForMaskedLM", "xlm-roberta", xlm_roberta::read_masked),
+    (
+        "RobertaForMaskedLM",
+        "roberta",
+        xlm_roberta::read_roberta_masked,
+    ),
+    (
+        "XLMRobertaForMaskedLM",
+        "xlm-roberta",
+        xlm_roberta::read_masked,
+    ),
     ("XLMRobertaModel", "xlm-roberta", xlm_roberta::read_base),
 ];
 
