@@ -1,14 +1,26 @@
 //! Sentences with the attribute words of one group swapped for those of the others.
 //!
-//! For every word of a list that a sentence holds, all its occurrences are replaced by its counterparts, which gives one
-//! tuple of sentences, one per group. A sentence with two such words gives two tuples.
+//! For every group of which a sentence holds a word, all words of that group are replaced by their counterparts
+//! together, which gives one tuple of sentences, one per group: *my brother Paul* becomes *my sister Anna*, never *my
+//! brother Anna*. A sentence with words of two groups gives two tuples; in each, the words of the other group stay.
 //!
 //! A word matches as a whole, in any case. It may hold marks of its own (`mr.`, `ma'am`, `grand-mère`); where two words
 //! match at the same place, the longer wins. A word that stands in several tuples, such as English `her` for `his` and
 //! `him`, belongs to the first one.
 //!
+//! **Capitals.** A list spells its words as they stand inside a sentence, which is what a language demands: English
+//! `Black` but `white`, German `Frau`. A word found in that spelling gives way to its counterpart in the list's spelling;
+//! at the beginning of a sentence the counterpart gets a capital. A word found in another case than the list's takes its
+//! counterpart along: in capitals throughout, with a capital first (the German text of a list in lower case, a title), or
+//! in lower case.
+//!
+//! Articles and adjectives that agree with a word are no words of a list and stay: *mein Bruder* becomes *mein
+//! Schwester*. That is so in the method's source, too, and [`crate::testbed::Testbed::counterfactual_sentences`] has
+//! sentences in which everything agrees.
+//!
 //! # Source
-//! SentDebias: Liang et al. 2020, arXiv 2007.08100; the lists are those of bias-bench, Meade et al. 2022.
+//! SentDebias: Liang et al. 2020, arXiv 2007.08100; the lists are those of bias-bench, Meade et al. 2022. There each word
+//! is swapped alone and takes the capitals of its model; here the words of a group go together and in their own case.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,7 +34,7 @@ use crate::error::DataError;
 use crate::language::Language;
 use crate::types::AttributeList;
 
-/// Sentences in tuples that differ in one attribute word.
+/// Sentences in tuples that differ in the attribute words of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counterfactuals {
     /// One sentence per group, in the order of [`AttributeList::groups`].
@@ -31,7 +43,8 @@ pub struct Counterfactuals {
     pub original_group: Vec<usize>,
     /// For each tuple, the position of that sentence in the input.
     pub sentence: Vec<usize>,
-    /// Rows of the list with the number of tuples each gave, before the limit; rows that gave none are left out.
+    /// Rows of the list with the number of tuples in which a word of theirs was swapped, before the limit; rows
+    /// without are left out.
     pub matched: Vec<(usize, usize)>,
 }
 
@@ -52,10 +65,15 @@ pub fn counterfactuals<S: AsRef<str>>(
     let mut all: Vec<(usize, usize)> = Vec::new();
     let mut counts = vec![0usize; list.rows.len()];
     for (i, sentence) in sentences.iter().enumerate() {
+        let mut groups = Vec::new();
         for word in matcher.distinct(sentence.as_ref()) {
-            counts[matcher.words[word].row] += 1;
-            all.push((i, word));
+            let word = &matcher.words[word];
+            counts[word.row] += 1;
+            if !groups.contains(&word.group) {
+                groups.push(word.group);
+            }
         }
+        all.extend(groups.into_iter().map(|group| (i, group)));
     }
     if all.is_empty() {
         matcher.counts(sentences).require()?;
@@ -77,23 +95,13 @@ pub fn counterfactuals<S: AsRef<str>>(
             .filter(|(_, n)| *n > 0)
             .collect(),
     };
-    for (i, word) in all {
-        let found = &matcher.words[word];
+    for (i, group) in all {
         let sentence = sentences[i].as_ref();
-        let counterparts = &list.rows[found.row];
-        let mut tuple = Vec::with_capacity(counterparts.len());
-        for (group, counterpart) in counterparts.iter().enumerate() {
-            let swapped = if group == found.group {
-                None
-            } else {
-                Some(counterpart)
-            };
-            tuple.push(
-                swapped.map_or_else(|| sentence.to_owned(), |c| matcher.swap(sentence, word, c)),
-            );
-        }
+        let tuple = (0..list.groups.len())
+            .map(|other| matcher.swap(sentence, group, other, list))
+            .collect();
         result.tuples.push(tuple);
-        result.original_group.push(found.group);
+        result.original_group.push(group);
         result.sentence.push(i);
     }
     Ok(result)
@@ -366,17 +374,19 @@ impl Matcher {
         found
     }
 
-    /// The sentence with all occurrences of one word replaced.
-    fn swap(&self, sentence: &str, word: usize, by: &str) -> String {
+    /// The sentence with all words of group `from` replaced by those of group `to`; itself if they are the same.
+    fn swap(&self, sentence: &str, from: usize, to: usize, list: &AttributeList) -> String {
         let mut result = String::with_capacity(sentence.len() + 16);
         let mut done = 0;
-        for (_, range) in self
-            .matches(sentence)
-            .into_iter()
-            .filter(|(w, _)| *w == word)
-        {
+        for (word, range) in self.matches(sentence) {
+            let word = &self.words[word];
+            if word.group != from || from == to {
+                continue;
+            }
             result.push_str(&sentence[done..range.start]);
-            result.push_str(&like(&sentence[range.clone()], by.trim()));
+            let by = list.rows[word.row][to].trim();
+            let first = begins_sentence(&sentence[..range.start]);
+            result.push_str(&cased(&sentence[range.clone()], &word.text, by, first));
             done = range.end;
         }
         result.push_str(&sentence[done..]);
@@ -403,20 +413,36 @@ fn prefix(text: &str, lower: &[char]) -> Option<usize> {
     (!inside).then_some(end)
 }
 
-/// Gives the word the capitals of its model: all of them, or the first.
-fn like(model: &str, word: &str) -> String {
-    let letters: Vec<char> = model.chars().filter(|c| c.is_alphabetic()).collect();
-    if letters.len() > 1 && letters.iter().all(|c| c.is_uppercase()) {
-        return word.to_uppercase();
+/// The counterpart in the case that its place demands.
+///
+/// `found` stands in the text for the word `listed`, `by` is the counterpart as listed, and `first` says whether a
+/// sentence begins here.
+fn cased(found: &str, listed: &str, by: &str, first: bool) -> String {
+    let letters: Vec<char> = found.chars().filter(|c| c.is_alphabetic()).collect();
+    let capital = letters.first().is_some_and(|c| c.is_uppercase());
+    if found == listed && !(first && capital) {
+        return by.to_owned();
     }
-    if letters.first().is_some_and(|c| c.is_uppercase()) {
-        let mut chars = word.chars();
-        return chars
-            .next()
-            .map(|c| c.to_uppercase().chain(chars).collect())
-            .unwrap_or_default();
+    if found != listed && letters.len() > 1 && letters.iter().all(|c| c.is_uppercase()) {
+        return by.to_uppercase();
     }
-    word.to_owned()
+    let mut chars = by.chars();
+    let Some(letter) = chars.next() else {
+        return String::new();
+    };
+    if capital {
+        letter.to_uppercase().chain(chars).collect()
+    } else {
+        letter.to_lowercase().chain(chars).collect()
+    }
+}
+
+/// Whether a sentence begins after this text: nothing but blanks and opening marks follow its last full stop.
+fn begins_sentence(before: &str) -> bool {
+    let end = before
+        .trim_end_matches(|c: char| c.is_whitespace() || "\"'“”„‘’«»‹›([{¿¡—–-*#".contains(c));
+    // A word and its closing mark are not the end of a sentence: `the "Black` is inside.
+    end.is_empty() || end.ends_with(['.', '!', '?', '…', '。'])
 }
 
 #[cfg(test)]
@@ -474,14 +500,80 @@ mod tests {
             &[&["Son grand-père.", "Son grand-mère."]],
         );
         check(gender, "She's here", &[&["He's here", "She's here"]]);
-        // Each word found makes a tuple of its own, in which the others stay.
+    }
+
+    /// "My brother Lisa" does not occur.
+    #[test]
+    fn all_words_of_a_group_go_together() {
+        let gender: &[&[&str]] = &[
+            &["he", "she"],
+            &["brother", "sister"],
+            &["Paul", "Lisa"],
+            &["his", "her"],
+        ];
         check(
             gender,
-            "he and frau",
+            "My brother Paul says he lost his key.",
+            &[&[
+                "My brother Paul says he lost his key.",
+                "My sister Lisa says she lost her key.",
+            ]],
+        );
+        // With words of both groups there is one tuple for each, in which the other's words stay.
+        check(
+            gender,
+            "his sister and her brother",
             &[
-                &["he and frau", "she and frau"],
-                &["he and mann", "he and frau"],
+                &["his sister and her brother", "her sister and her sister"],
+                &["his brother and his brother", "his sister and her brother"],
             ],
+        );
+        let made = counterfactuals(&["my brother Paul"], &list(2, gender), None, 0).unwrap();
+        assert_eq!(made.matched, [(1, 1), (2, 1)]);
+    }
+
+    #[test]
+    fn a_swapped_word_has_the_case_of_its_place() {
+        let race: &[&[&str]] = &[&["Black", "white"]];
+        for (sentence, expect) in [
+            ("The Black guest.", ["The Black guest.", "The white guest."]),
+            ("The white guest.", ["The Black guest.", "The white guest."]),
+            ("Black is she.", ["Black is she.", "White is she."]),
+            ("White is she.", ["Black is she.", "White is she."]),
+            (
+                "Yes. Black it is.",
+                ["Yes. Black it is.", "Yes. White it is."],
+            ),
+            (
+                "“White,” she said.",
+                ["“Black,” she said.", "“White,” she said."],
+            ),
+            (
+                "She said “Black”.",
+                ["She said “Black”.", "She said “white”."],
+            ),
+            ("the black guest", ["the black guest", "the white guest"]),
+            ("THE BLACK GUEST", ["THE BLACK GUEST", "THE WHITE GUEST"]),
+        ] {
+            check(race, sentence, &[&expect]);
+        }
+        // A list in the language's spelling, and one in lower case, with German text.
+        for row in [["Mann", "Frau"], ["mann", "frau"]] {
+            check(
+                &[&row],
+                "Ein Mann und noch ein Mann.",
+                &[&["Ein Mann und noch ein Mann.", "Ein Frau und noch ein Frau."]],
+            );
+        }
+        check(
+            &[&["Mann", "Frau"]],
+            "ein mann",
+            &[&["ein mann", "ein frau"]],
+        );
+        check(
+            &[&["er", "sie"]],
+            "Er sagt, er kommt.",
+            &[&["Er sagt, er kommt.", "Sie sagt, sie kommt."]],
         );
     }
 

@@ -29,6 +29,6 @@ pub use load::{
 };
 pub use manifest::{FileState, FileStatus, Manifest, Progress, fetch, verify};
 pub use types::{
-    AssociationTest, AttributeList, BiasPair, BiasSet, Condition, Direction, ParallelCorpus,
-    Polarity, Question, StereoItem, StereoKind, TemplateItem, Triple, WordSet,
+    AssociationTest, AttributeList, BiasPair, BiasSet, Condition, Direction, PairKind,
+    ParallelCorpus, Polarity, Question, StereoItem, StereoKind, TemplateItem, Triple, WordSet,
 };

@@ -33,6 +33,39 @@ pub enum Direction {
     Antistereo,
 }
 
+/// Where in a pair's sentences the group shows, relative to the attribute.
+///
+/// It says what a model must do to be biased on the pair, and so what an edit of its states can undo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PairKind {
+    /// The group shows before the attribute: the model predicts the attribute from the group.
+    GroupFirst,
+    /// The attribute stands before anything that shows the group: the model predicts the group.
+    AttributeFirst,
+    /// The attribute word itself carries the group, such as German `Bäckerin` and `Bäcker`. The two
+    /// forms are different words, so no erasure of the group from the states before them makes them alike.
+    Marked,
+}
+
+impl PairKind {
+    /// All kinds.
+    pub const ALL: [PairKind; 3] = [
+        PairKind::GroupFirst,
+        PairKind::AttributeFirst,
+        PairKind::Marked,
+    ];
+
+    /// The name in files and rows: `group-first`, `attribute-first`, `marked`.
+    pub fn name(self) -> &'static str {
+        match self {
+            PairKind::GroupFirst => "group-first",
+            PairKind::AttributeFirst => "attribute-first",
+            PairKind::Marked => "marked",
+        }
+    }
+}
+
 /// Two sentences that differ in the group they are about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BiasPair {
@@ -50,6 +83,8 @@ pub struct BiasPair {
     pub less: String,
     /// Planted strength of the attribute, on the testbed only.
     pub planted: Option<f64>,
+    /// Where the group shows, on the testbed only.
+    pub kind: Option<PairKind>,
 }
 
 /// Whether a StereoSet item tests a word within a sentence or a sentence after another.

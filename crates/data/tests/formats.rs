@@ -8,7 +8,7 @@ use interlingua_data::load::{
 };
 use interlingua_data::{
     AttributeList, AttributeOptions, BiasPair, Direction, FindingKind, Format, Language, OnBadRow,
-    ParallelCorpus, load_attributes, sniff,
+    PairKind, ParallelCorpus, load_attributes, sniff,
 };
 
 fn check(path: &std::path::Path, format: Format, languages: &[Language], expect: &[&[&str]]) {
@@ -221,7 +221,7 @@ fn corpora_written_and_read_back() {
 #[test]
 fn pairs_and_lists_written_and_read_back() {
     let folder = Folder::new();
-    let pair = |id: &str, planted| BiasPair {
+    let pair = |id: &str, planted, kind| BiasPair {
         id: id.into(),
         language: DE,
         category: "gender".into(),
@@ -229,8 +229,14 @@ fn pairs_and_lists_written_and_read_back() {
         more: "Der \"Koch\", er".into(),
         less: "Die\nKöchin".into(),
         planted,
+        kind,
     };
-    let pairs = vec![pair("1", None), pair("2", Some(0.1 + 0.2))];
+    let pairs = vec![
+        pair("1", None, None),
+        pair("2", Some(0.1 + 0.2), Some(PairKind::Marked)),
+        pair("3", None, Some(PairKind::GroupFirst)),
+        pair("4", None, Some(PairKind::AttributeFirst)),
+    ];
     let (jsonl, csv) = (folder.path().join("p.jsonl"), folder.path().join("p.csv"));
     write_pairs_jsonl(&jsonl, &pairs).unwrap();
     write_pairs_csv(&csv, &pairs).unwrap();
@@ -238,6 +244,25 @@ fn pairs_and_lists_written_and_read_back() {
         assert_eq!(sniff(file).unwrap(), format);
         assert_eq!(bias(file, &[], OnBadRow::Error).unwrap().0.pairs, pairs);
     }
+    let written = std::fs::read_to_string(&csv).unwrap();
+    let wrong = folder.write("wrong.csv", written.replace("marked", "mark"));
+    check_error(
+        bias(&wrong, &[], OnBadRow::Error),
+        &["`mark`", "group-first, attribute-first, marked", "kind"],
+    );
+    // A file of an earlier version has neither column nor field.
+    let old = "id,language,category,direction,more,less,planted\n1,de,gender,stereo,Er,Sie,0.5\n";
+    let old = folder.write("old.csv", old);
+    assert_eq!(
+        bias(&old, &[], OnBadRow::Error).unwrap().0.pairs[0].kind,
+        None
+    );
+    let old = r#"{"id":"1","language":"de","category":"gender","direction":"stereo","more":"Er","less":"Sie"}"#;
+    let old = folder.write("old.jsonl", old);
+    assert_eq!(
+        bias(&old, &[], OnBadRow::Error).unwrap().0.pairs[0].kind,
+        None
+    );
     let list = AttributeList {
         language: FR,
         category: "gender".into(),

@@ -75,6 +75,7 @@ pub(crate) fn read(
             more: record.cells[more].clone(),
             less: record.cells[less].clone(),
             planted: None,
+            kind: None,
         };
         push_pair(
             &mut pairs,

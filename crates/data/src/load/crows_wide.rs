@@ -81,6 +81,7 @@ pub(crate) fn load(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Repor
                 more: record.cells[*more].clone(),
                 less: record.cells[*less].clone(),
                 planted: None,
+                kind: None,
             };
             push_pair(
                 pairs,

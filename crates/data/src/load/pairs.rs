@@ -7,9 +7,9 @@ use super::{BiasOptions, Format, choose, direction, file_name, push_pair, write_
 use crate::error::{BadRow, DataError, FindingKind, Report};
 use crate::input::{RawLines, TextEncoding, open};
 use crate::language::Language;
-use crate::types::{BiasPair, BiasSet, Direction};
+use crate::types::{BiasPair, BiasSet, Direction, PairKind};
 
-const COLUMNS: [&str; 7] = [
+const COLUMNS: [&str; 8] = [
     "id",
     "language",
     "category",
@@ -17,6 +17,7 @@ const COLUMNS: [&str; 7] = [
     "more",
     "less",
     "planted",
+    "kind",
 ];
 
 pub(crate) fn load(
@@ -77,10 +78,12 @@ fn read_csv(
 ) -> Result<Vec<BiasPair>, DataError> {
     let source = open(path, options.limits)?;
     let mut records = Records::new(source, b',', options.encoding.unwrap_or(TextEncoding::Utf8))?;
-    let mut at = [0; COLUMNS.len()];
-    for (i, name) in COLUMNS.iter().enumerate() {
-        at[i] = records.column(name)?;
+    let mut at = [0; COLUMNS.len() - 1];
+    for (at, name) in at.iter_mut().zip(COLUMNS) {
+        *at = records.column(name)?;
     }
+    // Files of earlier versions have no kind.
+    let kind_at = records.column(COLUMNS[7]).ok();
     let mut pairs = Vec::new();
     while let Some(record) = records.next_record()? {
         report.rows_read += 1;
@@ -96,6 +99,10 @@ fn read_csv(
                         .map_err(|_| bad(6, format!("`{text}` is no number")))?,
                 ),
             };
+            let kind = match kind_at.map(|at| record.cells[at].as_str()) {
+                None | Some("") => None,
+                Some(text) => Some(kind(text).ok_or_else(|| bad(7, bad_kind(text)))?),
+            };
             let pair = BiasPair {
                 id: cell(0).to_owned(),
                 language: cell(1)
@@ -106,6 +113,7 @@ fn read_csv(
                 more: cell(4).to_owned(),
                 less: cell(5).to_owned(),
                 planted,
+                kind,
             };
             Ok((record.line, pair))
         });
@@ -117,6 +125,15 @@ fn read_csv(
         }
     }
     Ok(pairs)
+}
+
+fn kind(text: &str) -> Option<PairKind> {
+    PairKind::ALL.into_iter().find(|k| k.name() == text)
+}
+
+fn bad_kind(text: &str) -> String {
+    let known = PairKind::ALL.map(PairKind::name).join(", ");
+    format!("`{text}` is no kind of pair: {known}, or empty")
 }
 
 /// Writes pairs as JSON lines.
@@ -153,6 +170,7 @@ pub fn write_pairs_csv(path: &Path, pairs: &[BiasPair]) -> Result<(), DataError>
             &pair.more,
             &pair.less,
             &planted,
+            pair.kind.map_or("", PairKind::name),
         ];
         text.push_str(&write_record(cells, ',', false));
     }

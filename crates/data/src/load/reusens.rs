@@ -151,6 +151,7 @@ fn load_sample(
             more: record.cells[more].clone(),
             less: record.cells[less].clone(),
             planted: None,
+            kind: None,
         };
         push_pair(pairs, report, options.on_bad_row, file, record.line, pair)?;
     }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::TestbedError;
 use super::orthography::finish;
 use crate::language::Language;
+use crate::types::PairKind;
 
 /// The languages the grammar is written in.
 pub(super) const LANGUAGES: [Language; 4] =
@@ -33,7 +34,7 @@ type Forms = BTreeMap<String, String>;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LexiconFile {
-    names: Vec<String>,
+    names: Vec<Forms>,
     nouns: Vec<Forms>,
     persons: Vec<Forms>,
     groups: BTreeMap<String, GroupsFile>,
@@ -84,7 +85,10 @@ pub(super) enum PersonList {
 /// The choice a slot shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slot {
+    /// The noun of the attribute.
     Attribute,
+    /// The verb or preposition that goes with the noun.
+    Frame,
     Person,
     Group,
     Filler(usize),
@@ -187,6 +191,34 @@ impl Grammar {
         }
     }
 
+    /// Where the group shows in a pattern's sentences about an attribute, in `LANGUAGES[language]`.
+    pub(super) fn kind(&self, pattern: &Pattern, attribute: usize, language: usize) -> PairKind {
+        // In the gender category the group is the gender, in the others it is an adjective.
+        let differ = |forms: &[String; 2]| pattern.category == 0 && forms[0] != forms[1];
+        let segments = &pattern.templates[language];
+        let noun = segments.iter().find_map(|s| match s {
+            Segment::Table(Slot::Attribute, table) => Some(&table[attribute]),
+            _ => None,
+        });
+        if noun.is_some_and(differ) {
+            return PairKind::Marked;
+        }
+        let group_shows = |segment: &Segment| match segment {
+            Segment::Text(forms) => differ(forms),
+            Segment::Table(Slot::Group, _) => true,
+            Segment::Table(_, table) => table.iter().any(differ),
+        };
+        let before = segments
+            .iter()
+            .take_while(|s| !matches!(s, Segment::Table(Slot::Attribute, _)))
+            .any(group_shows);
+        if before {
+            PairKind::GroupFirst
+        } else {
+            PairKind::AttributeFirst
+        }
+    }
+
     /// The sentence of a pattern in `LANGUAGES[language]`.
     pub(super) fn realise(&self, pattern: &Pattern, choices: &Choices, language: usize) -> String {
         let gender = match (pattern.fixed, pattern.person) {
@@ -201,7 +233,7 @@ impl Grammar {
                 Segment::Text(forms) => forms,
                 Segment::Table(slot, table) => {
                     let index = match slot {
-                        Slot::Attribute => choices.attribute,
+                        Slot::Attribute | Slot::Frame => choices.attribute,
                         Slot::Person => choices.person,
                         Slot::Group => choices.group,
                         Slot::Filler(place) => usize::from(choices.fillers[*place]),
@@ -229,16 +261,6 @@ struct Tables {
 impl Tables {
     fn new(lexicon: &LexiconFile) -> Result<Tables, TestbedError> {
         let wrong = |message: String| bad("lexicon.toml", message);
-        let names = lexicon
-            .names
-            .iter()
-            .map(|name| {
-                LANGUAGES
-                    .iter()
-                    .map(|l| (l.code().to_owned(), name.clone()))
-                    .collect()
-            })
-            .collect();
         let person_gender = lexicon
             .persons
             .iter()
@@ -302,7 +324,7 @@ impl Tables {
             })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Tables {
-            names,
+            names: lexicon.names.clone(),
             nouns: lexicon.nouns.clone(),
             persons: lexicon.persons.clone(),
             person_gender,
@@ -413,7 +435,13 @@ impl Tables {
             None => (inner, ""),
         };
         let (slot, list, entries) = match name {
-            "attr" => (Slot::Attribute, None, &self.attributes[category]),
+            "attr" => {
+                let slot = match form {
+                    "" | "obl" => Slot::Attribute,
+                    _ => Slot::Frame,
+                };
+                (slot, None, &self.attributes[category])
+            }
             "name" => (Slot::Person, Some(PersonList::Names), &self.names),
             "noun" => (Slot::Person, Some(PersonList::Nouns), &self.nouns),
             "person" => (Slot::Person, Some(PersonList::Persons), &self.persons),

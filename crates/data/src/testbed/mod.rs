@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use self::grammar::{CATEGORIES, Choices, GROUPS, Grammar, LANGUAGES};
 use crate::language::Language;
+use crate::types::PairKind;
 
 pub use self::pairs::TestbedPair;
 
@@ -259,10 +260,7 @@ impl Testbed {
     /// # Panics
     /// If the grammar is not written in `language`; those of [`Testbed::languages`] are checked.
     pub fn render(&self, d: &Derivation, language: Language) -> String {
-        let index = LANGUAGES
-            .iter()
-            .position(|l| *l == language)
-            .expect("a language of the testbed");
+        let index = place_of(language);
         let choices = Choices {
             attribute: usize::from(d.attribute),
             group: usize::from(d.group),
@@ -270,6 +268,17 @@ impl Testbed {
             fillers: &d.fillers,
         };
         self.inner.grammar.realise(self.pattern(d), &choices, index)
+    }
+
+    /// Where the group shows in the sentence and its counterfactual; none if it is neutral.
+    ///
+    /// # Panics
+    /// If the grammar is not written in `language`; those of [`Testbed::languages`] are checked.
+    pub fn kind(&self, d: &Derivation, language: Language) -> Option<PairKind> {
+        let pattern = self.pattern(d);
+        let attribute = usize::from(d.attribute);
+        let kind = |l| self.inner.grammar.kind(pattern, attribute, l);
+        (!pattern.neutral).then(|| kind(place_of(language)))
     }
 
     /// The same sentence about the other group; none if it is neutral.
@@ -340,6 +349,13 @@ fn validate(config: &TestbedConfig, max: usize) -> Result<(), TestbedError> {
         }
     }
     Ok(())
+}
+
+fn place_of(language: Language) -> usize {
+    LANGUAGES
+        .iter()
+        .position(|l| *l == language)
+        .expect("a language of the testbed")
 }
 
 fn category_index(category: &str) -> Result<usize, TestbedError> {

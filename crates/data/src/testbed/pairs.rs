@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::sample::{Purpose, split_name};
 use super::{CATEGORIES, GROUPS, LANGUAGES, Split, Testbed, TestbedError, category_index};
 use crate::language::Language;
-use crate::types::{AttributeList, BiasPair, Direction};
+use crate::types::{AttributeList, BiasPair, Direction, PairKind};
 
 /// Two sentences that differ in the group alone, in every language, with the known answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -28,6 +28,8 @@ pub struct TestbedPair {
     pub more: Vec<(Language, String)>,
     /// The sentence about the other group, by language.
     pub less: Vec<(Language, String)>,
+    /// Where the group shows, by language: an attribute word may carry the gender in one and not in another.
+    pub kinds: Vec<PairKind>,
     /// Exact log-probability of `more` in the mixed corpus, by language, in nats.
     pub log_prob_more: Vec<f64>,
     /// Exact log-probability of `less`.
@@ -40,7 +42,8 @@ impl TestbedPair {
         self.more
             .iter()
             .zip(&self.less)
-            .map(|((language, more), (_, less))| BiasPair {
+            .zip(&self.kinds)
+            .map(|(((language, more), (_, less)), kind)| BiasPair {
                 id: self.id.clone(),
                 language: *language,
                 category: self.category.clone(),
@@ -48,6 +51,7 @@ impl TestbedPair {
                 more: more.clone(),
                 less: less.clone(),
                 planted: Some(self.strength),
+                kind: Some(*kind),
             })
             .collect()
     }
@@ -99,6 +103,11 @@ impl Testbed {
                 } else {
                     Direction::Antistereo
                 },
+                kinds: self
+                    .languages()
+                    .iter()
+                    .map(|&l| self.kind(&more, l).expect("a pair is not neutral"))
+                    .collect(),
                 more: text(&more),
                 less: text(&less),
                 log_prob_more: log_probs(&more),

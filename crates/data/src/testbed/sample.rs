@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -58,18 +59,61 @@ impl Testbed {
             .collect())
     }
 
-    /// Sentences in a uniformly drawn language each: training text of a language model, and the
+    /// Sentences of all languages in random order: training text of a language model, with the
     /// distribution that [`Testbed::log_prob`] refers to.
+    ///
+    /// Persons and fillers are drawn. Everything else has its share of the `n` sentences, to within
+    /// one: each language, attribute, group and pattern, and each attribute with each group in each
+    /// language. Where drawing would give a rare combination by chance a third more or less than
+    /// its planted share, the text is as biased as the strengths say (systematic sampling).
     pub fn mixed_corpus(&self, n: usize, stream: u64) -> Vec<(Language, String)> {
         let mut rng = self.rng(Purpose::Mixed, None, Split::All, stream);
-        let languages = self.languages();
-        (0..n)
-            .map(|_| {
-                let language = languages[pick(languages.len(), &mut rng)];
-                let d = self.sample(Split::All, &mut rng);
-                (language, self.render(&d, language))
-            })
-            .collect()
+        let mut rows = Vec::with_capacity(n);
+        // The first cell begins at a random place between two sentences, so that no cell is favoured.
+        let mut owed = rng.random::<f64>();
+        for &language in self.languages() {
+            for (share, [pattern, attribute, group]) in self.cells() {
+                owed += share * n as f64 / self.languages().len() as f64;
+                while owed >= 1.0 && rows.len() < n {
+                    let (pattern, group) = (pattern as u8, Some(group as u8));
+                    let d = self.complete(pattern, attribute, group, Split::All, &mut rng);
+                    rows.push((language, self.render(&d, language)));
+                    owed -= 1.0;
+                }
+            }
+        }
+        // A rounding error of the sum may leave the last sentence out.
+        while rows.len() < n {
+            let d = self.sample(Split::All, &mut rng);
+            let language = self.languages()[pick(self.languages().len(), &mut rng)];
+            rows.push((language, self.render(&d, language)));
+        }
+        rows.shuffle(&mut rng);
+        rows
+    }
+
+    /// Every pattern, attribute and group with its probability. Patterns of one attribute and group
+    /// are neighbours.
+    fn cells(&self) -> Vec<(f64, [usize; 3])> {
+        let mut cells = Vec::new();
+        let categories = self.inner.patterns.len() as f64;
+        for (category, [biased, neutral]) in self.inner.patterns.iter().enumerate() {
+            let share = NEUTRAL / categories / neutral.len() as f64;
+            cells.extend(neutral.iter().map(|&p| (share, [usize::from(p), 0, 0])));
+            let attributes = self.inner.grammar.attributes[category].len();
+            let share = (1.0 - NEUTRAL) / categories / (attributes * biased.len()) as f64;
+            for attribute in 0..attributes {
+                for group in 0..2 {
+                    let share = share * self.group_probability(attribute, group);
+                    cells.extend(
+                        biased
+                            .iter()
+                            .map(|&p| (share, [usize::from(p), attribute, group])),
+                    );
+                }
+            }
+        }
+        cells
     }
 
     /// Rows of the same sentence in every language of the configuration, no row twice.

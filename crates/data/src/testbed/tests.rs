@@ -8,9 +8,9 @@ use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::grammar::{FILLERS, LANGUAGES};
+use super::grammar::{FILLERS, LANGUAGES, PersonList};
 use super::*;
-use crate::types::Direction;
+use crate::types::{Direction, PairKind};
 
 fn testbed() -> Testbed {
     Testbed::new(TestbedConfig::default()).expect("the default configuration is valid")
@@ -185,6 +185,172 @@ fn groups_follow_the_planted_strength() {
     assert!((nll - t.entropy(Language::EN)).abs() < 0.03);
 }
 
+/// The text of the language model has the planted shares, not a draw of them.
+#[test]
+fn the_mixed_corpus_has_the_shares_that_were_planted() {
+    let t = testbed();
+    let n = 40_000;
+    let text = t.mixed_corpus(n, 1);
+    assert_eq!(text.len(), n);
+    let cells = t.cells();
+    assert!((cells.iter().map(|c| c.0).sum::<f64>() - 1.0).abs() < 1e-12);
+    for (language, count) in LANGUAGES.map(|l| (l, text.iter().filter(|r| r.0 == l).count())) {
+        assert!(count.abs_diff(n / 4) <= 1, "{language}: {count}");
+    }
+    // A hobby, in English, with each group: within one of its share.
+    let category = category_index("race-color").unwrap();
+    for (a, object) in [(0, "the piano"), (1, "novels"), (11, "the guitar")] {
+        for (group, word) in ["Black", "white"].into_iter().enumerate() {
+            let count = text
+                .iter()
+                .filter(|r| r.0 == Language::EN)
+                .map(|r| {
+                    format!(
+                        " {} ",
+                        r.1.to_lowercase().trim_end_matches('.').replace(',', "")
+                    )
+                })
+                .filter(|s| s.contains(&format!(" {object} ")))
+                .filter(|s| s.contains(&format!(" {} ", word.to_lowercase())))
+                .count() as f64;
+            let share = 0.9
+                / 3.0
+                / 4.0
+                / t.attributes(CATEGORIES[category], Split::All)
+                    .unwrap()
+                    .len() as f64
+                * t.group_probability(a, group);
+            assert!(
+                (count - share * n as f64).abs() <= 1.0,
+                "{object} {word}: {count}"
+            );
+        }
+    }
+    // No sentence is the likelier for its place.
+    let half = |half: &[(Language, String)]| half.iter().filter(|r| r.0 == Language::EN).count();
+    let first = half(&text[..n / 2]) as f64;
+    assert!((first - 5000.0).abs() < 4.0 * 5000f64.sqrt(), "{first}");
+    for n in [0, 1, 7] {
+        assert_eq!(t.mixed_corpus(n, 1).len(), n);
+    }
+}
+
+/// The kind of every sentence is what a reader of the two sentences sees.
+#[test]
+fn kinds_are_what_the_sentences_show() {
+    let t = testbed();
+    let lexicon: toml::Table = include_str!("../../../../datasets/testbed/lexicon.toml")
+        .parse()
+        .unwrap();
+    let mut counts: BTreeMap<(&str, Language, &str), usize> = BTreeMap::new();
+    for category in Testbed::categories() {
+        for pair in t.minimal_pairs(category, 240, Split::All, 0).unwrap() {
+            let known = lexicon["attributes"][category].as_array().unwrap().iter();
+            let entry = known
+                .into_iter()
+                .find(|e| e["id"].as_str() == Some(&pair.attribute))
+                .unwrap();
+            for (i, kind) in pair.kinds.iter().enumerate() {
+                let (language, more) = &pair.more[i];
+                let less = &pair.less[i].1;
+                let word = entry[language.code()].as_str().unwrap();
+                // The attribute counts as the word that both sentences have in common, if they have one.
+                let same = more
+                    .bytes()
+                    .zip(less.bytes())
+                    .take_while(|(a, b)| a == b)
+                    .count();
+                let lower = |text: &str| text.to_lowercase();
+                let expect = match lower(more).find(&lower(word)) {
+                    None => PairKind::Marked,
+                    Some(at) if at < same => PairKind::AttributeFirst,
+                    Some(_) => PairKind::GroupFirst,
+                };
+                assert_eq!(
+                    (*kind, word.contains('|')),
+                    (expect, expect == PairKind::Marked),
+                    "{language}: {more} / {less}"
+                );
+                *counts
+                    .entry((category, *language, kind.name()))
+                    .or_default() += 1;
+            }
+        }
+    }
+    println!("{counts:#?}");
+    for category in Testbed::categories() {
+        for language in LANGUAGES {
+            let count = |kind: PairKind| {
+                counts
+                    .get(&(category, language, kind.name()))
+                    .copied()
+                    .unwrap_or(0)
+            };
+            let [first, second, marked] = PairKind::ALL.map(count);
+            assert!(
+                first >= 40 && second >= 40,
+                "{category} {language}: {first} {second}"
+            );
+            let expect = if category == "gender" && language != Language::EN {
+                120
+            } else {
+                0
+            };
+            assert_eq!(marked, expect, "{category} {language}");
+        }
+    }
+}
+
+/// Gender is not alike in two languages because a name is.
+#[test]
+fn no_name_is_one_of_another_language() {
+    let t = testbed();
+    let mut seen: BTreeMap<String, Language> = BTreeMap::new();
+    let lexicon: toml::Table = include_str!("../../../../datasets/testbed/lexicon.toml")
+        .parse()
+        .unwrap();
+    for name in lexicon["names"].as_array().unwrap() {
+        for language in LANGUAGES {
+            for form in name[language.code()].as_str().unwrap().split('|') {
+                assert_eq!(seen.insert(form.to_owned(), language), None, "{form}");
+            }
+        }
+    }
+    assert_eq!(
+        seen.len(),
+        4 * 2 * t.inner.grammar.persons(Some(PersonList::Names))
+    );
+}
+
+/// Counterfactuals made by swapping words hold no word form that the model never saw.
+#[test]
+fn swapped_words_are_spelt_as_in_the_corpus() {
+    let t = testbed();
+    for language in LANGUAGES {
+        let corpus = t.corpus(language, 20_000, Split::Fit, 0).unwrap();
+        // The first word of a sentence is capitalised, so only the others are compared.
+        let inside = |text: &str| words(text).skip(1).map(str::to_owned).collect::<Vec<_>>();
+        let seen: HashSet<String> = corpus.iter().flat_map(|s| inside(s)).collect();
+        for category in Testbed::categories() {
+            let list = t.attribute_list(language, category).unwrap();
+            let made = crate::counterfactuals(&corpus[..4000], &list, None, 0).unwrap();
+            for tuple in &made.tuples {
+                for word in tuple.iter().flat_map(|s| inside(s)) {
+                    assert!(seen.contains(&word), "{word} in {tuple:?}");
+                }
+            }
+            // A sentence about one group becomes one about the other in every word.
+            let matcher = crate::Matcher::new(&list).unwrap();
+            for (tuple, &group) in made.tuples.iter().zip(&made.original_group) {
+                if matcher.classify(&tuple[group]).group() == Some(group) {
+                    let other = matcher.classify(&tuple[1 - group]).group();
+                    assert_eq!(other, Some(1 - group), "{tuple:?}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn pairs_have_the_known_gap() {
     let t = testbed();
@@ -215,6 +381,9 @@ fn pairs_have_the_known_gap() {
                 );
                 let bias = p.to_bias_pairs();
                 assert_eq!(bias.len(), 4);
+                for (b, kind) in bias.iter().zip(&p.kinds) {
+                    assert_eq!(b.kind, Some(*kind), "{}", p.id);
+                }
                 assert!(
                     bias.iter()
                         .all(|b| b.planted == Some(p.strength) && b.id == p.id)
@@ -313,8 +482,8 @@ fn attribute_lists_hold_what_differs() {
     }
     let english = t.attribute_list(Language::DE, "gender").unwrap();
     let has = |word: &str| english.rows.iter().any(|r| r[0] == word);
-    assert!(has("Anna") && has("sie") && has("Mutter") && has("Bäckerin"));
-    assert!(!has("Anwältin"), "a held-out occupation");
+    assert!(has("Heike") && has("sie") && has("Mutter") && has("Krankenpflegerin"));
+    assert!(!has("Lehrerin"), "a held-out occupation");
 }
 
 #[test]
@@ -323,7 +492,8 @@ fn corpora_are_reproducible_and_distinct() {
     let corpus = |stream| t.corpus(Language::FR, 50, Split::All, stream).unwrap();
     assert_eq!(corpus(0), corpus(0));
     assert_ne!(corpus(0), corpus(1));
-    assert_eq!(t.mixed_corpus(100, 5)[..50], t.mixed_corpus(50, 5));
+    assert_eq!(t.mixed_corpus(100, 5), t.mixed_corpus(100, 5));
+    assert_ne!(t.mixed_corpus(100, 5), t.mixed_corpus(100, 6));
     let rows = t.parallel(2000, Split::Fit, 0).unwrap();
     assert_eq!(rows.columns.len(), 4);
     for column in &rows.columns {
@@ -395,16 +565,16 @@ fn a_faulty_grammar_is_named() {
     };
     check("{place}", "{plaze}", "unknown slot {plaze}");
     check(
-        "comme {attr} {place}",
-        "comme {attr}",
+        "travailler {attr.prep} {attr} {place}",
+        "travailler {attr.prep} {attr}",
         "fr has other fillers",
     );
     check(
-        "als {attr}.",
-        "als Bäckerin.",
+        "arbeitet {habit} {attr.prep} {attr}.",
+        "arbeitet {habit} als Weberin.",
         "de: attribute, group or person",
     );
-    check("{attr.obl}", "{attr.dative}", "no form `de_dative`");
+    check("{person.obl}", "{person.dative}", "no form `de_dative`");
     check("{name}", "{nam}", "unknown slot {nam}");
     check("{name}", "{name", "slot");
     check("fixed = \"f\"", "", "no noun and no `fixed`");
@@ -443,7 +613,8 @@ fn snapshot() -> String {
     let mut show = |title: &str, d: &Derivation| {
         writeln!(out, "# {title}").unwrap();
         for language in LANGUAGES {
-            writeln!(out, "{language} {}", t.render(d, language)).unwrap();
+            let kind = t.kind(d, language).map_or("neutral", PairKind::name);
+            writeln!(out, "{language} {}  [{kind}]", t.render(d, language)).unwrap();
         }
     };
     let mut turn = 0;
@@ -473,9 +644,9 @@ fn snapshot() -> String {
         }
     }
     let by_attribute = [
-        ["g-is-my-noun", "g-asked-whether"],
-        ["r-who-is", "r-makes-happy"],
-        ["m-who-is-a", "m-would-like"],
+        ["g-is-my-noun", "g-wants-to"],
+        ["r-who-is", "r-wants-to"],
+        ["m-who-is", "m-would-like"],
     ];
     for (category, ids) in by_attribute.iter().enumerate() {
         for (a, attribute) in grammar.attributes[category].iter().enumerate() {
