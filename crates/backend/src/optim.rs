@@ -26,8 +26,10 @@ pub struct AdamWConfig {
     pub clip_norm: f64,
     /// Steps of linear warm-up.
     pub warmup: usize,
-    /// Steps in all; the rate falls on a cosine to a tenth of its peak.
+    /// Steps in all; the rate falls on a cosine.
     pub steps: usize,
+    /// What is left of the peak rate at the last step.
+    pub final_share: f64,
 }
 
 impl Default for AdamWConfig {
@@ -41,6 +43,7 @@ impl Default for AdamWConfig {
             clip_norm: 1.0,
             warmup: 100,
             steps: 1000,
+            final_share: 0.1,
         }
     }
 }
@@ -54,7 +57,7 @@ impl AdamWConfig {
         let done =
             (step - self.warmup) as f64 / (self.steps.saturating_sub(self.warmup)).max(1) as f64;
         let cosine = 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos());
-        self.learning_rate * (0.1 + 0.9 * cosine)
+        self.learning_rate * (self.final_share + (1.0 - self.final_share) * cosine)
     }
 }
 

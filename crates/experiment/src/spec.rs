@@ -246,9 +246,9 @@ impl Default for TrainSpec {
             kv_heads: 4,
             vocab_size: 4096,
             logit_scale: 1.0,
-            sentences: 400_000,
+            sentences: 480_000,
             batch: 32,
-            steps: 13_000,
+            steps: 15_000,
             learning_rate: 6e-3,
             checkpoint_every: 500,
         }

@@ -163,13 +163,13 @@ pub fn write_pairs_csv(path: &Path, pairs: &[BiasPair]) -> Result<(), DataError>
             Direction::Antistereo => "antistereo",
         };
         let cells = [
-            &pair.id,
+            pair.id.as_str(),
             pair.language.code(),
             &pair.category,
             direction,
             &pair.more,
             &pair.less,
-            &planted,
+            planted.as_str(),
             pair.kind.map_or("", PairKind::name),
         ];
         text.push_str(&write_record(cells, ',', false));

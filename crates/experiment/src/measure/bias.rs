@@ -191,7 +191,7 @@ pub fn items(
                         Direction::Antistereo => "antistereo".into(),
                     },
                     planted: pair.planted,
-                    kind: None,
+                    kind: pair.kind.map(|k| k.name().to_owned()),
                     benchmark: blank.benchmark.clone(),
                     scorer: scorer.clone(),
                     category: setting.category.clone(),

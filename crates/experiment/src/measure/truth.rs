@@ -1,6 +1,6 @@
 //! The testbed's known answers beside what was measured.
 
-use interlingua_data::Language;
+use interlingua_data::{Language, PairKind};
 use interlingua_metrics::bootstrap::Estimate;
 use interlingua_metrics::regression;
 
@@ -10,6 +10,14 @@ use crate::ExperimentError;
 use crate::prepare::Prepared;
 use crate::row::Row;
 use crate::stages::Scores;
+
+/// The planted strengths of some measured gaps, each once, in order.
+fn strengths_of(measured: &[(f64, f64)]) -> Vec<f64> {
+    let mut strengths: Vec<f64> = measured.iter().map(|m| m.0).collect();
+    strengths.sort_by(f64::total_cmp);
+    strengths.dedup();
+    strengths
+}
 
 /// On the testbed: measured against planted gaps, and the best possible perplexity.
 pub fn truth_rows(
@@ -30,21 +38,19 @@ pub fn truth_rows(
     else {
         return Ok(());
     };
-    let (mut all_x, mut all_y) = (Vec::new(), Vec::new());
     for (category, language, scores) in scores {
         let unedited = unedited(blank.plan, scores);
         let pairs = text.pairs_of(category, *language);
-        let measured: Vec<(f64, f64)> = pairs
+        let scored: Vec<(Option<PairKind>, (f64, f64))> = pairs
             .iter()
             .zip(&scores.pairs[unedited][which])
             .filter_map(|(pair, score)| {
                 let [more, less] = (*score)?;
-                Some((pair.planted?, more.0 - less.0))
+                Some((pair.kind, (pair.planted?, more.0 - less.0)))
             })
             .collect();
-        let mut strengths: Vec<f64> = measured.iter().map(|m| m.0).collect();
-        strengths.sort_by(f64::total_cmp);
-        strengths.dedup();
+        let measured: Vec<(f64, f64)> = scored.iter().map(|s| s.1).collect();
+        let strengths = strengths_of(&measured);
         let about = |row: Row| Row {
             benchmark: Some(blank.benchmark.clone()),
             scorer: Some("lm-eval".into()),
@@ -73,17 +79,24 @@ pub fn truth_rows(
                 });
             }
         }
-        if strengths.len() > 1 {
-            let x: Vec<f64> = measured.iter().map(|m| (m.0 / (1.0 - m.0)).ln()).collect();
-            let y: Vec<f64> = measured.iter().map(|m| m.1).collect();
+        // The planted gap is that of whole sentences, so it is the same for every kind of pair.
+        for kind in std::iter::once(None).chain(PairKind::ALL.map(Some)) {
+            let of_kind = scored.iter().filter(|s| kind.is_none() || s.0 == kind);
+            let of_kind: Vec<(f64, f64)> = of_kind.map(|s| s.1).collect();
+            if strengths_of(&of_kind).len() < 2 {
+                continue;
+            }
+            let (x, y): (Vec<f64>, Vec<f64>) = of_kind
+                .iter()
+                .map(|&(s, gap)| ((s / (1.0 - s)).ln(), gap))
+                .unzip();
             let line = regression::line(&x, &y, &options)
                 .map_err(ExperimentError::metric("calibration"))?;
             rows.push(Row {
                 ideal: Some(1.0),
+                kind: kind.map(|k| k.name().to_owned()),
                 ..about(blank.row("calibration_slope", line.slope))
             });
-            all_x.extend(x);
-            all_y.extend(y);
         }
     }
     if let Some(log_probs) = &text.heldout_log_probs {

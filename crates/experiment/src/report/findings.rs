@@ -260,6 +260,7 @@ pub fn alignment(view: &View) -> Option<String> {
 pub fn ground_truth(view: &View) -> Option<String> {
     let slopes: Vec<f64> = view
         .metric("calibration_slope")
+        .filter(|r| r.kind.is_none())
         .map(|r| r.value)
         .filter(|v| v.is_finite())
         .collect();

@@ -134,6 +134,11 @@ fn train_stage(run: &mut Runner<'_>, train: &TrainSpec) -> Result<PathBuf, Exper
             // A rare word's gradient is large once and tiny for hundreds of steps. A short memory of
             // squares would blow the tiny ones up to full steps and push rare words down for good.
             beta_2: 0.999,
+            // Decay pulls the logits of rare words towards those of frequent ones, and a rate that
+            // never falls to nothing leaves the noise of the last batches in them: both make planted
+            // gaps come out wrong, and neither protects from overfitting text that is seen once.
+            weight_decay: 0.0,
+            final_share: 0.0,
             warmup: (train.steps / 20).max(1),
             steps: train.steps,
             ..AdamWConfig::default()

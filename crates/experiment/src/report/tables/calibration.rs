@@ -45,8 +45,10 @@ pub fn slopes(view: &View) -> Table {
     let found: Vec<(String, String, Estimate)> = view
         .metric("calibration_slope")
         .map(|row| {
+            // Each kind of pairs has a line of its own below its category's.
+            let kind = row.kind.as_ref().map_or(String::new(), |k| format!(", {k}"));
             (
-                named(&row.category),
+                named(&row.category) + &kind,
                 named(&row.eval_language),
                 Estimate::of(row),
             )
