@@ -92,6 +92,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("clap", &["xtask"]),
     ("mimalloc", &["xtask"]),
     ("indicatif", &["xtask"]),
+    ("signal-hook", &["xtask"]),
     // Tools of tests.
     ("criterion", &[]),
     ("proptest", &[]),

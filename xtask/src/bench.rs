@@ -7,6 +7,7 @@ mod peer;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::ValueEnum;
@@ -140,7 +141,11 @@ pub fn bench(flags: &Bench) -> anyhow::Result<()> {
     let mut table = HEAD.to_owned();
     for work in work {
         let rows = match work {
-            Work::Start => start(flags)?,
+            Work::Start => {
+                let rows = start(flags)?;
+                tell(rows.trim_end());
+                rows
+            }
             _ => {
                 tell(&format!("{} …", work.name()));
                 setup.share = flags.share(work);
@@ -153,7 +158,6 @@ pub fn bench(flags: &Bench) -> anyhow::Result<()> {
                 run(&job, peer.as_mut(), flags.runs as usize, &mut rate)?
             }
         };
-        tell(rows.trim_end());
         table.push_str(&rows);
     }
     let _ = write!(text, "Threads: {}. ", std::thread::available_parallelism()?);
@@ -193,8 +197,8 @@ const HEAD: &str = "\
 | --- | ---: | ---: | ---: | --- | ---: | ---: | ---: |
 ";
 
-/// Runs a piece of work and every other way in turn; returns the rows of the table. `rate`: the
-/// machine's matrix rate now.
+/// Runs a piece of work beside every other way, in turn; returns the rows of the table, each of which is
+/// told as soon as it is known. `rate`: the machine's matrix rate now.
 fn run(
     job: &Job,
     mut peer: Option<&mut Peer>,
@@ -202,7 +206,24 @@ fn run(
     rate: &mut dyn FnMut() -> f64,
 ) -> anyhow::Result<String> {
     let before = rate();
-    let mut ways = Vec::new();
+    let own = |ours: &[f64], peak: f64| {
+        let mid = median(ours);
+        let share = job
+            .operations
+            .map_or("–".into(), |o| format!("{:.0} %", 100.0 * o / mid / peak));
+        format!(
+            "{}, {:.0} {} | {} | {:.0} {}/s | {share}",
+            job.title,
+            job.units.0,
+            job.units.1,
+            spread(ours, 3),
+            job.units.0 / mid,
+            job.units.1
+        )
+    };
+    // The first run warms our side up, and shows that both do the same.
+    let first = (job.ours)()?;
+    let mut out = String::new();
     for way in &job.ways {
         let request = match (&way.request, &mut peer) {
             (Some(request), Some(peer)) => Some(match &way.trial {
@@ -212,82 +233,107 @@ fn run(
             (Some(_), None) => continue,
             (None, _) => None,
         };
-        ways.push((way, request));
-    }
-    // The first run warms both sides up and shows that they do the same.
-    let first = (job.ours)()?;
-    let mut ours = Vec::new();
-    let mut theirs = vec![Vec::new(); ways.len()];
-    for round in 0..=runs {
-        if round > 0 {
-            ours.push((job.ours)()?.seconds);
-        }
-        for ((way, request), times) in ways.iter().zip(&mut theirs) {
-            let measured = match (request, &mut peer, &way.ours) {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for round in 0..=runs {
+            if round > 0 {
+                ours.push((job.ours)()?.seconds);
+            }
+            let measured = match (&request, &mut peer, &way.ours) {
                 (Some(request), Some(peer), _) => peer.measure(request)?,
                 (_, _, Some(run)) => run()?,
                 _ => unreachable!("ways without a side are left out above"),
             };
-            if round == 0 {
-                same(job, way.name, &first.result, &measured.result)?;
-            } else {
-                times.push(measured.seconds);
+            match round {
+                0 => same(job, way.name, &first.result, &measured.result)?,
+                _ => theirs.push(measured.seconds),
             }
         }
-    }
-    let peak = before.max(rate());
-    let mut out = String::new();
-    let mid = median(&ours);
-    let rate = job.units.0 / mid;
-    let share = job
-        .operations
-        .map_or("–".into(), |o| format!("{:.0} %", 100.0 * o / mid / peak));
-    let head = format!(
-        "{}, {:.0} {} | {} | {rate:.0} {}/s | {share}",
-        job.title,
-        job.units.0,
-        job.units.1,
-        spread(&ours, 3),
-        job.units.1
-    );
-    if ways.is_empty() {
-        let _ = writeln!(out, "| {head} | – | | | |");
-    }
-    for (i, ((way, request), times)) in ways.iter().zip(&theirs).enumerate() {
-        let ratios: Vec<f64> = times.iter().zip(&ours).map(|(t, o)| t / o).collect();
+        let ratios: Vec<f64> = theirs.iter().zip(&ours).map(|(t, o)| t / o).collect();
         let batch = request.as_ref().and_then(|r| r["batch"].as_u64());
         let name = batch.map_or(way.name.to_owned(), |b| format!("{} of {b}", way.name));
-        let head = if i == 0 { head.as_str() } else { " | | | " };
-        let _ = writeln!(
-            out,
+        let head = match out.is_empty() {
+            true => own(&ours, before.max(rate())),
+            false => " | | | ".to_owned(),
+        };
+        let row = format!(
             "| {head} | {name} | {} | **{}** | {} |",
-            spread(times, 3),
+            spread(&theirs, 3),
             spread(&ratios, 2),
             way.goal.map_or(String::new(), |g| format!("{g:.2}"))
         );
+        tell(&row);
+        let _ = writeln!(out, "{row}");
+    }
+    if out.is_empty() {
+        let ours: Vec<f64> = (0..runs)
+            .map(|_| Ok((job.ours)()?.seconds))
+            .collect::<anyhow::Result<_>>()?;
+        let row = format!("| {} | – | | | |", own(&ours, before.max(rate())));
+        tell(&row);
+        let _ = writeln!(out, "{row}");
     }
     Ok(out)
 }
 
-/// Tries batch sizes on a part of the texts, in rounds, the first of them to warm up: a size's time is its
-/// best, so that a busy moment of the machine does not decide.
+/// Time that the search for a batch size may take; a measurement that is begun is ended.
+const SEARCH: Duration = Duration::from_secs(30);
+
+/// The request with the batch size that is fastest on a part of the texts.
 fn with_best_batch(request: &Value, trial: &Path, peer: &mut Peer) -> anyhow::Result<Value> {
-    let mut sizes = [4, 8, 16, 32, 64, 128].map(|batch| (f64::INFINITY, batch));
-    for round in 0..4 {
-        for (least, batch) in &mut sizes {
-            let mut request = request.clone();
-            request["texts"] = json!(trial);
-            request["batch"] = json!(batch);
-            let seconds = peer.measure(&request)?.seconds;
-            if round > 0 {
-                *least = least.min(seconds);
-            }
-        }
-    }
-    let best = sizes.into_iter().min_by(|a, b| a.0.total_cmp(&b.0));
     let mut request = request.clone();
-    request["batch"] = json!(best.expect("there are sizes").1);
+    let (batch, rounds) = best_batch(SEARCH, &mut |batch| {
+        let mut request = request.clone();
+        request["texts"] = json!(trial);
+        request["batch"] = json!(batch);
+        Ok(peer.measure(&request)?.seconds)
+    })?;
+    if rounds < ROUNDS {
+        tell(&format!(
+            "batches of {batch}: the best after {rounds} of {ROUNDS} rounds, for which there were {} s",
+            SEARCH.as_secs()
+        ));
+    }
+    request["batch"] = json!(batch);
     Ok(request)
+}
+
+/// Rounds of the search for a batch size.
+const ROUNDS: usize = 4;
+
+/// Tries batch sizes in rounds, the first of them to warm up: a size's time is its best, so that a busy
+/// moment of the machine does not decide. When the time is up, the best size so far is taken. Returns
+/// it with the number of whole rounds.
+fn best_batch(
+    limit: Duration,
+    measure: &mut dyn FnMut(u64) -> anyhow::Result<f64>,
+) -> anyhow::Result<(u64, usize)> {
+    let start = Instant::now();
+    // The usual ones first, in case that there is no time for the others.
+    let sizes = [16u64, 32, 8, 64, 4, 128];
+    measure(sizes[0])?;
+    let mut least = [f64::INFINITY; 6];
+    let mut whole = 0;
+    'rounds: for round in 0..ROUNDS {
+        // Times of the first round count only where there is no other.
+        let mut times = least;
+        if round == 1 {
+            times = [f64::INFINITY; 6];
+        }
+        for (time, &batch) in times.iter_mut().zip(&sizes) {
+            if start.elapsed() >= limit {
+                // A round that is cut short has tried some sizes and not others.
+                if whole == 0 {
+                    least = times;
+                }
+                break 'rounds;
+            }
+            *time = time.min(measure(batch)?);
+        }
+        least = times;
+        whole += 1;
+    }
+    let best = (0..sizes.len()).min_by(|&a, &b| least[a].total_cmp(&least[b]));
+    Ok((sizes[best.expect("there are sizes")], whole))
 }
 
 /// Fails when the two ways do not give the same.
@@ -371,6 +417,33 @@ mod tests {
     fn a_spread_is_the_median_between_the_ends() {
         assert_eq!(spread(&[3.0, 1.0, 2.0], 1), "2.0 [1.0, 3.0]");
         assert_eq!(spread(&[4.0, 1.0], 2), "2.50 [1.00, 4.00]");
+    }
+
+    /// The search took minutes before the first row.
+    #[test]
+    fn the_search_for_a_batch_size_has_a_bound() {
+        let mut asked = 0;
+        let slow = &mut |batch: u64| {
+            asked += 1;
+            std::thread::sleep(Duration::from_millis(20));
+            Ok(if batch == 32 { 1.0 } else { 2.0 })
+        };
+        let (batch, rounds) = best_batch(Duration::from_millis(50), slow).unwrap();
+        assert_eq!((batch, rounds), (32, 0));
+        assert!(asked <= 4, "{asked} measurements");
+        // With time, every size is tried in every round, and the first round does not decide.
+        let mut asked = 0;
+        let fast = &mut |batch: u64| {
+            asked += 1;
+            Ok(match (asked, batch) {
+                (..=7, 128) => 0.1,
+                (_, 64) => 1.0,
+                _ => 2.0,
+            })
+        };
+        let found = best_batch(Duration::from_secs(60), fast).unwrap();
+        assert_eq!(found, (64, ROUNDS));
+        assert_eq!(asked, 1 + 6 * ROUNDS);
     }
 
     #[test]

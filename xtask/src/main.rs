@@ -12,6 +12,7 @@ mod page;
 mod parity;
 mod results;
 mod scaffold;
+mod signals;
 mod terminal;
 
 use std::io::ErrorKind;
@@ -33,7 +34,10 @@ use terminal::{print, tell};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match carry_out(&Cli::parse().command) {
+    let command = Cli::parse().command;
+    // Without a handler the signal still ends the program, only without words.
+    let _ = signals::watch(&command);
+    match carry_out(&command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tell(&format!("error: {}", message(&error)));

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 use std::io::{ErrorKind, IsTerminal};
-use std::time::Duration;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -32,22 +34,110 @@ pub fn tell(line: &str) {
     let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), text.as_bytes());
 }
 
-/// Progress bars on a terminal, one line per stage elsewhere.
-pub struct Progress {
-    interactive: bool,
-    bar: Option<ProgressBar>,
+/// A stage that runs, and how far it is.
+struct Stage {
     name: String,
+    /// When the pass began that is counted now.
+    since: Instant,
+    done: usize,
+    total: usize,
+    note: String,
+}
+
+impl Stage {
+    fn new(name: String) -> Stage {
+        Stage {
+            name,
+            since: Instant::now(),
+            done: 0,
+            total: 0,
+            note: String::new(),
+        }
+    }
+
+    fn update(&mut self, done: usize, total: usize, note: String) {
+        if done < self.done || total != self.total {
+            // Another pass, with a pace of its own.
+            self.since = Instant::now();
+        }
+        (self.done, self.total, self.note) = (done, total, note);
+    }
+
+    fn share(&self) -> Option<f64> {
+        (self.total > 0).then(|| (self.done as f64 / self.total as f64).min(1.0))
+    }
+
+    /// Name, bar, share, what is left, note: what matters least comes last and is cut off first.
+    fn bar(&self) -> String {
+        let share = self.share().unwrap_or(0.0);
+        let full = (share * BAR as f64) as usize;
+        format!(
+            "{:<34.34} {}{} {:>3.0} % {:>11}  {}",
+            self.name,
+            "█".repeat(full),
+            "░".repeat(BAR - full),
+            (100.0 * share).floor(),
+            left(share, self.since.elapsed()).unwrap_or_default(),
+            self.note
+        )
+    }
+
+    /// The same in words, for a file or a pipe.
+    fn words(&self) -> String {
+        let mut parts = Vec::new();
+        if let Some(share) = self.share() {
+            parts.push(format!("{:.0} %", (100.0 * share).floor()));
+            parts.extend(left(share, self.since.elapsed()));
+        }
+        if !self.note.is_empty() {
+            parts.push(self.note.clone());
+        }
+        match parts.is_empty() {
+            true => format!("{} …", self.name),
+            false => format!("{} … {}", self.name, parts.join(", ")),
+        }
+    }
+}
+
+/// Characters of a bar.
+const BAR: usize = 20;
+
+/// Time left at the pace so far; nothing before there is a pace to speak of.
+fn left(share: f64, elapsed: Duration) -> Option<String> {
+    let elapsed = elapsed.as_secs_f64();
+    if !(0.01..1.0).contains(&share) || elapsed < 2.0 {
+        return None;
+    }
+    let seconds = elapsed * (1.0 - share) / share;
+    Some(match seconds {
+        ..90.0 => format!("{seconds:.0} s left"),
+        ..5400.0 => format!("{:.0} min left", seconds / 60.0),
+        _ => format!("{:.1} h left", seconds / 3600.0),
+    })
+}
+
+/// A bar on a terminal; elsewhere a line per stage, and within a stage a line a minute.
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    interactive: bool,
     cached: bool,
+    stage: Arc<Mutex<Option<Stage>>>,
+    /// Dropped, it ends the thread that writes a line a minute.
+    _ticker: Option<Sender<()>>,
 }
 
 impl Progress {
     /// Nothing shown yet.
     pub fn new() -> Progress {
+        let interactive = std::io::stderr().is_terminal();
+        let stage = Arc::new(Mutex::new(None));
+        let minute = Duration::from_secs(60);
         Progress {
-            interactive: std::io::stderr().is_terminal(),
             bar: None,
-            name: String::new(),
+            interactive,
             cached: false,
+            _ticker: (!interactive).then(|| tick(stage.clone(), minute, |line| tell(&line))),
+            stage,
         }
     }
 
@@ -55,34 +145,35 @@ impl Progress {
     pub fn show(&mut self, event: Event) {
         match event {
             Event::Stage { name, cached } => {
-                self.name = name;
                 self.cached = cached;
+                let stage = Stage::new(name);
                 if self.interactive && !cached {
-                    let bar = ProgressBar::new(0);
-                    let style = ProgressStyle::with_template(
-                        "{spinner} {prefix:<40} {wide_bar} {percent:>3}% {eta:>4} {msg}",
-                    );
+                    let bar = ProgressBar::new_spinner();
+                    let style = ProgressStyle::with_template("{spinner} {wide_msg}");
                     bar.set_style(style.expect("the template is fixed"));
-                    bar.set_prefix(self.name.clone());
+                    bar.set_message(stage.bar());
                     bar.enable_steady_tick(Duration::from_millis(120));
                     self.bar = Some(bar);
                 }
+                *self.stage() = Some(stage);
             }
             Event::Progress { done, total, note } => {
-                if let Some(bar) = &self.bar {
-                    bar.set_length(total as u64);
-                    bar.set_position(done as u64);
-                    bar.set_message(note);
+                let mut stage = self.stage();
+                if let Some(stage) = stage.as_mut() {
+                    stage.update(done, total, note);
+                    if let Some(bar) = &self.bar {
+                        bar.set_message(stage.bar());
+                    }
                 }
             }
             Event::Done { seconds } => {
-                self.finish();
-                let how = if self.cached {
-                    "cached".to_owned()
-                } else {
-                    format!("{seconds:.1} s")
+                self.clear();
+                let how = match self.cached {
+                    true => "cached".to_owned(),
+                    false => format!("{seconds:.1} s"),
                 };
-                tell(&format!("{:<44} {how:>9}", self.name));
+                let name = self.stage().take().map_or(String::new(), |s| s.name);
+                tell(&format!("{name:<44} {how:>9}"));
             }
             Event::Note(text) => match &self.bar {
                 Some(bar) => bar.println(format!("note: {text}")),
@@ -93,10 +184,37 @@ impl Progress {
 
     /// Takes the bar away.
     pub fn finish(&mut self) {
+        self.clear();
+        self.stage().take();
+    }
+
+    fn clear(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
     }
+
+    fn stage(&self) -> MutexGuard<'_, Option<Stage>> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes a line every so often while a stage runs, until what it returns is dropped.
+fn tick(
+    stage: Arc<Mutex<Option<Stage>>>,
+    every: Duration,
+    write: impl Fn(String) + Send + 'static,
+) -> Sender<()> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        while let Err(RecvTimeoutError::Timeout) = receiver.recv_timeout(every) {
+            let stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(stage) = stage.as_ref() {
+                write(stage.words());
+            }
+        }
+    });
+    sender
 }
 
 /// `cargo xtask methods`.
@@ -175,4 +293,64 @@ pub fn hooks() -> String {
         let _ = writeln!(out, "  {name:<20} {what}");
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At the start the bar said 584942417355 years, and it had one character at 80 columns.
+    #[test]
+    fn a_bar_fits_eighty_columns_and_says_no_time_before_it_has_a_pace() {
+        let mut stage = Stage::new("score gender in English and in a few more".to_owned());
+        stage.update(0, 1 << 50, "35 settings".to_owned());
+        for done in [0, 1, 1 << 40, 1 << 49, 1 << 50] {
+            stage.done = done;
+            let line = stage.bar();
+            let cells = line.chars().filter(|c| "█░".contains(*c)).count();
+            assert_eq!(cells, BAR, "{line}");
+            let shown: String = line.chars().take(78).collect();
+            assert!(shown.contains(" % ") && !shown.contains("left"), "{line}");
+        }
+        let half = |seconds| left(0.5, Duration::from_secs(seconds));
+        assert_eq!(half(1), None);
+        assert_eq!(half(40).as_deref(), Some("40 s left"));
+        assert_eq!(half(600).as_deref(), Some("10 min left"));
+        assert_eq!(half(9000).as_deref(), Some("2.5 h left"));
+        assert_eq!(left(0.0, Duration::from_secs(900)), None);
+        assert_eq!(left(1.0, Duration::from_secs(900)), None);
+        stage.since = Instant::now() - Duration::from_secs(10);
+        stage.done = 1 << 49;
+        let shown: String = stage.bar().chars().take(78).collect();
+        assert!(shown.contains(" 50 %   10 s left  "), "{shown}");
+    }
+
+    #[test]
+    fn a_pipe_gets_lines_while_a_stage_runs() {
+        let stage = Arc::new(Mutex::new(Some(Stage::new("train".to_owned()))));
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let seen = lines.clone();
+        let ticker = tick(stage.clone(), Duration::from_millis(20), move |line| {
+            seen.lock().unwrap().push(line);
+        });
+        let wait = |n: usize| {
+            while lines.lock().unwrap().len() < n {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        wait(1);
+        let some = Stage {
+            done: 1,
+            total: 4,
+            note: "loss 2.0".to_owned(),
+            ..Stage::new("train".to_owned())
+        };
+        *stage.lock().unwrap() = Some(some);
+        let before = lines.lock().unwrap().len();
+        wait(before + 2);
+        drop(ticker);
+        let lines = lines.lock().unwrap();
+        assert_eq!(lines[0], "train …");
+        assert_eq!(lines[lines.len() - 1], "train … 25 %, loss 2.0");
+    }
 }

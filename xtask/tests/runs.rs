@@ -184,3 +184,41 @@ fn what_a_killed_run_left_half_done_is_swept_at_the_next_start() {
     }
     assert!(tiny.path().join(busy).is_file(), "what is in use stays");
 }
+
+#[test]
+fn ctrl_c_and_sigterm_say_what_is_kept_and_have_their_exit_codes() {
+    for (signal, code, by) in [("-INT", 130, "Ctrl-C"), ("-TERM", 143, "SIGTERM")] {
+        let tiny = Tiny::new();
+        tiny.write(
+            "tiny.toml",
+            TRAINED.replace("steps = 20\n", "steps = 2000\n").as_bytes(),
+        );
+        let mut child = tiny
+            .command(&[])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut log = std::io::BufReader::new(child.stderr.take().expect("piped"));
+        let mut first = String::new();
+        // The first stage has ended: there is something to keep.
+        std::io::BufRead::read_line(&mut log, &mut first).expect("a line");
+        let sent = std::process::Command::new("kill")
+            .args([signal, &child.id().to_string()])
+            .status();
+        assert!(sent.expect("kill is there").success());
+        let mut rest = String::new();
+        std::io::Read::read_to_string(&mut log, &mut rest).expect("text");
+        let status = child.wait().expect("it ends");
+        assert_eq!(status.code(), Some(code), "{first}{rest}");
+        let said = format!("stopped by {by}: finished stages are kept in runs/cache");
+        assert!(rest.contains(&said) && rest.contains("--resume"), "{rest}");
+        let cache = tiny.results();
+        assert!(cache.keys().any(|name| name.starts_with("cache/text-")));
+        // What was half-done is swept by the next run, which goes on.
+        tiny.write("tiny.toml", TRAINED.as_bytes());
+        success(&tiny.reproduce(&["--resume"]));
+        let half = tiny.results().into_keys();
+        assert_eq!(half.filter(|name| name.contains(".partial")).count(), 0);
+    }
+}

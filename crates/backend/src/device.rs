@@ -228,6 +228,29 @@ pub fn side_by_side<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Syn
     found.map(|r| r.expect("every item was taken")).collect()
 }
 
+/// Instruction sets of the processor that the kernels choose by; results differ in rounding between
+/// processors with and without `fma`.
+pub fn cpu_features() -> Vec<&'static str> {
+    #[allow(unused_mut)]
+    let mut found = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        macro_rules! add {
+            ($($name:tt),*) => {
+                $(if std::arch::is_x86_feature_detected!($name) { found.push($name); })*
+            };
+        }
+        add!(
+            "sse4.2", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl"
+        );
+    }
+    #[cfg(target_arch = "aarch64")]
+    if std::arch::is_aarch64_feature_detected!("neon") {
+        found.push("neon");
+    }
+    found
+}
+
 /// How many pieces of work [`side_by_side`] runs at a time.
 pub fn threads() -> usize {
     single_threads().len().max(1)

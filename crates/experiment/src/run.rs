@@ -241,7 +241,22 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
         "device": interlingua_backend::device::describe(&plan.device),
         "model": origin(source.as_ref()),
         "digests": info.digests,
+        "commit": git_commit(),
+        "processor": {
+            "architecture": std::env::consts::ARCH,
+            "features": interlingua_backend::device::cpu_features(),
+            "threads": interlingua_backend::device::threads(),
+        },
         "seed": plan.spec.seed,
+        // Every stage draws from streams of this one; a random edit's also from the place of its category.
+        "seeds": {
+            "text": plan.spec.seed,
+            "language model": plan.spec.seed,
+            "autoencoder": plan.spec.seed,
+            "methods": plan.spec.seed,
+            "probes": plan.spec.seed,
+            "intervals": plan.spec.seed,
+        },
     });
     write_atomically(
         &folder.join("manifest.json"),

@@ -161,8 +161,9 @@ fn forward<'m>(
     layers: usize,
     last: Option<&[Tree]>,
     deliver: &mut Deliver<'_>,
-    progress: &mut dyn FnMut(usize),
+    progress: &mut dyn FnMut(f64),
 ) -> Result<Pass<'m>, ModelError> {
+    let mut done = 0.0;
     let mut pass = Pass {
         states: States::new(
             packs.len() * (branches.len() + 1),
@@ -233,7 +234,9 @@ fn forward<'m>(
                 true => device::side_by_side(inputs, |input| step.run(input)),
                 false => inputs.into_iter().map(|input| step.run(input)).collect(),
             };
+            let times = passes(branches, layer);
             for (&at, output) in group.iter().zip(outputs) {
+                done += times * block_operations(model, &packs[at], last.map(|trees| &trees[at]));
                 for (hook, of, h) in output.delivered {
                     (deliver.take)(hook, &of, &packs[at], &h)?;
                 }
@@ -246,11 +249,50 @@ fn forward<'m>(
                     }
                 }
             }
+            progress(done);
         }
         first = Vec::new();
-        progress(layer + 1);
     }
     Ok(pass)
+}
+
+/// Floating-point operations of a pack in one block, without attention itself. `asked`: the tree of a
+/// last block, where keys and values are formed for all rows and the rest for those asked for.
+fn block_operations(model: &Model, pack: &Pack, asked: Option<&Tree>) -> f64 {
+    let g = &model.geometry;
+    let (width, head) = (g.hidden_size as f64, g.head_dim as f64);
+    let keys = 2.0 * width * head * g.kv_heads as f64;
+    let rest = 2.0 * width * head * g.heads as f64 + 3.0 * width * g.intermediate_size as f64;
+    let rows = pack.tree.rows() as f64;
+    let asked = asked
+        .and_then(|tree| tree.asked.as_ref())
+        .map_or(rows, |asked| asked.len() as f64);
+    2.0 * (rows * keys + asked * rest)
+}
+
+/// How often a block is run for a pack: once for all branches that are still the unedited model, and
+/// once for every other.
+fn passes(branches: &[Branch<'_>], layer: usize) -> f64 {
+    let output = HookPoint::BlockOutput(layer);
+    let inside = |b: &&Branch<'_>| b.forks_at(output) || !b.forks_by(layer);
+    let together = branches.iter().filter(inside).count();
+    (branches.len() - together + together.min(1)) as f64
+}
+
+/// Operations of all blocks of a pass.
+fn operations(
+    model: &Model,
+    packs: &[Pack],
+    branches: &[Branch<'_>],
+    layers: usize,
+    last: Option<&[Tree]>,
+) -> f64 {
+    let block = |layer: usize| -> f64 {
+        let last = last.filter(|_| layer + 1 == layers);
+        let of = |(at, pack)| block_operations(model, pack, last.map(|trees| &trees[at]));
+        passes(branches, layer) * packs.iter().enumerate().map(of).sum::<f64>()
+    };
+    (0..layers).map(block).sum()
 }
 
 /// The states that enter the first block, each kind computed once.

@@ -108,8 +108,9 @@ impl Runner<'_> {
     fn few_updates(&mut self, settings: usize) -> impl FnMut(usize, usize) {
         let mut last = 0;
         move |done, total| {
-            if done * 50 / total.max(1) != last {
-                last = done * 50 / total.max(1);
+            let fiftieth = (50.0 * done as f64 / total.max(1) as f64) as usize;
+            if fiftieth != last {
+                last = fiftieth;
                 self.progress(done, total, format!("{settings} settings"));
             }
         }

@@ -2,7 +2,7 @@
 
 use interlingua_backend::{Tensor, to_host};
 
-use super::{Branch, Deliver, check, edited, forward, packs};
+use super::{Branch, Deliver, check, edited, forward, operations, packs};
 use crate::ModelError;
 use crate::hooks::HookPoint;
 use crate::model::Model;
@@ -58,7 +58,8 @@ pub fn capture(
 /// Runs all branches in one pass over the weights and hands over the states asked for.
 ///
 /// A branch has the unedited states up to its first edit. States at the hook point of an edit are
-/// those after it. `progress` is called with units of work done and in all.
+/// those after it. `progress` is called with the
+/// floating-point operations done and in all.
 ///
 /// # Shapes
 /// `sink` receives the index of the branch, of the capture and of the sequence, and its rows,
@@ -121,7 +122,7 @@ pub fn capture_branches(
         None => 0,
     };
     let layers = captures.iter().map(|c| until(c.hook)).max().unwrap_or(0);
-    let units = layers + 1;
+    let total = operations(model, &packs, branches, layers, None).max(1.0) as usize;
     let mut deliver = Deliver {
         wanted: &|hook| captures.iter().any(|c| c.hook == hook),
         take: &mut take,
@@ -133,7 +134,7 @@ pub fn capture_branches(
         layers,
         None,
         &mut deliver,
-        &mut |done| progress(done, units),
+        &mut |done| progress((done as usize).min(total), total),
     )?;
     if captures.iter().any(|c| c.hook == last) {
         for (at, pack) in packs.iter().enumerate() {
@@ -160,7 +161,7 @@ pub fn capture_branches(
             }
         }
     }
-    progress(units, units);
+    progress(total, total);
     Ok(())
 }
 

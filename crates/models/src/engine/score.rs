@@ -6,7 +6,9 @@ use interlingua_backend::{device, from_rows, to_host};
 pub use interlingua_backend::ops::Comparison;
 
 use super::runs_side_by_side;
-use super::{Branch, Deliver, LowRank, at_once, check, check_length, edited, forward, packs};
+use super::{
+    Branch, Deliver, LowRank, at_once, check, check_length, edited, forward, operations, packs,
+};
 use super::{Capture, Pooling, capture};
 use crate::ModelError;
 use crate::architectures::Head;
@@ -26,8 +28,8 @@ pub type Comparisons = Vec<Vec<Comparison>>;
 /// Log-probabilities, in nats, of every scored token of every sequence, for each branch.
 ///
 /// A causal model is asked for every token from those before it. Result:
-/// `[branch][sequence][scored token]`. `progress` is called with units of work
-/// done and in all.
+/// `[branch][sequence][scored token]`. `progress` is called with the
+/// floating-point operations done and in all.
 ///
 /// # Errors
 /// Unreadable weights, a sequence the model cannot take, an edit at a hook point it lacks, results
@@ -141,7 +143,6 @@ fn score(
         .map(|branch| update(branch, head, model.geometry.hidden_size))
         .collect::<Result<_, _>>()?;
     let packs = packs(model, queries);
-    let units = model.geometry.layers + 1;
     let mut run = branches.to_vec();
     if wanted == Wanted::Comparisons {
         // So that the unedited states are there to the end.
@@ -154,6 +155,10 @@ fn score(
     };
     let trees: Vec<Tree> = packs.iter().map(predicting).collect();
     let last = Some(trees.as_slice());
+    // Blocks and head in one measure: with a large vocabulary and many edits, the head is most of it.
+    let blocks = operations(model, &packs, &run, layers, last);
+    let at_head = head_operations(model, &packs, branches, &low_rank, wanted);
+    let total = (blocks + at_head).max(1.0) as usize;
     let mut finals = forward(
         model,
         &packs,
@@ -161,7 +166,7 @@ fn score(
         layers,
         last,
         &mut deliver,
-        &mut |done| progress(done, units),
+        &mut |done| progress((done as usize).min(total), total),
     )?;
     // From here on only the states that predict something are of use.
     for (at, pack) in packs.iter().enumerate() {
@@ -243,14 +248,43 @@ fn score(
             };
             results.into_iter().collect::<Result<(), _>>()?;
             done += size;
-            progress(
-                (units - 1) * packs.len() + done * (first + rows) / vocabulary,
-                units * packs.len(),
-            );
+            let scored = first * packs.len() + done * rows;
+            let share = scored as f64 / (vocabulary * packs.len()) as f64;
+            progress(((blocks + share * at_head) as usize).min(total), total);
         }
         Ok(())
     })?;
+    progress(total, total);
     Ok((packs, scores))
+}
+
+/// Operations at the head: of the unedited states, where somebody reads their products, and of every
+/// branch that has others. A change of low rank takes its rank in place of the width.
+fn head_operations(
+    model: &Model,
+    packs: &[Pack],
+    branches: &[Branch<'_>],
+    low_rank: &[Option<LowRank>],
+    wanted: Wanted,
+) -> f64 {
+    let width = model.geometry.hidden_size as f64;
+    let mut of_row = 0.0;
+    let mut unedited = wanted == Wanted::Comparisons;
+    for (branch, low_rank) in branches.iter().zip(low_rank) {
+        match low_rank {
+            _ if branch.edits.is_empty() => unedited = true,
+            Some(change) => {
+                unedited = true;
+                of_row += change.rank() as f64;
+            }
+            None => of_row += width,
+        }
+    }
+    if unedited {
+        of_row += width;
+    }
+    let rows: usize = packs.iter().map(|pack| pack.predictions.len()).sum();
+    2.0 * rows as f64 * of_row * model.geometry.vocab_size as f64
 }
 
 /// The tree of a pack, asking for the rows that predict something where these are few.
