@@ -45,18 +45,23 @@ pub fn verdict(view: &View) -> Vec<String> {
 
 /// What each method does to the gap.
 fn effect(edits: &[Edit]) -> String {
-    let differences: Vec<(String, Estimate)> = edits
-        .iter()
-        .filter_map(|e| Some((e.name(), e.versus[0]?)))
-        .collect();
-    if differences.len() <= NAMED {
-        let parts: Vec<String> = differences
-            .iter()
-            .map(|(name, e)| format!("{name} {}", change(e)))
-            .collect();
-        return list(&parts);
+    let found: Vec<(String, Estimate)> =
+        edits.iter().filter_map(|e| Some((e.name(), e.versus[0]?))).collect();
+    if found.len() > NAMED {
+        return counted(&found, "lower it", "raise it");
     }
-    counted(&differences, "lower it", "raise it")
+    told(&found, "neither method changes it detectably", change)
+}
+
+/// What is said of each, or once of all where nothing is detected in any.
+fn told(found: &[(String, Estimate)], none: &str, each: fn(&Estimate) -> String) -> String {
+    if found.len() > 1 && found.iter().all(|(_, e)| !e.excludes(0.0)) {
+        let numbers: Vec<String> =
+            found.iter().map(|(name, e)| format!("{name} {}", Format::BriefGap.phrase(e))).collect();
+        return format!("{none} ({})", numbers.join(", "));
+    }
+    let parts: Vec<String> = found.iter().map(|(name, e)| format!("{name} {}", each(e))).collect();
+    list(&parts)
 }
 
 /// `lowers it by 0.48 [0.42, 0.53]`.
@@ -114,11 +119,8 @@ fn comparison(edits: &[Edit]) -> String {
             ));
             continue;
         }
-        let stand: Vec<String> = found
-            .iter()
-            .map(|(who, e)| format!("{who} {}", standing(e)))
-            .collect();
-        parts.push(format!("compared with {name}, {}", list(&stand)));
+        let stand = told(&found, "no difference is detected", standing);
+        parts.push(format!("compared with {name}, {stand}"));
     }
     if parts.is_empty() {
         return "Neither the raw states nor a control were run beside it, so an effect cannot be told from that of any \
@@ -188,27 +190,16 @@ fn price(view: &View, edits: &[Edit], controls: &[Edit]) -> String {
             count(tested.len(), "control edit")
         ));
     } else {
-        let named: Vec<String> = moved
-            .iter()
-            .take(3)
-            .map(|(c, e)| {
-                let method = text::method(&c.variant.method);
-                format!(
-                    "{method} in {} {}",
-                    c.variant.site(),
-                    Format::BriefGap.phrase(e)
-                )
-            })
-            .collect();
-        let more = if moved.len() > 3 { "the largest: " } else { "" };
+        let (most, e) = moved[0];
         out.push(format!(
-            "of {}, which should do nothing, {} the gap ({more}{})",
+            "{} of {}, which should do nothing, {} the gap{} {} in {}, {}",
+            moved.len(),
             count(tested.len(), "control edit"),
-            match moved.len() {
-                1 => "one moves".to_string(),
-                n => format!("{n} move"),
-            },
-            list(&named)
+            if moved.len() == 1 { "moves" } else { "move" },
+            if moved.len() == 1 { ":" } else { ", most of all" },
+            text::method(&most.variant.method),
+            most.variant.site(),
+            Format::Gap.phrase(e)
         ));
     }
     let mut words = out.join("; ");

@@ -204,15 +204,34 @@ fn pair(change: &Change) -> Markup {
     }
 }
 
-/// A sentence whose words that another has not at their place, from either end, are marked.
+/// A sentence in which the words are marked that another does not share in the same order.
 fn words_marked(sentence: &str, other: &str) -> Markup {
     let words: Vec<&str> = sentence.split_whitespace().collect();
     let others: Vec<&str> = other.split_whitespace().collect();
-    let short = words.len().min(others.len());
-    let start = (0..short).take_while(|&i| words[i] == others[i]).count();
-    let same = |i: &usize| words[words.len() - 1 - i] == others[others.len() - 1 - i];
-    let end = words.len() - (0..short - start).take_while(same).count();
-    html! { (words[..start].join(" ")) " " mark { (words[start..end].join(" ")) } " " (words[end..].join(" ")) }
+    // The longest common subsequence of what follows each place of both.
+    let mut longest = vec![vec![0usize; others.len() + 1]; words.len() + 1];
+    for i in (0..words.len()).rev() {
+        for j in (0..others.len()).rev() {
+            longest[i][j] = match words[i] == others[j] {
+                true => longest[i + 1][j + 1] + 1,
+                false => longest[i + 1][j].max(longest[i][j + 1]),
+            };
+        }
+    }
+    let mut j = 0;
+    let mut shared = |i: usize| {
+        while j < others.len() && words[i] != others[j] && longest[i][j + 1] == longest[i][j] {
+            j += 1;
+        }
+        let same = j < others.len() && words[i] == others[j];
+        j += usize::from(same);
+        same
+    };
+    html! {
+        @for (i, word) in words.iter().enumerate() {
+            @if shared(i) { (word) " " } @else { mark { (word) } " " }
+        }
+    }
 }
 
 fn summary(view: &View) -> Option<Markup> {

@@ -651,7 +651,7 @@ fn the_verdict_follows_the_intervals_of_differences() {
     check(
         0.3,
         &[
-            "of 2 control edits, which should do nothing, one moves the gap (INLP, shuffled labels in latent −0.25",
+"1 of 2 control edits, which should do nothing, moves the gap: INLP, shuffled labels in latent, −0.250",
         ],
     );
 }
@@ -810,8 +810,9 @@ fn the_pairs_that_changed_most_are_shown_with_their_sentences() {
     let page = html(&info, &rows, &changes);
     check_markup(&page);
     assert!(
-        page.contains("Elle est c") && page.contains("Il est là"),
-        "no sentences"
+        page.contains("<mark>Elle</mark> est <mark>c</mark> ici.")
+            && page.contains("<mark>Il</mark> est <mark>là</mark>"),
+        "no sentences, or the wrong words are marked"
     );
     assert!(page.contains("−3.00 → −0.25"));
 }
