@@ -45,8 +45,10 @@ pub fn verdict(view: &View) -> Vec<String> {
 
 /// What each method does to the gap.
 fn effect(edits: &[Edit]) -> String {
-    let found: Vec<(String, Estimate)> =
-        edits.iter().filter_map(|e| Some((e.name(), e.versus[0]?))).collect();
+    let found: Vec<(String, Estimate)> = edits
+        .iter()
+        .filter_map(|e| Some((e.name(), e.versus[0]?)))
+        .collect();
     if found.len() > NAMED {
         return counted(&found, "lower it", "raise it");
     }
@@ -56,11 +58,16 @@ fn effect(edits: &[Edit]) -> String {
 /// What is said of each, or once of all where nothing is detected in any.
 fn told(found: &[(String, Estimate)], none: &str, each: fn(&Estimate) -> String) -> String {
     if found.len() > 1 && found.iter().all(|(_, e)| !e.excludes(0.0)) {
-        let numbers: Vec<String> =
-            found.iter().map(|(name, e)| format!("{name} {}", Format::BriefGap.phrase(e))).collect();
+        let numbers: Vec<String> = found
+            .iter()
+            .map(|(name, e)| format!("{name} {}", Format::BriefGap.phrase(e)))
+            .collect();
         return format!("{none} ({})", numbers.join(", "));
     }
-    let parts: Vec<String> = found.iter().map(|(name, e)| format!("{name} {}", each(e))).collect();
+    let parts: Vec<String> = found
+        .iter()
+        .map(|(name, e)| format!("{name} {}", each(e)))
+        .collect();
     list(&parts)
 }
 
@@ -196,7 +203,11 @@ fn price(view: &View, edits: &[Edit], controls: &[Edit]) -> String {
             moved.len(),
             count(tested.len(), "control edit"),
             if moved.len() == 1 { "moves" } else { "move" },
-            if moved.len() == 1 { ":" } else { ", most of all" },
+            if moved.len() == 1 {
+                ":"
+            } else {
+                ", most of all"
+            },
             text::method(&most.variant.method),
             most.variant.site(),
             Format::Gap.phrase(e)

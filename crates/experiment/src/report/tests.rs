@@ -651,7 +651,7 @@ fn the_verdict_follows_the_intervals_of_differences() {
     check(
         0.3,
         &[
-"1 of 2 control edits, which should do nothing, moves the gap: INLP, shuffled labels in latent, −0.250",
+            "1 of 2 control edits, which should do nothing, moves the gap: INLP, shuffled labels in latent, −0.250",
         ],
     );
 }

@@ -46,7 +46,10 @@ pub fn slopes(view: &View) -> Table {
         .metric("calibration_slope")
         .map(|row| {
             // Each kind of pairs has a line of its own below its category's.
-            let kind = row.kind.as_ref().map_or(String::new(), |k| format!(", {k}"));
+            let kind = row
+                .kind
+                .as_ref()
+                .map_or(String::new(), |k| format!(", {k}"));
             (
                 named(&row.category) + &kind,
                 named(&row.eval_language),
