@@ -29,7 +29,7 @@ pub fn cosine_rows(
     let plan = blank.plan;
     let families = Families::new(plan);
     for (site, states) in captured.iter().enumerate() {
-        let heldout = Rows::new(&states.heldout, plan.spec.languages.len());
+        let heldout = Rows::new(&states.heldout, &plan.spec.languages);
         let states: Vec<Vec<f32>> = (0..plan.spec.languages.len())
             .map(|at| some_states(&heldout, at))
             .collect::<Result<_, _>>()?;
@@ -141,7 +141,7 @@ fn written(
             .iter()
             .zip(states)
             .map(|(&language, states)| changes(edited, site, setting, language, states))
-            .collect();
+            .collect::<Result<_, _>>()?;
         let width = edited.sites[site].width;
         let moves = |c: &[f64]| c.iter().any(|v| *v != 0.0);
         for a in 0..languages.len() {
@@ -172,17 +172,17 @@ fn changes(
     (place, setting): (usize, &crate::plan::Setting),
     language: Language,
     states: &[f32],
-) -> Vec<f64> {
+) -> Result<Vec<f64>, ExperimentError> {
     let (Some(space), Some(edit)) = (setting.space, edited.edits[place].as_ref()) else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
     let spaces = &edited.sites[site];
-    let edit = SiteEdit::new(spaces, space, Reinsert::Residual, language, edit);
+    let edit = SiteEdit::new(spaces, space, Reinsert::Residual, language, edit)?;
     let count = states.len() / spaces.width;
     let h = from_rows(states.to_vec(), count, spaces.width, &spaces.device);
     let changed = to_host(edit.apply(h));
     let pairs = changed.iter().zip(states);
-    pairs
+    Ok(pairs
         .map(|(after, before)| f64::from(after - before))
-        .collect()
+        .collect())
 }
