@@ -94,7 +94,7 @@ impl Testbed {
 
     /// Every pattern, attribute and group with its probability. Patterns of one attribute and group
     /// are neighbours.
-    fn cells(&self) -> Vec<(f64, [usize; 3])> {
+    pub(super) fn cells(&self) -> Vec<(f64, [usize; 3])> {
         let mut cells = Vec::new();
         let categories = self.inner.patterns.len() as f64;
         for (category, [biased, neutral]) in self.inner.patterns.iter().enumerate() {
