@@ -1,5 +1,6 @@
 //! The command line of Interlingua: flags, progress, exit codes.
 
+mod allocator;
 mod bench;
 mod data;
 mod docs;
@@ -28,10 +29,8 @@ use interlingua_experiment::run::run;
 use interlingua_experiment::spec::Spec;
 use terminal::{print, tell};
 
-/// Work on tensors takes and gives back memory of many megabytes all the time. The system's allocator
-/// returns such memory at once and has every page of it cleared anew; this one keeps it for a while.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;

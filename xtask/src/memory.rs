@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use interlingua_backend::device::cpu;
 use interlingua_models::engine::{Branch, token_log_probs};
-use interlingua_models::model::peak_memory;
+use interlingua_models::model::{available_memory, peak_memory};
 use interlingua_models::{Model, Residency, Sequence};
 
 /// Sentences of the smallest measurement, and of what goes before every one.
@@ -18,6 +18,7 @@ pub const SENTENCES: usize = 43;
 /// # Errors
 /// A model that cannot be opened; a system that does not tell its peak memory.
 pub fn table(model: &Path, sentences: usize) -> anyhow::Result<String> {
+    check(sentences.saturating_mul(1000))?;
     let me = std::env::current_exe().context("cannot find this program again")?;
     let mut out = String::from(
         "| sentences | tokens | µs per token | hidden states, MiB | tokens × vocabulary in f32 would be, MiB | peak memory, MiB |\n\
@@ -39,11 +40,30 @@ pub fn table(model: &Path, sentences: usize) -> anyhow::Result<String> {
     Ok(out)
 }
 
+/// Bytes that a sentence takes at the most beside its states: tokens, places and probabilities.
+const SENTENCE_BYTES: u64 = 1 << 10;
+
+/// Refuses a number of sentences that would not fit into memory.
+fn check(sentences: usize) -> anyhow::Result<()> {
+    if sentences == 0 {
+        bail!("--sentences: at least 1 is needed");
+    }
+    let needed = (sentences as u64).saturating_mul(SENTENCE_BYTES);
+    match available_memory() {
+        Some(free) if needed > free => bail!(
+            "--sentences: {sentences} sentences, the most that are measured, take about {needed} bytes of memory, and {free} are free; \
+             give fewer"
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// Scores random token sequences once; returns one row of the table.
 ///
 /// # Errors
 /// As [`table`].
 pub fn row(folder: &Path, sentences: usize) -> anyhow::Result<String> {
+    check(sentences)?;
     let model = Model::open(folder, &cpu(), Residency::Auto)?;
     let vocabulary = model.geometry.vocab_size as u64;
     let mut state = 0x9E37_79B9_7F4A_7C15u64;

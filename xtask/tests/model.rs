@@ -212,3 +212,52 @@ fn pairs_are_scored_by_causal_and_by_masked_models() {
         "{message}"
     );
 }
+
+/// Rust ends a program that gets no memory by a signal (134), and one that counts too far with a panic (101).
+#[test]
+fn what_does_not_fit_into_memory_is_an_error() {
+    let place = Place::new();
+    place.write("texts", &format!("{}\n", "t5 ".repeat(300)).repeat(100_000));
+    for bound in [300_000, 400_000, 600_000, 900_000] {
+        let line = format!(
+            "ulimit -v {bound} && exec {} model capture cohere --text texts --out new --force --hooks all --device cpu",
+            env!("CARGO_BIN_EXE_xtask")
+        );
+        let mut shell = Command::new("bash");
+        let output = shell.args(["-c", &line]).current_dir(place.0.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let code = output.status.code();
+        assert_eq!(code, Some(1), "{bound}: {said}");
+        // Where memory lasts to the end of reading, the texts are too long for the model.
+        let told = ["memory", "tokens"].iter().any(|word| said.contains(word));
+        assert!(told, "{bound}: {said}");
+    }
+    for sentences in ["1000000000000", "18446744073709551615", "0"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.args(["memory", "cohere", "--sentences", sentences]);
+        let output = command.current_dir(place.0.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("--sentences"), "{said}");
+    }
+}
+
+#[test]
+fn describe_needs_no_memory_for_a_long_line_and_does_not_wait_for_a_pipe() {
+    let place = Place::new();
+    let line = std::fs::File::create(place.path("line.txt")).unwrap();
+    line.set_len(1 << 30).unwrap();
+    let pipe = Command::new("mkfifo").arg(place.path("pipe")).status();
+    assert!(pipe.unwrap().success());
+    for (file, told) in [("line.txt", "line"), ("pipe", "not a regular file")] {
+        let line = format!(
+            "ulimit -v 1200000 && exec timeout 100 {} data describe {file}",
+            env!("CARGO_BIN_EXE_xtask")
+        );
+        let mut shell = Command::new("bash");
+        let output = shell.args(["-c", &line]).current_dir(place.0.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{file}: {said}");
+        assert!(said.contains(told) && !said.contains("no memory"), "{file}: {said}");
+    }
+}

@@ -109,7 +109,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    fn add(&mut self, line: u64) {
+    pub(crate) fn add(&mut self, line: u64) {
         self.count += 1;
         if self.first.len() < SHOWN {
             self.first.push(line);
@@ -155,7 +155,7 @@ pub fn describe(path: &Path) -> Result<Description, DataError> {
     let encoding = if binary {
         Encoding::default()
     } else {
-        scan(path, limits)?
+        crate::scan::scan(path, limits)?
     };
     let mac = encoding.name.starts_with("Mac");
     let text_encoding = if mac {
@@ -381,64 +381,6 @@ fn is_binary(path: &Path) -> Result<bool, DataError> {
     Ok(start.starts_with(b"PK\x03\x04")
         || start.starts_with(b"PAR1")
         || start.get(257..262) == Some(b"ustar"))
-}
-
-/// Looks at the raw lines.
-fn scan(path: &Path, limits: Limits) -> Result<Encoding, DataError> {
-    let mut encoding = Encoding {
-        byte_order_mark: head(path, 3)? == BOM,
-        ..Encoding::default()
-    };
-    // A JSON file may be one long line; it is only looked at here.
-    let mut lines = RawLines::new(open(
-        path,
-        Limits {
-            cell_bytes: limits.decompressed_bytes.min(1 << 30),
-            ..limits
-        },
-    )?);
-    let mut high = Vec::new();
-    while let Some((line, bytes)) = lines.next_line()? {
-        if bytes.ends_with(b"\r\n") {
-            encoding.crlf += 1;
-        } else if bytes.ends_with(b"\n") {
-            encoding.lf += 1;
-        }
-        if bytes.contains(&0) {
-            encoding.nul.add(line);
-        }
-        match std::str::from_utf8(&bytes) {
-            Ok(_) if bytes.is_ascii() => {}
-            Ok(text) => {
-                encoding.valid_non_ascii.add(line);
-                if text.contains('\u{fffd}') {
-                    encoding.replacement.add(line);
-                }
-                if mojibake(text).is_some() {
-                    encoding.mojibake.add(line);
-                }
-            }
-            Err(_) => {
-                encoding.invalid_utf8.add(line);
-                if high.len() < 1 << 16 {
-                    high.extend(bytes.iter().filter(|b| !b.is_ascii()));
-                }
-            }
-        }
-    }
-    encoding.name = if encoding.invalid_utf8.count > 0 {
-        if looks_like_mac_roman(&high) {
-            "Mac OS Roman, probably"
-        } else {
-            "not UTF-8"
-        }
-    } else if encoding.valid_non_ascii.count > 0 {
-        "UTF-8"
-    } else {
-        "ASCII"
-    }
-    .to_owned();
-    Ok(encoding)
 }
 
 fn delimited(

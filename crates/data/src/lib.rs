@@ -14,6 +14,7 @@ pub mod iso;
 pub mod language;
 pub mod load;
 pub mod manifest;
+mod scan;
 pub mod testbed;
 pub mod types;
 

@@ -297,6 +297,7 @@ fn transfer(
         .http_status_as_error(false)
         .timeout_connect(Some(Duration::from_secs(20)))
         .timeout_recv_response(Some(Duration::from_secs(60)))
+        .timeout_per_read(Some(Duration::from_secs(60)))
         .user_agent(concat!("interlingua/", env!("CARGO_PKG_VERSION")))
         .build()
         .into();

@@ -122,6 +122,21 @@ pub enum ModelError {
         /// What was probably meant.
         nearest: Option<String>,
     },
+    /// Weights that cannot fit into memory.
+    #[error(
+        "{folder}: its weights take about {needed} bytes of memory with residency `{residency}`, and this process can \
+         have {left}; residency `stream` takes least, `ulimit -v` may bound it"
+    )]
+    Memory {
+        /// The checkpoint folder.
+        folder: PathBuf,
+        /// Where they would live.
+        residency: crate::model::Residency,
+        /// About how much that takes.
+        needed: u64,
+        /// How much there can be.
+        left: u64,
+    },
     /// A sequence that the model cannot take.
     #[error("sequence {index}: {problem}")]
     Sequence {

@@ -117,7 +117,7 @@ impl Model {
             .into_iter()
             .map(|name| Table::new(name, geometry.vocab_size, geometry.hidden_size, keep_blocks))
             .collect();
-        Ok(Model {
+        let model = Model {
             folder: folder.to_owned(),
             tokenizer,
             device: device.clone(),
@@ -133,7 +133,18 @@ impl Model {
             head: OnceLock::new(),
             geometry,
             architecture,
-        })
+        };
+        // Where memory is short, the system ends a program without a word.
+        let needed = model.weight_memory(residency);
+        match most_memory() {
+            Some(left) if needed > left && is_plain_cpu(device) => Err(ModelError::Memory {
+                folder: model.folder,
+                residency,
+                needed,
+                left,
+            }),
+            _ => Ok(model),
+        }
     }
 
     /// The same model with a bound on the memory of hidden states.
@@ -361,9 +372,25 @@ pub fn peak_memory() -> Option<u64> {
     from_proc("/proc/self/status", "VmHWM:")
 }
 
-/// Memory the system can still give, in bytes, where it says so.
+/// Memory that this process can still have, in bytes, where the system says so: what is free, and no more than a bound
+/// of its own (`ulimit -v`) leaves.
 pub fn available_memory() -> Option<u64> {
-    from_proc("/proc/meminfo", "MemAvailable:")
+    let free = from_proc("/proc/meminfo", "MemAvailable:");
+    free.into_iter().chain(address_space()).min()
+}
+
+/// Memory that this process could have if nobody else took any.
+fn most_memory() -> Option<u64> {
+    let all = from_proc("/proc/meminfo", "MemTotal:");
+    all.into_iter().chain(address_space()).min()
+}
+
+/// What the bound on the addresses of this process leaves, where there is one.
+fn address_space() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = text.lines().find(|l| l.starts_with("Max address space"))?;
+    let bound: u64 = line.split_whitespace().nth(3)?.parse().ok()?;
+    Some(bound.saturating_sub(from_proc("/proc/self/status", "VmSize:")?))
 }
 
 fn from_proc(file: &str, key: &str) -> Option<u64> {
