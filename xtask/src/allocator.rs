@@ -6,7 +6,10 @@
 //! Where the system gives no more (`ulimit -v`, a container's bound), Rust ends a program by a signal, after a line
 //! about itself. This one says what is wrong and what helps, and ends with the exit code of any other error.
 
-#![expect(unsafe_code, reason = "an allocator is unsafe by nature; all calls go on to mimalloc")]
+#![expect(
+    unsafe_code,
+    reason = "an allocator is unsafe by nature; all calls go on to mimalloc"
+)]
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::io::Write;

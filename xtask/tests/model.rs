@@ -224,7 +224,11 @@ fn what_does_not_fit_into_memory_is_an_error() {
             env!("CARGO_BIN_EXE_xtask")
         );
         let mut shell = Command::new("bash");
-        let output = shell.args(["-c", &line]).current_dir(place.0.path()).output().unwrap();
+        let output = shell
+            .args(["-c", &line])
+            .current_dir(place.0.path())
+            .output()
+            .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         let code = output.status.code();
         assert_eq!(code, Some(1), "{bound}: {said}");
@@ -255,9 +259,16 @@ fn describe_needs_no_memory_for_a_long_line_and_does_not_wait_for_a_pipe() {
             env!("CARGO_BIN_EXE_xtask")
         );
         let mut shell = Command::new("bash");
-        let output = shell.args(["-c", &line]).current_dir(place.0.path()).output().unwrap();
+        let output = shell
+            .args(["-c", &line])
+            .current_dir(place.0.path())
+            .output()
+            .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{file}: {said}");
-        assert!(said.contains(told) && !said.contains("no memory"), "{file}: {said}");
+        assert!(
+            said.contains(told) && !said.contains("no memory"),
+            "{file}: {said}"
+        );
     }
 }
