@@ -1,7 +1,7 @@
 //! What every debiasing method offers, and the list of all of them.
 
 use crate::methods;
-use crate::options::ParamSpec;
+use crate::options::{ParamSpec, Params};
 use crate::{Edit, FitData, FitError, FitOptions, Keep, Moments, UnknownMethod};
 
 /// A method that fits an [`Edit`] on sentence vectors.
@@ -24,6 +24,13 @@ pub trait Debiaser: Sync {
     /// Parameters besides rank and seed.
     fn params(&self) -> &'static [ParamSpec] {
         &[]
+    }
+    /// Refuses parameters that the method does not have or cannot mean, before there is anything to fit.
+    ///
+    /// # Errors
+    /// The first parameter, with what would work.
+    fn check(&self, options: &FitOptions) -> Result<(), FitError> {
+        Params::new(self.name(), self.params(), options).map(|_| ())
     }
     /// Fits the edit.
     ///

@@ -9,6 +9,7 @@
 
 mod benchmarks;
 pub mod cache;
+mod check;
 mod error;
 pub mod fit_on;
 mod measure;

@@ -8,11 +8,10 @@ use interlingua_models::{ModelError, Residency};
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
+use crate::check;
 use crate::fit_on::FitOn;
 use crate::requests::check_scorers;
-use crate::spec::{
-    ChooseSpec, DataSpec, FitOver, MethodSpec, ModelSpec, Reinsert, Space, Spec, attribute_file,
-};
+use crate::spec::{DataSpec, MethodSpec, ModelSpec, Reinsert, Space, Spec, attribute_file};
 
 /// Where a run takes things from and puts them.
 #[derive(Debug, Clone)]
@@ -44,6 +43,8 @@ pub struct Setting {
     pub category: String,
     /// Method, `none` for the unedited model, `autoencoder-only` for the way there and back.
     pub method: String,
+    /// Parameters of the method that the spec sets, in one word.
+    pub params: Option<String>,
     /// Index into [`Spec::methods`], for fitted methods.
     pub method_index: Option<usize>,
     /// Languages the method is fitted in.
@@ -116,7 +117,7 @@ impl Plan {
     /// # Errors
     /// Whatever can be known to fail before anything is computed.
     pub fn new(spec: Spec, options: Options) -> Result<Plan, ExperimentError> {
-        check(&spec)?;
+        check::spec(&spec)?;
         let device = options.device.open()?;
         let model = place(&spec.model, &options.model_dir)?;
         // A scorer of the wrong kind is told before anything is computed.
@@ -324,151 +325,6 @@ fn layers_of(place: &Option<Place>) -> Option<usize> {
     Some(architecture.geometry().layers)
 }
 
-fn check(spec: &Spec) -> Result<(), ExperimentError> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if spec.name.is_empty() || !spec.name.chars().all(plain) {
-        return Err(ExperimentError::plan(
-            "name",
-            format!("`{}` is not made of letters, digits, - and _", spec.name),
-        ));
-    }
-    let mut languages = spec.languages.clone();
-    languages.sort();
-    languages.dedup();
-    if languages.len() != spec.languages.len() || languages.len() < 2 {
-        return Err(ExperimentError::plan(
-            "languages",
-            "at least two different languages are needed",
-        ));
-    }
-    if spec.categories.is_empty() {
-        return Err(ExperimentError::plan(
-            "categories",
-            "at least one is needed, such as `gender`",
-        ));
-    }
-    for (at, method) in spec.methods.iter().enumerate() {
-        let known = interlingua_debias::by_name(&method.name)
-            .map_err(|e| ExperimentError::plan(format!("methods[{at}].name"), e.to_string()))?;
-        if ["none", "random"].contains(&known.name()) {
-            return Err(ExperimentError::plan(
-                format!("methods[{at}].name"),
-                format!(
-                    "`{}` is a control that every run has; list methods that learn",
-                    known.name()
-                ),
-            ));
-        }
-        let ranks = method.rank.values();
-        if ranks.is_empty() || ranks.contains(&0) {
-            return Err(ExperimentError::plan(
-                format!("methods[{at}].rank"),
-                "0 removes nothing; at least 1 is needed",
-            ));
-        }
-        distinct(&format!("methods[{at}].rank"), ranks)?;
-    }
-    check_fit_languages(spec)?;
-    let strengths = spec.strengths.values();
-    if strengths.is_empty() || strengths.iter().any(|s| !s.is_finite() || *s == 0.0) {
-        return Err(ExperimentError::plan(
-            "strengths",
-            "each must be a number other than 0, and there must be one; 1 is the method's own",
-        ));
-    }
-    distinct("strengths", strengths)?;
-    let ChooseSpec { share, max_cost } = spec.choose;
-    if !(share > 0.0 && share < 1.0) {
-        return Err(ExperimentError::plan(
-            "choose.share",
-            format!(
-                "{share} is not between 0 and 1; 0.5 chooses on one half and reports the other"
-            ),
-        ));
-    }
-    if !(max_cost.is_finite() && max_cost > 0.0) {
-        return Err(ExperimentError::plan(
-            "choose.max_cost",
-            format!("{max_cost} is no multiple of a perplexity, such as 1.05"),
-        ));
-    }
-    for kind in &spec.probe.kinds {
-        crate::stages::probe_by_name(kind, spec.seed)?;
-    }
-    for scorer in &spec.score.scorers {
-        interlingua_metrics::crows::by_name(scorer)
-            .map_err(|e| ExperimentError::plan("score.scorers", e.to_string()))?;
-    }
-    if spec.score.scorers.is_empty() {
-        return Err(ExperimentError::plan(
-            "score.scorers",
-            "at least one is needed, such as `lm-eval`",
-        ));
-    }
-    if spec.reinsert.is_empty() && spec.spaces.iter().any(|s| s.is_latent()) {
-        return Err(ExperimentError::plan(
-            "reinsert",
-            "latent spaces need `residual`, `replace` or both",
-        ));
-    }
-    for (key, n) in [
-        ("score.resamples", spec.score.resamples),
-        (
-            "score.perplexity_sentences",
-            spec.score.perplexity_sentences,
-        ),
-        ("fit.max_tuples", spec.fit.max_tuples),
-        ("fit.max_per_class", spec.fit.max_per_class),
-    ] {
-        if n == 0 {
-            return Err(ExperimentError::plan(key, "0 leaves nothing to measure"));
-        }
-    }
-    Ok(())
-}
-
-fn check_fit_languages(spec: &Spec) -> Result<(), ExperimentError> {
-    check_fits("fit.languages", &spec.fit.languages, spec)?;
-    for (at, method) in spec.methods.iter().enumerate() {
-        if let Some(kinds) = &method.languages {
-            check_fits(&format!("methods[{at}].languages"), kinds, spec)?;
-        }
-    }
-    Ok(())
-}
-
-fn check_fits(key: &str, kinds: &[FitOver], spec: &Spec) -> Result<(), ExperimentError> {
-    let names: Vec<&str> = kinds.iter().map(|f| f.name()).collect();
-    if names.is_empty() {
-        return Err(ExperimentError::plan(
-            key,
-            "at least one of `each`, `all` and `all-but-one` is needed",
-        ));
-    }
-    distinct(key, &names)?;
-    if kinds.contains(&FitOver::AllButOne) && spec.languages.len() < 3 {
-        return Err(ExperimentError::plan(
-            key,
-            "`all-but-one` of two languages is the other one, which `each` fits; at least three languages are needed",
-        ));
-    }
-    Ok(())
-}
-
-fn distinct<T: PartialEq + std::fmt::Display>(
-    key: &str,
-    values: &[T],
-) -> Result<(), ExperimentError> {
-    let twice = (1..values.len()).find(|&i| values[..i].contains(&values[i]));
-    match twice {
-        Some(i) => Err(ExperimentError::plan(
-            key,
-            format!("{} is listed twice", values[i]),
-        )),
-        None => Ok(()),
-    }
-}
-
 /// Every setting of a spec, controls first.
 fn settings(spec: &Spec, hooks: &[String]) -> Vec<Setting> {
     let mut all = Vec::new();
@@ -485,6 +341,7 @@ fn unedited(category: &str) -> Setting {
     Setting {
         category: category.to_owned(),
         method: "none".into(),
+        params: None,
         method_index: None,
         fit_language: None,
         space: None,
@@ -560,6 +417,7 @@ fn settings_at(spec: &Spec, category: &str, hook: &str, all: &mut Vec<Setting>) 
                 for on in fits(method) {
                     all.extend(at.iter().map(|place| Setting {
                         method: name.clone(),
+                        params: method.params_name(),
                         method_index: Some(index),
                         rank: Some(removed(spec, method, rank, on)),
                         fit_language: Some(on),
@@ -588,7 +446,7 @@ fn removed(spec: &Spec, method: &MethodSpec, rank: usize, on: FitOn) -> usize {
 /// A spec that cannot work, or a variable of the hub that cannot be used.
 pub fn dry_run(spec: &Spec, options: &Options) -> Result<String, ExperimentError> {
     use std::fmt::Write;
-    check(spec)?;
+    check::spec(spec)?;
     let mut out = String::new();
     let layers = match &spec.model {
         ModelSpec::Train(train) => Some(train.layers),

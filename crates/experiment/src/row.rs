@@ -36,6 +36,8 @@ pub struct Row {
     pub eval_language: Option<String>,
     /// Debiasing method, `none` for the unedited model.
     pub method: Option<String>,
+    /// Parameters of the method that the experiment sets, such as `c=0.1,rounds=5`; `None` for its own.
+    pub params: Option<String>,
     /// Language the method was fitted in.
     pub fit_language: Option<String>,
     /// Space the edit acts in: `raw`, `latent`, or a control such as `latent-unaligned`.
@@ -94,6 +96,8 @@ pub struct Item {
     pub eval_language: String,
     /// Debiasing method.
     pub method: String,
+    /// Parameters of the method that the experiment sets.
+    pub params: Option<String>,
     /// Language the method was fitted in.
     pub fit_language: Option<String>,
     /// Space of the edit.

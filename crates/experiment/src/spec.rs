@@ -371,6 +371,30 @@ impl FitOver {
     }
 }
 
+impl MethodSpec {
+    /// The parameters in one word, such as `c=0.1,rounds=5`: the axis that tells the rows of this
+    /// method from those of the same method with others. `None` where every one is the method's own
+    /// default.
+    pub fn params_name(&self) -> Option<String> {
+        let defaults = interlingua_debias::by_name(&self.name).map_or(&[][..], |m| m.params());
+        let set = self.params.iter().filter_map(|(name, value)| {
+            let value = match value {
+                interlingua_debias::Param::Text(text) => text.clone(),
+                value => value.to_string(),
+            };
+            let number = |text: &str| text.parse::<f64>().ok();
+            let is_own = defaults.iter().any(|own| {
+                let same = own.default == value
+                    || number(own.default).is_some_and(|own| number(&value) == Some(own));
+                own.name == name && same
+            });
+            (!is_own).then(|| format!("{name}={value}"))
+        });
+        let set: Vec<String> = set.collect();
+        (!set.is_empty()).then(|| set.join(","))
+    }
+}
+
 /// Fitting of debiasers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

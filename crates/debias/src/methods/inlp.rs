@@ -79,16 +79,12 @@ impl Debiaser for Inlp {
         ]
     }
 
+    fn check(&self, options: &FitOptions) -> Result<(), FitError> {
+        settings(options).map(|_| ())
+    }
+
     fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
-        let params = Params::new(self.name(), self.params(), options)?;
-        let svm = SvmOptions {
-            c: params.positive("c")?.unwrap_or(1.0),
-            tolerance: params
-                .positive("tolerance")?
-                .unwrap_or(SvmOptions::default().tolerance),
-            ..SvmOptions::default()
-        };
-        let rounds = params.count("rounds")?;
+        let (svm, rounds) = settings(options)?;
         data.check()?;
         let present = data.require_classes(self.name(), 2)?;
         let (n, d) = (data.x.rows(), data.dim());
@@ -133,6 +129,18 @@ impl Debiaser for Inlp {
         notes.push(("rounds".to_owned(), round as f64));
         fitted_projection(&Matrix::from_rows(&basis, d), notes)
     }
+}
+
+/// How classifiers are trained, and how many rounds of them.
+fn settings(options: &FitOptions) -> Result<(SvmOptions, Option<usize>), FitError> {
+    let params = Params::new(Inlp.name(), Inlp.params(), options)?;
+    let own = SvmOptions::default();
+    let svm = SvmOptions {
+        c: params.positive("c")?.unwrap_or(own.c),
+        tolerance: params.positive("tolerance")?.unwrap_or(own.tolerance),
+        ..own
+    };
+    Ok((svm, params.count("rounds")?))
 }
 
 /// Share of rows whose class the weights name: the sign with two classes, the

@@ -83,6 +83,11 @@ impl Debiaser for IterativeMeanProjection {
         }]
     }
 
+    fn check(&self, options: &FitOptions) -> Result<(), FitError> {
+        let params = Params::new(self.name(), self.params(), options)?;
+        params.count("rounds").map(|_| ())
+    }
+
     fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
         let params = Params::new(self.name(), self.params(), options)?;
         let rounds = params.count("rounds")?;

@@ -97,6 +97,10 @@ impl Debiaser for Leace {
         ]
     }
 
+    fn check(&self, options: &FitOptions) -> Result<(), FitError> {
+        Settings::read(options).map(|_| ())
+    }
+
     fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
         fit_by_moments(self, data, options)
     }

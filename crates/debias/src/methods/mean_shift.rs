@@ -69,6 +69,11 @@ impl Debiaser for MeanShift {
         }]
     }
 
+    fn check(&self, options: &FitOptions) -> Result<(), FitError> {
+        let params = Params::new(self.name(), self.params(), options)?;
+        params.text("from").map(|_| ())
+    }
+
     fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
         let params = Params::new(self.name(), self.params(), options)?;
         data.check()?;

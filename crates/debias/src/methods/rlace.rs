@@ -130,6 +130,10 @@ impl Debiaser for Rlace {
         ]
     }
 
+    fn check(&self, options: &FitOptions) -> Result<(), FitError> {
+        Settings::read(options).map(|_| ())
+    }
+
     fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
         let settings = Settings::read(options)?;
         data.check()?;

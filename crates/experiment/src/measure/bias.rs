@@ -197,6 +197,7 @@ pub fn items(
                     category: setting.category.clone(),
                     eval_language: language.to_string(),
                     method: setting.method.clone(),
+                    params: setting.params.clone(),
                     fit_language: setting.fit_language.map(|l| l.to_string()),
                     space: setting.space.map(|s| s.name().to_owned()),
                     reinsert: setting.reinsert.map(|r| r.name().to_owned()),

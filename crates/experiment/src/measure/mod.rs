@@ -58,6 +58,7 @@ impl Blank<'_> {
         Row {
             category: Some(setting.category.clone()),
             method: Some(setting.method.clone()),
+            params: setting.params.clone(),
             fit_language: setting.fit_language.map(|l| l.to_string()),
             space: setting.space.map(|s| s.name().to_owned()),
             reinsert: setting.reinsert.map(|r| r.name().to_owned()),

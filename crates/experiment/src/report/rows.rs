@@ -21,7 +21,7 @@ pub fn rows_jsonl(rows: &[Row]) -> Result<String, ReportError> {
 }
 
 /// The header of `rows.csv`: the names of the fields of [`Row`].
-pub(super) const COLUMNS: [&str; 27] = [
+pub(super) const COLUMNS: [&str; 28] = [
     "metric",
     "value",
     "ci_low",
@@ -36,6 +36,7 @@ pub(super) const COLUMNS: [&str; 27] = [
     "category",
     "eval_language",
     "method",
+    "params",
     "fit_language",
     "space",
     "reinsert",
@@ -80,7 +81,7 @@ pub fn pairs_csv(pairs: &[PairText]) -> String {
     out
 }
 
-fn fields(row: &Row) -> [String; 27] {
+fn fields(row: &Row) -> [String; 28] {
     let text = |value: &Option<String>| value.as_deref().map(csv_field).unwrap_or_default();
     let number = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
     [
@@ -98,6 +99,7 @@ fn fields(row: &Row) -> [String; 27] {
         text(&row.category),
         text(&row.eval_language),
         text(&row.method),
+        text(&row.params),
         text(&row.fit_language),
         text(&row.space),
         text(&row.reinsert),

@@ -586,6 +586,7 @@ fn ordered(first: &[String], names: Vec<String>) -> Vec<String> {
 /// Which axes take more than one value among the edited rows: only these need
 /// to be named beside method and space.
 struct Varying {
+    params: bool,
     reinsert: bool,
     hook: bool,
     rank: bool,
@@ -606,6 +607,12 @@ impl Varying {
             values.len() > 1
         };
         Varying {
+            // Parameters tell methods of one name apart; one that comes with a single set needs none.
+            params: {
+                let mut of: BTreeMap<&Option<String>, &Option<String>> = BTreeMap::new();
+                let mut rows = rows.iter().filter(edited);
+                rows.any(|r| *of.entry(&r.method).or_insert(&r.params) != &r.params)
+            },
             reinsert: several(|r| r.reinsert.clone()),
             hook: several(|r| r.hook.clone()),
             rank: several(|r| r.rank.map(|v| v.to_string())),
@@ -616,6 +623,9 @@ impl Varying {
 
     fn label(&self, row: &Row) -> String {
         let mut parts = Vec::new();
+        if self.params {
+            parts.extend(row.params.clone());
+        }
         if self.reinsert {
             parts.extend(row.reinsert.clone());
         }

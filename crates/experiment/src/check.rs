@@ -1,0 +1,491 @@
+//! What can be known to fail before anything is computed: `--dry-run` and the start of a run.
+//!
+//! [`spec`] looks at what was typed alone.
+
+use interlingua_debias::FitOptions;
+
+use crate::ExperimentError;
+use crate::spec::{BenchmarkSpec, ChooseSpec, DataSpec, FitOver, Geometry, MethodSpec, ModelSpec, Spec, TrainSpec};
+
+/// Checks every value of a spec that needs no file to be judged.
+///
+/// # Errors
+/// The first key that cannot work, with what would.
+pub fn spec(spec: &Spec) -> Result<(), ExperimentError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if spec.name.is_empty() || !spec.name.chars().all(plain) {
+        return Err(ExperimentError::plan(
+            "name",
+            format!("`{}` is not made of letters, digits, - and _", spec.name),
+        ));
+    }
+    within("seed", spec.seed, 0, 1 << 53)?;
+    distinct("languages", &spec.languages)?;
+    if spec.languages.len() < 2 {
+        return Err(ExperimentError::plan(
+            "languages",
+            "at least two different languages are needed",
+        ));
+    }
+    some("categories", &spec.categories, "gender")?;
+    distinct("categories", &spec.categories)?;
+    some("spaces", &spec.spaces, "raw")?;
+    distinct_names("spaces", spec.spaces.iter().map(|s| s.name()))?;
+    distinct_names("reinsert", spec.reinsert.iter().map(|r| r.name()))?;
+    if spec.reinsert.is_empty() && spec.spaces.iter().any(|s| s.is_latent()) {
+        return Err(ExperimentError::plan(
+            "reinsert",
+            "latent spaces need `residual`, `replace` or both",
+        ));
+    }
+    methods(&spec.methods)?;
+    fit_languages(spec)?;
+    let strengths = spec.strengths.values();
+    if strengths.is_empty() || strengths.iter().any(|s| !s.is_finite() || *s == 0.0) {
+        return Err(ExperimentError::plan(
+            "strengths",
+            "each must be a number other than 0, and there must be one; 1 is the method's own",
+        ));
+    }
+    if let Some(strength) = strengths.iter().find(|s| s.abs() > MOST_STRENGTH) {
+        return Err(ExperimentError::plan(
+            "strengths",
+            format!("{strength} is not from -{MOST_STRENGTH} to {MOST_STRENGTH}; 1 is the method's own"),
+        ));
+    }
+    distinct("strengths", strengths)?;
+    choice(&spec.choose)?;
+    for kind in &spec.probe.kinds {
+        crate::stages::probe_by_name(kind, spec.seed)?;
+    }
+    distinct("probe.kinds", &spec.probe.kinds)?;
+    for scorer in &spec.score.scorers {
+        interlingua_metrics::crows::by_name(scorer)
+            .map_err(|e| ExperimentError::plan("score.scorers", e.to_string()))?;
+    }
+    some("score.scorers", &spec.score.scorers, "lm-eval")?;
+    distinct("score.scorers", &spec.score.scorers)?;
+    for (key, n, least, most) in [
+        ("score.resamples", spec.score.resamples, 1, 1_000_000),
+        ("score.perplexity_sentences", spec.score.perplexity_sentences, 1, MOST_ROWS),
+        ("score.projected", spec.score.projected, 0, MOST_ROWS),
+        ("fit.max_tuples", spec.fit.max_tuples, 1, MOST_ROWS),
+        ("fit.max_per_class", spec.fit.max_per_class, 1, MOST_ROWS),
+        ("probe.per_class", spec.probe.per_class, 1, MOST_ROWS),
+        ("autoencoder.hidden", spec.autoencoder.hidden, 0, MOST_WIDTH),
+        ("autoencoder.batch", spec.autoencoder.batch, 2, MOST_ROWS),
+        ("autoencoder.steps", spec.autoencoder.steps, 1, MOST_STEPS),
+    ] {
+        within(key, n as u64, least, most)?;
+    }
+    data(&spec.data)?;
+    match &spec.model {
+        ModelSpec::Train(train) => trained(train, &spec.data)?,
+        ModelSpec::Folder { .. } => {}
+        ModelSpec::Hub { geometry, .. } => described(geometry)?,
+    }
+    benchmarks(&spec.benchmarks)
+}
+
+/// Most rows, sentences or pairs of anything: more than any corpus that is read whole.
+const MOST_ROWS: u64 = 10_000_000;
+/// Widest layer.
+const MOST_WIDTH: u64 = 1 << 20;
+/// Most steps of a training.
+const MOST_STEPS: u64 = 100_000_000;
+/// Beyond this, states in f32 would lose all digits of what they were.
+const MOST_STRENGTH: f64 = 1000.0;
+
+fn within(key: &str, n: u64, least: u64, most: u64) -> Result<(), ExperimentError> {
+    if n == 0 && least == 1 {
+        return Err(ExperimentError::plan(
+            key,
+            format!("0 leaves nothing to work with; from 1 to {most} works"),
+        ));
+    }
+    if n < least || n > most {
+        return Err(ExperimentError::plan(
+            key,
+            format!("{n} is not from {least} to {most}"),
+        ));
+    }
+    Ok(())
+}
+
+fn positive(key: &str, value: f64) -> Result<(), ExperimentError> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(());
+    }
+    Err(ExperimentError::plan(
+        key,
+        format!("{value} is not a positive number"),
+    ))
+}
+
+fn some<T>(key: &str, values: &[T], such_as: &str) -> Result<(), ExperimentError> {
+    if !values.is_empty() {
+        return Ok(());
+    }
+    Err(ExperimentError::plan(
+        key,
+        format!("at least one is needed, such as `{such_as}`"),
+    ))
+}
+
+/// Refuses an entry that comes twice: its rows would count twice in every mean and every test.
+fn distinct<T: PartialEq + std::fmt::Display>(
+    key: &str,
+    values: &[T],
+) -> Result<(), ExperimentError> {
+    let twice = (1..values.len()).find(|&i| values[..i].contains(&values[i]));
+    match twice {
+        Some(i) => Err(ExperimentError::plan(
+            key,
+            format!("{} is listed twice", values[i]),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn distinct_names<'a>(
+    key: &str,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<(), ExperimentError> {
+    distinct(key, &names.collect::<Vec<_>>())
+}
+
+fn methods(methods: &[MethodSpec]) -> Result<(), ExperimentError> {
+    for (at, method) in methods.iter().enumerate() {
+        let key = |field: &str| format!("methods[{at}].{field}");
+        let known = interlingua_debias::by_name(&method.name)
+            .map_err(|e| ExperimentError::plan(key("name"), e.to_string()))?;
+        if ["none", "random"].contains(&known.name()) {
+            return Err(ExperimentError::plan(
+                key("name"),
+                format!(
+                    "`{}` is a control that every run has; list methods that learn",
+                    known.name()
+                ),
+            ));
+        }
+        let ranks = method.rank.values();
+        if ranks.is_empty() || ranks.contains(&0) {
+            return Err(ExperimentError::plan(
+                key("rank"),
+                "0 removes nothing; at least 1 is needed",
+            ));
+        }
+        distinct(&key("rank"), ranks)?;
+        let options = FitOptions {
+            params: method.params.clone(),
+            ..FitOptions::default()
+        };
+        known
+            .check(&options)
+            .map_err(|e| ExperimentError::plan(key("params"), e.to_string()))?;
+        // Two fits of one name, rank and parameters would be rows of the same axes.
+        let same = |other: &&MethodSpec| {
+            other.name == method.name && other.params_name() == method.params_name()
+        };
+        for other in methods[..at].iter().filter(same) {
+            if let Some(rank) = ranks.iter().find(|r| other.rank.values().contains(r)) {
+                return Err(ExperimentError::plan(
+                    format!("methods[{at}]"),
+                    format!(
+                        "`{}` with rank {rank} and the same parameters is listed twice",
+                        method.name
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn fit_languages(spec: &Spec) -> Result<(), ExperimentError> {
+    fits("fit.languages", &spec.fit.languages, spec)?;
+    for (at, method) in spec.methods.iter().enumerate() {
+        if let Some(kinds) = &method.languages {
+            fits(&format!("methods[{at}].languages"), kinds, spec)?;
+        }
+    }
+    Ok(())
+}
+
+fn fits(key: &str, kinds: &[FitOver], spec: &Spec) -> Result<(), ExperimentError> {
+    let names: Vec<&str> = kinds.iter().map(|f| f.name()).collect();
+    if names.is_empty() {
+        return Err(ExperimentError::plan(
+            key,
+            "at least one of `each`, `all` and `all-but-one` is needed",
+        ));
+    }
+    distinct(key, &names)?;
+    if kinds.contains(&FitOver::AllButOne) && spec.languages.len() < 3 {
+        return Err(ExperimentError::plan(
+            key,
+            "`all-but-one` of two languages is the other one, which `each` fits; at least three languages are needed",
+        ));
+    }
+    Ok(())
+}
+
+fn choice(choose: &ChooseSpec) -> Result<(), ExperimentError> {
+    let ChooseSpec { share, max_cost } = *choose;
+    if !(share > 0.0 && share < 1.0) {
+        return Err(ExperimentError::plan(
+            "choose.share",
+            format!(
+                "{share} is not between 0 and 1; 0.5 chooses on one half and reports the other"
+            ),
+        ));
+    }
+    if !(max_cost.is_finite() && max_cost > 0.0) {
+        return Err(ExperimentError::plan(
+            "choose.max_cost",
+            format!("{max_cost} is no multiple of a perplexity, such as 1.05"),
+        ));
+    }
+    Ok(())
+}
+
+fn data(data: &DataSpec) -> Result<(), ExperimentError> {
+    let rows = |rows: [(&str, usize); 3]| {
+        rows.into_iter()
+            .try_for_each(|(key, n)| within(&format!("data.{key}"), n as u64, 1, MOST_ROWS))
+    };
+    match data {
+        DataSpec::Testbed {
+            train_rows,
+            validation_rows,
+            heldout_rows,
+            pairs,
+            fit_sentences,
+            ..
+        } => {
+            rows([
+                ("train_rows", *train_rows),
+                ("validation_rows", *validation_rows),
+                ("heldout_rows", *heldout_rows),
+            ])?;
+            within("data.pairs", *pairs as u64, 1, MOST_ROWS)?;
+            within("data.fit_sentences", *fit_sentences as u64, 1, MOST_ROWS)
+        }
+        DataSpec::Files {
+            min_words,
+            train_rows,
+            validation_rows,
+            heldout_rows,
+            ..
+        } => {
+            rows([
+                ("train_rows", *train_rows),
+                ("validation_rows", *validation_rows),
+                ("heldout_rows", *heldout_rows),
+            ])?;
+            within("data.min_words", *min_words as u64, 0, 10_000)
+        }
+    }
+}
+
+/// A model that the run trains.
+fn trained(train: &TrainSpec, data: &DataSpec) -> Result<(), ExperimentError> {
+    if !matches!(data, DataSpec::Testbed { .. }) {
+        return Err(ExperimentError::plan(
+            "model.kind",
+            "`train` needs the testbed's text (data.kind = \"testbed\")",
+        ));
+    }
+    for (key, n, least, most) in [
+        ("hidden_size", train.hidden_size, 1, 1 << 16),
+        ("intermediate_size", train.intermediate_size, 1, MOST_WIDTH),
+        ("layers", train.layers, 1, 1000),
+        ("heads", train.heads, 1, 1 << 16),
+        ("kv_heads", train.kv_heads, 1, 1 << 16),
+        // A byte-level BPE begins with a token for each byte and four of its own.
+        ("vocab_size", train.vocab_size, 260, 1 << 24),
+        ("sentences", train.sentences, 1, 100 * MOST_ROWS),
+        ("batch", train.batch, 1, 1 << 20),
+        ("steps", train.steps, 1, MOST_STEPS),
+        ("checkpoint_every", train.checkpoint_every, 1, MOST_STEPS),
+    ] {
+        within(&format!("model.{key}"), n as u64, least, most)?;
+    }
+    positive("model.learning_rate", train.learning_rate)?;
+    positive("model.logit_scale", train.logit_scale)?;
+    if train.hidden_size % (2 * train.heads) != 0 {
+        return Err(ExperimentError::plan(
+            "model.heads",
+            format!(
+                "hidden_size {} does not divide into {} heads of an even width",
+                train.hidden_size, train.heads
+            ),
+        ));
+    }
+    if train.heads % train.kv_heads != 0 {
+        return Err(ExperimentError::plan(
+            "model.kv_heads",
+            format!(
+                "{} heads cannot share {} key and value heads evenly",
+                train.heads, train.kv_heads
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// A model whose size is typed because it is not here yet.
+fn described(geometry: &Geometry) -> Result<(), ExperimentError> {
+    for (key, n, most) in [
+        ("hidden_size", geometry.hidden_size, MOST_WIDTH),
+        ("intermediate_size", geometry.intermediate_size, MOST_WIDTH),
+        ("layers", geometry.layers, 10_000),
+        ("heads", geometry.heads, 1 << 16),
+        ("kv_heads", geometry.kv_heads, 1 << 16),
+        ("vocab_size", geometry.vocab_size, 1 << 24),
+        ("mlp_matrices", geometry.mlp_matrices, 3),
+        ("bytes_per_weight", geometry.bytes_per_weight, 8),
+    ] {
+        within(&format!("model.geometry.{key}"), n, 1, most)?;
+    }
+    Ok(())
+}
+
+fn benchmarks(benchmarks: &[BenchmarkSpec]) -> Result<(), ExperimentError> {
+    for (at, benchmark) in benchmarks.iter().enumerate() {
+        if benchmarks[..at].contains(benchmark) {
+            return Err(ExperimentError::plan(
+                format!("benchmarks[{at}]"),
+                "the same benchmark is listed twice",
+            ));
+        }
+        let limit = match benchmark {
+            BenchmarkSpec::Stereoset { limit, .. } | BenchmarkSpec::Bbq { limit, .. } => *limit,
+            BenchmarkSpec::Seat { tests, .. } => {
+                for (category, names) in tests {
+                    distinct(&format!("benchmarks[{at}].tests.{category}"), names)?;
+                }
+                None
+            }
+            BenchmarkSpec::Templates { .. } => None,
+        };
+        if let Some(limit) = limit {
+            within(&format!("benchmarks[{at}].limit"), limit as u64, 1, MOST_ROWS)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// The error of a spec with these lines at the top and these at the end.
+    fn error(top: &str, end: &str) -> String {
+        match parsed(top, end) {
+            Ok(parsed) => match spec(&parsed) {
+                Ok(()) => panic!("{top} {end} is accepted"),
+                Err(error) => error.to_string(),
+            },
+            Err(error) => error.to_string(),
+        }
+    }
+
+    fn parsed(top: &str, end: &str) -> Result<Spec, ExperimentError> {
+        let text = format!(
+            "name = \"x\"\ntitle = \"X\"\n{top}\n[data]\nkind = \"testbed\"\n[model]\nkind = \"train\"\n{end}\n"
+        );
+        Ok(Spec::parse(&text, Path::new("x.toml"), false)?.remove(0))
+    }
+
+    fn check(cases: &[(&str, &str, &[&str])]) {
+        spec(&parsed("", "").unwrap()).unwrap();
+        for (top, end, expect) in cases {
+            let message = error(top, end);
+            for part in *expect {
+                assert!(message.contains(part), "{top} {end} lacks {part:?}: {message}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_of_an_axis_that_comes_twice_is_refused() {
+        check(&[
+            ("languages = [\"en\", \"fr\", \"en\"]", "", &["languages", "en is listed twice"]),
+            ("categories = [\"gender\", \"gender\"]", "", &["categories", "gender is listed twice"]),
+            ("spaces = [\"raw\", \"latent\", \"raw\"]", "", &["spaces", "raw is listed twice"]),
+            (
+                "reinsert = [\"replace\", \"replace\"]",
+                "",
+                &["reinsert", "replace is listed twice"],
+            ),
+            ("strengths = [1.0, 0.5, 1.0]", "", &["strengths", "1 is listed twice"]),
+            ("", "[score]\nscorers = [\"lm-eval\", \"lm-eval\"]", &["score.scorers", "lm-eval is listed twice"]),
+            ("", "[probe]\nkinds = [\"mlp\", \"mlp\"]", &["probe.kinds", "mlp is listed twice"]),
+            ("methods = [{ name = \"inlp\", rank = [2, 2] }]", "", &["methods[0].rank", "2 is listed twice"]),
+            (
+                "methods = [{ name = \"inlp\", rank = [1, 2] }, { name = \"inlp\", rank = 2, params = { c = 1.0 } }]",
+                "",
+                &["methods[1]", "`inlp` with rank 2", "listed twice"],
+            ),
+            (
+                "",
+                "[[benchmarks]]\nkind = \"templates\"\n[[benchmarks]]\nkind = \"templates\"",
+                &["benchmarks[1]", "listed twice"],
+            ),
+            (
+                "",
+                "[[benchmarks]]\nkind = \"seat\"\npath = \"seat\"\ntests.gender = [\"a\", \"a\"]",
+                &["benchmarks[0].tests.gender", "a is listed twice"],
+            ),
+        ]);
+    }
+
+    #[test]
+    fn absurd_numbers_are_errors_that_name_key_and_bound() {
+        check(&[
+            ("seed = 9223372036854775807", "", &["seed", "9007199254740992"]),
+            ("strengths = 1e300", "", &["strengths", "1000"]),
+            ("", "[score]\nresamples = 1000000000000", &["score.resamples", "1000000000000", "1 to 1000000"]),
+            ("", "[score]\nresamples = 1e12", &["resamples", "integer"]),
+            ("", "[score]\nresamples = 0", &["score.resamples", "1000000"]),
+            ("", "[fit]\nmax_tuples = 1000000000000", &["fit.max_tuples", "10000000"]),
+            ("", "[probe]\nper_class = 1000000000000", &["probe.per_class", "10000000"]),
+            ("", "[autoencoder]\nhidden = 1000000000000", &["autoencoder.hidden", "1048576"]),
+            ("", "[autoencoder]\nsteps = 1000000000000", &["autoencoder.steps", "100000000"]),
+            ("", "hidden_size = 1000000000000", &["model.hidden_size", "65536"]),
+            ("", "layers = 1000000000000", &["model.layers", "1000"]),
+            ("", "vocab_size = 1000000000000", &["model.vocab_size", "16777216"]),
+            ("", "sentences = 1000000000000", &["model.sentences", "1000000000"]),
+            ("", "batch = 0", &["model.batch", "1048576"]),
+            ("", "heads = 3", &["model.heads", "128", "3 heads"]),
+            ("", "kv_heads = 3", &["model.kv_heads", "4 heads"]),
+            ("", "learning_rate = nan", &["model.learning_rate", "NaN", "positive"]),
+            ("", "logit_scale = inf", &["model.logit_scale", "inf", "positive"]),
+        ]);
+        for key in ["train_rows", "validation_rows", "heldout_rows", "pairs", "fit_sentences"] {
+            let mut spec = parsed("", "").unwrap();
+            let table = format!("kind = \"testbed\"\n{key} = 1000000000000");
+            spec.data = toml::from_str(&table).unwrap();
+            let message = super::spec(&spec).unwrap_err().to_string();
+            assert!(
+                message.contains(&format!("data.{key}: 1000000000000")) && message.contains("10000000"),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn parameters_that_a_method_does_not_have_are_refused_before_a_fit() {
+        let methods = |params: &str| {
+            format!("methods = [{{ name = \"inlp\", rank = 1, params = {{ {params} }} }}]")
+        };
+        check(&[
+            (&methods("sea = 1.0"), "", &["methods[0].params", "`sea`", "rounds", "tolerance"]),
+            (&methods("c = -1.0"), "", &["methods[0].params", "`c`", "positive"]),
+            (&methods("rounds = \"many\""), "", &["methods[0].params", "`rounds`", "whole number"]),
+        ]);
+    }
+}
