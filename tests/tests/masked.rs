@@ -7,7 +7,8 @@ use std::path::Path;
 
 use interlingua_backend::device::cpu;
 use interlingua_backend::{DeviceName, Tensor};
-use interlingua_experiment::plan::{Options, Plan, dry_run};
+use interlingua_experiment::dry_run;
+use interlingua_experiment::plan::{Options, Plan};
 use interlingua_experiment::run::run;
 use interlingua_experiment::spec::Spec;
 use interlingua_metrics::crows::{self, Direction, PairScore, Reads};
@@ -307,6 +308,7 @@ fn toy(folder: &Path) -> Options {
         residency: interlingua_models::Residency::Auto,
         precision: interlingua_backend::Precision::F32,
         memory: None,
+        manifests: Vec::new(),
         resume: false,
         command: "a test".into(),
     }
@@ -439,12 +441,19 @@ fn the_published_protocol_says_what_it_needs() {
     let path = fixtures().join("../../experiments/reusens2023-mbert.toml");
     let specs = Spec::read(&path, false).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let options = toy(folder.path());
-    let said = dry_run(&specs[0], &options).unwrap();
+    let manifests = fixtures().join("../../datasets");
+    let options = Options {
+        manifests: interlingua_data::Manifest::load_all(&manifests).unwrap(),
+        ..toy(folder.path())
+    };
+    let mut said = String::new();
+    // The data are not there, so the run would stop.
+    let error = dry_run(&specs[0], &options, &mut said).unwrap_err();
+    assert!(error.to_string().starts_with("data.parallel"), "{error}");
     for needed in [
         "google-bert/bert-base-multilingual-uncased",
-        "MISSING, to be fetched",
-        "reusens2023",
+        "derived/tatoeba4_en_fr_de_nl.tsv  (MISSING: no manifest has it",
+        "reusens2023  (MISSING: `cargo xtask data fetch reusens2023` brings it)",
         "bias_attribute_words_nl.json",
         "en, fr, de, nl",
     ] {

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use interlingua_data::{FileState, FileStatus, Manifest, describe, fetch, verify};
+use interlingua_data::{
+    DescribeOptions, FileState, FileStatus, Manifest, describe_as, fetch, verify,
+};
 
 use crate::flags::{Data, DataNames, DataPlaces, Describe};
 use crate::terminal::{print, tell};
@@ -142,7 +144,11 @@ fn verify_all(flags: &DataNames) -> anyhow::Result<()> {
 }
 
 fn describe_one(flags: &Describe) -> anyhow::Result<()> {
-    let description = describe(&flags.file)?;
+    let options = DescribeOptions {
+        format: flags.format,
+        language: flags.language,
+    };
+    let description = describe_as(&flags.file, &options)?;
     if flags.json {
         let json = serde_json::to_string_pretty(&description)
             .context("the description cannot be written as JSON")?;

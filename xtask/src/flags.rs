@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use interlingua_backend::{DeviceName, Precision};
-use interlingua_data::Language;
+use interlingua_data::{Format, Language};
 use interlingua_models::Residency;
 
 /// Measure and remove social bias in multilingual language models, in the space their languages share.
@@ -227,6 +227,9 @@ pub struct ScoreFlags {
     /// A file of minimal pairs in any format that `data describe` knows.
     #[arg(long, value_name = "FILE")]
     pub pairs: PathBuf,
+    /// Format of that file, where name and content do not tell it.
+    #[arg(long, value_parser = Format::named)]
+    pub format: Option<Format>,
     /// Language of the pairs.
     #[arg(long, default_value = "en")]
     pub language: Language,
@@ -547,6 +550,12 @@ pub struct DataNames {
 pub struct Describe {
     /// The file or folder.
     pub file: PathBuf,
+    /// Its format, where name and content do not tell it.
+    #[arg(long, value_parser = Format::named)]
+    pub format: Option<Format>,
+    /// Language of pairs whose file does not say it, such as a CSV with sent_more and sent_less.
+    #[arg(long)]
+    pub language: Option<Language>,
     /// Print JSON instead of text.
     #[arg(long)]
     pub json: bool,

@@ -22,8 +22,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use flags::{Cli, Command, Reproduce};
-use interlingua_experiment::plan::{Options, Plan, dry_run};
+use flags::{Cli, Command, DataPlaces, Reproduce};
+use interlingua_experiment::dry_run;
+use interlingua_experiment::plan::{Options, Plan};
 use interlingua_experiment::report::terminal_summary;
 use interlingua_experiment::run::run;
 use interlingua_experiment::spec::Spec;
@@ -123,6 +124,12 @@ fn reproduce(flags: &Reproduce) -> anyhow::Result<()> {
         residency: flags.memory.residency,
         memory: flags.memory.memory,
         precision: flags.memory.precision,
+        // Without manifests, what is missing is still told; only not what could be fetched.
+        manifests: data::manifests(&DataPlaces {
+            cache: flags.data_dir.clone(),
+            manifests: None,
+        })
+        .unwrap_or_default(),
         resume: flags.resume,
         command: command_line(flags),
     };
@@ -132,7 +139,10 @@ fn reproduce(flags: &Reproduce) -> anyhow::Result<()> {
     for spec in specs {
         let name = spec.name.clone();
         if flags.dry_run {
-            print(&dry_run(&spec, &options).with_context(|| place(&name, "cannot run"))?)?;
+            let mut found = String::new();
+            let checked = dry_run(&spec, &options, &mut found);
+            print(&found)?;
+            checked.with_context(|| place(&name, "cannot run"))?;
             continue;
         }
         let plan = Plan::new(spec, options.clone()).with_context(|| place(&name, "cannot run"))?;

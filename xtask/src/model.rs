@@ -274,6 +274,7 @@ fn capture(flags: &CaptureFlags) -> anyhow::Result<()> {
 fn score(flags: &ScoreFlags) -> anyhow::Result<()> {
     let mut progress = Progress::new();
     let options = BiasOptions {
+        format: flags.format,
         limit: flags.limit,
         ..BiasOptions::new(&[flags.language], OnBadRow::Skip)
     };

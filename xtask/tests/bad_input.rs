@@ -17,6 +17,8 @@ struct Case {
     flags: &'static [&'static str],
     /// Exit code.
     code: i32,
+    /// Whether `--dry-run` must find it too: everything that can be known before computing.
+    dry: bool,
     /// What the message must hold: the file, line or key, and what would work.
     expect: &'static [&'static str],
 }
@@ -26,6 +28,7 @@ const REPRODUCE: Case = Case {
     damage: |_| {},
     flags: &[],
     code: 1,
+    dry: true,
     expect: &[],
 };
 
@@ -199,6 +202,7 @@ const CASES: &[Case] = &[
             t.write(WEIGHTS, &bytes);
         },
         expect: &[WEIGHTS, "tensor `", "NaN", "fetch"],
+        dry: false,
         ..REPRODUCE
     },
     Case {
@@ -293,6 +297,7 @@ const CASES: &[Case] = &[
         },
         code: 0,
         expect: &["note:", "corpus.tsv:3", "`fr`", "row left out"],
+        dry: false,
         ..REPRODUCE
     },
     Case {
@@ -309,6 +314,7 @@ const CASES: &[Case] = &[
         },
         code: 0,
         expect: &["note:", "pairs.tsv:2", "nl", "row left out"],
+        dry: false,
         ..REPRODUCE
     },
     Case {
@@ -325,6 +331,7 @@ const CASES: &[Case] = &[
         },
         code: 0,
         expect: &["note:", "pairs.tsv:2", "UTF-8", "row left out"],
+        dry: false,
         ..REPRODUCE
     },
     Case {
@@ -386,6 +393,126 @@ const CASES: &[Case] = &[
         ..REPRODUCE
     },
     Case {
+        name: "the same category twice",
+        damage: |t| t.replace("tiny.toml", "[\"gender\"]", "[\"gender\", \"gender\"]"),
+        expect: &["tiny.toml", "categories", "gender is listed twice"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "the same method twice",
+        damage: |t| t.replace("tiny.toml", "\"inlp\"", "\"sentdebias\""),
+        expect: &["methods[1]", "`sentdebias` with rank 1", "listed twice"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "a category spelled in another way",
+        damage: |t| t.replace("tiny.toml", "[\"gender\"]", "[\"Gender\"]"),
+        expect: &["data/pairs.tsv", "`Gender`", "gender"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "scorer for another kind of model",
+        damage: |t| t.replace("tiny.toml", "\"lm-eval\"", "\"bias-bench\""),
+        expect: &["score.scorers", "`bias-bench` is for masked models", "lm-eval"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "model without an LM head",
+        damage: |t| {
+            let config = fixture("architectures/bert-model/config.json");
+            t.write(CONFIG, &config);
+            t.replace("tiny.toml", "\"lm-eval\"", "\"bias-bench\"");
+        },
+        expect: &["model", "`BertModel` has no LM head", "ForMaskedLM"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "unknown parameter of a method",
+        damage: |t| {
+            let method = "{ name = \"inlp\", rank = 1, params = { sea = 1 } }";
+            t.replace("tiny.toml", "{ name = \"inlp\", rank = 1 }", method);
+        },
+        expect: &["methods[1].params", "`sea`", "rounds, c, tolerance"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "rank beyond the states",
+        damage: |t| t.replace("tiny.toml", "\"sentdebias\", rank = 1", "\"sentdebias\", rank = 5000"),
+        expect: &["methods[0].rank", "5000", "24 dimensions of space `raw`"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "rank beyond the latent space",
+        damage: |t| t.replace("tiny.toml", "\"sentdebias\", rank = 1", "\"sentdebias\", rank = 9"),
+        expect: &["methods[0].rank", "9", "8 dimensions of space `latent`"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "rank beyond what a method can find",
+        damage: |t| t.replace("tiny.toml", "\"inlp\", rank = 1", "\"leace\", rank = 3"),
+        expect: &["methods[1].rank", "3", "2 directions", "`leace`", "gender in en"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "learning rate that is no number",
+        damage: |t| t.replace("tiny.toml", "latent = 8", "latent = 8\nlearning_rate = nan"),
+        expect: &["autoencoder", "learning_rate", "NaN", "positive"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "more resamples than memory",
+        damage: |t| t.replace("tiny.toml", "resamples = 50", "resamples = 1000000000000"),
+        expect: &["score.resamples", "1000000000000", "1 to 1000000"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "a folder that holds no pairs",
+        damage: |t| {
+            t.write("data/notes/readme.txt", b"nothing");
+            t.replace("tiny.toml", "pairs = \"pairs.tsv\"", "pairs = \"notes\"");
+        },
+        expect: &["data/notes", "format", "data.pairs_format", "crows-wide"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "a folder that holds several files of pairs",
+        damage: |t| {
+            t.write("data/both/a.tsv", &t.read("data/pairs.tsv"));
+            t.write("data/both/b.tsv", &t.read("data/pairs.tsv"));
+            t.replace("tiny.toml", "pairs = \"pairs.tsv\"", "pairs = \"both\"");
+        },
+        expect: &["data/both", "name one: a.tsv, b.tsv"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "a file that nobody can fetch",
+        damage: |t| t.replace("tiny.toml", "\"corpus.tsv\"", "\"derived/corpus.tsv\""),
+        expect: &["data.parallel", "derived/corpus.tsv", "no manifest has it"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "a file that a manifest has",
+        damage: |t| t.replace("tiny.toml", "\"pairs.tsv\"", "\"reusens2023\""),
+        expect: &["data.pairs", "`cargo xtask data fetch reusens2023` brings it"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "a pair longer than the model takes",
+        damage: |t| {
+            let long = "he sees houses ".repeat(200);
+            t.replace("data/pairs.tsv", "he sees houses", long.trim());
+        },
+        expect: &["data.pairs", "pair `0` in en", "tokens, the model takes"],
+        ..REPRODUCE
+    },
+    Case {
+        name: "run folders in a file",
+        damage: |t| t.write("file", b""),
+        flags: &["--out", "file/runs"],
+        expect: &["file"],
+        ..REPRODUCE
+    },
+    Case {
         name: "no driver",
         flags: &["--device", "cuda:31"],
         // With the feature and with a driver, there is still no thirty-second device.
@@ -400,6 +527,12 @@ const TOKENIZER: &str = "models/tiny/tokenizer.json";
 
 fn skip(tiny: &Tiny) {
     tiny.replace("tiny.toml", "\"error\"", "\"skip\"");
+}
+
+/// A file of the committed checkpoints.
+fn fixture(name: &str) -> Vec<u8> {
+    let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/models");
+    std::fs::read(models.join(name)).expect("a fixture")
 }
 
 /// Turns the `ä` of the first such word into its Latin-1 byte, which UTF-8 does not allow there.
@@ -510,8 +643,46 @@ fn every_fault_is_one_clear_error() {
         if !faults.is_empty() {
             all.push(format!("## {}\n{}", case.name, faults.join("\n")));
         }
+        if !case.dry {
+            continue;
+        }
+        let output = damaged.reproduce(&[case.flags, &["--dry-run"]].concat());
+        let mut faults = self::faults(case, &before, &damaged, &output);
+        if damaged.results() != before.results() {
+            faults.push("it has left something behind".into());
+        }
+        if !faults.is_empty() {
+            all.push(format!("## {}, --dry-run\n{}", case.name, faults.join("\n")));
+        }
     }
     report(&all);
+}
+
+/// A dry run of what can run says what it takes, and so does one of a first small run.
+#[test]
+fn a_dry_run_counts_tokens_time_memory_and_disk() {
+    let tiny = Tiny::new();
+    tiny.replace("tiny.toml", "pairs = \"pairs.tsv\"", "pairs = \"mine\"\nlimit = 5");
+    // A folder stands for its one file of pairs.
+    tiny.write("data/mine/pairs.tsv", &tiny.read("data/pairs.tsv"));
+    tiny.write("data/mine/LICENSE.md", b"Free.");
+    let output = tiny.reproduce(&["--dry-run"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    for part in [
+        "text        in tokens",
+        "training rows",
+        "pairs                    40 sentences",
+        "memory ",
+        "disk ",
+        "time ",
+        "GFLOP/s",
+        "Nothing was fetched or kept.",
+    ] {
+        assert!(text.contains(part), "it lacks {part:?}:\n{text}");
+    }
+    assert!(tiny.results().is_empty(), "it has left something behind");
 }
 
 /// A limit on the size of files stands for a full disk: it needs no rights, and the system

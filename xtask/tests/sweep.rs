@@ -49,6 +49,11 @@ fn rows() -> Vec<Value> {
         })
         .collect();
     tiny.append("data/corpus.tsv", &more);
+    rows_of(&tiny)
+}
+
+/// The rows of a run.
+fn rows_of(tiny: &Tiny) -> Vec<Value> {
     let output = tiny.reproduce(&[]);
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{errors}");
@@ -63,6 +68,40 @@ fn rows() -> Vec<Value> {
         .collect()
 }
 
+/// Every column but those of the number itself: what tells a row from all others.
+fn axes(row: &Value) -> String {
+    const NUMBER: [&str; 8] =
+        ["value", "ci_low", "ci_high", "n", "ideal", "p_value", "p_holm", "p_bh"];
+    let mut row = row.as_object().expect("a row is an object").clone();
+    row.retain(|column, _| !NUMBER.contains(&column.as_str()));
+    Value::Object(row).to_string()
+}
+
+fn check_distinct(rows: &[Value]) {
+    let mut seen = BTreeSet::new();
+    for row in rows {
+        assert!(seen.insert(axes(row)), "two rows have the axes {}", axes(row));
+    }
+}
+
+#[test]
+fn methods_of_one_name_and_rank_differ_in_their_parameters() {
+    let tiny = Tiny::new();
+    tiny.replace(
+        "tiny.toml",
+        "{ name = \"inlp\", rank = 1 }",
+        "{ name = \"inlp\", rank = 1 }, { name = \"inlp\", rank = 1, params = { c = 0.01, tolerance = 1e-10 } }",
+    );
+    let rows = rows_of(&tiny);
+    check_distinct(&rows);
+    let gaps = of(&rows, "mean_gap", "inlp");
+    let with = |params: Value| gaps.iter().filter(|r| r["params"] == params).count();
+    // Fit languages × spaces × evaluation languages, of each.
+    assert_eq!(gaps.len(), 2 * 4 * 2 * 4);
+    assert_eq!(with(Value::Null), gaps.len() / 2);
+    assert_eq!(with("c=0.01".into()), gaps.len() / 2);
+}
+
 fn of<'a>(rows: &'a [Value], metric: &'a str, method: &'a str) -> Vec<&'a Value> {
     let is = |row: &&Value| row["metric"] == metric && row["method"] == method;
     rows.iter().filter(is).collect()
@@ -71,6 +110,7 @@ fn of<'a>(rows: &'a [Value], metric: &'a str, method: &'a str) -> Vec<&'a Value>
 #[test]
 fn a_sweep_gives_every_row_it_promises() {
     let rows = rows();
+    check_distinct(&rows);
     let layers = 2;
     let (languages, spaces, strengths) = (4, 3, 2);
 

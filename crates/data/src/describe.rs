@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::error::{DataError, OnBadRow, Report};
+use crate::error::{DataError, FindingKind, OnBadRow, Report};
 use crate::input::{
     BOM, Limits, RawLines, TextEncoding, decode, head, looks_like_mac_roman, mojibake, open,
     read_small, trim_eol,
@@ -16,9 +16,9 @@ use crate::iso::language_of;
 use crate::language::Language;
 use crate::load::delimited::Records;
 use crate::load::{
-    AttributeOptions, BbqOptions, Format, ParallelOptions, SeatOptions, StereoOptions,
-    TemplateOptions, load_attributes, load_bbq, load_parallel, load_seat, load_stereoset,
-    load_templates, sniff, ted_xml,
+    AttributeOptions, BbqOptions, BiasOptions, Format, ParallelOptions, SeatOptions, StereoOptions,
+    TemplateOptions, load_attributes, load_bbq, load_bias, load_parallel, load_seat,
+    load_stereoset, load_templates, sniff, sniff::only_file, ted_xml,
 };
 use crate::types::{Condition, Question, StereoKind, Triple};
 
@@ -140,13 +140,33 @@ pub struct Encoding {
     pub nul: Lines,
 }
 
+/// What a person says about a file that is described.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DescribeOptions {
+    /// The format; `None` to tell it from name and content.
+    pub format: Option<Format>,
+    /// The language of pairs whose file does not say it.
+    pub language: Option<Language>,
+}
+
 /// Describes a file or folder of any format.
 ///
 /// # Errors
 /// A file that can't be read or passes the size limits. Faults within are described, not raised.
 pub fn describe(path: &Path) -> Result<Description, DataError> {
+    describe_as(path, &DescribeOptions::default())
+}
+
+/// Describes a file or folder, of which a person says something. A folder of no known naming stands for
+/// its one file of a known format.
+///
+/// # Errors
+/// A file that can't be read or passes the size limits. Faults within are described, not raised.
+pub fn describe_as(path: &Path, options: &DescribeOptions) -> Result<Description, DataError> {
     let limits = Limits::default();
-    let format = match sniff(path) {
+    let all: Vec<Format> = [Format::BIAS, Format::PARALLEL, Format::OTHER].concat();
+    let path = &only_file(path, &all)?;
+    let format = match options.format.map_or_else(|| sniff(path), Ok) {
         Ok(format) => Some(format),
         Err(DataError::UnknownFormat { .. }) if path.is_file() => None,
         Err(error) => return Err(error),
@@ -180,14 +200,17 @@ pub fn describe(path: &Path) -> Result<Description, DataError> {
         ) if path.is_file() => delimited(path, b',', text_encoding, limits, &mut table)?,
         Some(Format::PairsJsonl) => json(path, limits, &mut table)?,
         Some(Format::TedXml) => talks(path, &mut table)?,
-        Some(Format::CrowsDutch | Format::Reusens) => bias(path, &mut table)?,
+        Some(Format::CrowsDutch | Format::Reusens) => bias(path, options, &mut table)?,
         Some(Format::Stereoset) => stereoset(path, &mut table)?,
         Some(Format::Seat) => seat(path, &mut table)?,
         Some(Format::Bbq) => bbq(path, &mut table)?,
         Some(Format::Templates) => templates(path, &mut table)?,
-        Some(_) => parallel(path, text_encoding, &mut table)?,
+        Some(format) => parallel(path, format, text_encoding, &mut table)?,
         None => unknown(path, text_encoding, limits, &mut table)?,
     };
+    if path.is_file() && format.is_some_and(|f| Format::BIAS.contains(&f)) {
+        count_pairs(path, format, options, &mut table);
+    }
     if binary {
         table.encoding.name = "decoded by the format".to_owned();
     }
@@ -410,8 +433,14 @@ fn delimited(
     .to_owned())
 }
 
-fn parallel(path: &Path, encoding: TextEncoding, table: &mut Table) -> Result<String, DataError> {
+fn parallel(
+    path: &Path,
+    format: Format,
+    encoding: TextEncoding,
+    table: &mut Table,
+) -> Result<String, DataError> {
     let mut options = ParallelOptions::new(&[], OnBadRow::Skip);
+    options.format = Some(format);
     options.encoding = Some(encoding);
     let (corpus, report) = load_parallel(path, &options)?;
     table.check_text = table.encoding.name.is_empty();
@@ -430,12 +459,37 @@ fn parallel(path: &Path, encoding: TextEncoding, table: &mut Table) -> Result<St
     Ok(String::new())
 }
 
-fn bias(path: &Path, table: &mut Table) -> Result<String, DataError> {
-    let options = crate::load::BiasOptions::new(&[], OnBadRow::Skip);
-    let (set, report) = crate::load::load_bias(path, &options)?;
+/// What the loader of pairs is asked for.
+fn bias_options(format: Option<Format>, options: &DescribeOptions) -> BiasOptions {
+    let languages: Vec<Language> = options.language.into_iter().collect();
+    BiasOptions {
+        format,
+        ..BiasOptions::new(&languages, OnBadRow::Skip)
+    }
+}
+
+/// Counts the pairs of a table by language and category, as the loader reads them; a table that it
+/// cannot read has no counts, and its faults are those of the table.
+fn count_pairs(path: &Path, format: Option<Format>, options: &DescribeOptions, table: &mut Table) {
+    match load_bias(path, &bias_options(format, options)) {
+        Ok((set, _)) => {
+            for pair in &set.pairs {
+                table.count(format!("{} {}", pair.language, pair.category));
+            }
+        }
+        Err(error) => {
+            let message = format!("not readable as pairs: {error}");
+            table.report.note(path, None, FindingKind::Note, message);
+        }
+    }
+}
+
+fn bias(path: &Path, options: &DescribeOptions, table: &mut Table) -> Result<String, DataError> {
+    let (set, report) = load_bias(path, &bias_options(options.format, options))?;
     table.check_text = true;
     table.header(&["id", "language", "category", "more", "less"].map(str::to_owned));
     for (i, pair) in set.pairs.iter().enumerate() {
+        table.count(format!("{} {}", pair.language, pair.category));
         table.row(
             i as u64 + 1,
             &[

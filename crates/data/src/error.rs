@@ -242,8 +242,17 @@ pub enum DataError {
         /// The limit.
         limit: u64,
     },
+    /// A folder with several files, each of which could be meant.
+    #[error("{}: the folder holds several files of this kind; name one: {}", .folder.display(), .files.join(", "))]
+    SeveralFiles {
+        /// The folder.
+        folder: PathBuf,
+        /// The files' names.
+        files: Vec<String>,
+    },
     /// Neither name nor content tell the format.
-    #[error("{}: can't tell the format ({reason}); name it: {}", .file.display(), .expected.join(", "))]
+    #[error("{}: can't tell the format ({reason}); name it with --format, or in an experiment with data.parallel_format or \
+         data.pairs_format: {}", .file.display(), .expected.join(", "))]
     UnknownFormat {
         /// The file.
         file: PathBuf,
@@ -343,7 +352,7 @@ pub enum DataError {
         available: Vec<Language>,
     },
     /// The language of the file can't be told.
-    #[error("{}: can't tell the language ({reason}); pass exactly one language", .file.display())]
+    #[error("{}: can't tell the language ({reason}); name exactly one language (--language)", .file.display())]
     UnknownLanguage {
         /// The file.
         file: PathBuf,

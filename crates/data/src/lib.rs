@@ -19,7 +19,7 @@ pub mod testbed;
 pub mod types;
 
 pub use counterfactual::{Class, Counterfactuals, MatchCounts, Matcher, classify, counterfactuals};
-pub use describe::{Description, describe};
+pub use describe::{DescribeOptions, Description, describe, describe_as};
 pub use error::{DataError, Finding, FindingKind, OnBadRow, Report};
 pub use input::{Limits, TextEncoding};
 pub use language::Language;

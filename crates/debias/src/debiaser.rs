@@ -32,6 +32,12 @@ pub trait Debiaser: Sync {
     fn check(&self, options: &FitOptions) -> Result<(), FitError> {
         Params::new(self.name(), self.params(), options).map(|_| ())
     }
+    /// The largest rank that data with so many classes, so many of them groups, can give in `dim`
+    /// dimensions; data may give less.
+    fn max_rank(&self, classes: usize, groups: usize, dim: usize) -> usize {
+        let _ = (classes, groups);
+        dim
+    }
     /// Fits the edit.
     ///
     /// # Shapes

@@ -51,7 +51,8 @@ impl Items {
         }
     }
 
-    fn len(&self) -> usize {
+    /// How many items.
+    pub fn len(&self) -> usize {
         match self {
             Items::Stereoset(items) => items.len(),
             Items::Seat(tests) => tests.len(),

@@ -10,7 +10,9 @@
 mod benchmarks;
 pub mod cache;
 mod check;
+mod dry_run;
 mod error;
+mod estimate;
 pub mod fit_on;
 mod measure;
 pub mod plan;
@@ -25,4 +27,5 @@ pub mod space;
 pub mod spec;
 mod stages;
 
+pub use dry_run::dry_run;
 pub use error::ExperimentError;

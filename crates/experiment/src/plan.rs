@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use interlingua_backend::{Device, DeviceName, Precision};
-use interlingua_models::hub::{self, HubOptions, Place};
+use interlingua_data::{Language, Manifest};
+use interlingua_models::hub::{self, Place};
 use interlingua_models::{ModelError, Residency};
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +12,7 @@ use crate::ExperimentError;
 use crate::check;
 use crate::fit_on::FitOn;
 use crate::requests::check_scorers;
-use crate::spec::{DataSpec, MethodSpec, ModelSpec, Reinsert, Space, Spec, attribute_file};
+use crate::spec::{MethodSpec, ModelSpec, Reinsert, Space, Spec};
 
 /// Where a run takes things from and puts them.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub struct Options {
     pub memory: Option<u64>,
     /// What the factors of the model's products are rounded to.
     pub precision: Precision,
+    /// Manifests of what can be fetched, for messages about what is missing.
+    pub manifests: Vec<Manifest>,
     /// Whether half-done training continues from its last checkpoint.
     pub resume: bool,
     /// What the user typed, for the manifest.
@@ -120,71 +123,9 @@ impl Plan {
         check::spec(&spec)?;
         let device = options.device.open()?;
         let model = place(&spec.model, &options.model_dir)?;
-        // A scorer of the wrong kind is told before anything is computed.
-        let layers = match (&model, &spec.model) {
-            (None, ModelSpec::Train(train)) => {
-                check_scorers(&spec.score.scorers, true)?;
-                Some(train.layers)
-            }
-            (Some(Place::Local(folder)), _) if folder.join("config.json").is_file() => {
-                let architecture =
-                    interlingua_models::architectures::read(&folder.join("config.json"))?;
-                let geometry = architecture.geometry();
-                check_scorers(&spec.score.scorers, geometry.causal)?;
-                Some(geometry.layers)
-            }
-            // What else is wrong with a folder is told by opening it; the hub's is not here yet.
-            (_, ModelSpec::Hub { geometry, .. }) => Some(geometry.layers as usize),
-            _ => None,
-        };
+        let layers = known_layers(&spec, &model)?;
         let hooks = hooks(&spec, layers)?;
-        if let DataSpec::Files {
-            parallel,
-            pairs,
-            attributes,
-            ..
-        } = &spec.data
-        {
-            for (key, file) in [("data.parallel", parallel), ("data.pairs", pairs)] {
-                let path = options.data_dir.join(file);
-                if !there(&path) {
-                    return Err(ExperimentError::plan(
-                        key,
-                        format!(
-                            "{} does not exist; say where the data are with --data-dir, or fetch them with `cargo xtask data fetch`",
-                            path.display()
-                        ),
-                    ));
-                }
-            }
-            for &language in &spec.languages {
-                let path = options.data_dir.join(attribute_file(attributes, language));
-                if !path.is_file() {
-                    return Err(ExperimentError::plan(
-                        "data.attributes",
-                        format!(
-                            "the words of `{language}` are expected in {}, which does not exist; say where the data are \
-                             with --data-dir, fetch them with `cargo xtask data fetch`, or take `{language}` out of languages",
-                            path.display()
-                        ),
-                    ));
-                }
-            }
-        }
-        for (at, benchmark) in spec.benchmarks.iter().enumerate() {
-            for file in benchmark.files() {
-                let path = options.data_dir.join(file);
-                if !path.exists() {
-                    return Err(ExperimentError::plan(
-                        format!("benchmarks[{at}].path"),
-                        format!(
-                            "{} does not exist; say where the data are with --data-dir, or fetch them with `cargo xtask data fetch`",
-                            path.display()
-                        ),
-                    ));
-                }
-            }
-        }
+        check::files(&spec, &options)?;
         let settings = settings(&spec, &hooks);
         Ok(Plan {
             spec,
@@ -252,25 +193,8 @@ fn hooks(spec: &Spec, layers: Option<usize>) -> Result<Vec<String>, ExperimentEr
     Ok(all)
 }
 
-/// Whether a file, a folder, or line-aligned files that begin with this name are there.
-fn there(path: &Path) -> bool {
-    let prefix = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    path.exists()
-        || path
-            .parent()
-            .and_then(|folder| std::fs::read_dir(folder).ok())
-            .is_some_and(|mut entries| {
-                entries
-                    .any(|e| e.is_ok_and(|e| e.file_name().to_string_lossy().starts_with(&prefix)))
-            })
-}
-
 /// The folder of a model or its name on the hub; nothing for a model that the run trains.
-fn place(model: &ModelSpec, model_dir: &Path) -> Result<Option<Place>, ExperimentError> {
+pub(crate) fn place(model: &ModelSpec, model_dir: &Path) -> Result<Option<Place>, ExperimentError> {
     let (key, name) = match model {
         ModelSpec::Train(_) => return Ok(None),
         ModelSpec::Folder { path } => ("model.path", path),
@@ -286,43 +210,30 @@ fn place(model: &ModelSpec, model_dir: &Path) -> Result<Option<Place>, Experimen
     Ok(Some(found))
 }
 
-/// Whether a model is here and what has to be fetched, in words.
-fn presence(model: &ModelSpec, model_dir: &Path) -> Result<String, ExperimentError> {
-    let name = match place(model, model_dir) {
-        Ok(None) => return Ok("trained in the run".into()),
-        Ok(Some(Place::Local(folder))) => return Ok(format!("{} (is there)", folder.display())),
-        Ok(Some(Place::Hub(name))) => name,
-        Err(error) => return Ok(format!("MISSING ({error})")),
-    };
-    // A look is not worth waiting for.
-    let options = HubOptions {
-        attempts: 1,
-        ..HubOptions::from_env()?
-    };
-    let title = format!("{}@{}", name.repo, name.revision);
-    let survey = match hub::survey(&name, &options) {
-        Ok(survey) => survey,
-        Err(error) => return Ok(format!("{title} (MISSING: {error})")),
-    };
-    let folder = survey.folder.display();
-    if survey.missing.is_empty() {
-        return Ok(format!("{title} (is in the cache: {folder})"));
+/// Number of blocks, where it can be told before the model is opened; what else can be told is checked.
+fn known_layers(spec: &Spec, model: &Option<Place>) -> Result<Option<usize>, ExperimentError> {
+    match (model, &spec.model) {
+        (None, ModelSpec::Train(train)) => {
+            check_scorers(&spec.score.scorers, true)?;
+            check::widths(spec, train.hidden_size)?;
+            check::memory(spec, Some(train.hidden_size))?;
+            Ok(Some(train.layers))
+        }
+        (Some(Place::Local(folder)), _) if folder.join("config.json").is_file() => {
+            let architecture =
+                interlingua_models::architectures::read(&folder.join("config.json"))?;
+            check::architecture(spec, architecture.as_ref())?;
+            check::memory(spec, Some(architecture.geometry().hidden_size))?;
+            Ok(Some(architecture.geometry().layers))
+        }
+        // What else is wrong with a folder is told by opening it; the hub's is not here yet.
+        (_, ModelSpec::Hub { geometry, .. }) => {
+            check::widths(spec, geometry.hidden_size as usize)?;
+            check::memory(spec, Some(geometry.hidden_size as usize))?;
+            Ok(Some(geometry.layers as usize))
+        }
+        _ => Ok(None),
     }
-    let bytes: u64 = survey.missing.iter().filter_map(|file| file.1).sum();
-    Ok(format!(
-        "{title} (to be fetched: {} files, {:.2} GB, into {folder})",
-        survey.missing.len(),
-        bytes as f64 / 1e9
-    ))
-}
-
-/// Number of blocks of a checkpoint folder, where it can be told.
-fn layers_of(place: &Option<Place>) -> Option<usize> {
-    let Some(Place::Local(folder)) = place else {
-        return None;
-    };
-    let architecture = interlingua_models::architectures::read(&folder.join("config.json")).ok()?;
-    Some(architecture.geometry().layers)
 }
 
 /// Every setting of a spec, controls first.
@@ -435,133 +346,6 @@ fn removed(spec: &Spec, method: &MethodSpec, rank: usize, on: FitOn) -> usize {
     match known.is_ok_and(|m| m.needs().languages) {
         true => rank * on.languages(&spec.languages).len(),
         false => rank,
-    }
-}
-
-/// What a run would need, in words, without opening anything: `--dry-run`.
-///
-/// The hub is asked for its list of files; a hub that does not answer is part of what is said.
-///
-/// # Errors
-/// A spec that cannot work, or a variable of the hub that cannot be used.
-pub fn dry_run(spec: &Spec, options: &Options) -> Result<String, ExperimentError> {
-    use std::fmt::Write;
-    check::spec(spec)?;
-    let mut out = String::new();
-    let layers = match &spec.model {
-        ModelSpec::Train(train) => Some(train.layers),
-        ModelSpec::Hub { geometry, .. } => Some(geometry.layers as usize),
-        ModelSpec::Folder { .. } => {
-            layers_of(&place(&spec.model, &options.model_dir).ok().flatten())
-        }
-    };
-    let hooks = hooks(spec, layers)?;
-    let settings = settings(spec, &hooks);
-    let _ = writeln!(out, "{} — {}", spec.name, spec.title);
-    let _ = writeln!(out, "  device      {}", options.device);
-    let _ = writeln!(
-        out,
-        "  languages   {}",
-        spec.languages
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ")
-    );
-    let _ = writeln!(out, "  categories  {}", spec.categories.join(", "));
-    let _ = writeln!(out, "  hook point  {}", hooks.join(", "));
-    let _ = writeln!(
-        out,
-        "  settings    {} (methods × fit languages × spaces × categories, with controls)",
-        settings.len()
-    );
-    match &spec.model {
-        ModelSpec::Train(t) => {
-            let _ = writeln!(
-                out,
-                "  model       trained in the run: {} blocks × {}, vocabulary ≤ {}, {} steps of {} sentences",
-                t.layers, t.hidden_size, t.vocab_size, t.steps, t.batch
-            );
-        }
-        ModelSpec::Folder { .. } => {
-            let state = presence(&spec.model, &options.model_dir)?;
-            let _ = writeln!(out, "  model       {state}");
-        }
-        ModelSpec::Hub { geometry: g, .. } => {
-            let head = g.hidden_size / g.heads;
-            let block = g.hidden_size
-                * (2 * g.heads * head
-                    + 2 * g.kv_heads * head
-                    + g.mlp_matrices * g.intermediate_size)
-                + g.hidden_size;
-            let table = g.vocab_size * g.hidden_size;
-            let parameters = block * g.layers + table + g.hidden_size;
-            let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-            let state = presence(&spec.model, &options.model_dir)?;
-            let _ = writeln!(out, "  model       {state}");
-            let _ = writeln!(
-                out,
-                "    parameters        {:.2} billion, {:.1} GiB at rest",
-                parameters as f64 / 1e9,
-                gib(parameters * g.bytes_per_weight)
-            );
-            let _ = writeln!(out, "    resident in f32   {:.1} GiB", gib(parameters * 4));
-            let _ = writeln!(
-                out,
-                "    streamed in f32   {:.1} GiB (embedding and one block), plus hidden states",
-                gib((table + block) * 4)
-            );
-            let _ = writeln!(
-                out,
-                "    hidden states     {:.2} MiB per 1000 tokens",
-                1000.0 * g.hidden_size as f64 * 4.0 / f64::from(1 << 20)
-            );
-        }
-    }
-    match &spec.data {
-        DataSpec::Testbed { .. } => {
-            let _ = writeln!(
-                out,
-                "  data        the synthetic testbed, generated in the run"
-            );
-        }
-        DataSpec::Files {
-            parallel,
-            pairs,
-            attributes,
-            ..
-        } => {
-            let _ = writeln!(out, "  data        under {}", options.data_dir.display());
-            let mut files = vec![parallel.clone(), pairs.clone()];
-            for &language in &spec.languages {
-                files.push(attribute_file(attributes, language));
-            }
-            list_files(&files, &options.data_dir, &mut out);
-        }
-    }
-    let files: Vec<String> = spec
-        .benchmarks
-        .iter()
-        .flat_map(|b| b.files())
-        .cloned()
-        .collect();
-    if !files.is_empty() {
-        let _ = writeln!(out, "  benchmarks  under {}", options.data_dir.display());
-        list_files(&files, &options.data_dir, &mut out);
-    }
-    let _ = writeln!(out, "Nothing was computed or fetched.");
-    Ok(out)
-}
-
-/// Files with their sizes, or that they are missing.
-fn list_files(files: &[String], folder: &Path, out: &mut String) {
-    for file in files {
-        let state = match std::fs::metadata(folder.join(file)) {
-            Ok(m) if m.is_file() => format!("{:.1} MB", m.len() as f64 / 1e6),
-            Ok(_) => "folder".into(),
-            Err(_) => "MISSING, to be fetched".into(),
-        };
-        out.push_str(&format!("    {file}  ({state})\n"));
     }
 }
 

@@ -127,7 +127,7 @@ pub fn prepare(spec: &Spec, data_dir: &Path) -> Result<Prepared, ExperimentError
             let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);
             rng.set_stream(stream::HELDOUT);
             let (heldout, log_probs) =
-                sampled_rows(&testbed, &spec.languages, *heldout_rows, &mut rng);
+                sampled_rows(&testbed, &spec.languages, *heldout_rows, &mut rng)?;
             let mut all_pairs = Vec::new();
             for category in &spec.categories {
                 for pair in testbed.minimal_pairs(category, *pairs, Split::Eval, stream::PAIRS)? {
@@ -168,7 +168,10 @@ pub fn prepare(spec: &Spec, data_dir: &Path) -> Result<Prepared, ExperimentError
         }
         DataSpec::Files {
             parallel,
+            parallel_format,
             pairs,
+            pairs_format,
+            limit,
             attributes,
             min_words,
             train_rows,
@@ -186,10 +189,11 @@ pub fn prepare(spec: &Spec, data_dir: &Path) -> Result<Prepared, ExperimentError
                     ));
                 }
             };
-            let (corpus, report) = load_parallel(
-                &data_dir.join(parallel),
-                &ParallelOptions::new(&spec.languages, *on_bad_row),
-            )?;
+            let options = ParallelOptions {
+                format: *parallel_format,
+                ..ParallelOptions::new(&spec.languages, *on_bad_row)
+            };
+            let (corpus, report) = load_parallel(&data_dir.join(parallel), &options)?;
             note(parallel, &report);
             let pivot = spec.languages[0];
             let corpus = corpus.dedup_any().filter_min_words(pivot, *min_words)?;
@@ -210,6 +214,8 @@ pub fn prepare(spec: &Spec, data_dir: &Path) -> Result<Prepared, ExperimentError
             let (train, _) = rest.split(*train_rows, rest.len() - train_rows, spec.seed)?;
             let options = BiasOptions {
                 categories: spec.categories.clone(),
+                format: *pairs_format,
+                limit_per_category: *limit,
                 ..BiasOptions::new(&spec.languages, *on_bad_row)
             };
             let (set, report) = load_bias(&data_dir.join(pairs), &options)?;
@@ -280,7 +286,7 @@ fn sampled_rows(
     languages: &[Language],
     rows: usize,
     rng: &mut ChaCha8Rng,
-) -> (ParallelCorpus, Vec<f64>) {
+) -> Result<(ParallelCorpus, Vec<f64>), ExperimentError> {
     let mut seen = std::collections::BTreeSet::new();
     let mut corpus = ParallelCorpus {
         languages: languages.to_vec(),
@@ -288,7 +294,19 @@ fn sampled_rows(
         ids: Vec::new(),
     };
     let mut log_probs = Vec::new();
+    let mut draws = 0;
     while corpus.ids.len() < rows {
+        draws += 1;
+        // Most draws repeat an earlier one by now: there are hardly more.
+        if draws > 20 * rows + 1000 {
+            return Err(ExperimentError::plan(
+                "data.heldout_rows",
+                format!(
+                    "the testbed gave only {} different rows in {draws} draws; ask for fewer than {rows}",
+                    corpus.ids.len()
+                ),
+            ));
+        }
         let derivation = testbed.sample(Split::Eval, rng);
         if !seen.insert(derivation.clone()) {
             continue;
@@ -299,7 +317,7 @@ fn sampled_rows(
             column.push(testbed.render(&derivation, language));
         }
     }
-    (corpus, log_probs)
+    Ok((corpus, log_probs))
 }
 
 /// One sentence in so many is kept from fitting, for probes.

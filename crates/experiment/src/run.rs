@@ -8,11 +8,11 @@ use serde_json::json;
 
 use crate::ExperimentError;
 use crate::cache::{Cache, write_atomically};
+use crate::check;
 use crate::measure::{self, Blank};
 use crate::plan::Plan;
 use crate::progress::{Event, Listener};
 use crate::report::{self, RunInfo, StageTiming};
-use crate::requests::check_scorers;
 use crate::row::{Item, Row};
 use crate::spec::{DataSpec, ModelSpec};
 use crate::stages::{self, Edited, Rows, Runner};
@@ -58,8 +58,12 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
         timings: Vec::new(),
     };
     let (text, text_key) = stages::prepare_stage(&mut run)?;
+    check::text(&plan.spec, &text)?;
     let (model, model_digest, source) = stages::model_stage(&mut run)?;
-    check_scorers(&plan.spec.score.scorers, model.geometry.causal)?;
+    // The model that the run has just trained on this text fits it.
+    if plan.model.is_some() {
+        check::model(plan, &model, &text)?;
+    }
     let captured = stages::states_stage(&mut run, &model, &model_digest, &text)?;
     let (sites, autoencoder_keys) = stages::spaces_stage(&mut run, &captured)?;
     let state_keys: Vec<&[String; 4]> = captured.iter().map(|site| &site.keys).collect();
@@ -106,12 +110,6 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
     for category in &plan.spec.categories {
         for (at, &language) in plan.spec.languages.iter().enumerate() {
             let pairs = text.pairs_of(category, language);
-            if pairs.is_empty() {
-                return Err(ExperimentError::plan(
-                    "categories",
-                    format!("`{category}` has no pairs in {language}"),
-                ));
-            }
             let neutral = &text.heldout.columns[at];
             let neutral = &neutral[..plan.spec.score.perplexity_sentences.min(neutral.len())];
             let scores =

@@ -131,8 +131,17 @@ pub enum DataSpec {
     Files {
         /// Parallel text.
         parallel: String,
+        /// Its format, where name and content do not tell it.
+        #[serde(default)]
+        parallel_format: Option<interlingua_data::Format>,
         /// Bias pairs.
         pairs: String,
+        /// Their format, where name and content do not tell it.
+        #[serde(default)]
+        pairs_format: Option<interlingua_data::Format>,
+        /// Most pairs per category and language, from the first; all of them if there is no bound.
+        #[serde(default)]
+        limit: Option<usize>,
         /// Attribute words; `{_lang}` becomes nothing for English and `_fr` for French.
         attributes: String,
         /// Shortest English sentence that is used, in words.

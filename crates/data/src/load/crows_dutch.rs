@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::crows_original::read;
+use super::crows_original::{load_table, read};
 use super::delimited::Records;
 use super::{BiasOptions, choose, file_name};
 use crate::error::{BadRow, DataError, FindingKind, OnBadRow, Report};
@@ -24,6 +24,10 @@ const FILES: &[(&str, Language)] = &[
 ];
 
 pub(crate) fn load(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Report), DataError> {
+    let is_known = |name: &str| FILES.iter().any(|(file, _)| *file == name);
+    if !path.is_dir() && !is_known(&file_name(path)) {
+        return load_table(path, language_from(path, options)?, options);
+    }
     let folder = if path.is_dir() {
         path
     } else {
@@ -141,9 +145,12 @@ fn language_from(path: &Path, options: &BiasOptions) -> Result<Language, DataErr
     let name = file_name(path);
     let stem = name.split('.').next().unwrap_or_default();
     let named = stem.rsplit('_').next().and_then(language_of);
+    let is_known = FILES.iter().any(|(file, _)| *file == name);
     match (named, options.languages.as_slice()) {
+        (Some(language), _) if is_known => Ok(language),
+        // What is asked for is said by a person; a name may mean anything.
+        (_, [language]) => Ok(*language),
         (Some(language), _) => Ok(language),
-        (None, [language]) => Ok(*language),
         _ => {
             let reason = "the name isn't like `crows_dutch.csv`".to_owned();
             Err(DataError::UnknownLanguage {

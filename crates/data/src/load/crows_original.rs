@@ -1,4 +1,4 @@
-//! The original English CrowS-Pairs.
+//! The original English CrowS-Pairs, and tables of the same columns in any one language.
 //!
 //! # Source
 //! Nangia et al. 2020, arXiv 2010.00133.
@@ -6,21 +6,21 @@
 use std::path::Path;
 
 use super::delimited::Records;
-use super::{BiasOptions, canonical_category, choose, direction, push_pair};
+use super::{BiasOptions, canonical_category, choose, direction, file_name, push_pair};
 use crate::error::{DataError, FindingKind, Report};
 use crate::input::{TextEncoding, open};
 use crate::language::Language;
 use crate::types::{BiasPair, BiasSet};
 
 pub(crate) fn load(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Report), DataError> {
-    choose(path, &options.languages, &[Language::EN])?;
+    let language = stated(path, options)?;
     let mut report = Report::default();
     let source = open(path, options.limits)?;
     let encoding = options.encoding.unwrap_or(TextEncoding::Utf8);
     let pairs = read(
         path,
         Records::new(source, b',', encoding)?,
-        Language::EN,
+        language,
         options,
         &mut report,
     )?;
@@ -33,7 +33,33 @@ pub(crate) fn load(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Repor
     ))
 }
 
-/// Reads the columns that all CrowS-Pairs files share. The id is column `id`, or the unnamed first one.
+/// The language of a table that does not say it: the one that is asked for, English where none is.
+fn stated(path: &Path, options: &BiasOptions) -> Result<Language, DataError> {
+    match options.languages.as_slice() {
+        [language] => Ok(*language),
+        several => choose(path, several, &[Language::EN]).map(|_| Language::EN),
+    }
+}
+
+/// A table with the columns of CrowS-Pairs that belongs to no known collection: its language is the
+/// one that is asked for, its labels are its own.
+pub(crate) fn load_table(
+    path: &Path,
+    language: Language,
+    options: &BiasOptions,
+) -> Result<(BiasSet, Report), DataError> {
+    let mut report = Report::default();
+    let source = open(path, options.limits)?;
+    let encoding = options.encoding.unwrap_or(TextEncoding::Utf8);
+    let records = Records::new(source, b',', encoding)?;
+    let pairs = read(path, records, language, options, &mut report)?;
+    let name = file_name(path);
+    let name = name.split('.').next().unwrap_or_default().to_owned();
+    Ok((BiasSet { name, pairs }, report))
+}
+
+/// Reads the columns that all CrowS-Pairs files share. The id is column `id` or `index`, or the
+/// unnamed first one; where there is none, the line.
 pub(crate) fn read(
     path: &Path,
     mut records: Records,
@@ -41,9 +67,8 @@ pub(crate) fn read(
     options: &BiasOptions,
     report: &mut Report,
 ) -> Result<Vec<BiasPair>, DataError> {
-    let id = records
-        .column("id")
-        .or_else(|missing| records.column("").map_err(|_| missing))?;
+    let mut names = ["id", "index", ""].into_iter();
+    let id = names.find_map(|name| records.header.iter().position(|h| h == name));
     let more = records.column("sent_more")?;
     let less = records.column("sent_less")?;
     let label = records.column("stereo_antistereo")?;
@@ -68,7 +93,10 @@ pub(crate) fn read(
             }
         };
         let pair = BiasPair {
-            id: record.cells[id].trim().to_owned(),
+            id: match id {
+                Some(id) => record.cells[id].trim().to_owned(),
+                None => record.line.to_string(),
+            },
             language,
             category: canonical_category(&record.cells[category]).to_owned(),
             direction,

@@ -120,6 +120,19 @@ impl Format {
         Format::Templates,
     ];
 
+    /// The format of a name.
+    ///
+    /// # Errors
+    /// An unknown name, with those that exist.
+    pub fn named(name: &str) -> Result<Format, String> {
+        let all = [Format::PARALLEL, Format::BIAS, Format::OTHER].concat();
+        let names = || all.iter().map(Format::name).collect::<Vec<_>>().join(", ");
+        all.iter()
+            .copied()
+            .find(|f| f.name() == name)
+            .ok_or_else(|| format!("`{name}` is no format; there are: {}", names()))
+    }
+
     /// The name used in specs and manifests.
     pub fn name(&self) -> &'static str {
         match self {
@@ -191,6 +204,8 @@ pub struct BiasOptions {
     pub on_bad_row: OnBadRow,
     /// At most this many pairs per language, in file order.
     pub limit: Option<usize>,
+    /// At most this many pairs per category and language, in file order.
+    pub limit_per_category: Option<usize>,
     /// Size limits.
     pub limits: Limits,
     /// The encoding; `None` for the one the format prescribes.
@@ -206,6 +221,7 @@ impl BiasOptions {
             format: None,
             on_bad_row,
             limit: None,
+            limit_per_category: None,
             limits: Limits::default(),
             encoding: None,
         }
@@ -220,6 +236,7 @@ pub fn load_parallel(
     path: &Path,
     options: &ParallelOptions,
 ) -> Result<(ParallelCorpus, Report), DataError> {
+    let path = &sniff::only_file(path, Format::PARALLEL)?;
     let format = match options.format {
         Some(format) => format,
         None => sniff(path)?,
@@ -249,6 +266,7 @@ pub fn load_parallel(
 /// # Errors
 /// Any [`DataError`]; a language that the source lacks is [`DataError::MissingLanguage`] with those it has.
 pub fn load_bias(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Report), DataError> {
+    let path = &sniff::only_file(path, Format::BIAS)?;
     let format = match options.format {
         Some(format) => format,
         None => sniff(path)?,
@@ -278,13 +296,11 @@ pub fn load_bias(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Report)
         set.pairs
             .retain(|p| options.categories.contains(&p.category));
     }
+    if let Some(limit) = options.limit_per_category {
+        keep_first(&mut set.pairs, limit, |p| (p.language, p.category.clone()));
+    }
     if let Some(limit) = options.limit {
-        let mut counts = std::collections::HashMap::new();
-        set.pairs.retain(|p| {
-            let count = counts.entry(p.language).or_insert(0usize);
-            *count += 1;
-            *count <= limit
-        });
+        keep_first(&mut set.pairs, limit, |p| p.language);
     }
     if set.is_empty() {
         return Err(DataError::Empty {
@@ -294,6 +310,20 @@ pub fn load_bias(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Report)
         });
     }
     Ok((set, report))
+}
+
+/// Keeps the first so many pairs of each kind.
+fn keep_first<K: Eq + std::hash::Hash>(
+    pairs: &mut Vec<BiasPair>,
+    limit: usize,
+    kind: impl Fn(&BiasPair) -> K,
+) {
+    let mut counts = std::collections::HashMap::new();
+    pairs.retain(|p| {
+        let count = counts.entry(kind(p)).or_insert(0usize);
+        *count += 1;
+        *count <= limit
+    });
 }
 
 fn not_this(path: &Path, format: Format, expected: &[Format], what: &str) -> DataError {

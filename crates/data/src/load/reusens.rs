@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use super::crows_original::load_table;
 use super::delimited::{Record, Records};
 use super::{BiasOptions, canonical_category, choose, direction, entries, file_name, push_pair};
 use crate::error::{BadRow, DataError, FindingKind, Report};
@@ -21,6 +22,13 @@ use crate::types::{BiasPair, BiasSet, Direction};
 const PREFIX: &str = "crows_pairs_anonymized_";
 
 pub(crate) fn load(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Report), DataError> {
+    if let (false, None, [language]) = (
+        path.is_dir(),
+        parse_name(&file_name(path)),
+        options.languages.as_slice(),
+    ) {
+        return load_table(path, *language, options);
+    }
     let files: Vec<PathBuf> = if path.is_dir() {
         entries(path)?
     } else {

@@ -1,6 +1,6 @@
 //! Telling a format from name and content.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Format, entries, file_name, moses, parallel_tsv, ted_xml};
 use crate::error::DataError;
@@ -119,6 +119,30 @@ pub fn sniff(path: &Path) -> Result<Format, DataError> {
     }
     let shown: String = first.chars().take(80).collect();
     Err(unknown(path, &format!("the first line is `{shown}`")))
+}
+
+/// The file that a folder of no known naming stands for: the only one in it of these formats. Any
+/// other path stands for itself.
+///
+/// # Errors
+/// A folder that cannot be read, or with several such files, which are named.
+pub(crate) fn only_file(path: &Path, of: &[Format]) -> Result<PathBuf, DataError> {
+    if !path.is_dir() || !matches!(sniff_folder(path), Err(DataError::UnknownFormat { .. })) {
+        return Ok(path.to_owned());
+    }
+    let mut files = entries(path)?;
+    files.retain(|file| file.is_file() && sniff(file).is_ok_and(|format| of.contains(&format)));
+    match files.as_slice() {
+        [] => Ok(path.to_owned()),
+        [file] => Ok(file.clone()),
+        several => {
+            let names: Vec<String> = several.iter().map(|f| file_name(f)).collect();
+            Err(DataError::SeveralFiles {
+                folder: path.to_owned(),
+                files: names,
+            })
+        }
+    }
 }
 
 fn sniff_folder(path: &Path) -> Result<Format, DataError> {

@@ -101,6 +101,10 @@ impl Debiaser for Leace {
         Settings::read(options).map(|_| ())
     }
 
+    fn max_rank(&self, classes: usize, _groups: usize, dim: usize) -> usize {
+        classes.saturating_sub(1).min(dim)
+    }
+
     fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
         fit_by_moments(self, data, options)
     }

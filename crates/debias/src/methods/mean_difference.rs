@@ -53,6 +53,10 @@ impl Debiaser for MeanDifference {
         }
     }
 
+    fn max_rank(&self, _classes: usize, groups: usize, dim: usize) -> usize {
+        groups.saturating_sub(1).min(dim)
+    }
+
     fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
         fit_by_moments(self, data, options)
     }

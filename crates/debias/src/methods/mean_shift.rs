@@ -74,6 +74,10 @@ impl Debiaser for MeanShift {
         params.text("from").map(|_| ())
     }
 
+    fn max_rank(&self, _classes: usize, _groups: usize, _dim: usize) -> usize {
+        1
+    }
+
     fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
         let params = Params::new(self.name(), self.params(), options)?;
         data.check()?;

@@ -1,6 +1,4 @@
-//! What can be known to fail before anything is computed: `--dry-run` and the start of a run.
-//!
-//! [`spec`] looks at what was typed alone.
+//! What was typed, looked at alone.
 
 use interlingua_debias::FitOptions;
 
@@ -272,6 +270,7 @@ fn data(data: &DataSpec) -> Result<(), ExperimentError> {
             within("data.fit_sentences", *fit_sentences as u64, 1, MOST_ROWS)
         }
         DataSpec::Files {
+            limit,
             min_words,
             train_rows,
             validation_rows,
@@ -283,6 +282,9 @@ fn data(data: &DataSpec) -> Result<(), ExperimentError> {
                 ("validation_rows", *validation_rows),
                 ("heldout_rows", *heldout_rows),
             ])?;
+            if let Some(limit) = limit {
+                within("data.limit", *limit as u64, 1, MOST_ROWS)?;
+            }
             within("data.min_words", *min_words as u64, 0, 10_000)
         }
     }

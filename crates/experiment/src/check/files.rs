@@ -1,0 +1,156 @@
+//! The data files of a spec: whether they are there, and how they could come.
+
+use std::path::Path;
+
+use interlingua_data::Manifest;
+
+use crate::ExperimentError;
+use crate::plan::Options;
+use crate::spec::{DataSpec, Spec, attribute_file};
+
+/// A file or folder that a spec names.
+pub struct Needed {
+    /// The key that names it.
+    pub key: String,
+    /// What it is, for messages.
+    pub what: String,
+    /// Under `--data-dir`.
+    pub file: String,
+    /// Whether the name may be the beginning of the names of line-aligned files.
+    pub prefix: bool,
+}
+
+/// Every file and folder that a spec names, in the order of its keys.
+pub fn needed(spec: &Spec) -> Vec<Needed> {
+    let mut all = Vec::new();
+    if let DataSpec::Files {
+        parallel,
+        pairs,
+        attributes,
+        ..
+    } = &spec.data
+    {
+        for (key, what, file, prefix) in [
+            ("data.parallel", "parallel text", parallel, true),
+            ("data.pairs", "pairs", pairs, false),
+        ] {
+            all.push(Needed {
+                key: key.to_owned(),
+                what: what.to_owned(),
+                file: file.clone(),
+                prefix,
+            });
+        }
+        all.extend(spec.languages.iter().map(|&language| Needed {
+            key: "data.attributes".to_owned(),
+            what: format!("words of `{language}`"),
+            file: attribute_file(attributes, language),
+            prefix: false,
+        }));
+    }
+    for (at, benchmark) in spec.benchmarks.iter().enumerate() {
+        all.extend(benchmark.files().into_iter().map(|file| Needed {
+            key: format!("benchmarks[{at}].path"),
+            what: "benchmark".to_owned(),
+            file: file.clone(),
+            prefix: false,
+        }));
+    }
+    all
+}
+
+/// Checks that every file and folder of a spec is there.
+///
+/// # Errors
+/// The first that is not, with what would bring it.
+pub fn files(spec: &Spec, options: &Options) -> Result<(), ExperimentError> {
+    for needed in needed(spec) {
+        if state(&needed, options).is_none() {
+            let path = options.data_dir.join(&needed.file);
+            return Err(ExperimentError::plan(
+                needed.key,
+                format!(
+                    "the {} should be in {}, which does not exist; say where the data are with --data-dir; {}",
+                    needed.what,
+                    path.display(),
+                    remedy(&needed.file, &options.manifests)
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What is there of a file or folder, in words; `None` if nothing.
+pub fn state(needed: &Needed, options: &Options) -> Option<String> {
+    let path = options.data_dir.join(&needed.file);
+    match std::fs::metadata(&path) {
+        Ok(m) if m.is_file() => Some(format!("{:.1} MB", m.len() as f64 / 1e6)),
+        Ok(_) => Some("folder".to_owned()),
+        Err(_) if needed.prefix && begins_a_name(&path) => Some("line-aligned files".to_owned()),
+        Err(_) => None,
+    }
+}
+
+/// Whether some file's name begins with this path: `newstest` stands for `newstest.en` and `newstest.de`.
+fn begins_a_name(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let entries = path.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+    let is_one = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.is_ok_and(|e| e.file_name().to_string_lossy().starts_with(&*name))
+    };
+    entries.is_some_and(|mut entries| entries.any(is_one))
+}
+
+/// What brings a missing file: the manifest that has it, or nothing.
+pub fn remedy(file: &str, manifests: &[Manifest]) -> String {
+    let (folder, rest) = file.split_once('/').unwrap_or((file, ""));
+    let has = |manifest: &&Manifest| {
+        let unpacked = |member: &str| member.rsplit('/').next() == Some(rest);
+        rest.is_empty()
+            || manifest.files.iter().any(|f| {
+                f.name == rest || f.unpack.as_deref().is_some_and(unpacked)
+            })
+    };
+    let plain = |name: &str| name.replace('_', "-");
+    let of_name = |m: &&Manifest| plain(&m.name) == plain(folder);
+    match manifests.iter().filter(of_name).find(has) {
+        Some(manifest) if manifest.name == folder => {
+            format!("`cargo xtask data fetch {folder}` brings it")
+        }
+        Some(manifest) => {
+            let name = &manifest.name;
+            let there = if rest.is_empty() { name.clone() } else { format!("{name}/{rest}") };
+            format!("`cargo xtask data fetch {name}` brings it as {there}")
+        }
+        None => "no manifest has it, so it cannot be fetched: put it there".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_manifest_has_is_said_to_be_fetched() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets");
+        let manifests = Manifest::load_all(&root).unwrap();
+        for (file, expect) in [
+            ("reusens2023", "`cargo xtask data fetch reusens2023` brings it"),
+            (
+                "reusens2023/bias_attribute_words_nl.json",
+                "`cargo xtask data fetch reusens2023` brings it",
+            ),
+            ("reusens2023/bias_attribute_words_it.json", "cannot be fetched"),
+            ("derived/crows4_en_fr_de_nl.tsv", "cannot be fetched"),
+            ("my-corpus.tsv", "cannot be fetched"),
+            (
+                "crows-pairs-en",
+                "`cargo xtask data fetch crows_pairs_en` brings it as crows_pairs_en",
+            ),
+        ] {
+            let said = remedy(file, &manifests);
+            assert!(said.contains(expect), "{file}: {said}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The model against the spec, before and after it is opened.
+
+use std::path::Path;
+
+use interlingua_models::architectures::Architecture;
+use interlingua_models::masked::mask_token;
+use interlingua_models::model::available_memory;
+use interlingua_models::Model;
+
+use crate::ExperimentError;
+use crate::plan::Plan;
+use crate::prepare::Prepared;
+use crate::requests::check_scorers;
+use crate::spec::{BenchmarkSpec, ModelSpec, Space, Spec, TrainSpec};
+
+/// Checks scorers, widths and ranks against what `config.json` says.
+///
+/// # Errors
+/// The first key of the spec that this model does not allow.
+pub fn architecture(spec: &Spec, architecture: &dyn Architecture) -> Result<(), ExperimentError> {
+    let geometry = architecture.geometry();
+    if architecture.head_table().is_none() {
+        return Err(ExperimentError::plan(
+            "model",
+            format!(
+                "`{}` has no LM head, so it gives no probability of a sentence; take the checkpoint with its head (…ForCausalLM, …ForMaskedLM)",
+                geometry.architecture
+            ),
+        ));
+    }
+    check_scorers(&spec.score.scorers, geometry.causal)?;
+    let asks = |b: &BenchmarkSpec| matches!(b, BenchmarkSpec::Bbq { .. });
+    if let (false, Some(at)) = (geometry.causal, spec.benchmarks.iter().position(asks)) {
+        return Err(ExperimentError::plan(
+            format!("benchmarks[{at}]"),
+            "BBQ asks for the probability of an answer after its question, which a masked model does not have",
+        ));
+    }
+    widths(spec, geometry.hidden_size)
+}
+
+/// Checks what has to fit into the width of the states.
+///
+/// # Errors
+/// A latent space wider than the states, a rank that some space does not have.
+pub fn widths(spec: &Spec, width: usize) -> Result<(), ExperimentError> {
+    if spec.spaces.iter().any(|&s| is_narrowed(s)) {
+        spec.autoencoder.check(width)?;
+    }
+    for (at, method) in spec.methods.iter().enumerate() {
+        for &space in &spec.spaces {
+            let dim = if is_narrowed(space) { spec.autoencoder.latent } else { width };
+            if let Some(rank) = method.rank.values().iter().find(|&&rank| rank > dim) {
+                return Err(ExperimentError::plan(
+                    format!("methods[{at}].rank"),
+                    format!("{rank} is more than the {dim} dimensions of space `{}`", space.name()),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a space has the width of the latent space instead of that of the states.
+fn is_narrowed(space: Space) -> bool {
+    space.is_latent() || matches!(space, Space::Cca | Space::JointPca)
+}
+
+/// Checks that a model, its tokenizer and the text of the run go together.
+///
+/// # Errors
+/// A start or mask token that scoring needs and the model does not have, a text of more tokens than
+/// the model takes or of none, a tokenizer that fails.
+pub fn model(plan: &Plan, model: &Model, text: &Prepared) -> Result<(), ExperimentError> {
+    architecture(&plan.spec, model.architecture())?;
+    if !model.geometry.causal {
+        mask_token(model)?;
+    } else if model.start_token().is_none() {
+        return Err(ExperimentError::plan(
+            "model",
+            "it has neither a start nor an end token (bos_token, eos_token), so a sentence's first token \
+             has no probability",
+        ));
+    }
+    for pair in &text.pairs {
+        let name = || format!("pair `{}` in {}", pair.id, pair.language);
+        for sentence in [&pair.more, &pair.less] {
+            takes(model, sentence, "data.pairs", name)?;
+        }
+    }
+    for corpus in [&text.train, &text.validation, &text.heldout] {
+        for (language, column) in corpus.languages.iter().zip(&corpus.columns) {
+            for (id, sentence) in corpus.ids.iter().zip(column) {
+                takes(model, sentence, "data.parallel", || format!("row `{id}` in {language}"))?;
+            }
+        }
+    }
+    for (language, sentence) in &text.fit_sentences {
+        takes(model, sentence, "data.parallel", || format!("a sentence in {language}, `{sentence}`,"))?;
+    }
+    Ok(())
+}
+
+/// Whether the model takes a text.
+fn takes(
+    model: &Model,
+    sentence: &str,
+    key: &str,
+    name: impl Fn() -> String,
+) -> Result<(), ExperimentError> {
+    let sequence = model.sequence(sentence)?;
+    let (tokens, most) = (sequence.tokens.len(), model.max_tokens());
+    if tokens > most {
+        return Err(ExperimentError::plan(
+            key,
+            format!("{} has {tokens} tokens, the model takes {most}; take it out of the file", name()),
+        ));
+    }
+    if sequence.text().is_empty() {
+        return Err(ExperimentError::plan(
+            key,
+            format!("{} has no token; take it out of the file", name()),
+        ));
+    }
+    Ok(())
+}
+
+/// Checks that what the run trains fits into memory: weights, gradients and two moments in f32.
+///
+/// # Errors
+/// A language model or an autoencoder that takes more than there is, with both numbers.
+pub fn memory(spec: &Spec, width: Option<usize>) -> Result<(), ExperimentError> {
+    let Some(free) = available_memory() else {
+        return Ok(());
+    };
+    let mut wanted = Vec::new();
+    if let ModelSpec::Train(train) = &spec.model {
+        wanted.push(("model", parameters(train)));
+    }
+    if let Some(width) = width
+        && spec.spaces.iter().any(|s| s.is_latent())
+    {
+        let a = &spec.autoencoder;
+        let inner = if a.hidden == 0 { width * a.latent } else { a.hidden * (width + a.latent) };
+        wanted.push(("autoencoder.hidden", 2 * inner as u64));
+    }
+    for (key, parameters) in wanted {
+        let bytes = 16 * u128::from(parameters);
+        if bytes > u128::from(free) {
+            let gb = |bytes: f64| bytes / 1e9;
+            return Err(ExperimentError::plan(
+                key,
+                format!(
+                    "{:.1} million parameters take {:.1} GB to train, {:.1} GB of memory are free; make it smaller",
+                    parameters as f64 / 1e6,
+                    gb(bytes as f64),
+                    gb(free as f64)
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Parameters of a model that the run trains.
+pub fn parameters(train: &TrainSpec) -> u64 {
+    let [d, m, heads, kv] =
+        [train.hidden_size, train.intermediate_size, train.heads, train.kv_heads].map(|n| n as u64);
+    let head = d / heads.max(1);
+    let block = d * (2 * heads * head + 2 * kv * head + 3 * m) + d;
+    block * train.layers as u64 + train.vocab_size as u64 * d + d
+}
+
+/// Checks that run folders can be made where the options say, without leaving anything there.
+///
+/// # Errors
+/// A path that is a file, or a folder that cannot be written to.
+pub fn writable(out: &Path) -> Result<(), ExperimentError> {
+    let there = out.ancestors().find(|folder| folder.as_os_str().is_empty() || folder.exists());
+    let folder = match there {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        return Err(ExperimentError::Io {
+            path: folder.to_owned(),
+            source: std::io::Error::new(
+                std::io::ErrorKind::NotADirectory,
+                "is not a folder; name another with --out",
+            ),
+        });
+    }
+    let trial = folder.join(format!(".interlingua-{}", std::process::id()));
+    let made = std::fs::File::create_new(&trial).map_err(ExperimentError::io(folder));
+    let _ = std::fs::remove_file(&trial);
+    made.map(|_| ())
+}

@@ -1,0 +1,83 @@
+//! The text of a run against its methods and categories.
+
+use interlingua_debias::by_name;
+
+use crate::ExperimentError;
+use crate::prepare::{FitSet, Prepared};
+use crate::spec::Spec;
+
+/// Checks that every category has pairs in every language, and that every method has what it learns from.
+///
+/// # Errors
+/// The first category, language or method that lacks something.
+pub fn text(spec: &Spec, text: &Prepared) -> Result<(), ExperimentError> {
+    for category in &spec.categories {
+        for &language in &spec.languages {
+            if text.pairs_of(category, language).is_empty() {
+                return Err(ExperimentError::plan(
+                    "categories",
+                    format!("`{category}` has no pairs in {language}"),
+                ));
+            }
+            let set = text.fit_set(language, category);
+            for (at, method) in spec.methods.iter().enumerate() {
+                learns(at, &method.name, method.rank.values(), set)?;
+            }
+        }
+    }
+    let axes = |b: &crate::benchmarks::Benchmark| (b.items.name(), b.category.clone(), b.language);
+    for (at, benchmark) in text.benchmarks.iter().enumerate() {
+        if text.benchmarks[..at].iter().any(|b| axes(b) == axes(benchmark)) {
+            return Err(ExperimentError::plan(
+                "benchmarks",
+                format!(
+                    "two of them are {} of {} in {}, whose rows could not be told apart; give one of them",
+                    benchmark.items.name(),
+                    benchmark.category,
+                    benchmark.language
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a method can learn its ranks from the examples of one category and language.
+fn learns(at: usize, name: &str, ranks: &[usize], set: &FitSet) -> Result<(), ExperimentError> {
+    let key = |field: &str| format!("methods[{at}].{field}");
+    let method =
+        by_name(name).map_err(|e| ExperimentError::plan(key("name"), e.to_string()))?;
+    let needs = method.needs();
+    let place = format!("{} in {}", set.category, set.language);
+    // Counterfactual sets have a sentence of every group; in text, a group may not occur.
+    let groups = set.groups.len();
+    let occurs = |class: usize| needs.tuples || set.classes.iter().any(|c| c.1 == class);
+    let present = (0..groups).filter(|&g| occurs(g)).count();
+    let classes = present + usize::from(!needs.tuples && occurs(groups));
+    let missing = || {
+        let names = (0..groups).filter(|&g| !occurs(g));
+        names.map(|g| set.groups[g].as_str()).collect::<Vec<_>>().join(", ")
+    };
+    if (needs.groups && present < 2) || classes < needs.classes {
+        return Err(ExperimentError::plan(
+            key("name"),
+            format!(
+                "`{name}` compares groups, but no sentence of {place} names one of: {}; take it, the category or the language out",
+                missing()
+            ),
+        ));
+    }
+    let examples = if needs.tuples {
+        set.tuples.len() * groups.saturating_sub(1)
+    } else {
+        set.classes.len()
+    };
+    let most = method.max_rank(classes, present, usize::MAX).min(examples);
+    match ranks.iter().find(|&&rank| rank > most) {
+        Some(rank) => Err(ExperimentError::plan(
+            key("rank"),
+            format!("{rank} is more than the {most} directions that `{name}` can find in the text of {place}"),
+        )),
+        None => Ok(()),
+    }
+}

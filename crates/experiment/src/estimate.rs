@@ -1,0 +1,279 @@
+//! What a run takes, roughly, from the sizes of its model and text.
+//!
+//! Products of states with weights are counted, two operations per weight and token, and divided by
+//! how fast this device multiplies now. Fits, probes, intervals and reading are not counted.
+
+use std::time::Instant;
+
+use interlingua_backend::ops::{Matrix, linear};
+use interlingua_backend::{Device, from_rows, to_host};
+use interlingua_models::{HookPoint, Model, Residency};
+
+use crate::ExperimentError;
+use crate::check;
+use crate::plan::{Plan, Setting};
+use crate::prepare::Prepared;
+use crate::spec::{ModelSpec, Space, Spec};
+
+/// Sizes of a model.
+pub struct Size {
+    /// Width of the states.
+    pub width: usize,
+    layers: usize,
+    causal: bool,
+    /// Weights of one block.
+    block: f64,
+    /// Weights of the vocabulary's matrix.
+    head: f64,
+    /// Bytes of all weights while it runs, resident and streamed.
+    memory: [f64; 2],
+}
+
+impl Size {
+    /// Of a model that is open.
+    pub fn of_model(model: &Model) -> Size {
+        let g = &model.geometry;
+        let table = (g.vocab_size * g.hidden_size) as f64;
+        let architecture = model.architecture();
+        let own_head = architecture.head_table() != Some(architecture.embedding_table());
+        let tables = table * if own_head { 2.0 } else { 1.0 };
+        Size {
+            width: g.hidden_size,
+            layers: g.layers,
+            causal: g.causal,
+            block: (model.weights().parameters() as f64 - tables).max(0.0) / g.layers as f64,
+            head: table,
+            memory: [Residency::Resident, Residency::Stream]
+                .map(|residency| model.weight_memory(residency) as f64),
+        }
+    }
+
+    /// Of a model that is trained in the run, or whose size the spec gives; else unknown.
+    pub fn of_spec(model: &ModelSpec) -> Option<Size> {
+        match model {
+            ModelSpec::Train(t) => {
+                let head = (t.vocab_size * t.hidden_size) as f64;
+                let all = check::parameters(t) as f64;
+                let block = (all - head) / t.layers as f64;
+                Some(Size {
+                    width: t.hidden_size,
+                    layers: t.layers,
+                    causal: true,
+                    block,
+                    head,
+                    memory: [4.0 * all, 4.0 * (head + block)],
+                })
+            }
+            ModelSpec::Hub { geometry: g, .. } => {
+                let [d, m, heads, kv, vocab] =
+                    [g.hidden_size, g.intermediate_size, g.heads, g.kv_heads, g.vocab_size].map(|n| n as f64);
+                let head_width = (d / heads).floor();
+                let block = d * (2.0 * heads * head_width + 2.0 * kv * head_width + g.mlp_matrices as f64 * m) + d;
+                let head = vocab * d;
+                Some(Size {
+                    width: g.hidden_size as usize,
+                    layers: g.layers as usize,
+                    causal: true,
+                    block,
+                    head,
+                    memory: [4.0 * (block * g.layers as f64 + head), 4.0 * (head + block)],
+                })
+            }
+            ModelSpec::Folder { .. } => None,
+        }
+    }
+
+    /// Bytes of memory for weights that stay.
+    pub fn resident(&self) -> f64 {
+        self.memory[0]
+    }
+
+    /// Bytes of memory for weights that are read block by block.
+    pub fn streamed(&self) -> f64 {
+        self.memory[1]
+    }
+
+    /// Operations that bring one token through some blocks.
+    fn blocks(&self, blocks: usize) -> f64 {
+        2.0 * self.block * blocks as f64
+    }
+}
+
+/// Sentences of one purpose.
+pub struct Part {
+    /// The purpose.
+    pub name: &'static str,
+    /// Their number.
+    pub sentences: usize,
+    /// Tokens of all, start tokens included.
+    pub tokens: usize,
+    /// Tokens of the longest.
+    pub longest: usize,
+    /// Σ tokens² over the sentences: what a masked model reads of them, one copy per token.
+    squares: usize,
+}
+
+/// The text of a run, counted.
+pub struct Tokens {
+    train: Part,
+    validation: Part,
+    heldout: Part,
+    fit: Part,
+    pairs: Part,
+    /// Held-out sentences of one language that the cost of an edit is measured on.
+    neutral: Part,
+}
+
+impl Tokens {
+    /// Counts all text of a run.
+    ///
+    /// # Errors
+    /// Those of `count`.
+    pub fn count(
+        text: &Prepared,
+        spec: &Spec,
+        count: &dyn Fn(&str) -> Result<usize, ExperimentError>,
+    ) -> Result<Tokens, ExperimentError> {
+        fn part<'a>(
+            name: &'static str,
+            sentences: impl Iterator<Item = &'a String>,
+            count: &dyn Fn(&str) -> Result<usize, ExperimentError>,
+        ) -> Result<Part, ExperimentError> {
+            let mut part = Part { name, sentences: 0, tokens: 0, longest: 0, squares: 0 };
+            for sentence in sentences {
+                let tokens = count(sentence)?;
+                part.sentences += 1;
+                part.tokens += tokens;
+                part.longest = part.longest.max(tokens);
+                part.squares += tokens * tokens;
+            }
+            Ok(part)
+        }
+        let pairs = text.pairs.iter().flat_map(|p| [&p.more, &p.less]);
+        let neutral = text.heldout.columns[0].iter();
+        Ok(Tokens {
+            train: part("training rows", text.train.columns.iter().flatten(), count)?,
+            validation: part("validation rows", text.validation.columns.iter().flatten(), count)?,
+            heldout: part("held-out rows", text.heldout.columns.iter().flatten(), count)?,
+            fit: part("fit sentences", text.fit_sentences.iter().map(|s| &s.1), count)?,
+            pairs: part("pairs", pairs, count)?,
+            neutral: part("perplexity", neutral.take(spec.score.perplexity_sentences), count)?,
+        })
+    }
+
+    /// All parts that are shown.
+    pub fn parts(&self) -> [&Part; 5] {
+        [&self.train, &self.validation, &self.heldout, &self.fit, &self.pairs]
+    }
+}
+
+/// Work of one kind.
+pub struct Work {
+    /// What it is.
+    pub name: &'static str,
+    /// Operations.
+    pub flops: f64,
+}
+
+/// What a run takes.
+pub struct Needs {
+    /// By stage.
+    pub work: Vec<Work>,
+    /// Bytes of states that lie between two blocks of the largest pass.
+    pub states: f64,
+    /// Bytes that stay in the cache.
+    pub disk: f64,
+}
+
+impl Needs {
+    /// Of a plan.
+    pub fn of(plan: &Plan, size: &Size, tokens: &Tokens) -> Needs {
+        let spec = &plan.spec;
+        let captured = [&tokens.train, &tokens.validation, &tokens.heldout, &tokens.fit];
+        let captured_tokens: f64 = captured.iter().map(|p| p.tokens as f64).sum();
+        let kept = (captured_tokens - tokens.fit.tokens as f64 + tokens.fit.sentences as f64)
+            * plan.hooks.len() as f64;
+        let cells = (spec.languages.len() * spec.categories.len()) as f64;
+        let read = |part: &Part| if size.causal { part.tokens } else { part.squares } as f64;
+        // Tokens of one category and language: the pairs, and the sentences for perplexity.
+        let per_cell = read(&tokens.pairs) / cells + read(&tokens.neutral);
+        let first = &spec.categories[0];
+        let settings: Vec<&Setting> =
+            plan.settings.iter().filter(|s| &s.category == first).collect();
+        let of_settings: f64 = settings.iter().map(|s| branch(s, size)).sum();
+        let scoring = cells * per_cell * (size.blocks(size.layers) + of_settings);
+        let forked = settings.iter().filter(|s| behind(s, size) > 0).count();
+        let mut work = vec![
+            Work { name: "states", flops: captured_tokens * size.blocks(size.layers) },
+            Work { name: "autoencoders", flops: autoencoders(plan, size, tokens) },
+            Work { name: "scores", flops: scoring },
+        ];
+        let mut disk = kept * size.width as f64 * 4.0;
+        if let ModelSpec::Train(t) = &spec.model {
+            let per_sentence = tokens.fit.tokens as f64 / (tokens.fit.sentences as f64).max(1.0);
+            let seen = (t.steps * t.batch) as f64 * per_sentence;
+            let flops = 3.0 * seen * (size.blocks(t.layers) + 2.0 * size.head);
+            work.insert(0, Work { name: "language model", flops });
+            disk += 4.0 * check::parameters(t) as f64;
+        }
+        let widest = captured.iter().map(|p| p.tokens as f64).fold(0.0, f64::max);
+        let states = widest.max(per_cell * (1 + forked) as f64) * size.width as f64 * 4.0;
+        Needs {
+            work,
+            states: plan.options.memory.map_or(states, |most| states.min(most as f64)),
+            disk,
+        }
+    }
+}
+
+/// Blocks behind the hook point of a setting: those that are computed again for it.
+fn behind(setting: &Setting, size: &Size) -> usize {
+    let Some(hook) = &setting.hook else { return 0 };
+    match HookPoint::parse(hook, size.layers) {
+        Ok(HookPoint::Embedding) => size.layers,
+        Ok(HookPoint::BlockInput(l) | HookPoint::Attention(l) | HookPoint::Mlp(l)) => size.layers - l,
+        Ok(HookPoint::BlockOutput(l)) => size.layers - l - 1,
+        Ok(HookPoint::FinalNorm) | Err(_) => 0,
+    }
+}
+
+/// Operations per token that a setting adds: the blocks behind its hook point, and the vocabulary.
+fn branch(setting: &Setting, size: &Size) -> f64 {
+    // An edit of low rank of what the vocabulary's matrix reads costs its rank per logit, not the width.
+    let low_rank = setting.hook.as_deref() == Some("final_norm")
+        && setting.space == Some(Space::Raw)
+        && setting.rank.is_some_and(|rank| 8 * rank <= size.width)
+        && size.causal;
+    let share = match setting.rank {
+        Some(rank) if low_rank => rank as f64 / size.width as f64,
+        _ => 1.0,
+    };
+    size.blocks(behind(setting, size)) + 2.0 * size.head * share
+}
+
+/// Operations of all autoencoders, if none stops early.
+fn autoencoders(plan: &Plan, size: &Size, tokens: &Tokens) -> f64 {
+    let a = &plan.spec.autoencoder;
+    let inner = if a.hidden == 0 { size.width * a.latent } else { a.hidden * (size.width + a.latent) };
+    let per_row = tokens.train.tokens as f64 / (tokens.train.sentences as f64).max(1.0)
+        * plan.spec.languages.len() as f64;
+    let trained = plan.spec.spaces.iter().filter(|s| s.is_latent()).count() * plan.hooks.len();
+    3.0 * 2.0 * (2 * inner) as f64 * per_row * (a.batch * a.steps * trained) as f64
+}
+
+/// Operations per second of products as wide as the states on this device, measured for a moment.
+pub fn speed(device: &Device, width: usize) -> f64 {
+    let width = width.clamp(16, 2048);
+    let rows = 1024;
+    let states = from_rows(vec![0.5; rows * width], rows, width, device);
+    let matrix = Matrix::new(from_rows(vec![0.25; 2 * width * width], 2 * width, width, device));
+    let once = || to_host(linear(states.clone(), &matrix));
+    once();
+    let start = Instant::now();
+    let mut times = 0;
+    while times < 1 || start.elapsed().as_secs_f64() < 0.2 {
+        once();
+        times += 1;
+    }
+    (times * 4 * rows * width * width) as f64 / start.elapsed().as_secs_f64()
+}
