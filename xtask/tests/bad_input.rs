@@ -413,7 +413,11 @@ const CASES: &[Case] = &[
     Case {
         name: "scorer for another kind of model",
         damage: |t| t.replace("tiny.toml", "\"lm-eval\"", "\"bias-bench\""),
-        expect: &["score.scorers", "`bias-bench` is for masked models", "lm-eval"],
+        expect: &[
+            "score.scorers",
+            "`bias-bench` is for masked models",
+            "lm-eval",
+        ],
         ..REPRODUCE
     },
     Case {
@@ -437,20 +441,38 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "rank beyond the states",
-        damage: |t| t.replace("tiny.toml", "\"sentdebias\", rank = 1", "\"sentdebias\", rank = 5000"),
+        damage: |t| {
+            t.replace(
+                "tiny.toml",
+                "\"sentdebias\", rank = 1",
+                "\"sentdebias\", rank = 5000",
+            )
+        },
         expect: &["methods[0].rank", "5000", "24 dimensions of space `raw`"],
         ..REPRODUCE
     },
     Case {
         name: "rank beyond the latent space",
-        damage: |t| t.replace("tiny.toml", "\"sentdebias\", rank = 1", "\"sentdebias\", rank = 9"),
+        damage: |t| {
+            t.replace(
+                "tiny.toml",
+                "\"sentdebias\", rank = 1",
+                "\"sentdebias\", rank = 9",
+            )
+        },
         expect: &["methods[0].rank", "9", "8 dimensions of space `latent`"],
         ..REPRODUCE
     },
     Case {
         name: "rank beyond what a method can find",
         damage: |t| t.replace("tiny.toml", "\"inlp\", rank = 1", "\"leace\", rank = 3"),
-        expect: &["methods[1].rank", "3", "2 directions", "`leace`", "gender in en"],
+        expect: &[
+            "methods[1].rank",
+            "3",
+            "2 directions",
+            "`leace`",
+            "gender in en",
+        ],
         ..REPRODUCE
     },
     Case {
@@ -493,7 +515,10 @@ const CASES: &[Case] = &[
     Case {
         name: "a file that a manifest has",
         damage: |t| t.replace("tiny.toml", "\"pairs.tsv\"", "\"reusens2023\""),
-        expect: &["data.pairs", "`cargo xtask data fetch reusens2023` brings it"],
+        expect: &[
+            "data.pairs",
+            "`cargo xtask data fetch reusens2023` brings it",
+        ],
         ..REPRODUCE
     },
     Case {
@@ -652,7 +677,11 @@ fn every_fault_is_one_clear_error() {
             faults.push("it has left something behind".into());
         }
         if !faults.is_empty() {
-            all.push(format!("## {}, --dry-run\n{}", case.name, faults.join("\n")));
+            all.push(format!(
+                "## {}, --dry-run\n{}",
+                case.name,
+                faults.join("\n")
+            ));
         }
     }
     report(&all);
@@ -662,7 +691,11 @@ fn every_fault_is_one_clear_error() {
 #[test]
 fn a_dry_run_counts_tokens_time_memory_and_disk() {
     let tiny = Tiny::new();
-    tiny.replace("tiny.toml", "pairs = \"pairs.tsv\"", "pairs = \"mine\"\nlimit = 5");
+    tiny.replace(
+        "tiny.toml",
+        "pairs = \"pairs.tsv\"",
+        "pairs = \"mine\"\nlimit = 5",
+    );
     // A folder stands for its one file of pairs.
     tiny.write("data/mine/pairs.tsv", &tiny.read("data/pairs.tsv"));
     tiny.write("data/mine/LICENSE.md", b"Free.");

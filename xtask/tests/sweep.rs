@@ -70,8 +70,9 @@ fn rows_of(tiny: &Tiny) -> Vec<Value> {
 
 /// Every column but those of the number itself: what tells a row from all others.
 fn axes(row: &Value) -> String {
-    const NUMBER: [&str; 8] =
-        ["value", "ci_low", "ci_high", "n", "ideal", "p_value", "p_holm", "p_bh"];
+    const NUMBER: [&str; 8] = [
+        "value", "ci_low", "ci_high", "n", "ideal", "p_value", "p_holm", "p_bh",
+    ];
     let mut row = row.as_object().expect("a row is an object").clone();
     row.retain(|column, _| !NUMBER.contains(&column.as_str()));
     Value::Object(row).to_string()
@@ -80,7 +81,11 @@ fn axes(row: &Value) -> String {
 fn check_distinct(rows: &[Value]) {
     let mut seen = BTreeSet::new();
     for row in rows {
-        assert!(seen.insert(axes(row)), "two rows have the axes {}", axes(row));
+        assert!(
+            seen.insert(axes(row)),
+            "two rows have the axes {}",
+            axes(row)
+        );
     }
 }
 

@@ -53,18 +53,27 @@ pub fn dry_run(spec: &Spec, options: &Options, out: &mut String) -> Result<(), E
             let model = Model::open(folder, &cpu(), Residency::Stream)?;
             check::model(&plan, &model, &text)?;
             let count = |text: &str| Ok(model.sequence(text)?.tokens.len());
-            (Tokens::count(&text, spec, &count)?, Some(Size::of_model(&model)))
+            (
+                Tokens::count(&text, spec, &count)?,
+                Some(Size::of_model(&model)),
+            )
         }
         None => {
             let words = |text: &str| Ok(text.split_whitespace().count() + 1);
-            (Tokens::count(&text, spec, &words)?, Size::of_spec(&spec.model))
+            (
+                Tokens::count(&text, spec, &words)?,
+                Size::of_spec(&spec.model),
+            )
         }
     };
     texts(&text, &tokens, at_hand.folder.is_some(), out);
     if let Some(size) = size {
         needs(&plan, &size, &tokens, out);
     }
-    let _ = writeln!(out, "Everything that can be checked before the run is. Nothing was fetched or kept.");
+    let _ = writeln!(
+        out,
+        "Everything that can be checked before the run is. Nothing was fetched or kept."
+    );
     Ok(())
 }
 
@@ -132,7 +141,10 @@ fn data(spec: &Spec, options: &Options, out: &mut String) {
     let _ = writeln!(out, "  data        {from}");
     for needed in check::needed(spec) {
         let state = check::state(&needed, options).unwrap_or_else(|| {
-            format!("MISSING: {}", check::remedy(&needed.file, &options.manifests))
+            format!(
+                "MISSING: {}",
+                check::remedy(&needed.file, &options.manifests)
+            )
         });
         let _ = writeln!(out, "    {}  ({state})", needed.file);
     }
@@ -140,7 +152,11 @@ fn data(spec: &Spec, options: &Options, out: &mut String) {
 
 /// How much text there is.
 fn texts(text: &Prepared, tokens: &Tokens, counted: bool, out: &mut String) {
-    let unit = if counted { "tokens" } else { "words and start tokens; there is no tokenizer yet" };
+    let unit = if counted {
+        "tokens"
+    } else {
+        "words and start tokens; there is no tokenizer yet"
+    };
     let _ = writeln!(out, "  text        in {unit}");
     for part in tokens.parts() {
         let _ = writeln!(
@@ -171,7 +187,10 @@ fn needs(plan: &Plan, size: &Size, tokens: &Tokens, out: &mut String) {
         gb(size.resident()),
         gb(size.streamed()),
         gb(needs.states),
-        available_memory().map_or(String::new(), |free| format!("; {} are free", gb(free as f64)))
+        available_memory().map_or(String::new(), |free| format!(
+            "; {} are free",
+            gb(free as f64)
+        ))
     );
     let _ = writeln!(
         out,
@@ -187,7 +206,12 @@ fn needs(plan: &Plan, size: &Size, tokens: &Tokens, out: &mut String) {
         speed / 1e9
     );
     for work in needs.work.iter().filter(|w| w.flops > 0.0) {
-        let _ = writeln!(out, "    {:<18} {}", work.name, duration(work.flops / speed));
+        let _ = writeln!(
+            out,
+            "    {:<18} {}",
+            work.name,
+            duration(work.flops / speed)
+        );
     }
 }
 

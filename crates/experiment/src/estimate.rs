@@ -65,10 +65,20 @@ impl Size {
                 })
             }
             ModelSpec::Hub { geometry: g, .. } => {
-                let [d, m, heads, kv, vocab] =
-                    [g.hidden_size, g.intermediate_size, g.heads, g.kv_heads, g.vocab_size].map(|n| n as f64);
+                let [d, m, heads, kv, vocab] = [
+                    g.hidden_size,
+                    g.intermediate_size,
+                    g.heads,
+                    g.kv_heads,
+                    g.vocab_size,
+                ]
+                .map(|n| n as f64);
                 let head_width = (d / heads).floor();
-                let block = d * (2.0 * heads * head_width + 2.0 * kv * head_width + g.mlp_matrices as f64 * m) + d;
+                let block = d
+                    * (2.0 * heads * head_width
+                        + 2.0 * kv * head_width
+                        + g.mlp_matrices as f64 * m)
+                    + d;
                 let head = vocab * d;
                 Some(Size {
                     width: g.hidden_size as usize,
@@ -139,7 +149,13 @@ impl Tokens {
             sentences: impl Iterator<Item = &'a String>,
             count: &dyn Fn(&str) -> Result<usize, ExperimentError>,
         ) -> Result<Part, ExperimentError> {
-            let mut part = Part { name, sentences: 0, tokens: 0, longest: 0, squares: 0 };
+            let mut part = Part {
+                name,
+                sentences: 0,
+                tokens: 0,
+                longest: 0,
+                squares: 0,
+            };
             for sentence in sentences {
                 let tokens = count(sentence)?;
                 part.sentences += 1;
@@ -153,17 +169,39 @@ impl Tokens {
         let neutral = text.heldout.columns[0].iter();
         Ok(Tokens {
             train: part("training rows", text.train.columns.iter().flatten(), count)?,
-            validation: part("validation rows", text.validation.columns.iter().flatten(), count)?,
-            heldout: part("held-out rows", text.heldout.columns.iter().flatten(), count)?,
-            fit: part("fit sentences", text.fit_sentences.iter().map(|s| &s.1), count)?,
+            validation: part(
+                "validation rows",
+                text.validation.columns.iter().flatten(),
+                count,
+            )?,
+            heldout: part(
+                "held-out rows",
+                text.heldout.columns.iter().flatten(),
+                count,
+            )?,
+            fit: part(
+                "fit sentences",
+                text.fit_sentences.iter().map(|s| &s.1),
+                count,
+            )?,
             pairs: part("pairs", pairs, count)?,
-            neutral: part("perplexity", neutral.take(spec.score.perplexity_sentences), count)?,
+            neutral: part(
+                "perplexity",
+                neutral.take(spec.score.perplexity_sentences),
+                count,
+            )?,
         })
     }
 
     /// All parts that are shown.
     pub fn parts(&self) -> [&Part; 5] {
-        [&self.train, &self.validation, &self.heldout, &self.fit, &self.pairs]
+        [
+            &self.train,
+            &self.validation,
+            &self.heldout,
+            &self.fit,
+            &self.pairs,
+        ]
     }
 }
 
@@ -189,7 +227,12 @@ impl Needs {
     /// Of a plan.
     pub fn of(plan: &Plan, size: &Size, tokens: &Tokens) -> Needs {
         let spec = &plan.spec;
-        let captured = [&tokens.train, &tokens.validation, &tokens.heldout, &tokens.fit];
+        let captured = [
+            &tokens.train,
+            &tokens.validation,
+            &tokens.heldout,
+            &tokens.fit,
+        ];
         let captured_tokens: f64 = captured.iter().map(|p| p.tokens as f64).sum();
         let kept = (captured_tokens - tokens.fit.tokens as f64 + tokens.fit.sentences as f64)
             * plan.hooks.len() as f64;
@@ -198,29 +241,50 @@ impl Needs {
         // Tokens of one category and language: the pairs, and the sentences for perplexity.
         let per_cell = read(&tokens.pairs) / cells + read(&tokens.neutral);
         let first = &spec.categories[0];
-        let settings: Vec<&Setting> =
-            plan.settings.iter().filter(|s| &s.category == first).collect();
+        let settings: Vec<&Setting> = plan
+            .settings
+            .iter()
+            .filter(|s| &s.category == first)
+            .collect();
         let of_settings: f64 = settings.iter().map(|s| branch(s, size)).sum();
         let scoring = cells * per_cell * (size.blocks(size.layers) + of_settings);
         let forked = settings.iter().filter(|s| behind(s, size) > 0).count();
         let mut work = vec![
-            Work { name: "states", flops: captured_tokens * size.blocks(size.layers) },
-            Work { name: "autoencoders", flops: autoencoders(plan, size, tokens) },
-            Work { name: "scores", flops: scoring },
+            Work {
+                name: "states",
+                flops: captured_tokens * size.blocks(size.layers),
+            },
+            Work {
+                name: "autoencoders",
+                flops: autoencoders(plan, size, tokens),
+            },
+            Work {
+                name: "scores",
+                flops: scoring,
+            },
         ];
         let mut disk = kept * size.width as f64 * 4.0;
         if let ModelSpec::Train(t) = &spec.model {
             let per_sentence = tokens.fit.tokens as f64 / (tokens.fit.sentences as f64).max(1.0);
             let seen = (t.steps * t.batch) as f64 * per_sentence;
             let flops = 3.0 * seen * (size.blocks(t.layers) + 2.0 * size.head);
-            work.insert(0, Work { name: "language model", flops });
+            work.insert(
+                0,
+                Work {
+                    name: "language model",
+                    flops,
+                },
+            );
             disk += 4.0 * check::parameters(t) as f64;
         }
         let widest = captured.iter().map(|p| p.tokens as f64).fold(0.0, f64::max);
         let states = widest.max(per_cell * (1 + forked) as f64) * size.width as f64 * 4.0;
         Needs {
             work,
-            states: plan.options.memory.map_or(states, |most| states.min(most as f64)),
+            states: plan
+                .options
+                .memory
+                .map_or(states, |most| states.min(most as f64)),
             disk,
         }
     }
@@ -231,7 +295,9 @@ fn behind(setting: &Setting, size: &Size) -> usize {
     let Some(hook) = &setting.hook else { return 0 };
     match HookPoint::parse(hook, size.layers) {
         Ok(HookPoint::Embedding) => size.layers,
-        Ok(HookPoint::BlockInput(l) | HookPoint::Attention(l) | HookPoint::Mlp(l)) => size.layers - l,
+        Ok(HookPoint::BlockInput(l) | HookPoint::Attention(l) | HookPoint::Mlp(l)) => {
+            size.layers - l
+        }
         Ok(HookPoint::BlockOutput(l)) => size.layers - l - 1,
         Ok(HookPoint::FinalNorm) | Err(_) => 0,
     }
@@ -254,7 +320,11 @@ fn branch(setting: &Setting, size: &Size) -> f64 {
 /// Operations of all autoencoders, if none stops early.
 fn autoencoders(plan: &Plan, size: &Size, tokens: &Tokens) -> f64 {
     let a = &plan.spec.autoencoder;
-    let inner = if a.hidden == 0 { size.width * a.latent } else { a.hidden * (size.width + a.latent) };
+    let inner = if a.hidden == 0 {
+        size.width * a.latent
+    } else {
+        a.hidden * (size.width + a.latent)
+    };
     let per_row = tokens.train.tokens as f64 / (tokens.train.sentences as f64).max(1.0)
         * plan.spec.languages.len() as f64;
     let trained = plan.spec.spaces.iter().filter(|s| s.is_latent()).count() * plan.hooks.len();
@@ -266,7 +336,12 @@ pub fn speed(device: &Device, width: usize) -> f64 {
     let width = width.clamp(16, 2048);
     let rows = 1024;
     let states = from_rows(vec![0.5; rows * width], rows, width, device);
-    let matrix = Matrix::new(from_rows(vec![0.25; 2 * width * width], 2 * width, width, device));
+    let matrix = Matrix::new(from_rows(
+        vec![0.25; 2 * width * width],
+        2 * width,
+        width,
+        device,
+    ));
     let once = || to_host(linear(states.clone(), &matrix));
     once();
     let start = Instant::now();

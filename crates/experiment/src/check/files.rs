@@ -95,7 +95,9 @@ pub fn state(needed: &Needed, options: &Options) -> Option<String> {
 /// Whether some file's name begins with this path: `newstest` stands for `newstest.en` and `newstest.de`.
 fn begins_a_name(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let entries = path.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+    let entries = path
+        .parent()
+        .and_then(|folder| std::fs::read_dir(folder).ok());
     let is_one = |entry: std::io::Result<std::fs::DirEntry>| {
         entry.is_ok_and(|e| e.file_name().to_string_lossy().starts_with(&*name))
     };
@@ -108,9 +110,10 @@ pub fn remedy(file: &str, manifests: &[Manifest]) -> String {
     let has = |manifest: &&Manifest| {
         let unpacked = |member: &str| member.rsplit('/').next() == Some(rest);
         rest.is_empty()
-            || manifest.files.iter().any(|f| {
-                f.name == rest || f.unpack.as_deref().is_some_and(unpacked)
-            })
+            || manifest
+                .files
+                .iter()
+                .any(|f| f.name == rest || f.unpack.as_deref().is_some_and(unpacked))
     };
     let plain = |name: &str| name.replace('_', "-");
     let of_name = |m: &&Manifest| plain(&m.name) == plain(folder);
@@ -120,7 +123,11 @@ pub fn remedy(file: &str, manifests: &[Manifest]) -> String {
         }
         Some(manifest) => {
             let name = &manifest.name;
-            let there = if rest.is_empty() { name.clone() } else { format!("{name}/{rest}") };
+            let there = if rest.is_empty() {
+                name.clone()
+            } else {
+                format!("{name}/{rest}")
+            };
             format!("`cargo xtask data fetch {name}` brings it as {there}")
         }
         None => "no manifest has it, so it cannot be fetched: put it there".to_owned(),
@@ -136,12 +143,18 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets");
         let manifests = Manifest::load_all(&root).unwrap();
         for (file, expect) in [
-            ("reusens2023", "`cargo xtask data fetch reusens2023` brings it"),
+            (
+                "reusens2023",
+                "`cargo xtask data fetch reusens2023` brings it",
+            ),
             (
                 "reusens2023/bias_attribute_words_nl.json",
                 "`cargo xtask data fetch reusens2023` brings it",
             ),
-            ("reusens2023/bias_attribute_words_it.json", "cannot be fetched"),
+            (
+                "reusens2023/bias_attribute_words_it.json",
+                "cannot be fetched",
+            ),
             ("derived/crows4_en_fr_de_nl.tsv", "cannot be fetched"),
             ("my-corpus.tsv", "cannot be fetched"),
             (

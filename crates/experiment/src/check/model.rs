@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use interlingua_models::Model;
 use interlingua_models::architectures::Architecture;
 use interlingua_models::masked::mask_token;
 use interlingua_models::model::available_memory;
-use interlingua_models::Model;
 
 use crate::ExperimentError;
 use crate::plan::Plan;
@@ -49,11 +49,18 @@ pub fn widths(spec: &Spec, width: usize) -> Result<(), ExperimentError> {
     }
     for (at, method) in spec.methods.iter().enumerate() {
         for &space in &spec.spaces {
-            let dim = if is_narrowed(space) { spec.autoencoder.latent } else { width };
+            let dim = if is_narrowed(space) {
+                spec.autoencoder.latent
+            } else {
+                width
+            };
             if let Some(rank) = method.rank.values().iter().find(|&&rank| rank > dim) {
                 return Err(ExperimentError::plan(
                     format!("methods[{at}].rank"),
-                    format!("{rank} is more than the {dim} dimensions of space `{}`", space.name()),
+                    format!(
+                        "{rank} is more than the {dim} dimensions of space `{}`",
+                        space.name()
+                    ),
                 ));
             }
         }
@@ -91,12 +98,16 @@ pub fn model(plan: &Plan, model: &Model, text: &Prepared) -> Result<(), Experime
     for corpus in [&text.train, &text.validation, &text.heldout] {
         for (language, column) in corpus.languages.iter().zip(&corpus.columns) {
             for (id, sentence) in corpus.ids.iter().zip(column) {
-                takes(model, sentence, "data.parallel", || format!("row `{id}` in {language}"))?;
+                takes(model, sentence, "data.parallel", || {
+                    format!("row `{id}` in {language}")
+                })?;
             }
         }
     }
     for (language, sentence) in &text.fit_sentences {
-        takes(model, sentence, "data.parallel", || format!("a sentence in {language}, `{sentence}`,"))?;
+        takes(model, sentence, "data.parallel", || {
+            format!("a sentence in {language}, `{sentence}`,")
+        })?;
     }
     Ok(())
 }
@@ -113,7 +124,10 @@ fn takes(
     if tokens > most {
         return Err(ExperimentError::plan(
             key,
-            format!("{} has {tokens} tokens, the model takes {most}; take it out of the file", name()),
+            format!(
+                "{} has {tokens} tokens, the model takes {most}; take it out of the file",
+                name()
+            ),
         ));
     }
     if sequence.text().is_empty() {
@@ -141,7 +155,11 @@ pub fn memory(spec: &Spec, width: Option<usize>) -> Result<(), ExperimentError> 
         && spec.spaces.iter().any(|s| s.is_latent())
     {
         let a = &spec.autoencoder;
-        let inner = if a.hidden == 0 { width * a.latent } else { a.hidden * (width + a.latent) };
+        let inner = if a.hidden == 0 {
+            width * a.latent
+        } else {
+            a.hidden * (width + a.latent)
+        };
         wanted.push(("autoencoder.hidden", 2 * inner as u64));
     }
     for (key, parameters) in wanted {
@@ -164,8 +182,13 @@ pub fn memory(spec: &Spec, width: Option<usize>) -> Result<(), ExperimentError> 
 
 /// Parameters of a model that the run trains.
 pub fn parameters(train: &TrainSpec) -> u64 {
-    let [d, m, heads, kv] =
-        [train.hidden_size, train.intermediate_size, train.heads, train.kv_heads].map(|n| n as u64);
+    let [d, m, heads, kv] = [
+        train.hidden_size,
+        train.intermediate_size,
+        train.heads,
+        train.kv_heads,
+    ]
+    .map(|n| n as u64);
     let head = d / heads.max(1);
     let block = d * (2 * heads * head + 2 * kv * head + 3 * m) + d;
     block * train.layers as u64 + train.vocab_size as u64 * d + d
@@ -176,7 +199,9 @@ pub fn parameters(train: &TrainSpec) -> u64 {
 /// # Errors
 /// A path that is a file, or a folder that cannot be written to.
 pub fn writable(out: &Path) -> Result<(), ExperimentError> {
-    let there = out.ancestors().find(|folder| folder.as_os_str().is_empty() || folder.exists());
+    let there = out
+        .ancestors()
+        .find(|folder| folder.as_os_str().is_empty() || folder.exists());
     let folder = match there {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

@@ -3,7 +3,9 @@
 use interlingua_debias::FitOptions;
 
 use crate::ExperimentError;
-use crate::spec::{BenchmarkSpec, ChooseSpec, DataSpec, FitOver, Geometry, MethodSpec, ModelSpec, Spec, TrainSpec};
+use crate::spec::{
+    BenchmarkSpec, ChooseSpec, DataSpec, FitOver, Geometry, MethodSpec, ModelSpec, Spec, TrainSpec,
+};
 
 /// Checks every value of a spec that needs no file to be judged.
 ///
@@ -48,7 +50,9 @@ pub fn spec(spec: &Spec) -> Result<(), ExperimentError> {
     if let Some(strength) = strengths.iter().find(|s| s.abs() > MOST_STRENGTH) {
         return Err(ExperimentError::plan(
             "strengths",
-            format!("{strength} is not from -{MOST_STRENGTH} to {MOST_STRENGTH}; 1 is the method's own"),
+            format!(
+                "{strength} is not from -{MOST_STRENGTH} to {MOST_STRENGTH}; 1 is the method's own"
+            ),
         ));
     }
     distinct("strengths", strengths)?;
@@ -65,7 +69,12 @@ pub fn spec(spec: &Spec) -> Result<(), ExperimentError> {
     distinct("score.scorers", &spec.score.scorers)?;
     for (key, n, least, most) in [
         ("score.resamples", spec.score.resamples, 1, 1_000_000),
-        ("score.perplexity_sentences", spec.score.perplexity_sentences, 1, MOST_ROWS),
+        (
+            "score.perplexity_sentences",
+            spec.score.perplexity_sentences,
+            1,
+            MOST_ROWS,
+        ),
         ("score.projected", spec.score.projected, 0, MOST_ROWS),
         ("fit.max_tuples", spec.fit.max_tuples, 1, MOST_ROWS),
         ("fit.max_per_class", spec.fit.max_per_class, 1, MOST_ROWS),
@@ -372,7 +381,12 @@ fn benchmarks(benchmarks: &[BenchmarkSpec]) -> Result<(), ExperimentError> {
             BenchmarkSpec::Templates { .. } => None,
         };
         if let Some(limit) = limit {
-            within(&format!("benchmarks[{at}].limit"), limit as u64, 1, MOST_ROWS)?;
+            within(
+                &format!("benchmarks[{at}].limit"),
+                limit as u64,
+                1,
+                MOST_ROWS,
+            )?;
         }
     }
     Ok(())
@@ -407,7 +421,10 @@ mod tests {
         for (top, end, expect) in cases {
             let message = error(top, end);
             for part in *expect {
-                assert!(message.contains(part), "{top} {end} lacks {part:?}: {message}");
+                assert!(
+                    message.contains(part),
+                    "{top} {end} lacks {part:?}: {message}"
+                );
             }
         }
     }
@@ -415,18 +432,46 @@ mod tests {
     #[test]
     fn an_entry_of_an_axis_that_comes_twice_is_refused() {
         check(&[
-            ("languages = [\"en\", \"fr\", \"en\"]", "", &["languages", "en is listed twice"]),
-            ("categories = [\"gender\", \"gender\"]", "", &["categories", "gender is listed twice"]),
-            ("spaces = [\"raw\", \"latent\", \"raw\"]", "", &["spaces", "raw is listed twice"]),
+            (
+                "languages = [\"en\", \"fr\", \"en\"]",
+                "",
+                &["languages", "en is listed twice"],
+            ),
+            (
+                "categories = [\"gender\", \"gender\"]",
+                "",
+                &["categories", "gender is listed twice"],
+            ),
+            (
+                "spaces = [\"raw\", \"latent\", \"raw\"]",
+                "",
+                &["spaces", "raw is listed twice"],
+            ),
             (
                 "reinsert = [\"replace\", \"replace\"]",
                 "",
                 &["reinsert", "replace is listed twice"],
             ),
-            ("strengths = [1.0, 0.5, 1.0]", "", &["strengths", "1 is listed twice"]),
-            ("", "[score]\nscorers = [\"lm-eval\", \"lm-eval\"]", &["score.scorers", "lm-eval is listed twice"]),
-            ("", "[probe]\nkinds = [\"mlp\", \"mlp\"]", &["probe.kinds", "mlp is listed twice"]),
-            ("methods = [{ name = \"inlp\", rank = [2, 2] }]", "", &["methods[0].rank", "2 is listed twice"]),
+            (
+                "strengths = [1.0, 0.5, 1.0]",
+                "",
+                &["strengths", "1 is listed twice"],
+            ),
+            (
+                "",
+                "[score]\nscorers = [\"lm-eval\", \"lm-eval\"]",
+                &["score.scorers", "lm-eval is listed twice"],
+            ),
+            (
+                "",
+                "[probe]\nkinds = [\"mlp\", \"mlp\"]",
+                &["probe.kinds", "mlp is listed twice"],
+            ),
+            (
+                "methods = [{ name = \"inlp\", rank = [2, 2] }]",
+                "",
+                &["methods[0].rank", "2 is listed twice"],
+            ),
             (
                 "methods = [{ name = \"inlp\", rank = [1, 2] }, { name = \"inlp\", rank = 2, params = { c = 1.0 } }]",
                 "",
@@ -448,32 +493,87 @@ mod tests {
     #[test]
     fn absurd_numbers_are_errors_that_name_key_and_bound() {
         check(&[
-            ("seed = 9223372036854775807", "", &["seed", "9007199254740992"]),
+            (
+                "seed = 9223372036854775807",
+                "",
+                &["seed", "9007199254740992"],
+            ),
             ("strengths = 1e300", "", &["strengths", "1000"]),
-            ("", "[score]\nresamples = 1000000000000", &["score.resamples", "1000000000000", "1 to 1000000"]),
+            (
+                "",
+                "[score]\nresamples = 1000000000000",
+                &["score.resamples", "1000000000000", "1 to 1000000"],
+            ),
             ("", "[score]\nresamples = 1e12", &["resamples", "integer"]),
-            ("", "[score]\nresamples = 0", &["score.resamples", "1000000"]),
-            ("", "[fit]\nmax_tuples = 1000000000000", &["fit.max_tuples", "10000000"]),
-            ("", "[probe]\nper_class = 1000000000000", &["probe.per_class", "10000000"]),
-            ("", "[autoencoder]\nhidden = 1000000000000", &["autoencoder.hidden", "1048576"]),
-            ("", "[autoencoder]\nsteps = 1000000000000", &["autoencoder.steps", "100000000"]),
-            ("", "hidden_size = 1000000000000", &["model.hidden_size", "65536"]),
+            (
+                "",
+                "[score]\nresamples = 0",
+                &["score.resamples", "1000000"],
+            ),
+            (
+                "",
+                "[fit]\nmax_tuples = 1000000000000",
+                &["fit.max_tuples", "10000000"],
+            ),
+            (
+                "",
+                "[probe]\nper_class = 1000000000000",
+                &["probe.per_class", "10000000"],
+            ),
+            (
+                "",
+                "[autoencoder]\nhidden = 1000000000000",
+                &["autoencoder.hidden", "1048576"],
+            ),
+            (
+                "",
+                "[autoencoder]\nsteps = 1000000000000",
+                &["autoencoder.steps", "100000000"],
+            ),
+            (
+                "",
+                "hidden_size = 1000000000000",
+                &["model.hidden_size", "65536"],
+            ),
             ("", "layers = 1000000000000", &["model.layers", "1000"]),
-            ("", "vocab_size = 1000000000000", &["model.vocab_size", "16777216"]),
-            ("", "sentences = 1000000000000", &["model.sentences", "1000000000"]),
+            (
+                "",
+                "vocab_size = 1000000000000",
+                &["model.vocab_size", "16777216"],
+            ),
+            (
+                "",
+                "sentences = 1000000000000",
+                &["model.sentences", "1000000000"],
+            ),
             ("", "batch = 0", &["model.batch", "1048576"]),
             ("", "heads = 3", &["model.heads", "128", "3 heads"]),
             ("", "kv_heads = 3", &["model.kv_heads", "4 heads"]),
-            ("", "learning_rate = nan", &["model.learning_rate", "NaN", "positive"]),
-            ("", "logit_scale = inf", &["model.logit_scale", "inf", "positive"]),
+            (
+                "",
+                "learning_rate = nan",
+                &["model.learning_rate", "NaN", "positive"],
+            ),
+            (
+                "",
+                "logit_scale = inf",
+                &["model.logit_scale", "inf", "positive"],
+            ),
         ]);
-        for key in ["train_rows", "validation_rows", "heldout_rows", "pairs", "fit_sentences"] {
+        for key in [
+            "train_rows",
+            "validation_rows",
+            "heldout_rows",
+            "pairs",
+            "fit_sentences",
+        ] {
             let mut spec = parsed("", "").unwrap();
             let table = format!("kind = \"testbed\"\n{key} = 1000000000000");
             spec.data = toml::from_str(&table).unwrap();
             let message = super::spec(&spec).unwrap_err().to_string();
             assert!(
-                message.contains(&format!("data.{key}: 1000000000000")) && message.contains("10000000"),
+                message.contains(&format!("data.{key}: 1000000000000"))
+                    && message.contains("10000000"),
                 "{message}"
             );
         }
@@ -485,9 +585,21 @@ mod tests {
             format!("methods = [{{ name = \"inlp\", rank = 1, params = {{ {params} }} }}]")
         };
         check(&[
-            (&methods("sea = 1.0"), "", &["methods[0].params", "`sea`", "rounds", "tolerance"]),
-            (&methods("c = -1.0"), "", &["methods[0].params", "`c`", "positive"]),
-            (&methods("rounds = \"many\""), "", &["methods[0].params", "`rounds`", "whole number"]),
+            (
+                &methods("sea = 1.0"),
+                "",
+                &["methods[0].params", "`sea`", "rounds", "tolerance"],
+            ),
+            (
+                &methods("c = -1.0"),
+                "",
+                &["methods[0].params", "`c`", "positive"],
+            ),
+            (
+                &methods("rounds = \"many\""),
+                "",
+                &["methods[0].params", "`rounds`", "whole number"],
+            ),
         ]);
     }
 }

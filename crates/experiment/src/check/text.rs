@@ -27,7 +27,10 @@ pub fn text(spec: &Spec, text: &Prepared) -> Result<(), ExperimentError> {
     }
     let axes = |b: &crate::benchmarks::Benchmark| (b.items.name(), b.category.clone(), b.language);
     for (at, benchmark) in text.benchmarks.iter().enumerate() {
-        if text.benchmarks[..at].iter().any(|b| axes(b) == axes(benchmark)) {
+        if text.benchmarks[..at]
+            .iter()
+            .any(|b| axes(b) == axes(benchmark))
+        {
             return Err(ExperimentError::plan(
                 "benchmarks",
                 format!(
@@ -45,8 +48,7 @@ pub fn text(spec: &Spec, text: &Prepared) -> Result<(), ExperimentError> {
 /// Whether a method can learn its ranks from the examples of one category and language.
 fn learns(at: usize, name: &str, ranks: &[usize], set: &FitSet) -> Result<(), ExperimentError> {
     let key = |field: &str| format!("methods[{at}].{field}");
-    let method =
-        by_name(name).map_err(|e| ExperimentError::plan(key("name"), e.to_string()))?;
+    let method = by_name(name).map_err(|e| ExperimentError::plan(key("name"), e.to_string()))?;
     let needs = method.needs();
     let place = format!("{} in {}", set.category, set.language);
     // Counterfactual sets have a sentence of every group; in text, a group may not occur.
@@ -56,7 +58,10 @@ fn learns(at: usize, name: &str, ranks: &[usize], set: &FitSet) -> Result<(), Ex
     let classes = present + usize::from(!needs.tuples && occurs(groups));
     let missing = || {
         let names = (0..groups).filter(|&g| !occurs(g));
-        names.map(|g| set.groups[g].as_str()).collect::<Vec<_>>().join(", ")
+        names
+            .map(|g| set.groups[g].as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     if (needs.groups && present < 2) || classes < needs.classes {
         return Err(ExperimentError::plan(
@@ -76,7 +81,9 @@ fn learns(at: usize, name: &str, ranks: &[usize], set: &FitSet) -> Result<(), Ex
     match ranks.iter().find(|&&rank| rank > most) {
         Some(rank) => Err(ExperimentError::plan(
             key("rank"),
-            format!("{rank} is more than the {most} directions that `{name}` can find in the text of {place}"),
+            format!(
+                "{rank} is more than the {most} directions that `{name}` can find in the text of {place}"
+            ),
         )),
         None => Ok(()),
     }
