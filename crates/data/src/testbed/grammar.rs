@@ -26,8 +26,8 @@ pub(super) const GROUPS: [[&str; 2]; 3] = [
 /// The kinds of context filler, in the order in which a derivation lists them.
 pub(super) const FILLERS: [&str; 5] = ["place", "habit", "past", "object", "adverb"];
 
-const LEXICON: &str = include_str!("../../../../datasets/testbed/lexicon.toml");
-const PATTERNS: &str = include_str!("../../../../datasets/testbed/patterns.toml");
+const LEXICON: &str = include_str!("../../testbed/lexicon.toml");
+const PATTERNS: &str = include_str!("../../testbed/patterns.toml");
 
 type Forms = BTreeMap<String, String>;
 

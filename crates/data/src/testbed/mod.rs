@@ -118,7 +118,7 @@ pub enum TestbedError {
         available: usize,
     },
     /// The embedded grammar is faulty. A test guards this.
-    #[error("datasets/testbed/{file}: {message}")]
+    #[error("crates/data/testbed/{file}: {message}")]
     Grammar {
         /// The file.
         file: &'static str,

@@ -239,7 +239,7 @@ fn the_mixed_corpus_has_the_shares_that_were_planted() {
 #[test]
 fn kinds_are_what_the_sentences_show() {
     let t = testbed();
-    let lexicon: toml::Table = include_str!("../../../../datasets/testbed/lexicon.toml")
+    let lexicon: toml::Table = include_str!("../../testbed/lexicon.toml")
         .parse()
         .unwrap();
     let mut counts: BTreeMap<(&str, Language, &str), usize> = BTreeMap::new();
@@ -306,7 +306,7 @@ fn kinds_are_what_the_sentences_show() {
 fn no_name_is_one_of_another_language() {
     let t = testbed();
     let mut seen: BTreeMap<String, Language> = BTreeMap::new();
-    let lexicon: toml::Table = include_str!("../../../../datasets/testbed/lexicon.toml")
+    let lexicon: toml::Table = include_str!("../../testbed/lexicon.toml")
         .parse()
         .unwrap();
     for name in lexicon["names"].as_array().unwrap() {
@@ -401,7 +401,7 @@ fn pairs_have_the_known_gap() {
 #[test]
 fn splits_are_disjoint() {
     let t = testbed();
-    let lexicon: toml::Table = include_str!("../../../../datasets/testbed/lexicon.toml")
+    let lexicon: toml::Table = include_str!("../../testbed/lexicon.toml")
         .parse()
         .unwrap();
     let phrases = |parity: usize, language: Language| -> Vec<String> {
@@ -555,8 +555,8 @@ fn bad_requests_say_what_would_work() {
 
 #[test]
 fn a_faulty_grammar_is_named() {
-    let patterns = include_str!("../../../../datasets/testbed/patterns.toml");
-    let lexicon = include_str!("../../../../datasets/testbed/lexicon.toml");
+    let patterns = include_str!("../../testbed/patterns.toml");
+    let lexicon = include_str!("../../testbed/lexicon.toml");
     let check = |from: &str, to: &str, expect: &str| {
         assert!(patterns.contains(from), "{from}");
         let changed = patterns.replacen(from, to, 1);
