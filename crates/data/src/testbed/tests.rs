@@ -239,9 +239,7 @@ fn the_mixed_corpus_has_the_shares_that_were_planted() {
 #[test]
 fn kinds_are_what_the_sentences_show() {
     let t = testbed();
-    let lexicon: toml::Table = include_str!("../../testbed/lexicon.toml")
-        .parse()
-        .unwrap();
+    let lexicon: toml::Table = include_str!("../../testbed/lexicon.toml").parse().unwrap();
     let mut counts: BTreeMap<(&str, Language, &str), usize> = BTreeMap::new();
     for category in Testbed::categories() {
         for pair in t.minimal_pairs(category, 240, Split::All, 0).unwrap() {
@@ -306,9 +304,7 @@ fn kinds_are_what_the_sentences_show() {
 fn no_name_is_one_of_another_language() {
     let t = testbed();
     let mut seen: BTreeMap<String, Language> = BTreeMap::new();
-    let lexicon: toml::Table = include_str!("../../testbed/lexicon.toml")
-        .parse()
-        .unwrap();
+    let lexicon: toml::Table = include_str!("../../testbed/lexicon.toml").parse().unwrap();
     for name in lexicon["names"].as_array().unwrap() {
         for language in LANGUAGES {
             for form in name[language.code()].as_str().unwrap().split('|') {
@@ -401,9 +397,7 @@ fn pairs_have_the_known_gap() {
 #[test]
 fn splits_are_disjoint() {
     let t = testbed();
-    let lexicon: toml::Table = include_str!("../../testbed/lexicon.toml")
-        .parse()
-        .unwrap();
+    let lexicon: toml::Table = include_str!("../../testbed/lexicon.toml").parse().unwrap();
     let phrases = |parity: usize, language: Language| -> Vec<String> {
         let lists = FILLERS.iter().map(|k| &lexicon["fillers"][*k]);
         let attributes = CATEGORIES.iter().map(|c| &lexicon["attributes"][*c]);
