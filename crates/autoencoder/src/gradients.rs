@@ -9,6 +9,8 @@ use interlingua_backend::ops::{View, backward, product, product_in};
 use interlingua_backend::optim::{Parameter, gradient_or_zeros};
 use interlingua_backend::{Backend, Device, Tensor, from_rows, to_host};
 
+use rayon::prelude::*;
+
 use crate::infonce::infonce;
 use crate::layers::{Copies, Layers, matrix, parameters_of_half};
 use crate::loss::squared;
@@ -176,7 +178,8 @@ fn recorded(
 }
 
 /// By hand: nothing is recorded, weights are not copied, languages with one encoder or decoder go
-/// through it at once, and the decoder sees tokens and sentences at once.
+/// through it at once, those with their own side by side, and the decoder sees tokens and sentences at
+/// once.
 fn fused(
     config: &Config,
     parameters: &[Parameter],
@@ -190,73 +193,101 @@ fn fused(
     let (encoders, decoders) = parameters.split_at(copies.encoders * of_half);
     let (of_encoders, of_decoders) = gradients.split_at_mut(copies.encoders * of_half);
 
-    let mut z = Vec::with_capacity(batch.tokens() * config.latent);
-    let mut encoding = Vec::new();
-    for (encoder, languages) in encoders
-        .chunks_exact(of_half)
+    let encoded: Vec<(Vec<f32>, Vec<Step>)> = encoders
+        .par_chunks_exact(of_half)
         .zip(served(batch, copies.encoders))
-    {
-        let x = Cow::Borrowed(batch.states_of(languages));
-        let (own, steps) = forward(config, encoder, x, device);
-        z.extend(own);
-        encoding.push(steps);
-    }
+        .map(|(encoder, languages)| {
+            let x = Cow::Borrowed(batch.states_of(languages));
+            forward(config, encoder, x, device)
+        })
+        .collect();
+    let (z, encoding): (Vec<_>, Vec<_>) = encoded.into_iter().unzip();
+    let z = z.concat();
     let latents = pool(&z, &batch.lengths, config.latent);
     let (mut loss, mut d_latents) = alignment(config, batch, &latents, device);
 
+    let decoded: Vec<Decoded> = decoders
+        .par_chunks_exact(of_half)
+        .zip(of_decoders.par_chunks_exact_mut(of_half))
+        .zip(served(batch, copies.decoders))
+        .map(|((decoder, gradients), languages)| {
+            let latents = (z.as_slice(), latents.as_slice());
+            decode(config, decoder, batch, languages, latents, gradients, device)
+        })
+        .collect();
     let mut d_z = Vec::with_capacity(z.len());
-    let halves = decoders
-        .chunks_exact(of_half)
-        .zip(of_decoders.chunks_exact_mut(of_half));
-    for ((decoder, gradients), languages) in halves.zip(served(batch, copies.decoders)) {
-        let tokens = batch.tokens_of(languages.clone());
-        let mut input = z[tokens.start * config.latent..tokens.end * config.latent].to_vec();
-        let from = sources(config, batch, &languages);
-        let of_language = batch.rows() * config.latent;
-        for &from in &from {
-            input.extend_from_slice(&latents[from * of_language..][..of_language]);
-        }
-        let (mut out, steps) = forward(config, decoder, Cow::Owned(input), device);
-        let x = batch.states_of(languages.clone());
-        let (own, rebuilt) = out.split_at_mut(x.len());
-        let share = x.len() as f64 / batch.values.len() as f64;
-        loss += backward::squared_error(own, x, config.reconstruction_weight * share);
-        loss += cross_reconstruction(config, batch, &languages, &from, rebuilt);
-        let d_input = backwards(config, decoder, steps, out, gradients, true, device)
-            .expect("the decoder's input has a gradient");
-        let (of_tokens, of_sentences) = d_input.split_at(tokens.len() * config.latent);
+    for own in decoded {
+        loss += own.loss;
+        let (of_tokens, of_sentences) = own.d_input.split_at(own.tokens * config.latent);
         d_z.extend_from_slice(of_tokens);
-        for (&from, found) in from.iter().zip(of_sentences.chunks_exact(of_language)) {
+        let of_language = batch.rows() * config.latent;
+        for (&from, found) in own.from.iter().zip(of_sentences.chunks_exact(of_language)) {
             let d = &mut d_latents[from * of_language..][..of_language];
             d.iter_mut().zip(found).for_each(|(d, g)| *d += g);
         }
     }
     unpool(&mut d_z, &d_latents, &batch.lengths, config.latent);
 
-    let halves = encoders
-        .chunks_exact(of_half)
-        .zip(of_encoders.chunks_exact_mut(of_half));
-    let mut d_z = d_z.as_slice();
-    for ((encoder, gradients), steps) in halves.zip(encoding) {
-        let (own, rest) = d_z.split_at(steps[0].input.len() / batch.width * config.latent);
-        d_z = rest;
-        backwards(
-            config,
-            encoder,
-            steps,
-            own.to_vec(),
-            gradients,
-            false,
-            device,
-        );
-    }
+    encoders
+        .par_chunks_exact(of_half)
+        .zip(of_encoders.par_chunks_exact_mut(of_half))
+        .zip(served(batch, copies.encoders))
+        .zip(encoding)
+        .for_each(|(((encoder, gradients), languages), steps)| {
+            let tokens = batch.tokens_of(languages);
+            let own = d_z[tokens.start * config.latent..tokens.end * config.latent].to_vec();
+            backwards(config, encoder, steps, own, gradients, false, device);
+        });
     (loss, gradients)
 }
 
+/// What a decoder says of its input.
+struct Decoded {
+    loss: f64,
+    /// Gradient of the latents of its tokens, then of the sentences of `from`.
+    d_input: Vec<f32>,
+    tokens: usize,
+    from: Vec<usize>,
+}
+
+/// Forward and backward through the decoder of `languages`; `latents` are those of all tokens and of
+/// all sentences.
+fn decode(
+    config: &Config,
+    decoder: &[Parameter],
+    batch: &Batch,
+    languages: Range<usize>,
+    (z, latents): (&[f32], &[f32]),
+    gradients: &mut [Vec<f32>],
+    device: &Device,
+) -> Decoded {
+    let tokens = batch.tokens_of(languages.clone());
+    let mut input = z[tokens.start * config.latent..tokens.end * config.latent].to_vec();
+    let from = sources(config, batch, &languages);
+    let of_language = batch.rows() * config.latent;
+    for &from in &from {
+        input.extend_from_slice(&latents[from * of_language..][..of_language]);
+    }
+    let (mut out, steps) = forward(config, decoder, Cow::Owned(input), device);
+    let x = batch.states_of(languages.clone());
+    let (own, rebuilt) = out.split_at_mut(x.len());
+    let share = x.len() as f64 / batch.values.len() as f64;
+    let mut loss = backward::squared_error(own, x, config.reconstruction_weight * share);
+    loss += cross_reconstruction(config, batch, &languages, &from, rebuilt);
+    let d_input = backwards(config, decoder, steps, out, gradients, true, device);
+    Decoded {
+        loss,
+        d_input: d_input.expect("the decoder's input has a gradient"),
+        tokens: tokens.len(),
+        from,
+    }
+}
+
 /// The languages of each of `copies` encoders or decoders: all of one, or one of each.
-fn served(batch: &Batch, copies: usize) -> impl Iterator<Item = Range<usize>> {
+fn served(batch: &Batch, copies: usize) -> Vec<Range<usize>> {
     let each = batch.languages / copies;
-    (0..copies).map(move |at| at * each..(at + 1) * each)
+    let own = |at| at * each..(at + 1) * each;
+    (0..copies).map(own).collect()
 }
 
 /// The languages whose sentences a decoder of `languages` rebuilds in another one.
