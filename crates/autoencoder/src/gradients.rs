@@ -212,7 +212,9 @@ fn fused(
         .zip(served(batch, copies.decoders))
         .map(|((decoder, gradients), languages)| {
             let latents = (z.as_slice(), latents.as_slice());
-            decode(config, decoder, batch, languages, latents, gradients, device)
+            decode(
+                config, decoder, batch, languages, latents, gradients, device,
+            )
         })
         .collect();
     let mut d_z = Vec::with_capacity(z.len());
