@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::error::{DataError, FindingKind, OnBadRow, Report};
 use crate::input::{
-    BOM, Limits, RawLines, TextEncoding, decode, head, looks_like_mac_roman, mojibake, open,
+    BOM, Limits, RawLines, TextEncoding, decode, head, mojibake, open,
     read_small, trim_eol,
 };
 use crate::iso::language_of;

@@ -1,7 +1,7 @@
 //! `--dry-run`: every check of a run, and what the run would take, without keeping anything.
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use interlingua_backend::device::cpu;
 use interlingua_models::hub::{self, HubOptions, Place};

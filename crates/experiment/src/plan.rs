@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use interlingua_backend::{Device, DeviceName, Precision};
-use interlingua_data::{Language, Manifest};
+use interlingua_data::Manifest;
 use interlingua_models::hub::{self, Place};
 use interlingua_models::{ModelError, Residency};
 use serde::{Deserialize, Serialize};
