@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use interlingua_backend::{DeviceName, Precision};
-use interlingua_data::{BiasPair, Direction, Language, ParallelCorpus};
+use interlingua_data::{BiasPair, Direction, Language, PairKind, ParallelCorpus};
 use interlingua_models::Residency;
 
 use super::{Blank, choice_rows, transfer_rows};
@@ -54,6 +54,12 @@ fn text(pairs: usize) -> Prepared {
                 more: "a".into(),
                 less: "b".into(),
                 planted: None,
+                // As on real data, languages need not agree in kind: French pairs are all marked.
+                kind: match (language, i % 4) {
+                    (Language::FR, _) => Some(PairKind::Marked),
+                    (_, 0 | 1) => Some(PairKind::GroupFirst),
+                    _ => Some(PairKind::AttributeFirst),
+                },
             }));
         }
     }
@@ -151,6 +157,7 @@ fn find<'a>(
                 && is(&r.scope, scope)
                 && is(&r.versus, versus)
                 && r.category.as_deref() == category
+                && r.kind.is_none()
         })
         .collect();
     assert_eq!(
@@ -242,6 +249,36 @@ fn gaps_over_languages_are_what_the_cells_say() {
         "controls have no share that transfers"
     );
     assert!(rows.iter().all(|r| r.scope.as_deref() != Some("left-out")));
+}
+
+/// A scope has the cells of a kind that have pairs of it, and no others.
+#[test]
+fn kinds_of_pairs_have_rows_of_their_own() {
+    let (plan, text) = (plan(""), text(4));
+    let mut rows = Vec::new();
+    transfer_rows(&blank(&plan), &text, &scored(&plan, 4), &mut rows).unwrap();
+    let of = |kind: &str, scope: &str| {
+        let mut rows = rows.iter();
+        let row = rows.find(|r| {
+            r.metric == "scope_gap"
+                && r.method.as_deref() == Some("sentdebias")
+                && r.space.as_deref() == Some("raw")
+                && r.scope.as_deref() == Some(scope)
+                && r.kind.as_deref() == Some(kind)
+                && r.category.is_none()
+        });
+        row.map(|r| (r.value, r.n)).expect("a row of the kind")
+    };
+    let near = |(value, n): (f64, u64), expect: f64, items: u64| {
+        assert!((value - expect).abs() < 1e-9 && n == items, "{value} of {n}, not {expect} of {items}");
+    };
+    // French alone has marked pairs: fitted in French, judged there; fitted in English, judged in French.
+    near(of("marked", "fit"), 0.8, 8);
+    near(of("marked", "others"), 1.8, 8);
+    // The first two pairs in English: 0.4 − 0.4 and 0.9 − 0.4.
+    near(of("group-first", "fit"), 0.0, 4);
+    near(of("group-first", "others"), 0.5, 4);
+    near(of("attribute-first", "fit"), 0.8, 4);
 }
 
 /// Two categories with pairs of their own: the interval of their mean is narrower than either.

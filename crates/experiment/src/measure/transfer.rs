@@ -62,8 +62,8 @@ pub fn transfer_rows(
 }
 
 /// Name of a pair's kind, where its data have kinds.
-pub fn kind_of(_pair: &BiasPair) -> Option<&'static str> {
-    None
+fn kind_of(pair: &BiasPair) -> Option<&'static str> {
+    pair.kind.map(|kind| kind.name())
 }
 
 /// Names of the kinds that pairs are of.
