@@ -9,8 +9,7 @@ use serde_json::Value;
 
 use crate::error::{DataError, FindingKind, OnBadRow, Report};
 use crate::input::{
-    BOM, Limits, RawLines, TextEncoding, decode, head, mojibake, open,
-    read_small, trim_eol,
+    BOM, Limits, RawLines, TextEncoding, decode, head, mojibake, open, read_small, trim_eol,
 };
 use crate::iso::language_of;
 use crate::language::Language;

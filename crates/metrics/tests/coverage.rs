@@ -60,7 +60,10 @@ fn joint_intervals_hold_the_truth() {
         pairs: 60,
         near_zero,
     };
-    for (name, found) in joint::MEASURES.iter().zip(joint::coverage(&square(false), 400)) {
+    for (name, found) in joint::MEASURES
+        .iter()
+        .zip(joint::coverage(&square(false), 400))
+    {
         println!("{name}: {found:?}");
         assert!((0.92..=0.98).contains(&found.held), "{name}: {found:?}");
         assert!(found.width > 0.0 && found.width < 1.0, "{name}: {found:?}");

@@ -270,7 +270,10 @@ fn kinds_of_pairs_have_rows_of_their_own() {
         row.map(|r| (r.value, r.n)).expect("a row of the kind")
     };
     let near = |(value, n): (f64, u64), expect: f64, items: u64| {
-        assert!((value - expect).abs() < 1e-9 && n == items, "{value} of {n}, not {expect} of {items}");
+        assert!(
+            (value - expect).abs() < 1e-9 && n == items,
+            "{value} of {n}, not {expect} of {items}"
+        );
     };
     // French alone has marked pairs: fitted in French, judged there; fitted in English, judged in French.
     near(of("marked", "fit"), 0.8, 8);
