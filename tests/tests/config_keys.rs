@@ -272,13 +272,18 @@ fn configs() -> Vec<Value> {
     let folder = fixtures().join("models/architectures");
     let folders = std::fs::read_dir(folder)
         .unwrap()
-        .map(|e| e.unwrap().path());
-    folders
-        .filter(|folder| folder.is_dir())
-        .map(|folder| {
-            serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap()
-        })
-        .collect()
+        .map(|entry| entry.unwrap().path());
+    let read = |folder: std::path::PathBuf| {
+        let text = std::fs::read(folder.join("config.json")).unwrap();
+        let mut config: Value = serde_json::from_slice(&text).unwrap();
+        // The size of the window is read where there are windows.
+        if config["use_sliding_window"].is_boolean() {
+            config["use_sliding_window"] = json!(true);
+            config["sliding_window"] = json!(4);
+        }
+        config
+    };
+    folders.filter(|folder| folder.is_dir()).map(read).collect()
 }
 
 /// What comes of a configuration: the architecture, described, or what is wrong.
@@ -376,10 +381,16 @@ fn every_key_of_rotary_settings_is_read_or_refused_or_named() {
         }
         let mut config = config;
         config["rope_scaling"] = Value::Null;
+        // Gemma 3 has settings for each kind of block.
+        let by_kind = config["model_type"] == "gemma3_text";
+        let placed = |rope: Value| match by_kind {
+            true => json!({"full_attention": rope, "sliding_attention": {"rope_theta": 1e4}}),
+            false => rope,
+        };
         for kind in ["linear", "llama3"] {
             let rope = json!({"rope_theta": 1e4, "rope_type": kind, "factor": 2.0, "low_freq_factor": 1.0,
                 "high_freq_factor": 4.0, "original_max_position_embeddings": 16});
-            config["rope_parameters"] = rope.clone();
+            config["rope_parameters"] = placed(rope.clone());
             let before = outcome(&config).expect("usable settings");
             for key in names(&keys["rope"]) {
                 let mut changed = rope.clone();
@@ -387,7 +398,7 @@ fn every_key_of_rotary_settings_is_read_or_refused_or_named() {
                     changed.as_object_mut().unwrap().remove("rope_type");
                 }
                 changed[key] = json!(NONSENSE);
-                config["rope_parameters"] = changed;
+                config["rope_parameters"] = placed(changed);
                 let of_llama3 = kind == "linear"
                     && [
                         "low_freq_factor",
