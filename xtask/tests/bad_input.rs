@@ -671,9 +671,11 @@ fn every_fault_is_one_clear_error() {
         if !case.dry {
             continue;
         }
+        // The run before may have begun its folder.
+        let earlier = damaged.results();
         let output = damaged.reproduce(&[case.flags, &["--dry-run"]].concat());
         let mut faults = self::faults(case, &before, &damaged, &output);
-        if damaged.results() != before.results() {
+        if damaged.results() != earlier {
             faults.push("it has left something behind".into());
         }
         if !faults.is_empty() {
