@@ -413,7 +413,7 @@ fn a_pair_that_is_too_long_is_named() {
     let plan = Plan::new(spec("toy", &["bias-bench"]), options).unwrap();
     let message = run(&plan, &mut |_| {}).err().expect("too long").to_string();
     assert!(
-        message.contains("`endless`") && message.contains("22 tokens, the model takes 20"),
+        message.contains("`endless`") && message.contains("21 tokens, the model takes 20"),
         "{message}"
     );
 }
