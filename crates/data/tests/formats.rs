@@ -278,3 +278,51 @@ fn pairs_and_lists_written_and_read_back() {
         [list]
     );
 }
+
+/// A table of CrowS-Pairs' columns that is no known collection has the language that is asked for,
+/// whatever its name, and its own labels.
+#[test]
+fn a_table_that_does_not_say_its_language_has_the_one_that_is_asked_for() {
+    let folder = Folder::new();
+    let more = "elle lit,il lit,antistereo,gender";
+    for (name, text) in [
+        (
+            "mine.csv",
+            format!("id,sent_more,sent_less,stereo_antistereo,bias_type\n7,{more}\n"),
+        ),
+        (
+            "plain.csv",
+            format!("sent_more,sent_less,stereo_antistereo,bias_type\n{more}\n"),
+        ),
+        (
+            "original.csv",
+            format!(",sent_more,sent_less,stereo_antistereo,bias_type,annotations\n7,{more},x\n"),
+        ),
+    ] {
+        let file = folder.write(name, text);
+        let (set, _) = bias(&file, &[FR], OnBadRow::Error).unwrap();
+        let pair = &set.pairs[0];
+        assert_eq!((set.pairs.len(), pair.language), (1, FR), "{name}");
+        assert_eq!(
+            (pair.more.as_str(), pair.less.as_str()),
+            ("elle lit", "il lit"),
+            "{name}"
+        );
+    }
+}
+
+/// A folder stands for its one file of pairs; with several, they are named.
+#[test]
+fn a_folder_stands_for_its_one_file_of_pairs() {
+    let folder = Folder::new();
+    let text = "id,sent_more,sent_less,stereo_antistereo,bias_type\n7,she,he,stereo,gender\n";
+    folder.write("LICENSE", "Free.");
+    folder.write("a.csv", text);
+    let (set, _) = bias(folder.path(), &[EN], OnBadRow::Error).unwrap();
+    assert_eq!((set.name.as_str(), set.pairs.len()), ("a", 1));
+    folder.write("b.csv", text);
+    check_error(
+        bias(folder.path(), &[EN], OnBadRow::Error),
+        &["name one: a.csv, b.csv"],
+    );
+}

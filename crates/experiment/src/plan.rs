@@ -443,7 +443,7 @@ mod tests {
             ))
         };
         let three = with("\"en\", \"fr\", \"de\"", "\"all\", \"all-but-one\"");
-        check(&three).unwrap();
+        check::spec(&three).unwrap();
         let mut fits: Vec<String> = settings(&three, &["final_norm".into()])
             .iter()
             .filter(|s| s.method == "sentdebias")
@@ -460,7 +460,7 @@ mod tests {
             ("\"en\", \"fr\"", "\"all\", \"all\"", "all is listed twice"),
             ("\"en\", \"fr\"", "", "`each`, `all` and `all-but-one`"),
         ] {
-            let error = check(&with(languages, fits)).unwrap_err().to_string();
+            let error = check::spec(&with(languages, fits)).unwrap_err().to_string();
             assert!(
                 error.starts_with("fit.languages") && error.contains(problem),
                 "{error}"

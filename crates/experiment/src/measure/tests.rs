@@ -35,6 +35,7 @@ fn plan(more: &str) -> Plan {
         device: DeviceName::Cpu,
         residency: Residency::Resident,
         memory: None,
+        manifests: Vec::new(),
         precision: Precision::F32,
         resume: false,
         command: String::new(),
