@@ -24,7 +24,7 @@ train_rows = 100
 validation_rows = 40
 heldout_rows = 40
 pairs = 24
-fit_sentences = 300
+fit_sentences = 1200
 
 [model]
 kind = "train"

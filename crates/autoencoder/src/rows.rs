@@ -39,6 +39,9 @@ pub(crate) struct Normal {
 
 impl Normal {
     /// From the token states of up to 2000 random rows.
+    ///
+    /// # Errors
+    /// When the states cannot be read.
     pub fn of(
         config: &Config,
         states: &dyn States,
@@ -82,6 +85,9 @@ impl Normal {
     }
 
     /// Appends the normalised token states of one sentence; returns how many.
+    ///
+    /// # Errors
+    /// When the states cannot be read.
     pub fn read(
         &self,
         states: &dyn States,
@@ -101,7 +107,10 @@ impl Normal {
         Ok(tokens)
     }
 
-    /// Normalised mean states of all rows, one matrix per language.
+    /// Normalised mean states of all rows, one matrix `[rows, width]` per language.
+    ///
+    /// # Errors
+    /// When the states cannot be read.
     pub fn sentence_means(&self, states: &dyn States) -> Result<Vec<Vec<f32>>, AutoencoderError> {
         let (rows, width) = (states.rows(), states.width());
         let mut means = Vec::with_capacity(states.languages().len());

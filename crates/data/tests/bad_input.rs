@@ -135,7 +135,7 @@ fn identical_pair() {
     );
     assert_eq!(bias(&file, &[], OnBadRow::Skip).unwrap().0.len(), 1);
     check_error(
-        bias(&file, &[FR], OnBadRow::Skip),
+        bias(&file, &[FR, DE], OnBadRow::Skip),
         &["no text in `fr`", "available: en"],
     );
     let options = BiasOptions {

@@ -255,8 +255,9 @@ mod tests {
                     }
                 });
             }
+            // What it finds between its making and its lock it takes away, and the writer begins again.
             for _ in 0..50 {
-                assert_eq!(sweep(folder.path()).unwrap(), Vec::<PathBuf>::new());
+                sweep(folder.path()).unwrap();
             }
         });
         assert_eq!(names(folder.path()), ["f"]);

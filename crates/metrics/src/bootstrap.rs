@@ -457,7 +457,12 @@ pub(crate) fn bca_levels(value: f64, resampled: &[f64], jackknife: &[f64], tail:
     } else {
         0.0
     };
+    let a = if a.is_finite() { a } else { 0.0 };
     let level = |p: f64| {
+        // An interval widened for very few items may ask for the extreme resamples themselves.
+        if p <= 0.0 || p >= 1.0 {
+            return p.clamp(0.0, 1.0);
+        }
         let z = z0 + normal::quantile(p);
         normal::cdf(z0 + z / (1.0 - a * z))
     };
@@ -487,6 +492,17 @@ mod tests {
         for (p, expect) in [(0.0, 1.0), (1.0, 4.0), (0.5, 2.5), (0.1, 1.3), (2.0, 4.0)] {
             assert!((sorted_quantile(&sorted, p) - expect).abs() < 1e-12);
         }
+    }
+
+    /// A widened tail of two items is 0, and equal jackknife values leave the acceleration 0/0: neither
+    /// may ask the normal distribution for a number that is none.
+    #[test]
+    fn levels_are_defined_at_the_extremes() {
+        let resampled = [0.9, 1.0, 1.1];
+        assert_eq!(bca_levels(1.0, &resampled, &[1.0, 1.0], 0.0), [0.0, 1.0]);
+        let tiny = [1.0, 1.0 + f64::EPSILON].map(|v| v * 1e-150);
+        let levels = bca_levels(1.0, &resampled, &tiny, 0.025);
+        assert!(levels.iter().all(|l| l.is_finite()), "{levels:?}");
     }
 
     #[test]

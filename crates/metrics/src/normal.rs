@@ -8,6 +8,10 @@
 /// whose terms are all of one sign and so lose no digits. Beyond 8 it is 0 or 1
 /// to the precision that intervals need.
 pub(crate) fn cdf(x: f64) -> f64 {
+    // The series of NaN would never end.
+    if x.is_nan() {
+        return x;
+    }
     if x > 8.0 {
         return 1.0;
     }
@@ -118,6 +122,11 @@ fn density(x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_number_in_none_out() {
+        assert!(cdf(f64::NAN).is_nan());
+    }
 
     #[test]
     fn known_values() {

@@ -504,7 +504,11 @@ mod tests {
                 "[score]\nresamples = 1000000000000",
                 &["score.resamples", "1000000000000", "1 to 1000000"],
             ),
-            ("", "[score]\nresamples = 1e12", &["resamples", "integer"]),
+            (
+                "",
+                "[score]\nresamples = 1e12",
+                &["resamples", "floating point"],
+            ),
             (
                 "",
                 "[score]\nresamples = 0",
