@@ -157,10 +157,10 @@ pub(crate) fn shapes(
         ("encoder", copies.encoders, width, config.latent),
         ("decoder", copies.decoders, config.latent, width),
     ] {
-        for copy in 0..count {
+        for language in languages.iter().take(count) {
             let name = match count {
                 1 => half.to_owned(),
-                _ => format!("{half}.{}", languages[copy]),
+                _ => format!("{half}.{language}"),
             };
             if config.linear {
                 out.push((format!("{name}.linear"), vec![to, from]));

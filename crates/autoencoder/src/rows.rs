@@ -128,6 +128,9 @@ impl Normal {
     }
 
     /// Reads a batch of parallel rows into `values`.
+    ///
+    /// # Errors
+    /// When the states cannot be read.
     pub fn batch(
         &self,
         config: &Config,

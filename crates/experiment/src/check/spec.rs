@@ -324,7 +324,7 @@ fn trained(train: &TrainSpec, data: &DataSpec) -> Result<(), ExperimentError> {
     }
     positive("model.learning_rate", train.learning_rate)?;
     positive("model.logit_scale", train.logit_scale)?;
-    if train.hidden_size % (2 * train.heads) != 0 {
+    if !train.hidden_size.is_multiple_of(2 * train.heads) {
         return Err(ExperimentError::plan(
             "model.heads",
             format!(
@@ -333,7 +333,7 @@ fn trained(train: &TrainSpec, data: &DataSpec) -> Result<(), ExperimentError> {
             ),
         ));
     }
-    if train.heads % train.kv_heads != 0 {
+    if !train.heads.is_multiple_of(train.kv_heads) {
         return Err(ExperimentError::plan(
             "model.kv_heads",
             format!(
