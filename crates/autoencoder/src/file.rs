@@ -6,9 +6,22 @@ use std::path::Path;
 use interlingua_backend::optim::Parameter;
 use interlingua_backend::{Device, from_rows, to_host};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
 
 use crate::layers::{Copies, Layers, shapes};
 use crate::{Autoencoder, AutoencoderError, Config};
+
+/// Changes whenever files of earlier versions of this crate can no longer be read.
+pub const FORMAT: u32 = 2;
+
+/// The entry of the file's header that says what the tensors are.
+const KEY: &str = "autoencoder";
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    config: Config,
+    languages: Vec<String>,
+}
 
 impl Autoencoder {
     /// Name, shape and values of everything that was learned.
@@ -41,16 +54,15 @@ impl Autoencoder {
                     .expect("shape and values agree by construction"),
             )
         });
-        let metadata = HashMap::from([
-            (
-                "config".to_owned(),
-                serde_json::to_string(&self.config).expect("a config is plain data"),
-            ),
-            (
-                "languages".to_owned(),
-                serde_json::to_string(&self.languages).expect("names are plain data"),
-            ),
-        ]);
+        let header = Header {
+            config: self.config.clone(),
+            languages: self.languages.clone(),
+        };
+        // One entry: a map of several is written in another order each time.
+        let metadata = HashMap::from([(
+            KEY.to_owned(),
+            serde_json::to_string(&header).expect("a header is plain data"),
+        )]);
         let out = safetensors::serialize(views, Some(metadata))
             .map_err(|e| malformed(path, e.to_string()))?;
         interlingua_files::write(path, &out).map_err(|error| io(path, error))
@@ -64,14 +76,10 @@ impl Autoencoder {
         let bytes = std::fs::read(path).map_err(|source| io(path, source))?;
         let (_, header) =
             SafeTensors::read_metadata(&bytes).map_err(|e| malformed(path, e.to_string()))?;
-        let text = |key: &str| {
-            let text = header.metadata().as_ref().and_then(|m| m.get(key));
-            text.ok_or_else(|| malformed(path, format!("no {key} in its header")))
-        };
-        let config: Config = serde_json::from_str(text("config")?)
-            .map_err(|e| malformed(path, format!("config: {e}")))?;
-        let languages: Vec<String> = serde_json::from_str(text("languages")?)
-            .map_err(|e| malformed(path, format!("languages: {e}")))?;
+        let text = header.metadata().as_ref().and_then(|m| m.get(KEY));
+        let text = text.ok_or_else(|| malformed(path, format!("no `{KEY}` in its header")))?;
+        let Header { config, languages } = serde_json::from_str(text)
+            .map_err(|e| malformed(path, format!("`{KEY}` of its header: {e}")))?;
         if languages.is_empty() {
             return Err(malformed(path, "its header names no language".into()));
         }

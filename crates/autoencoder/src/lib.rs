@@ -36,6 +36,7 @@ use std::path::PathBuf;
 use interlingua_backend::Tensor;
 
 pub use config::{Activation, Alignment, Config, Sees, Sharing};
+pub use file::FORMAT;
 use layers::Layers;
 pub use rows::States;
 pub use train::{HeldOut, Progress, Trained, train};

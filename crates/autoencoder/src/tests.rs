@@ -186,6 +186,14 @@ fn every_kind_trains_and_saves_and_loads() {
         assert!(losses[1] < losses[0], "{config:?}: {losses:?}");
         let path = folder.path().join("a.safetensors");
         trained.autoencoder.save(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        for _ in 0..8 {
+            trained.autoencoder.save(&path).unwrap();
+            assert!(
+                std::fs::read(&path).unwrap() == bytes,
+                "one content, one file"
+            );
+        }
         let loaded = Autoencoder::load(&path, &cpu()).unwrap();
         assert_eq!(loaded.config, config);
         assert_eq!(loaded.languages, ["en", "fr"]);

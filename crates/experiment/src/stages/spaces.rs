@@ -140,9 +140,10 @@ fn autoencoder(
     config: &Config,
 ) -> Result<(Autoencoder, String), ExperimentError> {
     let seed = run.plan.spec.seed;
+    let format = interlingua_autoencoder::FORMAT;
     let key = Cache::key(
         "autoencoder",
-        &(config, &run.plan.spec.languages, &states.keys, seed),
+        &(format, config, &run.plan.spec.languages, &states.keys, seed),
     );
     let path = run.cache.path("autoencoder", &key, ".safetensors");
     let cached = run.has(&path)?;
