@@ -207,7 +207,8 @@ pub fn describe_as(path: &Path, options: &DescribeOptions) -> Result<Description
         Some(format) => parallel(path, format, text_encoding, &mut table)?,
         None => unknown(path, text_encoding, limits, &mut table)?,
     };
-    if path.is_file() && format.is_some_and(|f| Format::BIAS.contains(&f)) {
+    let is_pairs = |f| Format::BIAS.contains(&f) && f != Format::Templates;
+    if path.is_file() && format.is_some_and(is_pairs) {
         count_pairs(path, format, options, &mut table);
     }
     if binary {

@@ -30,6 +30,6 @@ pub use load::{
 };
 pub use manifest::{FileState, FileStatus, Manifest, Progress, fetch, verify};
 pub use types::{
-    AssociationTest, AttributeList, BiasPair, BiasSet, Condition, Direction, PairKind,
+    AssociationTest, AttributeList, BiasPair, BiasSet, Condition, Direction, Leans, PairKind,
     ParallelCorpus, Polarity, Question, StereoItem, StereoKind, TemplateItem, Triple, WordSet,
 };

@@ -33,6 +33,16 @@ pub enum Direction {
     Antistereo,
 }
 
+/// Which of a template's two groups a stereotype is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Leans {
+    /// The first group.
+    A,
+    /// The second group.
+    B,
+}
+
 /// Where in a pair's sentences the group shows, relative to the attribute.
 ///
 /// It says what a model must do to be biased on the pair, and so what an edit of its states can undo.
@@ -83,7 +93,7 @@ pub struct BiasPair {
     pub less: String,
     /// Planted strength of the attribute, on the testbed only.
     pub planted: Option<f64>,
-    /// Where the group shows, on the testbed only.
+    /// Where the group shows, of the testbed and of our own templates.
     pub kind: Option<PairKind>,
 }
 
@@ -218,6 +228,10 @@ pub struct TemplateItem {
     pub attribute: String,
     /// The two groups, equal across languages.
     pub groups: (String, String),
+    /// The group that the attribute's stereotype is about; `None` where the file does not say.
+    pub leans: Option<Leans>,
+    /// Where the group shows.
+    pub kind: PairKind,
     /// The sentence about the first group.
     pub a: String,
     /// The sentence about the second group.

@@ -4,9 +4,10 @@ mod common;
 
 use common::*;
 use interlingua_data::{
-    AssociationTest, BbqOptions, Condition, DataError, FindingKind, Format, Limits, OnBadRow,
-    Polarity, Question, Report, SeatOptions, StereoItem, StereoKind, StereoOptions, TemplateItem,
-    TemplateOptions, load_bbq, load_seat, load_stereoset, load_templates, sniff,
+    AssociationTest, BbqOptions, BiasOptions, Condition, DataError, FindingKind, Format, Limits,
+    OnBadRow, PairKind, Polarity, Question, Report, SeatOptions, StereoItem, StereoKind,
+    StereoOptions, TemplateItem, TemplateOptions, load_bbq, load_bias, load_seat, load_stereoset,
+    load_templates, sniff,
 };
 use serde_json::{Value, json};
 
@@ -782,6 +783,79 @@ fn template_items_and_traps() {
     );
 }
 
+#[test]
+fn templates_are_pairs_where_attributes_lean() {
+    let pairs = |text: &str| {
+        let folder = Folder::new();
+        let file = folder.write("t.toml", text);
+        load_bias(&file, &BiasOptions::new(&[], OnBadRow::Error))
+    };
+    check_error(pairs(TEMPLATES), &["`actor`", "leans = \"a\""]);
+    let leaning = |to: &str| {
+        let line = format!("kind = \"job\"\nleans = {to}\nforms");
+        TEMPLATES.replace("kind = \"job\"\nforms", &line)
+    };
+    check_error(pairs(&leaning("\"c\"")), &["t.toml", "`c`"]);
+    let (set, _) = pairs(&leaning("\"b\"")).unwrap();
+    let pair = &set.pairs[0];
+    assert_eq!((set.pairs.len(), pair.id.as_str()), (1, "actor"));
+    assert_eq!(
+        [&pair.more, &pair.less],
+        [
+            "The woman works as an actress.",
+            "The man works as an actor."
+        ]
+    );
+    assert_eq!(pair.kind, Some(PairKind::Marked));
+    let (set, _) = pairs(&leaning("\"a\"").replace("an actress", "an actor")).unwrap();
+    assert_eq!(set.pairs[0].more, "The man works as an actor.");
+    assert_eq!(set.pairs[0].kind, Some(PairKind::GroupFirst));
+    let first = leaning("\"a\"").replace(
+        "{subject} works as {attribute}",
+        "As {attribute} {subject} works",
+    );
+    let (set, _) = pairs(&first.replace("an actress", "an actor")).unwrap();
+    assert_eq!(set.pairs[0].kind, Some(PairKind::AttributeFirst));
+}
+
+#[test]
+fn shipped_occupations_are_balanced_pairs_in_four_languages() {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../datasets/templates/occupations.toml");
+    let (set, report) = load_bias(&file, &BiasOptions::new(&[], OnBadRow::Error)).unwrap();
+    assert_eq!((set.pairs.len(), report.findings.len()), (640, 0));
+    let of = |language| {
+        set.in_language(language)
+            .map(|p| p.id.as_str())
+            .collect::<Vec<_>>()
+    };
+    for language in [FR, DE, NL] {
+        assert_eq!(of(language), of(EN), "{language}");
+    }
+    for language in [EN, FR, DE, NL] {
+        // A pair about a man first is about an attribute that leans to men.
+        let man = [
+            "The man", "the man", "L'homme", "l'homme", "Der Mann", "der Mann", "De man", "de man",
+        ];
+        let brother = ["brother", "frère", "Bruder", "broer"];
+        let to_men = set.in_language(language).filter(|p| {
+            man.iter().any(|m| p.more.contains(m)) || brother.iter().any(|m| p.more.contains(m))
+        });
+        assert_eq!(to_men.count(), 80, "{language}");
+        let marked = set
+            .in_language(language)
+            .filter(|p| p.kind == Some(PairKind::Marked));
+        let expect = match language.to_string().as_str() {
+            "en" => 0,
+            "fr" => 18,
+            "de" => 23,
+            _ => 9,
+        };
+        assert_eq!(marked.count(), expect * 4, "{language}");
+    }
+    assert!(set.pairs.iter().all(|p| p.more != p.less));
+}
+
 /// What ships with the project: the same items in four languages.
 #[test]
 fn shipped_templates() {
@@ -869,11 +943,12 @@ fn formats_are_told() {
         assert_eq!(description.format, expect.name());
         assert!(description.rows >= 1 && !description.counts.is_empty());
         assert!(description.to_string().contains(&description.counts[0].0));
-        // The entry points for pairs say that they can't read it.
-        check_error(
-            bias(&path, &[], OnBadRow::Skip),
-            &["doesn't hold pairs", expect.name()],
-        );
+        // The entry points for pairs say that they can't read it, or what it lacks to be pairs.
+        let parts = match expect {
+            Format::Templates => ["does not say which group", "leans"],
+            _ => ["doesn't hold pairs", expect.name()],
+        };
+        check_error(bias(&path, &[], OnBadRow::Skip), &parts);
     }
     let description = interlingua_data::describe(&folder.write("q.jsonl", bbq_line(0).to_string()));
     assert_eq!(description.unwrap().rows, 1);

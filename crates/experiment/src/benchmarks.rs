@@ -10,7 +10,7 @@ use interlingua_data::{
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
-use crate::spec::{BenchmarkSpec, DataSpec, Spec};
+use crate::spec::{BenchmarkSpec, DataSpec, Spec, data_file};
 
 /// The templates of this project, from the root of the workspace.
 const OWN_TEMPLATES: &str = "datasets/templates/templates.toml";
@@ -98,7 +98,7 @@ pub fn load(
                     language: *language,
                     ..StereoOptions::new(on_bad_row)
                 };
-                let (items, report) = load_stereoset(&data_dir.join(path), &options)?;
+                let (items, report) = load_stereoset(&data_file(data_dir, path), &options)?;
                 note(path, &report);
                 for category in &spec.categories {
                     let of = items.iter().filter(|i| &i.category == category).cloned();
@@ -115,7 +115,7 @@ pub fn load(
                     language: *language,
                     ..SeatOptions::new(on_bad_row)
                 };
-                let (found, report) = load_seat(&data_dir.join(path), &options)?;
+                let (found, report) = load_seat(&data_file(data_dir, path), &options)?;
                 note(path, &report);
                 for (category, names) in tests.iter().filter(|(c, _)| spec.categories.contains(c)) {
                     let mut chosen = Vec::new();
@@ -146,7 +146,7 @@ pub fn load(
                 };
                 let mut questions = Vec::new();
                 for file in std::iter::once(path).chain(control) {
-                    let (found, report) = load_bbq(&data_dir.join(file), &options)?;
+                    let (found, report) = load_bbq(&data_file(data_dir, file), &options)?;
                     note(file, &report);
                     questions.extend(found);
                 }
@@ -154,7 +154,7 @@ pub fn load(
             }
             BenchmarkSpec::Templates { path } => {
                 let file = match path {
-                    Some(path) => data_dir.join(path),
+                    Some(path) => data_file(data_dir, path),
                     None => OWN_TEMPLATES.into(),
                 };
                 let options = TemplateOptions::new(&spec.languages, on_bad_row);

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
 use crate::benchmarks::Benchmark;
-use crate::spec::{DataSpec, FitSpec, Spec, attribute_file};
+use crate::spec::{DataSpec, FitSpec, Spec, attribute_file, data_file};
 
 /// All text of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -193,7 +193,7 @@ pub fn prepare(spec: &Spec, data_dir: &Path) -> Result<Prepared, ExperimentError
                 format: *parallel_format,
                 ..ParallelOptions::new(&spec.languages, *on_bad_row)
             };
-            let (corpus, report) = load_parallel(&data_dir.join(parallel), &options)?;
+            let (corpus, report) = load_parallel(&data_file(data_dir, parallel), &options)?;
             note(parallel, &report);
             let pivot = spec.languages[0];
             let corpus = corpus.dedup_any().filter_min_words(pivot, *min_words)?;
@@ -218,7 +218,7 @@ pub fn prepare(spec: &Spec, data_dir: &Path) -> Result<Prepared, ExperimentError
                 limit_per_category: *limit,
                 ..BiasOptions::new(&spec.languages, *on_bad_row)
             };
-            let (set, report) = load_bias(&data_dir.join(pairs), &options)?;
+            let (set, report) = load_bias(&data_file(data_dir, pairs), &options)?;
             note(pairs, &report);
             let mut lists = Vec::new();
             for &language in &spec.languages {
@@ -227,7 +227,7 @@ pub fn prepare(spec: &Spec, data_dir: &Path) -> Result<Prepared, ExperimentError
                     language: Some(language),
                     ..AttributeOptions::new(*on_bad_row)
                 };
-                let (found, report) = load_attributes(&data_dir.join(&file), &options)?;
+                let (found, report) = load_attributes(&data_file(data_dir, &file), &options)?;
                 note(&file, &report);
                 for category in &spec.categories {
                     let list = found

@@ -3,7 +3,7 @@
 //! Every field has a default that is printed into `plan.json`; an unknown key
 //! is an error that names it and those that exist.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use interlingua_data::Language;
 use serde::{Deserialize, Serialize};
@@ -162,6 +162,16 @@ pub enum DataSpec {
     },
 }
 
+/// Where a file that a spec names is: in the folder of data, or, where its name begins with `datasets/`, among the
+/// files of this project, beside which the program is run.
+pub fn data_file(data_dir: &Path, name: &str) -> PathBuf {
+    if Path::new(name).starts_with("datasets") {
+        name.into()
+    } else {
+        data_dir.join(name)
+    }
+}
+
 /// File of attribute words of a language, from the pattern in the spec.
 pub fn attribute_file(pattern: &str, language: Language) -> String {
     let suffix = if language == Language::EN {
@@ -256,9 +266,9 @@ impl Default for TrainSpec {
             vocab_size: 4096,
             logit_scale: 1.0,
             sentences: 480_000,
-            batch: 32,
-            steps: 15_000,
-            learning_rate: 6e-3,
+            batch: 64,
+            steps: 12_000,
+            learning_rate: 8e-3,
             checkpoint_every: 500,
         }
     }

@@ -84,7 +84,8 @@ pub enum Format {
     Seat,
     /// Questions of BBQ or MBBQ, a file or a folder: [`load_bbq`].
     Bbq,
-    /// Our own sentence templates: [`load_templates`].
+    /// Bias: our own sentence templates, as pairs where their attributes say which way they lean; as items with
+    /// [`load_templates`].
     Templates,
 }
 
@@ -110,15 +111,11 @@ impl Format {
         Format::Reusens,
         Format::PairsJsonl,
         Format::PairsCsv,
-    ];
-
-    /// The formats with a loader of their own.
-    pub const OTHER: &[Format] = &[
-        Format::Stereoset,
-        Format::Seat,
-        Format::Bbq,
         Format::Templates,
     ];
+
+    /// The formats with a loader of their own alone.
+    pub const OTHER: &[Format] = &[Format::Stereoset, Format::Seat, Format::Bbq];
 
     /// The format of a name.
     ///
@@ -277,6 +274,7 @@ pub fn load_bias(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Report)
         Format::CrowsWide => crows_wide::load(path, options),
         Format::Reusens => reusens::load(path, options),
         Format::PairsJsonl | Format::PairsCsv => pairs::load(path, format, options),
+        Format::Templates => templates::load(path, options),
         other => Err(not_this(path, other, Format::BIAS, "pairs of sentences")),
     }?;
     if !options.categories.is_empty() {

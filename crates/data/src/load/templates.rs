@@ -3,6 +3,8 @@
 //! A template is a sentence with slots: `{subject}` or any other form that its groups have, and `{attribute}`. Every
 //! template is filled with both groups of every pair of its categories and with every attribute of its kind, and once
 //! with its neutral attribute. Attributes are given in the forms that agree with a group.
+//!
+//! Where attributes say which group their stereotype is about (`leans`), the sentences are also pairs: see [`load`].
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
@@ -10,11 +12,11 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::choose;
+use super::{BiasOptions, choose};
 use crate::error::{BadRow, DataError, FindingKind, OnBadRow, Report};
 use crate::input::{Limits, read_small};
 use crate::language::Language;
-use crate::types::TemplateItem;
+use crate::types::{BiasPair, BiasSet, Direction, Leans, PairKind, TemplateItem};
 
 /// The largest file.
 const MOST_BYTES: u64 = 4 << 20;
@@ -88,6 +90,7 @@ struct Attribute {
     id: String,
     language: Language,
     kind: String,
+    leans: Option<Leans>,
     forms: BTreeMap<String, String>,
 }
 
@@ -158,6 +161,77 @@ pub fn load_templates(
         });
     }
     Ok((items, report))
+}
+
+/// The sentences as pairs: the stereotyped group with the attribute, and the other group with it.
+///
+/// A pair's id is its attribute, so that all templates and groups of one attribute, in all languages, are one
+/// observation and intervals are over attributes. Where as many attributes lean to the one group as to the other, the mean gap
+/// is half of the contrast of contrasts (second less first group, after attributes that lean to the second less those
+/// that lean to the first), in which the groups' own likelihoods cancel.
+///
+/// # Errors
+/// Those of [`load_templates`]; an attribute that does not say which way it leans.
+pub(super) fn load(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Report), DataError> {
+    let wanted = TemplateOptions {
+        languages: options.languages.clone(),
+        categories: options.categories.clone(),
+        on_bad_row: options.on_bad_row,
+        limits: options.limits,
+    };
+    let (items, report) = load_templates(path, &wanted)?;
+    let pair = |item: TemplateItem| {
+        let Some(leans) = item.leans else {
+            let message = format!(
+                "the attribute `{}` does not say which group its stereotype is about, so its sentences are no pair: \
+                 leans = \"a\" or \"b\"",
+                item.attribute
+            );
+            return Err(DataError::BadRow {
+                file: path.to_owned(),
+                line: None,
+                column: Some("leans".to_owned()),
+                kind: FindingKind::BadValue,
+                message,
+            });
+        };
+        let (more, less) = match leans {
+            Leans::A => (item.a, item.b),
+            Leans::B => (item.b, item.a),
+        };
+        Ok(BiasPair {
+            id: item.attribute,
+            language: item.language,
+            category: item.category,
+            direction: Direction::Stereo,
+            more,
+            less,
+            planted: None,
+            kind: Some(item.kind),
+        })
+    };
+    let pairs = items.into_iter().map(pair).collect::<Result<_, _>>()?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let name = name.into_owned();
+    Ok((BiasSet { name, pairs }, report))
+}
+
+/// Where a template's sentences show the group: in the attribute's own form, before it or after it.
+fn kind(
+    template: &Template,
+    groups: &Groups,
+    attribute: &Attribute,
+) -> Result<PairKind, (FindingKind, String)> {
+    let form = |group| form(&attribute.forms, &self::form(group, "agree")?);
+    if form(&groups.a)? != form(&groups.b)? {
+        return Ok(PairKind::Marked);
+    }
+    let before = template.text.split("{attribute}").next();
+    Ok(if before.is_some_and(|text| text.contains('{')) {
+        PairKind::GroupFirst
+    } else {
+        PairKind::AttributeFirst
+    })
 }
 
 fn distinct<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
@@ -309,6 +383,8 @@ impl Maker<'_> {
                 template: template.id.clone(),
                 attribute: attribute.id.clone(),
                 groups: groups.names.clone(),
+                leans: attribute.leans,
+                kind: kind(template, groups, attribute)?,
                 a: sentence(&groups.a, &attribute.forms)?,
                 b: sentence(&groups.b, &attribute.forms)?,
                 neutral_a: sentence(&groups.a, &template.neutral)?,
@@ -342,13 +418,9 @@ impl Maker<'_> {
     }
 }
 
-/// The template with the forms of a group, and of an attribute in agreement with it.
-fn fill(
-    template: &str,
-    group: &BTreeMap<String, String>,
-    attribute: &BTreeMap<String, String>,
-) -> Result<String, (FindingKind, String)> {
-    let form = |forms: &BTreeMap<String, String>, key: &str| match forms.get(key) {
+/// One form of a group or an attribute.
+fn form(forms: &BTreeMap<String, String>, key: &str) -> Result<String, (FindingKind, String)> {
+    match forms.get(key) {
         Some(form) if form.trim().is_empty() => {
             Err((FindingKind::EmptyCell, format!("the form `{key}` is empty")))
         }
@@ -359,7 +431,15 @@ fn fill(
             let message = format!("no form `{key}`; there are: {}", there.join(", "));
             Err((FindingKind::BadValue, message))
         }
-    };
+    }
+}
+
+/// The template with the forms of a group, and of an attribute in agreement with it.
+fn fill(
+    template: &str,
+    group: &BTreeMap<String, String>,
+    attribute: &BTreeMap<String, String>,
+) -> Result<String, (FindingKind, String)> {
     let mut sentence = String::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {

@@ -6,7 +6,7 @@ use interlingua_data::Manifest;
 
 use crate::ExperimentError;
 use crate::plan::Options;
-use crate::spec::{DataSpec, Spec, attribute_file};
+use crate::spec::{DataSpec, Spec, attribute_file, data_file};
 
 /// A file or folder that a spec names.
 pub struct Needed {
@@ -14,7 +14,7 @@ pub struct Needed {
     pub key: String,
     /// What it is, for messages.
     pub what: String,
-    /// Under `--data-dir`.
+    /// Its name in the spec.
     pub file: String,
     /// Whether the name may be the beginning of the names of line-aligned files.
     pub prefix: bool,
@@ -66,7 +66,7 @@ pub fn needed(spec: &Spec) -> Vec<Needed> {
 pub fn files(spec: &Spec, options: &Options) -> Result<(), ExperimentError> {
     for needed in needed(spec) {
         if state(&needed, options).is_none() {
-            let path = options.data_dir.join(&needed.file);
+            let path = data_file(&options.data_dir, &needed.file);
             return Err(ExperimentError::plan(
                 needed.key,
                 format!(
@@ -83,7 +83,7 @@ pub fn files(spec: &Spec, options: &Options) -> Result<(), ExperimentError> {
 
 /// What is there of a file or folder, in words; `None` if nothing.
 pub fn state(needed: &Needed, options: &Options) -> Option<String> {
-    let path = options.data_dir.join(&needed.file);
+    let path = data_file(&options.data_dir, &needed.file);
     match std::fs::metadata(&path) {
         Ok(m) if m.is_file() => Some(format!("{:.1} MB", m.len() as f64 / 1e6)),
         Ok(_) => Some("folder".to_owned()),

@@ -1,6 +1,6 @@
 //! The summary for a terminal.
 
-use super::tables::{self, Cell, Column};
+use super::tables::{self, Cell, Column, FITTED_IN_ALL};
 use super::text::Format;
 use super::view::View;
 use super::{RunInfo, findings};
@@ -41,25 +41,30 @@ pub fn terminal_summary(info: &RunInfo, rows: &[Row]) -> String {
             "-control",
             "ppl",
         ];
-        let mut lines = vec![head.map(String::from)];
+        let in_all = summary.columns.iter().position(|c| c.name == FITTED_IN_ALL);
+        let mut lines = vec![head.map(String::from).to_vec()];
+        lines[0].extend(in_all.map(|_| "in all".to_owned()));
         lines.extend(summary.rows.iter().map(|row| {
-            [
-                clip(&field(row, &summary.columns, 0), 20),
-                clip(&field(row, &summary.columns, 1), 25),
+            let mut line = vec![
+                clip(&field(row, &summary.columns, 0), 18),
+                clip(&field(row, &summary.columns, 1), 21),
                 value(&row[2], Format::Brief),
                 value(&row[3], Format::Brief),
                 difference(&row[4]),
                 difference(&row[5]),
                 difference(&row[6]),
                 value(&row[7], Format::Ratio),
-            ]
+            ];
+            line.extend(in_all.map(|at| value(&row[at], Format::Brief)));
+            line
         }));
         out.push_str(&grid(&lines, 2));
         out.push_str(&format!(
             "fit, others: mean |gap| in nats in the language of the fit and in the others, 0 is ideal; then the\n\
              difference of others from the unedited model, the raw edit, the matched control (* leaves out 0);\n\
-             ppl: {}, × the unedited model's.\n",
-            view.cost_name()
+             ppl: {}, × the unedited model's{}.\n",
+            view.cost_name(),
+            in_all.map_or("", |_| "; in all: |gap| of a fit in all languages together")
         ));
     }
     let spaces = view.alignment_spaces("retrieval_top1");
@@ -86,9 +91,9 @@ fn points(table: &super::Table) -> String {
     let head = [
         "method", "space", "hook", "rank", "str", "fit", "others", "removed", "ppl",
     ];
-    let mut lines = vec![head.map(String::from)];
+    let mut lines = vec![head.map(String::from).to_vec()];
     lines.extend(table.rows.iter().map(|row| {
-        [
+        vec![
             clip(&field(row, &table.columns, 0), 16),
             clip(&field(row, &table.columns, 1), 20),
             clip(&field(row, &table.columns, 2), 16),
@@ -143,7 +148,7 @@ fn wrap(words: &str, width: usize) -> String {
 }
 
 /// Columns set flush, the first `left` to the left and the others to the right.
-fn grid<const N: usize>(lines: &[[String; N]], left: usize) -> String {
+fn grid(lines: &[Vec<String>], left: usize) -> String {
     let width = |column: usize| {
         lines
             .iter()
@@ -151,8 +156,9 @@ fn grid<const N: usize>(lines: &[[String; N]], left: usize) -> String {
             .max()
             .unwrap_or(0)
     };
-    let widths: [usize; N] = std::array::from_fn(width);
-    let total = widths.iter().sum::<usize>() + 2 * (N - 1);
+    let columns = lines.first().map_or(0, Vec::len);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let total = widths.iter().sum::<usize>() + 2 * columns.saturating_sub(1);
     let rule = "─".repeat(total.min(WIDTH)) + "\n";
     let mut out = String::new();
     for (index, fields) in lines.iter().enumerate() {

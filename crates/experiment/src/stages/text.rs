@@ -8,7 +8,7 @@ use crate::cache::Cache;
 use crate::plan::Plan;
 use crate::prepare::{self, Prepared};
 use crate::progress::Event;
-use crate::spec::{DataSpec, attribute_file};
+use crate::spec::{DataSpec, attribute_file, data_file};
 
 /// Text of the run.
 pub fn prepare_stage(run: &mut Runner<'_>) -> Result<(Prepared, String), ExperimentError> {
@@ -64,7 +64,7 @@ pub fn data_digests(plan: &Plan) -> Result<Vec<(String, String)>, ExperimentErro
     files
         .into_iter()
         .map(|file| {
-            let path = plan.options.data_dir.join(&file);
+            let path = data_file(&plan.options.data_dir, &file);
             let mut hasher = blake3::Hasher::new();
             hash(&path, &mut hasher)?;
             Ok((file, hasher.finalize().to_hex()[..16].to_owned()))

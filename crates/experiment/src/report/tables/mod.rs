@@ -17,7 +17,7 @@ pub(super) use calibration::{calibration, logit, slopes};
 pub(super) use controls::controls;
 pub(super) use erasure::erasure;
 pub(super) use operating::operating;
-pub(super) use summary::{by_category, heart, summary};
+pub(super) use summary::{FITTED_IN_ALL, by_category, heart, summary};
 pub(super) use transfer::{cosines, kinds, transfer};
 pub(super) use utility::{power, utility};
 

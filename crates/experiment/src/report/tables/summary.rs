@@ -5,6 +5,9 @@ use crate::report::differences::{Edit, differences};
 use crate::report::text::{self, Format};
 use crate::report::view::{Estimate, Judged, VERSUS, Variant, View};
 
+/// Heading of the column about fits in all languages together.
+pub const FITTED_IN_ALL: &str = "|gap|, fitted in all";
+
 /// One line per method and space: what is left, what it is compared with, what it costs.
 pub fn summary(view: &View) -> Table {
     let note = format!(
@@ -12,25 +15,26 @@ pub fn summary(view: &View) -> Table {
          others; what has no fit language has the mean over all in both columns. Then the difference of the latter from \
          the unedited model's, from that of the same edit in the raw states, and from that of the matched control, the \
          better of shuffled labels and a random subspace of the same rank: below 0 is less bias. {} as a multiple of the \
-         unedited model's. In brackets: 95 % interval, all from one resampling of the pairs.",
+         unedited model's. In brackets: 95 % interval, all from one resampling of the pairs. Pairs are counted once, \
+         however many fits they judge.",
         view.cost_title()
     );
-    let mut table = Table::new(
-        "summary",
-        "Summary",
-        &note,
-        &[
-            ("Method", None),
-            ("Space", None),
-            ("|gap|, fit language", Some(Format::Plain)),
-            ("|gap|, other languages", Some(Format::Plain)),
-            ("From unedited", Some(Format::Gap)),
-            ("From raw", Some(Format::Gap)),
-            ("From control", Some(Format::Gap)),
-            (view.cost_title(), Some(Format::Ratio)),
-            ("Pairs (n)", None),
-        ],
-    );
+    let mut columns = vec![
+        ("Method", None),
+        ("Space", None),
+        ("|gap|, fit language", Some(Format::Plain)),
+        ("|gap|, other languages", Some(Format::Plain)),
+        ("From unedited", Some(Format::Gap)),
+        ("From raw", Some(Format::Gap)),
+        ("From control", Some(Format::Gap)),
+        (view.cost_title(), Some(Format::Ratio)),
+        ("Pairs (n)", None),
+    ];
+    let has_joint = !view.joint_fits.is_empty();
+    if has_joint {
+        columns.push((FITTED_IN_ALL, Some(Format::Plain)));
+    }
+    let mut table = Table::new("summary", "Summary", &note, &columns);
     let Some(lens) = view.main_lens() else {
         return table;
     };
@@ -43,11 +47,14 @@ pub fn summary(view: &View) -> Table {
         ];
         row.extend([const { Cell::Number(None) }; 4]);
         row.push(words(base.n.to_string()));
+        row.extend(has_joint.then_some(Cell::Number(None)));
         table.rows.push(row);
     }
     for variant in &view.variants {
         let gap = |judged| view.mean_abs_gap(lens, variant, None, judged);
-        let Some(all) = gap(Judged::All) else {
+        let joint = view.joint("scope_gap", lens, variant, false);
+        // Every pair is in the language of one of the fits.
+        let Some(pairs) = gap(Judged::Own).or(joint).or(gap(Judged::All)) else {
             continue;
         };
         let mut row = vec![
@@ -58,7 +65,8 @@ pub fn summary(view: &View) -> Table {
         ];
         row.extend(VERSUS.map(|(versus, _)| Cell::Number(difference(view, variant, None, versus))));
         row.push(Cell::Number(view.perplexity_ratio(lens, variant, None)));
-        row.push(words(all.n.to_string()));
+        row.push(words(pairs.n.to_string()));
+        row.extend(has_joint.then_some(Cell::Number(joint)));
         table.rows.push(row);
     }
     table
