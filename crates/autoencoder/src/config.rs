@@ -132,7 +132,7 @@ impl Default for Config {
             sharing: Sharing::PerLanguage,
             latent: 64,
             hidden: 192,
-            linear: false,
+            linear: true,
             activation: Activation::Relu,
             sees: Sees::Tokens,
             reconstruction_weight: 1.0,

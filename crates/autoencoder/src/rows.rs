@@ -25,6 +25,12 @@ pub trait States {
         row: usize,
         out: &mut Vec<f32>,
     ) -> Result<usize, Box<dyn std::error::Error + Send + Sync>>;
+    /// Rows that come into every batch that a row is in, such as its counterfactuals: with InfoNCE they are
+    /// negatives of each other. No row has any unless this is written.
+    fn twins(&self, row: usize) -> &[usize] {
+        let _ = row;
+        &[]
+    }
 }
 
 /// x = (h − μ) / σ.
@@ -167,7 +173,8 @@ impl Normal {
 }
 
 /// Draws the rows of one batch after another.
-pub(crate) struct Draw {
+pub(crate) struct Draw<'a> {
+    states: &'a dyn States,
     order: Vec<usize>,
     next: usize,
     /// For each row the rows most like it, nearest first; empty where rows are drawn alone.
@@ -175,23 +182,23 @@ pub(crate) struct Draw {
     neighbours: usize,
 }
 
-impl Draw {
+impl<'a> Draw<'a> {
     /// `means`: the normalised mean states of all rows in each language, where neighbours are asked for.
     pub fn new(
         config: &Config,
-        rows: usize,
+        states: &'a dyn States,
         means: &[Vec<f32>],
-        width: usize,
         rng: &mut ChaCha8Rng,
-    ) -> Draw {
+    ) -> Draw<'a> {
         let near = match config.neighbours {
             0 => Vec::new(),
             // Some may be in the batch already.
-            count => nearest(means, width, 2 * count),
+            count => nearest(means, states.width(), 2 * count),
         };
-        let mut order: Vec<usize> = (0..rows).collect();
+        let mut order: Vec<usize> = (0..states.rows()).collect();
         order.shuffle(rng);
         Draw {
+            states,
             order,
             next: 0,
             near,
@@ -215,6 +222,10 @@ impl Draw {
                 continue;
             }
             rows.push(seed);
+            let twins = self.states.twins(seed).iter().copied();
+            let room = batch - rows.len();
+            let new: Vec<usize> = twins.filter(|row| !rows.contains(row)).take(room).collect();
+            rows.extend(new);
             let near = self.near.get(seed).into_iter().flatten();
             let new = near.map(|&row| row as usize);
             let room = self.neighbours.min(batch - rows.len());
@@ -276,6 +287,69 @@ mod tests {
         vec![own, turned]
     }
 
+    /// 64 rows that are asked only how many they are, and which lie opposite: every fourth has a twin there.
+    struct Circle;
+
+    impl States for Circle {
+        fn languages(&self) -> &[String] {
+            unreachable!("nothing is named")
+        }
+        fn rows(&self) -> usize {
+            64
+        }
+        fn width(&self) -> usize {
+            2
+        }
+        fn read(
+            &self,
+            _: usize,
+            _: usize,
+            _: &mut Vec<f32>,
+        ) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
+            unreachable!("nothing is read")
+        }
+        fn twins(&self, row: usize) -> &[usize] {
+            const TWINS: [[usize; 1]; 64] = {
+                let mut twins = [[0]; 64];
+                let mut row = 0;
+                while row < 64 {
+                    twins[row][0] = (row + 32) % 64;
+                    row += 1;
+                }
+                twins
+            };
+            if row.is_multiple_of(4) {
+                &TWINS[row]
+            } else {
+                &[]
+            }
+        }
+    }
+
+    #[test]
+    fn twins_are_in_one_batch() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let config = Config {
+            batch: 12,
+            ..Config::default()
+        };
+        let mut draw = Draw::new(&config, &Circle, &[], &mut rng);
+        let (mut met, mut alone) = (0, 0);
+        for _ in 0..50 {
+            let rows = draw.rows(12, &mut rng);
+            // A twin for which there was no room left is the only one that is missing.
+            for row in rows.iter().filter(|row| row.is_multiple_of(4)) {
+                let twin = (row + 32) % 64;
+                *if rows.contains(&twin) {
+                    &mut met
+                } else {
+                    &mut alone
+                } += 1;
+            }
+        }
+        assert!(met > 100 && alone <= 50, "{met} met, {alone} did not");
+    }
+
     #[test]
     fn the_nearest_rows_lie_beside_a_row() {
         for (row, near) in nearest(&circle(600), 2, 4).into_iter().enumerate() {
@@ -298,7 +372,7 @@ mod tests {
                 neighbours,
                 ..Config::default()
             };
-            let mut draw = Draw::new(&config, 64, &means, 2, &mut rng);
+            let mut draw = Draw::new(&config, &Circle, &means, &mut rng);
             let mut counts = [0; 64];
             for _ in 0..50 {
                 let rows = draw.rows(batch, &mut rng);

@@ -99,6 +99,7 @@ fn config() -> Config {
     Config {
         latent: 6,
         hidden: 24,
+        linear: false,
         activation: Activation::Gelu,
         batch: 32,
         steps: 400,

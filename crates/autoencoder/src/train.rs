@@ -71,7 +71,7 @@ pub fn train(
         false => None,
     };
     let parameters = begin(config, width, languages, start.as_ref(), &mut rng);
-    let mut draw = Draw::new(config, states.rows(), &means, width, &mut rng);
+    let mut draw = Draw::new(config, states, &means, &mut rng);
     drop(means);
     let optimiser = AdamWConfig {
         learning_rate: config.learning_rate,

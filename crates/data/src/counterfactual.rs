@@ -374,8 +374,9 @@ impl Matcher {
         found
     }
 
-    /// The sentence with all words of group `from` replaced by those of group `to`; itself if they are the same.
-    fn swap(&self, sentence: &str, from: usize, to: usize, list: &AttributeList) -> String {
+    /// The sentence with all words of group `from` replaced by those of group `to`; itself if they are the same. `list` is the one
+    /// that this was made of.
+    pub fn swap(&self, sentence: &str, from: usize, to: usize, list: &AttributeList) -> String {
         let mut result = String::with_capacity(sentence.len() + 16);
         let mut done = 0;
         for (word, range) in self.matches(sentence) {

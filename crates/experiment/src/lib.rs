@@ -26,6 +26,7 @@ pub mod run;
 pub mod space;
 pub mod spec;
 mod stages;
+mod swapped;
 
 pub use dry_run::dry_run;
 pub use error::ExperimentError;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::ExperimentError;
 use crate::benchmarks::Benchmark;
 use crate::spec::{DataSpec, FitSpec, Spec, attribute_file, data_file};
+use crate::swapped;
 
 /// All text of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -23,6 +24,9 @@ pub struct Prepared {
     pub benchmark: String,
     /// Rows the autoencoder learns from.
     pub train: ParallelCorpus,
+    /// For each training row the others that are its counterfactuals; empty where the experiment asks for none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub twins: Vec<Vec<usize>>,
     /// Rows for early stopping.
     pub validation: ParallelCorpus,
     /// Rows for alignment and perplexity.
@@ -116,6 +120,7 @@ pub fn prepare(spec: &Spec, data_dir: &Path) -> Result<Prepared, ExperimentError
         DataSpec::Testbed {
             autoencoder_split,
             train_rows,
+            counterfactual_rows,
             validation_rows,
             heldout_rows,
             pairs,
@@ -149,9 +154,15 @@ pub fn prepare(spec: &Spec, data_dir: &Path) -> Result<Prepared, ExperimentError
                 }
             }
             let (fit_sentences, fit_sets) = fit_sets(&texts, &lists, &spec.fit, spec.seed)?;
+            let mut train = testbed.parallel(*train_rows, *autoencoder_split, stream::TRAIN)?;
+            let twins = match counterfactual_rows {
+                true => swapped::append(&mut train, &lists)?,
+                false => Vec::new(),
+            };
             Ok(Prepared {
                 benchmark: "testbed".into(),
-                train: testbed.parallel(*train_rows, *autoencoder_split, stream::TRAIN)?,
+                train,
+                twins,
                 validation: testbed.parallel(
                     *validation_rows,
                     *autoencoder_split,
@@ -175,6 +186,7 @@ pub fn prepare(spec: &Spec, data_dir: &Path) -> Result<Prepared, ExperimentError
             attributes,
             min_words,
             train_rows,
+            counterfactual_rows,
             validation_rows,
             heldout_rows,
             on_bad_row,
@@ -211,7 +223,7 @@ pub fn prepare(spec: &Spec, data_dir: &Path) -> Result<Prepared, ExperimentError
                 corpus.split(*heldout_rows, corpus.len() - heldout_rows, spec.seed)?;
             let (validation, rest) =
                 rest.split(*validation_rows, rest.len() - validation_rows, spec.seed)?;
-            let (train, _) = rest.split(*train_rows, rest.len() - train_rows, spec.seed)?;
+            let (mut train, _) = rest.split(*train_rows, rest.len() - train_rows, spec.seed)?;
             let options = BiasOptions {
                 categories: spec.categories.clone(),
                 format: *pairs_format,
@@ -264,9 +276,14 @@ pub fn prepare(spec: &Spec, data_dir: &Path) -> Result<Prepared, ExperimentError
                 });
             }
             let (fit_sentences, fit_sets) = fit_sets(&texts, &lists, &spec.fit, spec.seed)?;
+            let twins = match counterfactual_rows {
+                true => swapped::append(&mut train, &lists)?,
+                false => Vec::new(),
+            };
             Ok(Prepared {
                 benchmark: set.name.clone(),
                 train,
+                twins,
                 validation,
                 heldout,
                 heldout_log_probs: None,

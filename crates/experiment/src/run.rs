@@ -65,7 +65,7 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
         check::model(plan, &model, &text)?;
     }
     let captured = stages::states_stage(&mut run, &model, &model_digest, &text)?;
-    let (sites, autoencoder_keys) = stages::spaces_stage(&mut run, &captured)?;
+    let (sites, autoencoder_keys) = stages::spaces_stage(&mut run, &captured, &text.twins)?;
     let state_keys: Vec<&[String; 4]> = captured.iter().map(|site| &site.keys).collect();
     let upstream = Cache::key(
         "upstream",

@@ -114,6 +114,11 @@ pub enum DataSpec {
         /// Parallel rows the autoencoder learns from.
         #[serde(default = "n3000")]
         train_rows: usize,
+        /// Adds the training rows in which the groups are swapped in all languages at once, and puts a row and its
+        /// swapped forms in one batch, so that they are negatives of each other. The words of all languages say
+        /// what is swapped, so this supervises the other languages too.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        counterfactual_rows: bool,
         /// Parallel rows for early stopping.
         #[serde(default = "n300")]
         validation_rows: usize,
@@ -150,6 +155,9 @@ pub enum DataSpec {
         /// As for the testbed.
         #[serde(default = "n6000")]
         train_rows: usize,
+        /// As for the testbed.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        counterfactual_rows: bool,
         /// As for the testbed.
         #[serde(default = "n500")]
         validation_rows: usize,

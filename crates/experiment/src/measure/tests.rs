@@ -72,6 +72,7 @@ fn text(pairs: usize) -> Prepared {
     Prepared {
         benchmark: "by hand".into(),
         train: empty(),
+        twins: Vec::new(),
         validation: empty(),
         heldout: empty(),
         heldout_log_probs: None,

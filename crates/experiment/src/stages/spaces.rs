@@ -19,6 +19,7 @@ pub type Digests = Vec<(String, String)>;
 pub fn spaces_stage(
     run: &mut Runner<'_>,
     captured: &Captured,
+    twins: &[Vec<usize>],
 ) -> Result<(Vec<Arc<Spaces>>, Digests), ExperimentError> {
     let mut digests = Vec::new();
     let mut sites = Vec::new();
@@ -28,7 +29,7 @@ pub fn spaces_stage(
             1 => String::new(),
             _ => format!(" at {}", run.plan.hooks[at]),
         };
-        let mut spaces = spaces_at(run, states, &place, &mut digests)?;
+        let mut spaces = spaces_at(run, states, twins, &place, &mut digests)?;
         language_means(run, states, &mut spaces)?;
         sites.push(Arc::new(spaces));
     }
@@ -74,6 +75,7 @@ fn language_means(
 fn spaces_at(
     run: &mut Runner<'_>,
     states: &SiteStates,
+    twins: &[Vec<usize>],
     place: &str,
     digests: &mut Digests,
 ) -> Result<Spaces, ExperimentError> {
@@ -82,7 +84,7 @@ fn spaces_at(
     let mut spaces = Spaces::raw(width, &run.plan.device);
     for &space in spec.spaces.iter().filter(|s| s.is_latent()) {
         let config = config(space, &spec.autoencoder);
-        let (autoencoder, key) = autoencoder(run, states, space, place, &config)?;
+        let (autoencoder, key) = autoencoder(run, states, twins, space, place, &config)?;
         digests.push((format!("autoencoder ({}{place})", space.name()), key));
         spaces.autoencoders.insert(space, autoencoder);
     }
@@ -126,6 +128,8 @@ fn config(space: Space, typed: &Config) -> Config {
         Space::LatentUnaligned => Config {
             alignment_weight: 0.0,
             cross_reconstruction_weight: 0.0,
+            // Its start turns the languages onto each other.
+            linear: false,
             ..typed.clone()
         },
         _ => typed.clone(),
@@ -135,6 +139,7 @@ fn config(space: Space, typed: &Config) -> Config {
 fn autoencoder(
     run: &mut Runner<'_>,
     states: &SiteStates,
+    twins: &[Vec<usize>],
     space: Space,
     place: &str,
     config: &Config,
@@ -158,7 +163,7 @@ fn autoencoder(
             return Ok(Autoencoder::load(&path, &device)?);
         }
         let languages = &run.plan.spec.languages;
-        let train = Rows::new(&states.train, languages);
+        let train = Rows::new(&states.train, languages).with_twins(twins);
         let validation = Rows::new(&states.validation, languages);
         let listener = &mut *run.listener;
         let mut progress = |p: Progress| {

@@ -166,6 +166,7 @@ fn states_of(
 pub struct Rows<'a> {
     store: &'a Store,
     languages: Vec<String>,
+    twins: &'a [Vec<usize>],
 }
 
 impl<'a> Rows<'a> {
@@ -174,7 +175,13 @@ impl<'a> Rows<'a> {
         Rows {
             store,
             languages: languages.iter().map(ToString::to_string).collect(),
+            twins: &[],
         }
+    }
+
+    /// The same with the rows that belong together: for each row the others, or nothing at all.
+    pub fn with_twins(self, twins: &'a [Vec<usize>]) -> Self {
+        Rows { twins, ..self }
     }
 
     /// Token states of all rows of one language, and how many tokens each row has.
@@ -215,6 +222,9 @@ impl States for Rows<'_> {
         out: &mut Vec<f32>,
     ) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
         Ok(self.store.read(language * self.rows() + row, out)?)
+    }
+    fn twins(&self, row: usize) -> &[usize] {
+        self.twins.get(row).map_or(&[], Vec::as_slice)
     }
 }
 
