@@ -253,7 +253,7 @@ const ONE_FILE: &[Case] = &[
         &[
             WEIGHTS,
             "`model.layers.0.mlp.up_proj.weight` has shape",
-            "config.json implies",
+            "its configuration implies",
         ],
     ),
     (

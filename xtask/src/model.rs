@@ -112,11 +112,14 @@ fn inspect(flags: &Opened) -> anyhow::Result<()> {
     line(
         "weights",
         format!(
-            "{:.2} million parameters, {:.3} GB in {}, {} file(s)",
+            "{:.2} million parameters, {:.3} GB in {}, {} file(s){}",
             weights.parameters() as f64 / 1e6,
             gb(weights.bytes()),
             weights.dtypes().join(" and "),
-            weights.files().count()
+            weights.files().count(),
+            model
+                .quantised()
+                .map_or_else(String::new, |kind| format!(", dequantised from {kind}"))
         ),
     );
     for residency in [Residency::Stream, Residency::Resident] {
@@ -262,6 +265,9 @@ fn capture(flags: &CaptureFlags) -> anyhow::Result<()> {
     });
     progress.finish();
     let written = written?;
+    if let Some(caveat) = model.caveat() {
+        tell(&caveat);
+    }
     print(&format!(
         "{} texts, {} tokens, {} hook points: {}\n",
         written.texts,
@@ -346,6 +352,7 @@ fn score(flags: &ScoreFlags) -> anyhow::Result<()> {
         "seconds": seconds,
         "residency": model.residency.to_string(),
         "precision": model.precision().to_string(),
+        "dequantised_from": model.quantised(),
         "weight_bytes": model.weights().bytes(),
         "weight_bytes_read": model.weights().bytes_read(),
         "peak_memory_bytes": peak_memory(),
@@ -383,6 +390,9 @@ fn score(flags: &ScoreFlags) -> anyhow::Result<()> {
         "\n{above} of {} pairs prefer the more stereotyping sentence; mean gap {gap:.3} {unit} (`{scorer}`). `cargo xtask reproduce` gives intervals.",
         scored.len()
     );
+    if let Some(caveat) = model.caveat() {
+        let _ = writeln!(out, "{caveat}");
+    }
     print(&out)?;
     tell(&format!(
         "{} tokens in {seconds:.1} s, {}, {}; {:.3} GB of weights, {:.3} GB read ({:.4} times){}",

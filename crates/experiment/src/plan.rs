@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use interlingua_backend::{Device, DeviceName, Precision};
 use interlingua_data::Manifest;
+use interlingua_models::checkpoint::{self, Checkpoint};
 use interlingua_models::hub::{self, Place};
 use interlingua_models::{ModelError, Residency};
 use serde::{Deserialize, Serialize};
@@ -219,9 +220,8 @@ fn known_layers(spec: &Spec, model: &Option<Place>) -> Result<Option<usize>, Exp
             check::memory(spec, Some(train.hidden_size))?;
             Ok(Some(train.layers))
         }
-        (Some(Place::Local(folder)), _) if folder.join("config.json").is_file() => {
-            let architecture =
-                interlingua_models::architectures::read(&folder.join("config.json"))?;
+        (Some(Place::Local(folder)), _) if checkpoint::is_here(folder) => {
+            let architecture = Checkpoint::open(folder)?.architecture()?;
             check::architecture(spec, architecture.as_ref())?;
             check::memory(spec, Some(architecture.geometry().hidden_size))?;
             Ok(Some(architecture.geometry().layers))

@@ -238,6 +238,7 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
         "versions": {"interlingua": env!("CARGO_PKG_VERSION"), "burn": "0.21.0"},
         "device": interlingua_backend::device::describe(&plan.device),
         "model": origin(source.as_ref()),
+        "dequantised_from": model.quantised(),
         "digests": info.digests,
         "commit": git_commit(),
         "processor": {
@@ -341,6 +342,7 @@ fn info(
             .unwrap_or_default(),
     };
     let mut caveats = spec.caveats.clone();
+    caveats.extend(model.caveat());
     caveats.extend(findings.iter().cloned());
     Ok(RunInfo {
         title: spec.title.clone(),
@@ -355,8 +357,11 @@ fn info(
             String::new()
         },
         model: format!(
-            "{}: {} blocks × {}, {} heads, vocabulary {}, {:.2} million parameters",
+            "{}{}: {} blocks × {}, {} heads, vocabulary {}, {:.2} million parameters",
             name,
+            model
+                .quantised()
+                .map_or_else(String::new, |kind| format!(", dequantised from {kind}")),
             c.layers,
             c.hidden_size,
             c.heads,

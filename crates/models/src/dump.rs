@@ -79,7 +79,7 @@ pub fn write(
     if request.logits {
         tensors.push(("logits".to_owned(), Kind::F32, vec![tokens, vocabulary]));
     }
-    let metadata = BTreeMap::from([
+    let mut metadata = BTreeMap::from([
         (
             "architecture".to_owned(),
             model.geometry.architecture.clone(),
@@ -90,6 +90,9 @@ pub fn write(
             env!("CARGO_PKG_VERSION").to_owned(),
         ),
     ]);
+    if let Some(kind) = model.quantised() {
+        metadata.insert("dequantised_from".to_owned(), kind.to_owned());
+    }
     // What cannot be had is told before the model runs.
     if request.log_probs && !model.geometry.causal {
         mask_token(model)?;

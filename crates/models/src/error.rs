@@ -18,7 +18,7 @@ pub enum ModelError {
     },
     /// The folder lacks a file that every checkpoint has.
     #[error(
-        "{folder}: no `{file}` here; a Hugging Face checkpoint folder has config.json, tokenizer.json and model.safetensors (or model.safetensors.index.json with its shards)"
+        "{folder}: no `{file}` here; a Hugging Face checkpoint folder has config.json, tokenizer.json and model.safetensors (or model.safetensors.index.json with its shards); a GGUF file, or a folder with one, is read too"
     )]
     MissingFile {
         /// The checkpoint folder.
@@ -79,7 +79,7 @@ pub enum ModelError {
         name: String,
     },
     /// A tensor of another shape than the config implies.
-    #[error("{path}: tensor `{name}` has shape {found:?}, config.json implies {expected:?}")]
+    #[error("{path}: tensor `{name}` has shape {found:?}, its configuration implies {expected:?}")]
     Shape {
         /// The checkpoint file.
         path: PathBuf,
@@ -198,7 +198,7 @@ pub enum ModelError {
     },
     /// A name that is neither a folder nor a name of the hub.
     #[error(
-        "no folder `{name}`{}; give a folder that holds config.json, or `owner/name` or `owner/name@revision` of the Hugging Face hub",
+        "no folder `{name}`{}; give a folder that holds config.json, a .gguf file, or `owner/name` or `owner/name@revision` of the Hugging Face hub",
         under(root, known)
     )]
     UnknownModel {

@@ -15,6 +15,8 @@ use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::gguf::container;
 use crate::config::{MAX_LAYERS, parse_json};
 use crate::store::{Store, Writer};
 use crate::tokenizer::{Settings, Tokenizer};
@@ -364,6 +366,78 @@ fn tokenizers() {
             Err(e) => check_message(&e),
         }
     });
+}
+
+/// Small files with numbers that lie and bytes that are gone: opened as models, and all their tensors read.
+#[test]
+fn gguf_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.gguf");
+    let names = ["llama-untied", "gemma2", "gpt2", "bert", "bert-unigram"];
+    let seeds: Vec<Vec<u8>> = names
+        .iter()
+        .map(|name| std::fs::read(fixtures().join(format!("gguf/{name}.gguf"))).unwrap())
+        .collect();
+    let number = prop_oneof![
+        4 => select(vec![0u64, 1, 2, 3, 8, 9, 31, 255, 1 << 16, 1 << 20, 1 << 31, 1 << 32, 1 << 61, 1 << 63, u64::MAX]),
+        1 => any::<u64>(),
+    ];
+    // At a place of the header: a number of this many bytes.
+    let lies = prop::collection::vec((any::<Index>(), number, select(vec![1usize, 4, 8])), 0..4);
+    let inputs = (
+        select(seeds),
+        lies,
+        splices(),
+        prop::option::weighted(0.1, any::<Index>()),
+    );
+    fuzz("gguf files", inputs, |(mut bytes, lies, changes, end)| {
+        let length = bytes.len() as u64;
+        let header = container::read(&bytes[..], length).unwrap().tensors[0].begin as usize;
+        let data = bytes.split_off(header);
+        for (at, number, width) in lies {
+            let at = at.index(header - 8);
+            bytes[at..at + width].copy_from_slice(&number.to_le_bytes()[..width]);
+        }
+        splice(&mut bytes, changes);
+        bytes.extend(data);
+        if let Some(end) = end {
+            bytes.truncate(end.index(bytes.len()));
+        }
+        if let Ok(container) = container::read(&bytes[..], bytes.len() as u64) {
+            let mut at = 0;
+            for tensor in &container.tensors {
+                assert!(
+                    tensor.begin >= at && tensor.end <= bytes.len() as u64,
+                    "{tensor:?}"
+                );
+                at = tensor.end;
+            }
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        if let Err(e) = whole_gguf(&path) {
+            check_message(&e);
+        }
+    });
+}
+
+/// Everything that is done with a file before a text is run.
+fn whole_gguf(path: &Path) -> Result<(), ModelError> {
+    let checkpoint = Checkpoint::open(path)?;
+    let architecture = checkpoint.architecture()?;
+    let mut weights = checkpoint.weights()?;
+    let names: Vec<String> = weights.names().map(str::to_owned).collect();
+    for name in names {
+        let values = weights.read(&name);
+        if let (Ok(values), Ok(shape)) = (values, weights.shape(&name)) {
+            assert_eq!(values.len(), shape.iter().product::<usize>(), "{name}");
+        }
+    }
+    weights.expect(&architecture.tensors())?;
+    let vocabulary = architecture.geometry().vocab_size;
+    let tokenizer = checkpoint.tokenizer(vocabulary)?;
+    let ids = tokenizer.encode("A café,\u{0}\u{1f642} of <s> [MASK] 12")?;
+    assert!(ids.iter().all(|&id| (id as usize) < vocabulary));
+    Ok(())
 }
 
 /// One tokenizer of each kind, small.

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use serde::Deserialize;
 
-use crate::ModelError;
+use crate::{ModelError, checkpoint};
 use transfer::Client;
 
 pub use options::{HubOptions, Token};
@@ -44,7 +44,7 @@ pub struct HubName {
 /// Where a model is, before anything is fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// A checkpoint folder.
+    /// A checkpoint folder, or a GGUF file.
     Local(PathBuf),
     /// The hub, or its cache.
     Hub(HubName),
@@ -128,7 +128,7 @@ pub fn resolve(
 /// name is given. A revision is never looked for among folders, which do not say theirs.
 ///
 /// # Errors
-/// A folder of this name without config.json; a name that is neither.
+/// A folder of this name without config.json and GGUF file; a name that is neither.
 pub fn locate(name: &str, model_dir: Option<&Path>) -> Result<Place, ModelError> {
     let hub = HubName::parse(name);
     let mut folders: Vec<PathBuf> = model_dir.iter().map(|root| root.join(name)).collect();
@@ -139,7 +139,7 @@ pub fn locate(name: &str, model_dir: Option<&Path>) -> Result<Place, ModelError>
     }
     folders.push(PathBuf::from(name));
     for folder in folders {
-        if folder.join(CONFIG).is_file() {
+        if checkpoint::is_here(&folder) {
             return Ok(Place::Local(folder));
         }
         // Going to the hub instead would hide that this folder is damaged.

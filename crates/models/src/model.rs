@@ -9,9 +9,9 @@ use interlingua_backend::device::is_plain_cpu;
 use interlingua_backend::{Device, DeviceError, Precision, Tensor};
 
 use crate::ModelError;
-use crate::architectures::{self, Architecture, Block, Embedding, Head, Norm};
+use crate::architectures::{Architecture, Block, Embedding, Head, Norm};
+use crate::checkpoint::Checkpoint;
 use crate::config::Geometry;
-use crate::input;
 use crate::pack::Sequence;
 use crate::spill::Budget;
 use crate::table::Table;
@@ -53,9 +53,9 @@ impl FromStr for Residency {
     }
 }
 
-/// A checkpoint folder, opened and checked.
+/// A checkpoint, opened and checked.
 pub struct Model {
-    /// The folder.
+    /// The folder, or the GGUF file.
     pub folder: PathBuf,
     /// Sizes.
     pub geometry: Geometry,
@@ -68,6 +68,9 @@ pub struct Model {
     /// How much memory hidden states may take between blocks.
     pub budget: Budget,
     precision: Precision,
+    /// Files beside the weights that decide what is computed.
+    beside: Vec<PathBuf>,
+    quantised: Option<String>,
     architecture: Box<dyn Architecture>,
     weights: Weights,
     /// Blocks that are kept ready to run; empty cells otherwise.
@@ -80,23 +83,17 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens a Hugging Face checkpoint folder.
+    /// Opens a Hugging Face checkpoint folder, a GGUF file, or a folder with one.
     ///
     /// # Errors
     /// Anything missing, malformed or inconsistent, by file and key.
-    pub fn open(folder: &Path, device: &Device, residency: Residency) -> Result<Model, ModelError> {
-        let config_path = folder.join("config.json");
-        if !input::is_there(&config_path)? {
-            return Err(ModelError::MissingFile {
-                folder: folder.to_owned(),
-                file: "config.json".into(),
-            });
-        }
-        let architecture = architectures::read(&config_path)?;
+    pub fn open(path: &Path, device: &Device, residency: Residency) -> Result<Model, ModelError> {
+        let checkpoint = Checkpoint::open(path)?;
+        let architecture = checkpoint.architecture()?;
         let geometry = architecture.geometry().clone();
-        let mut weights = Weights::open(folder)?;
+        let mut weights = checkpoint.weights()?;
         weights.expect(&architecture.tensors())?;
-        let tokenizer = Tokenizer::open(folder, geometry.vocab_size)?;
+        let tokenizer = checkpoint.tokenizer(geometry.vocab_size)?;
         let residency = match residency {
             Residency::Auto
                 if available_memory().is_some_and(|free| weights.bytes() > free / 2) =>
@@ -118,7 +115,9 @@ impl Model {
             .map(|name| Table::new(name, geometry.vocab_size, geometry.hidden_size, keep_blocks))
             .collect();
         let model = Model {
-            folder: folder.to_owned(),
+            folder: path.to_owned(),
+            beside: checkpoint.beside()?,
+            quantised: checkpoint.quantised(),
             tokenizer,
             device: device.clone(),
             residency,
@@ -198,8 +197,8 @@ impl Model {
     /// When a file cannot be read.
     pub fn digest(&self) -> Result<blake3::Hash, ModelError> {
         let mut hasher = blake3::Hasher::new();
-        let small = ["config.json", "tokenizer.json"].map(|f| self.folder.join(f));
-        for path in small
+        for path in self
+            .beside
             .iter()
             .map(PathBuf::as_path)
             .chain(self.weights.files())
@@ -213,6 +212,20 @@ impl Model {
             hasher.update(format!("precision {}", self.precision).as_bytes());
         }
         Ok(hasher.finalize())
+    }
+
+    /// What the weights were quantised to, such as `Q4_K_M`; nothing where they are floats. Whatever shows a number of
+    /// this model says so: it is not the original's.
+    pub fn quantised(&self) -> Option<&str> {
+        self.quantised.as_deref()
+    }
+
+    /// What a reader has to know of the numbers of quantised weights.
+    pub fn caveat(&self) -> Option<String> {
+        let kind = self.quantised()?;
+        Some(format!(
+            "The weights are dequantised from {kind}: these are the numbers of those weights, not of the model they were made from."
+        ))
     }
 
     /// The weights, for inspection.
@@ -351,10 +364,9 @@ impl Model {
 }
 
 /// Whether resident blocks are kept ready to run: in f32, and on other devices than the CPU.
-/// Half-precision weights stay as they are stored and are widened block by block.
+/// Weights of half precision or fewer bits stay as they are stored and are widened block by block.
 fn keeps_blocks(weights: &Weights, device: &Device) -> bool {
-    let half = |dtype: &String| dtype == "BF16" || dtype == "F16";
-    !is_plain_cpu(device) || !weights.dtypes().iter().any(half)
+    !is_plain_cpu(device) || weights.dtypes() == ["F32"]
 }
 
 fn filled<T>(

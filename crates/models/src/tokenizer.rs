@@ -104,6 +104,21 @@ impl Tokenizer {
         inner
             .with_truncation(None)
             .map_err(|e| bad(format!("truncation cannot be switched off: {e}")))?;
+        let special = Special::open(folder, &inner)?;
+        Tokenizer::of(&path, inner, special, vocab_size)
+    }
+
+    /// A tokenizer made of a file, checked against the model.
+    pub(crate) fn of(
+        path: &Path,
+        inner: tokenizers::Tokenizer,
+        special: Special,
+        vocab_size: usize,
+    ) -> Result<Tokenizer, ModelError> {
+        let bad = |problem: String| ModelError::Tokenizer {
+            path: path.to_owned(),
+            problem: input::brief(problem),
+        };
         let around = around(&inner).map_err(bad)?;
         let template = around.0.iter().chain(&around.1).copied();
         // Added tokens may lie beyond it: text models carry those of their siblings that see images.
@@ -116,10 +131,9 @@ impl Tokenizer {
                  tokenizer and weights are from different models"
             )));
         }
-        let special = Special::open(folder, &inner)?;
         Ok(Tokenizer {
             inner,
-            path,
+            path: path.to_owned(),
             around,
             special,
         })
@@ -246,7 +260,7 @@ fn encoded(text: &str, encoding: &tokenizers::Encoding) -> Encoded {
 }
 
 /// Does something with the library, which panics on some files that no tokenizer would write.
-fn guarded<T>(work: impl FnOnce() -> Result<T, tokenizers::Error>) -> Result<T, String> {
+pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, tokenizers::Error>) -> Result<T, String> {
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
         Ok(done) => done.map_err(|e| e.to_string()),
         Err(_) => Err("the tokenizers library panics on it".into()),

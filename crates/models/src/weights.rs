@@ -1,10 +1,12 @@
-//! Safetensors checkpoints, one file or shards with an index, read tensor by tensor.
+//! The tensors of a checkpoint, in one file or several, read tensor by tensor.
 //!
 //! Files are read with positioned reads, not mapped: a file that is truncated
 //! while it is open gives an error instead of killing the process, and no
 //! memory is held but the tensor asked for. [`Weights::hold`] keeps what has
-//! been read as it is stored, so bf16 stays bf16 at rest.
+//! been read as it is stored, so bf16 stays bf16 at rest, and blocks of a few
+//! bits stay those.
 
+use std::borrow::Cow;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -14,22 +16,23 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use half::{bf16, f16};
+use half::bf16;
 use interlingua_backend::ops::Matrix;
 use interlingua_backend::{Device, Precision, Tensor, from_bf16_rows, from_rows};
-use safetensors::Dtype;
 
 use crate::ModelError;
 use crate::architectures::Norm;
 use crate::architectures::parts::Linear;
-use crate::{header, index, input};
-
-const SINGLE: &str = "model.safetensors";
+use crate::checkpoint::blocks::{BF16, Format};
+use crate::checkpoint::layout::{Layout, Order};
+use crate::checkpoint::{Checkpoint, Kind, Part, Stored, safetensors};
+use crate::header;
 
 /// The tensors of a checkpoint, located but not read.
 #[derive(Debug)]
 pub struct Weights {
-    folder: PathBuf,
+    /// The folder or file, for messages.
+    path: PathBuf,
     files: Vec<(PathBuf, File)>,
     tensors: BTreeMap<String, Located>,
     /// From the architecture's names to those in the files.
@@ -41,12 +44,15 @@ pub struct Weights {
 #[derive(Debug)]
 struct Located {
     file: usize,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    begin: u64,
-    end: u64,
+    stored: Stored,
     /// The bytes, once they have been read and are to be kept.
     held: OnceLock<Vec<u8>>,
+}
+
+impl Located {
+    fn bytes(&self) -> u64 {
+        self.stored.end - self.stored.begin
+    }
 }
 
 /// The vocabulary matrix of a causal model that has one of its own.
@@ -165,118 +171,54 @@ impl Tensors {
 }
 
 impl Weights {
-    /// Opens `model.safetensors`, or the shards of `model.safetensors.index.json`.
-    ///
-    /// The index may name `model.safetensors` itself as its one shard.
+    /// Opens the tensors of whatever [`Checkpoint::open`] finds under a path.
     ///
     /// # Errors
     /// Malformed headers, lengths that do not fit the file, shards that lie
     /// outside the folder, a tensor in two shards, an index that does not say
     /// what the shards hold, both kinds of checkpoint in one folder.
-    pub fn open(folder: &Path) -> Result<Weights, ModelError> {
+    pub fn open(path: &Path) -> Result<Weights, ModelError> {
+        Checkpoint::open(path)?.weights()
+    }
+
+    /// The tensors of these files; `path` is for messages.
+    pub(crate) fn of(path: &Path, parts: Vec<Part>) -> Result<Weights, ModelError> {
         let mut weights = Weights {
-            folder: folder.to_owned(),
+            path: path.to_owned(),
             files: Vec::new(),
             tensors: BTreeMap::new(),
             names: HashMap::new(),
             hold: false,
             bytes_read: AtomicU64::new(0),
         };
-        let single = folder.join(SINGLE);
-        let index = folder.join("model.safetensors.index.json");
-        let alone = input::is_there(&single)?;
-        if input::is_there(&index)? {
-            weights.add_shards(&index, alone)?;
-        } else if alone {
-            weights.add_file(single)?;
-        } else {
-            return Err(missing(folder)?);
+        for part in parts {
+            weights.add(part)?;
         }
         Ok(weights)
     }
 
-    /// All shards of an index. `alone`: whether `model.safetensors` is there too.
-    fn add_shards(&mut self, index: &Path, alone: bool) -> Result<(), ModelError> {
-        let map = index::read(index)?;
-        let bad = |problem: String| ModelError::BadWeights {
-            path: index.to_owned(),
-            problem: input::brief(problem),
-        };
-        let shards: BTreeSet<&String> = map.values().collect();
-        if alone && shards.iter().any(|shard| *shard != SINGLE) {
-            return Err(bad(format!(
-                "the folder has this index of shards and {SINGLE}; they are two checkpoints; delete the one that is not wanted"
-            )));
-        }
-        for shard in shards {
-            let path = self.folder.join(shard);
-            if !input::is_there(&path)? {
-                return Err(bad(format!(
-                    "names shard `{shard}`, which is not in the folder"
-                )));
-            }
-            self.add_file(path)?;
-        }
-        for (name, shard) in &map {
-            let Some(found) = self.tensors.get(name) else {
-                return Err(bad(format!(
-                    "says that tensor `{name}` is in shard `{shard}`, which does not hold it; index and shards are from different checkpoints"
-                )));
-            };
-            let (path, _) = &self.files[found.file];
-            if path.file_name() != Some(shard.as_ref()) {
-                return Err(bad(format!(
-                    "says that tensor `{name}` is in shard `{shard}`, it is in {}; index and shards are from different checkpoints",
-                    path.display()
-                )));
-            }
-        }
-        match self
-            .tensors
-            .iter()
-            .find(|(name, _)| !map.contains_key(*name))
-        {
-            None => Ok(()),
-            Some((name, found)) => Err(bad(format!(
-                "does not list tensor `{name}` of {}; index and shards are from different checkpoints",
-                self.files[found.file].0.display()
-            ))),
-        }
-    }
-
-    fn add_file(&mut self, path: PathBuf) -> Result<(), ModelError> {
-        let (file, entries) = header::open(&path)?;
-        let bad = |problem: String| ModelError::BadWeights {
-            path: path.clone(),
-            problem,
-        };
+    fn add(&mut self, part: Part) -> Result<(), ModelError> {
         let at = self.files.len();
-        if self.tensors.len() + entries.len() > header::MAX_TENSORS {
-            return Err(bad(format!(
-                "the shards have more than {} tensors, which no real checkpoint has",
-                header::MAX_TENSORS
-            )));
+        if self.tensors.len() + part.tensors.len() > header::MAX_TENSORS {
+            return Err(ModelError::BadWeights {
+                path: part.path,
+                problem: format!(
+                    "the shards have more than {} tensors, which no real checkpoint has",
+                    header::MAX_TENSORS
+                ),
+            });
         }
-        for entry in entries {
-            let located = Located {
-                file: at,
-                dtype: entry.dtype,
-                shape: entry.shape,
-                begin: entry.begin,
-                end: entry.end,
-                held: OnceLock::new(),
-            };
-            match self.tensors.entry(entry.name) {
-                Entry::Vacant(free) => free.insert(located),
-                Entry::Occupied(taken) => {
-                    return Err(bad(format!(
-                        "tensor `{}` stands in another shard too",
-                        taken.key()
-                    )));
-                }
+        for stored in part.tensors {
+            match self.tensors.entry(stored.name.clone()) {
+                Entry::Vacant(free) => free.insert(Located {
+                    file: at,
+                    stored,
+                    held: OnceLock::new(),
+                }),
+                Entry::Occupied(taken) => return Err(safetensors::twice(&part.path, taken.key())),
             };
         }
-        self.files.push((path, file));
+        self.files.push((part.path, part.file));
         Ok(())
     }
 
@@ -289,7 +231,7 @@ impl Weights {
     pub fn dtypes(&self) -> Vec<String> {
         self.tensors
             .values()
-            .map(|t| format!("{:?}", t.dtype))
+            .map(|t| t.stored.kind.name())
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect()
@@ -299,13 +241,13 @@ impl Weights {
     pub fn parameters(&self) -> u64 {
         self.tensors
             .values()
-            .map(|t| t.shape.iter().map(|&d| d as u64).product::<u64>())
+            .map(|t| t.stored.shape.iter().map(|&d| d as u64).product::<u64>())
             .sum()
     }
 
     /// Bytes of all tensors together, as they are stored.
     pub fn bytes(&self) -> u64 {
-        self.tensors.values().map(|t| t.end - t.begin).sum()
+        self.tensors.values().map(Located::bytes).sum()
     }
 
     /// Keeps the bytes of every tensor in memory once it has been read.
@@ -335,19 +277,17 @@ impl Weights {
                 .into_iter()
                 .find(|s| self.tensors.contains_key(s))
                 .ok_or_else(|| ModelError::MissingTensor {
-                    path: self.folder.clone(),
+                    path: self.path.clone(),
                     name: name.clone(),
                 })?;
             let found = &self.tensors[&spelling];
             // First: quantised weights have other shapes, too.
-            if !matches!(found.dtype, Dtype::F32 | Dtype::BF16 | Dtype::F16) {
-                return Err(self.wrong_dtype(&spelling, found));
-            }
-            if &found.shape != shape {
+            self.format(&spelling, found)?;
+            if &found.stored.shape != shape {
                 return Err(ModelError::Shape {
                     path: self.files[found.file].0.clone(),
                     name: spelling,
-                    found: found.shape.clone(),
+                    found: found.stored.shape.clone(),
                     expected: shape.clone(),
                 });
             }
@@ -364,7 +304,7 @@ impl Weights {
         for name in self.tensors.keys() {
             if !used.contains(name) && !expected.ignores(name) {
                 return Err(ModelError::UnknownTensor {
-                    path: self.folder.clone(),
+                    path: self.path.clone(),
                     name: name.clone(),
                 });
             }
@@ -382,11 +322,11 @@ impl Weights {
                  if it is a head of its own, set tie_word_embeddings to false there"
             ),
         };
-        if found.shape != of.shape || found.dtype != of.dtype {
+        if found.stored.shape != of.stored.shape || found.stored.kind != of.stored.kind {
             return Err(differs());
         }
         const PART: u64 = 4 << 20;
-        let length = found.end - found.begin;
+        let length = found.bytes();
         for begin in (0..length).step_by(PART as usize) {
             let end = (begin + PART).min(length);
             if self.fetch(found, begin, end)? != self.fetch(of, begin, end)? {
@@ -396,13 +336,16 @@ impl Weights {
         Ok(())
     }
 
-    fn wrong_dtype(&self, name: &str, found: &Located) -> ModelError {
-        ModelError::BadWeights {
-            path: self.files[found.file].0.clone(),
-            problem: format!(
-                "tensor `{name}` is {:?}; f32, f16 and bf16 can be read; of a quantised checkpoint, take the original",
-                found.dtype
-            ),
+    /// How a tensor's values are stored.
+    fn format(&self, name: &str, found: &Located) -> Result<&'static Format, ModelError> {
+        match found.stored.kind {
+            Kind::Read(format) => Ok(format),
+            Kind::Unread(dtype) => Err(ModelError::BadWeights {
+                path: self.files[found.file].0.clone(),
+                problem: format!(
+                    "tensor `{name}` is {dtype:?}; f32, f16 and bf16 can be read; of a quantised checkpoint, take the original or a GGUF file"
+                ),
+            }),
         }
     }
 
@@ -411,7 +354,7 @@ impl Weights {
         match self.tensors.get_key_value(spelling) {
             Some((name, located)) => Ok((name, located)),
             None => Err(ModelError::MissingTensor {
-                path: self.folder.clone(),
+                path: self.path.clone(),
                 name: name.to_owned(),
             }),
         }
@@ -422,16 +365,16 @@ impl Weights {
     /// # Errors
     /// When there is no such tensor.
     pub fn shape(&self, name: &str) -> Result<&[usize], ModelError> {
-        Ok(&self.locate(name)?.1.shape)
+        Ok(&self.locate(name)?.1.stored.shape)
     }
 
-    /// Reads one tensor as f32, from f32, f16 or bf16.
+    /// Reads one tensor as f32, whatever it is stored as.
     ///
     /// # Errors
-    /// Missing tensor, another dtype, a read error, a value that is not finite.
+    /// Missing tensor, a format that cannot be read, a read error, a value that is not finite.
     pub fn read(&self, name: &str) -> Result<Vec<f32>, ModelError> {
         let (_, located) = self.locate(name)?;
-        self.read_rows(name, 0..located.shape.first().copied().unwrap_or(1))
+        self.read_rows(name, 0..located.stored.shape.first().copied().unwrap_or(1))
     }
 
     /// Reads rows of a tensor: all that have their first index in `rows`.
@@ -439,57 +382,135 @@ impl Weights {
     /// # Errors
     /// As [`Weights::read`].
     pub fn read_rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>, ModelError> {
-        self.convert(name, rows, to_f32, f32::is_finite)
+        let (name, located) = self.locate(name)?;
+        let values = self.values(name, located, rows.clone())?;
+        self.check_finite(name, located, &rows, &values)?;
+        Ok(values)
     }
 
-    /// The bits of rows of a tensor as bfloat16: as they are stored, or rounded from f32 or f16.
+    /// The bits of rows of a tensor as bfloat16: as they are stored, or rounded from what they stand for.
     ///
     /// # Errors
     /// As [`Weights::read`].
     pub fn read_rows_bf16(&self, name: &str, rows: Range<usize>) -> Result<Vec<u16>, ModelError> {
-        self.convert(name, rows, to_bf16, |v| bf16::from_bits(v).is_finite())
+        let (name, located) = self.locate(name)?;
+        let plain = matches!(located.stored.layout, Layout::Same | Layout::Rows(_));
+        let bits: Vec<u16> = if plain && self.format(name, located)? == &BF16 {
+            let bytes = self.bytes_of(name, located, rows.clone())?;
+            let numbers = bytes.as_chunks::<2>().0.iter();
+            numbers.map(|b| u16::from_le_bytes(*b)).collect()
+        } else {
+            let values = self.values(name, located, rows.clone())?.into_iter();
+            values.map(|v| bf16::from_f32(v).to_bits()).collect()
+        };
+        if !bits.iter().all(|&b| bf16::from_bits(b).is_finite()) {
+            let values: Vec<f32> = bits.iter().map(|&b| bf16::from_bits(b).to_f32()).collect();
+            self.check_finite(name, located, &rows, &values)?;
+        }
+        Ok(bits)
     }
 
-    fn convert<T: Copy>(
+    fn check_finite(
         &self,
         name: &str,
+        located: &Located,
+        rows: &Range<usize>,
+        values: &[f32],
+    ) -> Result<(), ModelError> {
+        match values.iter().position(|v| !v.is_finite()) {
+            None => Ok(()),
+            Some(index) => Err(ModelError::NotFinite {
+                path: self.files[located.file].0.clone(),
+                name: name.to_owned(),
+                value: values[index],
+                index: rows.start * row_length(&located.stored.shape) + index,
+            }),
+        }
+    }
+
+    /// Rows in f32, with what the file's converter changed undone.
+    fn values(
+        &self,
+        name: &str,
+        located: &Located,
         rows: Range<usize>,
-        from_bytes: impl Fn(&[u8], Dtype) -> Option<Vec<T>>,
-        is_finite: impl Fn(T) -> bool,
-    ) -> Result<Vec<T>, ModelError> {
-        let (name, located) = self.locate(name)?;
-        let count = located.shape.first().copied().unwrap_or(1);
+    ) -> Result<Vec<f32>, ModelError> {
+        let format = self.format(name, located)?;
+        if located.stored.layout == Layout::Transposed {
+            let (count, width) = (located.stored.shape[0], located.stored.shape[1]);
+            let whole = format.decode(&self.part_of(located, 0..located.bytes())?);
+            let value = |row: usize, col: usize| whole[col * count + row];
+            return Ok(rows
+                .flat_map(|row| (0..width).map(move |col| (row, col)))
+                .map(|(row, col)| value(row, col))
+                .collect());
+        }
+        let mut values = format.decode(&self.bytes_of(name, located, rows)?);
+        if located.stored.layout == Layout::LargerByOne {
+            values.iter_mut().for_each(|v| *v -= 1.0);
+        }
+        Ok(values)
+    }
+
+    /// The bytes of rows, in the architecture's order.
+    fn bytes_of<'a>(
+        &'a self,
+        name: &str,
+        located: &'a Located,
+        rows: Range<usize>,
+    ) -> Result<Cow<'a, [u8]>, ModelError> {
+        let count = located.stored.shape.first().copied().unwrap_or(1);
         assert!(
             rows.start <= rows.end && rows.end <= count,
             "rows of {name}"
         );
-        let whole = located.end - located.begin;
-        let row = whole / count.max(1) as u64;
-        let (begin, end) = (row * rows.start as u64, row * rows.end as u64);
-        let fresh;
-        let bytes: &[u8] = if self.hold {
-            if located.held.get().is_none() {
-                let bytes = self.fetch(located, 0, whole)?;
-                let _ = located.held.set(bytes);
-            }
-            let held = located.held.get().expect("filled just above");
-            &held[begin as usize..end as usize]
-        } else {
-            fresh = self.fetch(located, begin, end)?;
-            &fresh
+        let width = located.bytes() / count.max(1) as u64;
+        let at = |row: usize| width * row as u64;
+        let Layout::Rows(order) = located.stored.layout else {
+            return self.part_of(located, at(rows.start)..at(rows.end));
         };
-        let wrong_dtype = || self.wrong_dtype(name, located);
-        let values = from_bytes(bytes, located.dtype).ok_or_else(wrong_dtype)?;
-        if let Some(index) = values.iter().position(|&v| !is_finite(v)) {
-            let before = rows.start * (located.shape.iter().skip(1).product::<usize>());
-            return Err(ModelError::NotFinite {
-                path: self.files[located.file].0.clone(),
-                name: name.to_owned(),
-                value: to_f32(bytes, located.dtype).ok_or_else(wrong_dtype)?[index],
-                index: before + index,
-            });
+        self.gather(located, order, rows, width)
+    }
+
+    /// Rows that stand in another order in the file; all of them are read at once.
+    fn gather<'a>(
+        &'a self,
+        located: &'a Located,
+        order: Order,
+        rows: Range<usize>,
+        width: u64,
+    ) -> Result<Cow<'a, [u8]>, ModelError> {
+        let mut bytes = Vec::with_capacity(rows.len() * width as usize);
+        if rows.len() as u64 * width == located.bytes() {
+            let whole = self.part_of(located, 0..located.bytes())?;
+            for row in rows {
+                let begin = order.in_file(row) * width as usize;
+                bytes.extend_from_slice(&whole[begin..begin + width as usize]);
+            }
+        } else {
+            for row in rows {
+                let begin = order.in_file(row) as u64 * width;
+                bytes.extend_from_slice(&self.part_of(located, begin..begin + width)?);
+            }
         }
-        Ok(values)
+        Ok(Cow::Owned(bytes))
+    }
+
+    /// Bytes of a tensor as they are in the file: those that are held, or read.
+    fn part_of<'a>(
+        &'a self,
+        located: &'a Located,
+        part: Range<u64>,
+    ) -> Result<Cow<'a, [u8]>, ModelError> {
+        if !self.hold {
+            return Ok(Cow::Owned(self.fetch(located, part.start, part.end)?));
+        }
+        if located.held.get().is_none() {
+            let bytes = self.fetch(located, 0, located.bytes())?;
+            let _ = located.held.set(bytes);
+        }
+        let held = located.held.get().expect("filled just above");
+        Ok(Cow::Borrowed(&held[part.start as usize..part.end as usize]))
     }
 
     fn fetch(&self, located: &Located, begin: u64, end: u64) -> Result<Vec<u8>, ModelError> {
@@ -503,11 +524,16 @@ impl Weights {
                 problem: format!("a tensor needs {length} bytes, more than there is memory"),
             })?;
         bytes.resize(length, 0);
-        file.read_exact_at(&mut bytes, located.begin + begin)
+        file.read_exact_at(&mut bytes, located.stored.begin + begin)
             .map_err(ModelError::io(path))?;
         self.bytes_read.fetch_add(end - begin, Ordering::Relaxed);
         Ok(bytes)
     }
+}
+
+/// Values of a row.
+fn row_length(shape: &[usize]) -> usize {
+    shape.iter().skip(1).product()
 }
 
 /// Where an architecture takes its parts from: weights on the way to a device.
@@ -624,57 +650,4 @@ impl Source<'_> {
             eps,
         })
     }
-}
-
-fn to_f32(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
-    Some(match dtype {
-        Dtype::F32 => bytes
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|b| f32::from_le_bytes(*b))
-            .collect(),
-        Dtype::BF16 => bytes
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|b| bf16::from_le_bytes(*b).to_f32())
-            .collect(),
-        Dtype::F16 => bytes
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|b| f16::from_le_bytes(*b).to_f32())
-            .collect(),
-        _ => return None,
-    })
-}
-
-/// Bits of bfloat16.
-fn to_bf16(bytes: &[u8], dtype: Dtype) -> Option<Vec<u16>> {
-    if dtype == Dtype::BF16 {
-        let numbers = bytes.as_chunks::<2>().0.iter();
-        return Some(numbers.map(|b| u16::from_le_bytes(*b)).collect());
-    }
-    let values = to_f32(bytes, dtype)?.into_iter();
-    Some(values.map(|v| bf16::from_f32(v).to_bits()).collect())
-}
-
-/// What is wrong with a folder without weights that can be read.
-fn missing(folder: &Path) -> Result<ModelError, ModelError> {
-    for file in ["pytorch_model.bin", "pytorch_model.bin.index.json"] {
-        if input::is_there(&folder.join(file))? {
-            return Ok(ModelError::BadWeights {
-                path: folder.join(file),
-                problem: format!(
-                    "only pickled weights are here, no {SINGLE}; convert them once in Python: \
-                     `AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(FOLDER)` (or AutoModelForMaskedLM)"
-                ),
-            });
-        }
-    }
-    Ok(ModelError::MissingFile {
-        folder: folder.to_owned(),
-        file: SINGLE.into(),
-    })
 }

@@ -1,0 +1,91 @@
+//! Blocks of 256 values whose parts have scales of their own, which have a scale again: Q4_K, Q5_K and Q6_K.
+
+use super::{Format, half};
+
+const VALUES: usize = 256;
+
+/// Eight parts of 32: `d·scale·q − dmin·min`.
+pub static Q4_K: Format = Format {
+    name: "Q4_K",
+    number: 12,
+    values: VALUES,
+    bytes: 144,
+    decode: |bytes, out| {
+        for block in bytes.as_chunks::<144>().0 {
+            let (scales, mins) = scales(block);
+            for (part, low) in block[16..].chunks_exact(32).enumerate() {
+                let (d, m) = (scales[2 * part], mins[2 * part]);
+                out.extend(low.iter().map(|q| d * f32::from(q & 15) - m));
+                let (d, m) = (scales[2 * part + 1], mins[2 * part + 1]);
+                out.extend(low.iter().map(|q| d * f32::from(q >> 4) - m));
+            }
+        }
+    },
+};
+
+/// As Q4_K, the fifth bits apart: part i's are bit i of 32 bytes.
+pub static Q5_K: Format = Format {
+    name: "Q5_K",
+    number: 13,
+    values: VALUES,
+    bytes: 176,
+    decode: |bytes, out| {
+        for block in bytes.as_chunks::<176>().0 {
+            let (scales, mins) = scales(block);
+            let (high, low) = block[16..].split_at(32);
+            for part in 0..8 {
+                let (d, m) = (scales[part], mins[part]);
+                let low = &low[part / 2 * 32..][..32];
+                out.extend(low.iter().zip(high).map(|(low, high)| {
+                    let q = low >> (part % 2 * 4) & 15 | (high >> part & 1) << 4;
+                    d * f32::from(q) - m
+                }));
+            }
+        }
+    },
+};
+
+/// Sixteen parts of 16: `d·scale·(q − 32)`; four bits of a value stand apart from the other two.
+pub static Q6_K: Format = Format {
+    name: "Q6_K",
+    number: 14,
+    values: VALUES,
+    bytes: 210,
+    decode: |bytes, out| {
+        for block in bytes.as_chunks::<210>().0 {
+            let (low, rest) = block.split_at(128);
+            let (high, rest) = rest.split_at(64);
+            let (scales, d) = rest.split_at(16);
+            let d = half(d);
+            for (part, scale) in scales.iter().enumerate() {
+                let scale = d * f32::from(scale.cast_signed());
+                // Of 128 values at a time: four groups of 32, the first two in low halves.
+                let (side, group, begin) = (part / 8, part / 2 % 4, part % 2 * 16);
+                let low = &low[side * 64 + group % 2 * 32 + begin..][..16];
+                let high = &high[side * 32 + begin..][..16];
+                out.extend(low.iter().zip(high).map(|(low, high)| {
+                    let q = low >> (group / 2 * 4) & 15 | (high >> (2 * group) & 3) << 4;
+                    scale * (f32::from(q) - 32.0)
+                }));
+            }
+        }
+    },
+};
+
+/// The scales and minima of eight parts, six bits each, times their own scales.
+fn scales(block: &[u8]) -> ([f32; 8], [f32; 8]) {
+    let (d, least, packed) = (half(block), half(&block[2..]), &block[4..16]);
+    let mut both = ([0.0; 8], [0.0; 8]);
+    for part in 0..8 {
+        let (scale, min) = match part {
+            0..4 => (packed[part] & 63, packed[part + 4] & 63),
+            _ => (
+                packed[part + 4] & 15 | packed[part - 4] >> 6 << 4,
+                packed[part + 4] >> 4 | packed[part] >> 6 << 4,
+            ),
+        };
+        both.0[part] = d * f32::from(scale);
+        both.1[part] = least * f32::from(min);
+    }
+    both
+}

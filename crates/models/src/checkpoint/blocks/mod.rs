@@ -1,0 +1,190 @@
+//! How the values of a tensor are stored: as floats, or in blocks of a few bits with their scales.
+//!
+//! Every format turns bytes into f32 and back into nothing: weights stay as they are on the disk and become f32 when
+//! they are read. One file per family; the layouts are those of ggml's `ggml-common.h`, the order of operations is
+//! that of `gguf.quants` in Python, so values are equal to the last bit.
+
+mod k;
+mod small;
+
+use std::fmt;
+
+use half::{bf16, f16};
+use safetensors::Dtype;
+
+/// A way to store values.
+pub struct Format {
+    /// Its name, as ggml and safetensors have it.
+    pub name: &'static str,
+    /// Its number in a GGUF file.
+    pub number: u32,
+    /// Values of a block; 1 where values stand alone.
+    pub values: usize,
+    /// Bytes of a block.
+    pub bytes: usize,
+    /// Adds the values of whole blocks to a list.
+    decode: fn(&[u8], &mut Vec<f32>),
+}
+
+impl fmt::Debug for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl PartialEq for Format {
+    fn eq(&self, other: &Format) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Format {
+    /// The values of whole blocks; bytes of a block that is cut are passed over.
+    pub fn decode(&self, bytes: &[u8]) -> Vec<f32> {
+        let mut values = Vec::with_capacity(bytes.len() / self.bytes * self.values);
+        (self.decode)(bytes, &mut values);
+        values
+    }
+
+    /// Whether values are stored in fewer bits than a number of their own has.
+    pub fn is_quantised(&self) -> bool {
+        self.values > 1
+    }
+}
+
+/// Four bytes each.
+pub static F32: Format = Format {
+    name: "F32",
+    number: 0,
+    values: 1,
+    bytes: 4,
+    decode: |bytes, out| {
+        let numbers = bytes.as_chunks::<4>().0.iter();
+        out.extend(numbers.map(|b| f32::from_le_bytes(*b)));
+    },
+};
+
+/// IEEE half precision.
+pub static F16: Format = Format {
+    name: "F16",
+    number: 1,
+    values: 1,
+    bytes: 2,
+    decode: |bytes, out| {
+        let numbers = bytes.as_chunks::<2>().0.iter();
+        out.extend(numbers.map(|b| f16::from_le_bytes(*b).to_f32()));
+    },
+};
+
+/// The upper half of f32.
+pub static BF16: Format = Format {
+    name: "BF16",
+    number: 30,
+    values: 1,
+    bytes: 2,
+    decode: |bytes, out| {
+        let numbers = bytes.as_chunks::<2>().0.iter();
+        out.extend(numbers.map(|b| bf16::from_le_bytes(*b).to_f32()));
+    },
+};
+
+/// All that can be read.
+pub static FORMATS: [&Format; 12] = [
+    &F32,
+    &F16,
+    &BF16,
+    &small::Q4_0,
+    &small::Q4_1,
+    &small::Q5_0,
+    &small::Q5_1,
+    &small::Q8_0,
+    &small::IQ4_NL,
+    &k::Q4_K,
+    &k::Q5_K,
+    &k::Q6_K,
+];
+
+/// The format of this number in GGUF files.
+///
+/// # Errors
+/// One that is not implemented, with those that are.
+pub fn by_number(number: u32) -> Result<&'static Format, String> {
+    if let Some(format) = FORMATS.into_iter().find(|f| f.number == number) {
+        return Ok(format);
+    }
+    let called = OTHERS
+        .iter()
+        .find(|(n, _)| *n == number)
+        .map_or("unknown", |(_, name)| name);
+    let known: Vec<&str> = FORMATS.iter().map(|f| f.name).collect();
+    Err(format!(
+        "type {number} ({called}), which is not implemented; those that are: {}; take another file of the model",
+        known.join(", ")
+    ))
+}
+
+/// The format of a safetensors type, where it can be read.
+pub fn by_dtype(dtype: Dtype) -> Option<&'static Format> {
+    Some(match dtype {
+        Dtype::F32 => &F32,
+        Dtype::F16 => &F16,
+        Dtype::BF16 => &BF16,
+        _ => return None,
+    })
+}
+
+/// Formats of ggml that exist and are not read here, for messages.
+const OTHERS: [(u32, &str); 21] = [
+    (9, "Q8_1"),
+    (10, "Q2_K"),
+    (11, "Q3_K"),
+    (15, "Q8_K"),
+    (16, "IQ2_XXS"),
+    (17, "IQ2_XS"),
+    (18, "IQ3_XXS"),
+    (19, "IQ1_S"),
+    (21, "IQ3_S"),
+    (22, "IQ2_S"),
+    (23, "IQ4_XS"),
+    (24, "I8"),
+    (25, "I16"),
+    (26, "I32"),
+    (27, "I64"),
+    (28, "F64"),
+    (29, "IQ1_M"),
+    (34, "TQ1_0"),
+    (35, "TQ2_0"),
+    (39, "MXFP4"),
+    (40, "NVFP4"),
+];
+
+/// A number in half precision at the beginning of some bytes.
+fn half(bytes: &[u8]) -> f32 {
+    f16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_have_their_number_of_values() {
+        for format in FORMATS {
+            for extra in [0, format.bytes - 1] {
+                let values = format.decode(&vec![0; 2 * format.bytes + extra]);
+                assert_eq!(values, vec![0.0; 2 * format.values], "{format:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_format_that_is_not_read_is_named() {
+        assert_eq!(by_number(12), Ok(&k::Q4_K));
+        let error = by_number(23).unwrap_err();
+        assert!(
+            error.contains("IQ4_XS") && error.contains("Q4_K, Q5_K"),
+            "{error}"
+        );
+        assert!(by_number(1 << 20).unwrap_err().contains("unknown"));
+    }
+}

@@ -1,0 +1,164 @@
+//! What a path holds: a Hugging Face folder or a GGUF file, behind one seam.
+//!
+//! Either gives the JSON of a `config.json`, named tensors whose rows are read as f32, and a tokenizer. Nothing behind
+//! a [`Checkpoint`] knows which of the two it came from, but for what reports must say: that weights were
+//! [quantised](Checkpoint::quantised).
+
+pub mod blocks;
+pub mod gguf;
+pub mod layout;
+pub(crate) mod safetensors;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use ::safetensors::Dtype;
+
+use crate::architectures::{self, Architecture};
+use crate::tokenizer::Tokenizer;
+use crate::weights::Weights;
+use crate::{ModelError, input};
+use blocks::Format;
+use gguf::Gguf;
+use layout::Layout;
+
+const CONFIG: &str = "config.json";
+const TOKENIZER: &str = "tokenizer.json";
+
+/// A file of tensors.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub path: PathBuf,
+    pub file: File,
+    pub tensors: Vec<Stored>,
+}
+
+/// A tensor of a file.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub name: String,
+    pub kind: Kind,
+    /// Of the architecture's tensor.
+    pub shape: Vec<usize>,
+    /// Its bytes in the file.
+    pub begin: u64,
+    pub end: u64,
+    pub layout: Layout,
+}
+
+/// How values are stored, as far as they can be read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Kind {
+    Read(&'static Format),
+    Unread(Dtype),
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> String {
+        match self {
+            Kind::Read(format) => format.name.to_owned(),
+            Kind::Unread(dtype) => format!("{dtype:?}"),
+        }
+    }
+}
+
+/// A checkpoint, found and its headers read.
+#[derive(Debug)]
+pub enum Checkpoint {
+    /// A folder with `config.json`, `tokenizer.json` and safetensors.
+    Folder(PathBuf),
+    /// A GGUF file, or its parts.
+    Gguf(Box<Gguf>),
+}
+
+impl Checkpoint {
+    /// Opens a `.gguf` file, a folder with one, or a Hugging Face folder.
+    ///
+    /// A folder that has safetensors is read as such, whatever else it has.
+    ///
+    /// # Errors
+    /// A GGUF file that is malformed, or several in one folder.
+    pub fn open(path: &Path) -> Result<Checkpoint, ModelError> {
+        Ok(match gguf::find(path)? {
+            Some(file) => Checkpoint::Gguf(Box::new(Gguf::open(&file)?)),
+            None => Checkpoint::Folder(path.to_owned()),
+        })
+    }
+
+    /// How the checkpoint computes.
+    ///
+    /// # Errors
+    /// Settings that are missing, malformed or not implemented, by file and key.
+    pub fn architecture(&self) -> Result<Box<dyn Architecture>, ModelError> {
+        match self {
+            Checkpoint::Folder(folder) => {
+                let path = folder.join(CONFIG);
+                if !input::is_there(&path)? {
+                    return Err(ModelError::MissingFile {
+                        folder: folder.clone(),
+                        file: CONFIG.into(),
+                    });
+                }
+                architectures::read(&path)
+            }
+            Checkpoint::Gguf(file) => file.architecture(),
+        }
+    }
+
+    /// Its tensors, located but not read.
+    ///
+    /// # Errors
+    /// As [`Weights::open`].
+    pub fn weights(&self) -> Result<Weights, ModelError> {
+        match self {
+            Checkpoint::Folder(folder) => Weights::of(folder, safetensors::open(folder)?),
+            Checkpoint::Gguf(file) => Weights::of(file.path(), file.parts()?),
+        }
+    }
+
+    /// Its tokenizer; beside a GGUF file a `tokenizer.json` counts before what the file says.
+    ///
+    /// # Errors
+    /// A tokenizer that is missing, malformed or of another model.
+    pub fn tokenizer(&self, vocab_size: usize) -> Result<Tokenizer, ModelError> {
+        match self {
+            Checkpoint::Folder(folder) => Tokenizer::open(folder, vocab_size),
+            Checkpoint::Gguf(file) => match self.tokenizer_file()? {
+                Some(path) => Tokenizer::open(path.parent().unwrap_or(Path::new("")), vocab_size),
+                None => file.tokenizer(vocab_size),
+            },
+        }
+    }
+
+    fn tokenizer_file(&self) -> Result<Option<PathBuf>, ModelError> {
+        let path = match self {
+            Checkpoint::Folder(folder) => folder.join(TOKENIZER),
+            Checkpoint::Gguf(file) => file.path().with_file_name(TOKENIZER),
+        };
+        Ok(input::is_there(&path)?.then_some(path))
+    }
+
+    /// The files beside the weights that decide what the model computes.
+    ///
+    /// # Errors
+    /// When something else than a file has the name of one.
+    pub fn beside(&self) -> Result<Vec<PathBuf>, ModelError> {
+        Ok(match self {
+            Checkpoint::Folder(folder) => vec![folder.join(CONFIG), folder.join(TOKENIZER)],
+            Checkpoint::Gguf(_) => self.tokenizer_file()?.into_iter().collect(),
+        })
+    }
+
+    /// What the weights were quantised to, such as `Q4_K_M`; nothing where they are floats.
+    pub fn quantised(&self) -> Option<String> {
+        match self {
+            Checkpoint::Folder(_) => None,
+            Checkpoint::Gguf(file) => file.quantised(),
+        }
+    }
+}
+
+/// Whether a path holds a checkpoint, by the names of its files alone.
+pub fn is_here(path: &Path) -> bool {
+    path.join(CONFIG).is_file() || gguf::is_here(path)
+}
