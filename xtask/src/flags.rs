@@ -128,6 +128,7 @@ pub struct New {
 #[command(after_help = "Examples:
   cargo xtask reproduce                       the synthetic testbed, a few minutes on two cores
   cargo xtask reproduce --quick               the same, small, under a minute
+  cargo xtask reproduce --seed 2              the same from another seed; `results --seeds` compares them
   cargo xtask reproduce experiments/reference-lm.toml --data-dir DATA --model-dir MODELS
   cargo xtask reproduce experiments/aya-expanse-8b.toml --dry-run
 
@@ -158,6 +159,9 @@ pub struct Reproduce {
     /// Use the settings of the experiment's `quick` table.
     #[arg(long)]
     pub quick: bool,
+    /// A seed in place of the experiment's: what stands under one seed alone is no result.
+    #[arg(long)]
+    pub seed: Option<u64>,
     /// Say what the run would need, and stop.
     #[arg(long)]
     pub dry_run: bool,

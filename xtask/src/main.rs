@@ -97,6 +97,9 @@ fn command_line(flags: &Reproduce) -> String {
     if flags.quick {
         line.push_str(" --quick");
     }
+    if let Some(seed) = flags.seed {
+        line.push_str(&format!(" --seed {seed}"));
+    }
     for (flag, given, default) in [
         ("--data-dir", &flags.data_dir, "data"),
         ("--model-dir", &flags.model_dir, "models"),
@@ -136,7 +139,10 @@ fn reproduce(flags: &Reproduce) -> anyhow::Result<()> {
     let place = |name: &str, what: &str| {
         format!("{}: experiment `{name}` {what}", flags.experiment.display())
     };
-    for spec in specs {
+    for mut spec in specs {
+        if let Some(seed) = flags.seed {
+            spec.seed = seed;
+        }
         let name = spec.name.clone();
         if flags.dry_run {
             let mut found = String::new();

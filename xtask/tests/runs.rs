@@ -127,6 +127,23 @@ fn every_kind_of_entry_with_a_changed_byte_is_computed_again() {
 }
 
 #[test]
+fn a_seed_of_the_command_line_stands_in_rows_spec_and_manifest() {
+    let tiny = Tiny::new();
+    success(&tiny.reproduce(&["--seed", "7"]));
+    let results = tiny.results();
+    let of = |end: &str| {
+        let found = results.iter().find(|(name, _)| name.ends_with(end));
+        String::from_utf8_lossy(found.expect("a file of the run").1).into_owned()
+    };
+    for line in of("rows.jsonl").lines() {
+        let row: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(row["seed"], 7, "{line}");
+    }
+    assert!(of("/spec.toml").contains("seed = 7"));
+    assert!(of("manifest.json").contains("--seed 7"));
+}
+
+#[test]
 fn runs_at_once_in_one_folder_are_all_right() {
     let alone = Tiny::new();
     alone.write("tiny.toml", TRAINED.as_bytes());

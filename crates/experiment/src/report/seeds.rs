@@ -2,10 +2,11 @@
 
 use super::RunInfo;
 use super::text::{self, Format};
-use super::view::{Estimate, Judged, VERSUS, Variant, View};
+use super::view::{Estimate, Judged, VERSUS, Variant, View, is_control};
 use crate::row::Row;
 
-/// A table of the spread over seeds, one line per method and space, as Markdown.
+/// A table of the spread over seeds, one line per method and space, as Markdown; controls are in the column of differences
+/// from them.
 ///
 /// A difference says in how many of the runs its interval lies below 0: a result stands when that is all of them.
 ///
@@ -39,7 +40,7 @@ pub fn seeds(runs: &[Vec<Row>]) -> Option<String> {
         spread(&base, Format::Plain),
         base.len()
     ));
-    for variant in variants {
+    for variant in variants.into_iter().filter(|v| !is_control(&v.method)) {
         let gap = |judged: Judged| {
             numbers(&|view| {
                 let lens = view.main_lens()?;
