@@ -7,15 +7,28 @@
 //! A [`Partial`] is locked (`flock`) as long as its process works on it, and the system
 //! gives the lock back however the process ends. So an orphan is known by its lock being
 //! free, whatever its age and whoever has its process number now; [`sweep`] removes those.
-//! On a file system without locks nothing is ever taken for an orphan.
+//! Between its making and its lock it is empty, so what is empty is only swept when it is
+//! old. On a file system without locks nothing is ever taken for an orphan.
+//!
+//! Where work goes on in one folder over several runs, [`turn`] lets one process after the
+//! other work there. [`Paced`] is for what is written from a source that may creep.
 
-use std::fs::{File, OpenOptions, TryLockError};
+mod paced;
+
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{Error, ErrorKind, Result, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+pub use paced::{Crept, Paced};
 
 /// What the name of everything half-done ends with.
 const ENDING: &str = ".partial";
+
+/// How long something empty may be on its way from its making to its lock.
+const BEING_MADE: Duration = Duration::from_secs(60);
 
 /// A file or folder in the making; removed when it is dropped before [`Partial::finish`].
 #[derive(Debug)]
@@ -48,7 +61,7 @@ impl Partial {
         Partial::begin(target, |partial| {
             std::fs::create_dir(partial)?;
             match File::open(partial) {
-                // Swept away already.
+                // Swept away already: see below.
                 Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
                 opened => opened.map(Some),
             }
@@ -76,7 +89,7 @@ impl Partial {
                 Err(e) if e.kind() != ErrorKind::Unsupported => return Err(e),
                 _ => {}
             }
-            // Between its making and its lock somebody may have swept it away.
+            // A process that was halted for a minute between the two may find it swept away.
             if partial.exists() {
                 return Ok(Partial {
                     target: target.to_owned(),
@@ -136,6 +149,39 @@ pub fn write(target: &Path, bytes: &[u8]) -> Result<()> {
     partial.rename()
 }
 
+/// Makes a folder where it is missing, and waits until no other process works there; held as long as the result lives.
+///
+/// `waiting` is called when somebody does. The system gives the turn back however a process ends. The folder may be
+/// renamed by who has the turn: the next one gets a new folder.
+///
+/// # Errors
+/// When the folder cannot be made or opened.
+pub fn turn(folder: &Path, waiting: &mut dyn FnMut()) -> Result<File> {
+    loop {
+        std::fs::create_dir_all(folder)?;
+        let handle = match File::open(folder) {
+            Ok(handle) => handle,
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            Err(e) => return Err(e),
+        };
+        match handle.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                waiting();
+                handle.lock()?;
+            }
+            // Not every file system has locks.
+            Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => return Ok(handle),
+            Err(TryLockError::Error(e)) => return Err(e),
+        }
+        let identity = |m: Metadata| (m.dev(), m.ino());
+        let here = std::fs::metadata(folder).ok().map(identity);
+        if here == Some(identity(handle.metadata()?)) {
+            return Ok(handle);
+        }
+    }
+}
+
 /// Removes what dead processes left half-done in a folder; returns what it was.
 ///
 /// # Errors
@@ -177,11 +223,27 @@ fn orphan(path: &Path) -> Result<Option<File>> {
         Err(e) => return Err(e),
     };
     match handle.try_lock() {
-        Ok(()) => Ok(Some(handle)),
+        Ok(()) => Ok((!is_being_made(path, &handle)?).then_some(handle)),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => Ok(None),
         Err(TryLockError::Error(e)) => Err(e),
     }
+}
+
+/// Whether something without a lock is so young and empty that its maker may be about to lock it.
+fn is_being_made(path: &Path, handle: &File) -> Result<bool> {
+    let metadata = handle.metadata()?;
+    let empty = match metadata.is_dir() {
+        true => match std::fs::read_dir(path) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(e) if e.kind() == ErrorKind::NotFound => true,
+            Err(e) => return Err(e),
+        },
+        false => metadata.len() == 0,
+    };
+    // A clock that was set back leaves it for a later sweep.
+    let age = metadata.modified()?.elapsed().unwrap_or_default();
+    Ok(empty && age < BEING_MADE)
 }
 
 /// Removes a file, or a folder with all that is in it.
@@ -255,9 +317,16 @@ mod tests {
                     }
                 });
             }
-            // What it finds between its making and its lock it takes away, and the writer begins again.
-            for _ in 0..50 {
-                sweep(folder.path()).unwrap();
+            for writer in 0..4 {
+                let own = folder.path().join(format!("d{writer}"));
+                scope.spawn(move || {
+                    for _ in 0..50 {
+                        drop(Partial::folder(&own).unwrap());
+                    }
+                });
+            }
+            for _ in 0..200 {
+                assert_eq!(sweep(folder.path()).unwrap(), Vec::<PathBuf>::new());
             }
         });
         assert_eq!(names(folder.path()), ["f"]);
@@ -274,11 +343,45 @@ mod tests {
         std::fs::create_dir(at("d.1-1.partial")).unwrap();
         std::fs::write(at("d.1-1.partial").join("inside"), "half").unwrap();
         std::fs::write(at("mine"), "whole").unwrap();
+        // Empty: one whose process died before its lock, and one whose process is about to lock it.
+        let old = File::create(at("old.1-2.partial")).unwrap();
+        old.set_modified(std::time::SystemTime::now() - 2 * BEING_MADE)
+            .unwrap();
+        drop(old);
+        File::create(at("young.1-3.partial")).unwrap();
         let mut swept = sweep(folder.path()).unwrap();
         swept.sort();
-        assert_eq!(swept, [at("d.1-1.partial"), at("f.1-0.partial")]);
-        assert_eq!(names(folder.path()).len(), 3);
+        assert_eq!(
+            swept,
+            ["d.1-1.partial", "f.1-0.partial", "old.1-2.partial"].map(at)
+        );
+        assert_eq!(names(folder.path()).len(), 4);
         assert!(busy.path().is_file() && busy_folder.path().is_dir() && at("mine").is_file());
         assert_eq!(sweep(folder.path()).unwrap(), Vec::<PathBuf>::new());
+    }
+
+    /// Each finds the folder that it works in under its name, and nobody is there beside it.
+    #[test]
+    fn turns_are_taken_one_after_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let making = folder.path().join("x.making");
+        let inside = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for worker in 0..6 {
+                let (making, inside, folder) = (&making, &inside, folder.path());
+                scope.spawn(move || {
+                    for round in 0..20 {
+                        let _turn = turn(making, &mut || {}).unwrap();
+                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                        assert_eq!(names(making), Vec::<String>::new());
+                        std::fs::write(making.join("f"), "half").unwrap();
+                        let done = folder.join(format!("{worker}-{round}"));
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                        std::fs::rename(making, done).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(names(folder.path()).len(), 120);
     }
 }
