@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use interlingua_data::{
-    DescribeOptions, FileState, FileStatus, Manifest, describe_as, fetch, verify,
+    DescribeOptions, FetchOptions, FileState, FileStatus, Manifest, describe_as, fetch, verify,
 };
 
-use crate::flags::{Data, DataNames, DataPlaces, Describe};
+use crate::flags::{Data, DataNames, DataPlaces, Describe, Fetch};
 use crate::terminal::{print, tell};
 
 /// Carries out a subcommand of `data`.
@@ -42,13 +42,18 @@ fn list(places: &DataPlaces) -> anyhow::Result<()> {
     print(&out)
 }
 
-fn fetch_all(flags: &DataNames) -> anyhow::Result<()> {
-    let chosen = chosen(flags)?;
+fn fetch_all(flags: &Fetch) -> anyhow::Result<()> {
+    let cache = &flags.data.places.cache;
+    let options = FetchOptions {
+        replace: flags.force,
+        ..FetchOptions::default()
+    };
+    let chosen = chosen(&flags.data)?;
     let mut failed = Vec::new();
     for manifest in &chosen {
         tell(&licence(manifest));
         // One server that is down must not keep the other data sets from coming.
-        match fetch_one(manifest, &flags.places.cache) {
+        match fetch_one(manifest, cache, &options) {
             Ok(folder) => tell(&format!("  in {}", folder.display())),
             Err(error) => {
                 tell(&format!("  failed: {error:#}"));
@@ -67,7 +72,7 @@ fn fetch_all(flags: &DataNames) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn fetch_one(manifest: &Manifest, cache: &Path) -> anyhow::Result<PathBuf> {
+fn fetch_one(manifest: &Manifest, cache: &Path, options: &FetchOptions) -> anyhow::Result<PathBuf> {
     let bar = std::io::stderr().is_terminal().then(|| {
         let bar = ProgressBar::new(manifest.bytes());
         let style = ProgressStyle::with_template(
@@ -76,7 +81,7 @@ fn fetch_one(manifest: &Manifest, cache: &Path) -> anyhow::Result<PathBuf> {
         bar.set_style(style.expect("the template is fixed"));
         bar
     });
-    let folder = fetch(manifest, cache, &mut |progress| {
+    let folder = fetch(manifest, cache, options, &mut |progress| {
         let Some(bar) = &bar else { return };
         let before: u64 = manifest.files[..progress.index]
             .iter()
@@ -137,7 +142,7 @@ fn verify_all(flags: &DataNames) -> anyhow::Result<()> {
     print(&out)?;
     if wrong > 0 {
         bail!(
-            "{wrong} files are missing or have other bytes; `cargo xtask data fetch` gets them again"
+            "{wrong} files are missing or have other bytes; `cargo xtask data fetch` brings what is missing, with --force also what has other bytes"
         );
     }
     Ok(())
@@ -157,7 +162,6 @@ fn describe_one(flags: &Describe) -> anyhow::Result<()> {
     print(&description.to_string())
 }
 
-/// The manifests of the workspace, or of the folder that was named.
 /// The manifests of a folder, by default those of the workspace.
 ///
 /// # Errors

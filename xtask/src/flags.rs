@@ -505,9 +505,10 @@ pub enum Data {
   cargo xtask data fetch                  everything that has a manifest
 
 A file that is here with the right hash is not fetched again, and a broken transfer goes on
-where it ended. Give the same folder to `cargo xtask reproduce --data-dir`.
+where it ended; one that creeps is given up. A file that is here with other bytes is kept, and told,
+unless --force is given. Give the same folder to `cargo xtask reproduce --data-dir`.
 Exit codes: 0 all is here, 1 something could not be fetched, 2 the flags were wrong.")]
-    Fetch(DataNames),
+    Fetch(Fetch),
     /// Hash the files of data sets again and compare with their manifests.
     #[command(after_help = "Examples:
   cargo xtask data verify                 every data set that is in ./data
@@ -547,6 +548,17 @@ pub struct DataNames {
     /// Where manifests and files are.
     #[command(flatten)]
     pub places: DataPlaces,
+}
+
+/// Flags of `data fetch`.
+#[derive(Debug, Args)]
+pub struct Fetch {
+    /// Which data sets.
+    #[command(flatten)]
+    pub data: DataNames,
+    /// Replace files that are there with other bytes than their manifest says.
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Flags of `data describe`.

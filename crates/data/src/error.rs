@@ -465,6 +465,32 @@ pub enum DataError {
         /// Bytes of the whole file.
         expected: u64,
     },
+    /// Too little of a file came for too long.
+    #[error(
+        "{url}: given up, for {message}; what came is kept, and the same command goes on from there"
+    )]
+    TooSlow {
+        /// The address.
+        url: String,
+        /// How little came in which time.
+        message: String,
+    },
+    /// Something that is not the file wanted has its name.
+    #[error("{}: {problem}; move it away, or replace a file with --force", .file.display())]
+    OtherFile {
+        /// What is there.
+        file: PathBuf,
+        /// How it is not what is wanted.
+        problem: String,
+    },
+    /// A file is to be downloaded by a program without a client for HTTP.
+    #[error("{url}: this program was built without the feature `download`; build it with that feature, or put the file into {} by hand", .target.display())]
+    NoDownload {
+        /// The address.
+        url: String,
+        /// Where the file would have gone.
+        target: PathBuf,
+    },
     /// The bytes are not those of the manifest.
     #[error("{}: sha256 is {actual}, the manifest says {expected} ({url}): the file changed upstream or the transfer was altered; the copy was removed", .file.display())]
     HashMismatch {

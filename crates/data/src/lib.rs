@@ -9,6 +9,7 @@ pub mod counterfactual;
 pub mod describe;
 mod describe_text;
 pub mod error;
+pub mod fetch;
 mod input;
 pub mod iso;
 pub mod language;
@@ -21,6 +22,7 @@ pub mod types;
 pub use counterfactual::{Class, Counterfactuals, MatchCounts, Matcher, classify, counterfactuals};
 pub use describe::{DescribeOptions, Description, describe, describe_as};
 pub use error::{DataError, Finding, FindingKind, OnBadRow, Report};
+pub use fetch::{FetchOptions, Progress, fetch};
 pub use input::{Limits, TextEncoding};
 pub use language::Language;
 pub use load::{
@@ -28,7 +30,7 @@ pub use load::{
     TemplateOptions, load_attributes, load_bbq, load_bias, load_parallel, load_seat,
     load_stereoset, load_templates, sniff,
 };
-pub use manifest::{FileState, FileStatus, Manifest, Progress, fetch, verify};
+pub use manifest::{FileState, FileStatus, Manifest, verify};
 pub use types::{
     AssociationTest, AttributeList, BiasPair, BiasSet, Condition, Direction, Leans, PairKind,
     ParallelCorpus, Polarity, Question, StereoItem, StereoKind, TemplateItem, Triple, WordSet,

@@ -1,16 +1,12 @@
 //! Data sets by manifest: where the files come from, what they must hash to, what may be done with them.
 
-use std::fs::OpenOptions;
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use interlingua_files::Partial;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::DataError;
-use crate::input::{Limits, Source, io_error, open_file, read_small};
+use crate::input::{Limits, io_error, open_file, read_small};
 use crate::language::Language;
 use crate::load::{Format, entries};
 
@@ -135,60 +131,6 @@ impl Manifest {
     }
 }
 
-/// How far a download is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Progress<'m> {
-    /// The file.
-    pub file: &'m RemoteFile,
-    /// Its position in the manifest, from 0.
-    pub index: usize,
-    /// Bytes on disk.
-    pub received: u64,
-    /// Whether the file was in the cache already.
-    pub cached: bool,
-}
-
-/// Downloads what the cache lacks into `cache_dir/<name>` and returns that folder.
-///
-/// A file goes to `<file>.part` first, is resumed there after a break, and is renamed once its hash is right.
-///
-/// # Errors
-/// [`DataError::Http`], [`DataError::Offline`], [`DataError::Truncated`], [`DataError::HashMismatch`],
-/// [`DataError::DiskFull`]; files fetched before stay.
-pub fn fetch(
-    manifest: &Manifest,
-    cache_dir: &Path,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<PathBuf, DataError> {
-    let folder = cache_dir.join(&manifest.name);
-    std::fs::create_dir_all(&folder).map_err(|e| io_error(&folder, e))?;
-    for (index, file) in manifest.files.iter().enumerate() {
-        let target = folder.join(&file.name);
-        let state = state_of(file, &target)?;
-        if state == FileState::Ok {
-            progress(Progress {
-                file,
-                index,
-                received: file.bytes,
-                cached: true,
-            });
-        } else {
-            download(file, &target, &mut |received| {
-                progress(Progress {
-                    file,
-                    index,
-                    received,
-                    cached: false,
-                })
-            })?;
-        }
-        if let Some(member) = &file.unpack {
-            unpack(&target, member, &folder)?;
-        }
-    }
-    Ok(folder)
-}
-
 /// The state of a file on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -227,7 +169,7 @@ pub fn verify(manifest: &Manifest, folder: &Path) -> Result<Vec<FileStatus>, Dat
     Ok(statuses)
 }
 
-fn state_of(file: &RemoteFile, path: &Path) -> Result<FileState, DataError> {
+pub(crate) fn state_of(file: &RemoteFile, path: &Path) -> Result<FileState, DataError> {
     if !path.exists() {
         return Ok(FileState::Missing);
     }
@@ -239,7 +181,7 @@ fn state_of(file: &RemoteFile, path: &Path) -> Result<FileState, DataError> {
     })
 }
 
-fn plain_name(name: &str) -> bool {
+pub(crate) fn plain_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+');
     !name.is_empty() && !name.starts_with('.') && name.chars().all(plain)
 }
@@ -257,158 +199,4 @@ pub fn sha256_of(path: &Path) -> Result<String, DataError> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-fn download(
-    file: &RemoteFile,
-    target: &Path,
-    progress: &mut dyn FnMut(u64),
-) -> Result<(), DataError> {
-    let partial = target.with_file_name(format!("{}.part", file.name));
-    let mut have = std::fs::metadata(&partial).map(|m| m.len()).unwrap_or(0);
-    if have > file.bytes {
-        std::fs::remove_file(&partial).map_err(|e| io_error(&partial, e))?;
-        have = 0;
-    }
-    if have < file.bytes || have == 0 {
-        transfer(file, target, &partial, have, progress)?;
-    }
-    let actual = sha256_of(&partial)?;
-    if actual != file.sha256 {
-        std::fs::remove_file(&partial).map_err(|e| io_error(&partial, e))?;
-        return Err(DataError::HashMismatch {
-            file: target.to_owned(),
-            url: file.url.clone(),
-            expected: file.sha256.clone(),
-            actual,
-        });
-    }
-    std::fs::rename(&partial, target).map_err(|e| io_error(target, e))
-}
-
-fn transfer(
-    file: &RemoteFile,
-    target: &Path,
-    partial: &Path,
-    have: u64,
-    progress: &mut dyn FnMut(u64),
-) -> Result<(), DataError> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_connect(Some(Duration::from_secs(20)))
-        .timeout_recv_response(Some(Duration::from_secs(60)))
-        .timeout_per_read(Some(Duration::from_secs(60)))
-        .user_agent(concat!("interlingua/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into();
-    let mut request = agent.get(&file.url);
-    if have > 0 {
-        request = request.header("Range", format!("bytes={have}-"));
-    }
-    let offline = |error: ureq::Error| DataError::Offline {
-        url: file.url.clone(),
-        target: target.to_owned(),
-        message: error.to_string(),
-    };
-    let mut response = request.call().map_err(offline)?;
-    let status = response.status().as_u16();
-    let resumed = match status {
-        200 => false,
-        206 => starts_at(&response, have),
-        // The part on disk isn't a beginning of what the server has now.
-        416 if have > 0 => {
-            std::fs::remove_file(partial).map_err(|e| io_error(partial, e))?;
-            return transfer(file, target, partial, 0, progress);
-        }
-        _ => {
-            let hint = match status {
-                404 | 410 => {
-                    ": the file was moved or removed; look for it at the homepage in the manifest"
-                }
-                401 | 403 => ": access is restricted; fetch the file by hand",
-                429 | 500..=599 => ": the server is busy or broken; try again later",
-                _ => "",
-            };
-            return Err(DataError::Http {
-                url: file.url.clone(),
-                status,
-                hint: hint.to_owned(),
-            });
-        }
-    };
-    if status == 206 && !resumed {
-        std::fs::remove_file(partial).map_err(|e| io_error(partial, e))?;
-        return transfer(file, target, partial, 0, progress);
-    }
-    let mut received = if resumed { have } else { 0 };
-    let mut options = OpenOptions::new();
-    options.create(true).write(true);
-    if resumed {
-        options.append(true)
-    } else {
-        options.truncate(true)
-    };
-    let mut output = options.open(partial).map_err(|e| io_error(partial, e))?;
-    let body = response.body_mut();
-    // One byte more than expected is enough to know that the file is another one.
-    let most = file.bytes.saturating_sub(received).saturating_add(1);
-    let mut input = body.with_config().limit(u64::MAX).reader().take(most);
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let count = match input.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => count,
-            // What came is on disk; the next run goes on from there.
-            Err(_) => break,
-        };
-        output
-            .write_all(&buffer[..count])
-            .map_err(|e| io_error(partial, e))?;
-        received += count as u64;
-        progress(received.min(file.bytes));
-    }
-    output.sync_all().map_err(|e| io_error(partial, e))?;
-    if received < file.bytes {
-        return Err(DataError::Truncated {
-            url: file.url.clone(),
-            received,
-            expected: file.bytes,
-        });
-    }
-    Ok(())
-}
-
-/// Whether the server goes on where the part on disk ends.
-fn starts_at(response: &ureq::http::Response<ureq::Body>, have: u64) -> bool {
-    let range = response
-        .headers()
-        .get("content-range")
-        .and_then(|v| v.to_str().ok());
-    let start = range
-        .and_then(|r| r.trim().strip_prefix("bytes "))
-        .and_then(|r| r.split('-').next());
-    start.and_then(|s| s.trim().parse::<u64>().ok()) == Some(have)
-}
-
-/// Takes one member out of a zip into the folder.
-fn unpack(archive: &Path, member: &str, folder: &Path) -> Result<(), DataError> {
-    let name = member.rsplit('/').next().unwrap_or(member);
-    let damaged = |message: String| DataError::Archive {
-        file: archive.to_owned(),
-        message,
-    };
-    let file = open_file(archive)?;
-    let mut zip = zip::ZipArchive::new(file).map_err(|e| damaged(e.to_string()))?;
-    if !plain_name(name) {
-        return Err(damaged(format!("`{member}` is no plain file name")));
-    }
-    let limits = Limits::default();
-    let entry = zip
-        .by_name(member)
-        .map_err(|e| damaged(format!("{member}: {e}")))?;
-    let mut source = Source::new(archive.join(member), entry, limits);
-    let target = folder.join(name);
-    let partial = Partial::file(&target).map_err(|e| io_error(&target, e))?;
-    std::io::copy(&mut source.reader, &mut partial.handle()).map_err(|e| io_error(&target, e))?;
-    partial.finish().map_err(|e| io_error(&target, e))
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use common::*;
 use interlingua_data::manifest::RemoteFile;
-use interlingua_data::{DataError, FileState, Manifest, fetch, verify};
+use interlingua_data::{DataError, FetchOptions, FileState, Manifest, fetch, verify};
 use sha2::{Digest, Sha256};
 
 /// How the server behaves.
@@ -23,6 +23,8 @@ enum Mode {
     BadRange,
     /// Announces everything and breaks off half-way.
     BreakOff,
+    /// Sends a byte every twenty milliseconds.
+    Creep,
     /// This status.
     Status(u16),
 }
@@ -72,6 +74,16 @@ fn serve(body: Vec<u8>, mode: Mode) -> Server {
                         length - 1
                     );
                     stream.write_all(&body[from..])
+                }
+                Mode::Creep => {
+                    let _ = write!(
+                        stream,
+                        "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+                    );
+                    body.iter().try_for_each(|&byte| {
+                        std::thread::sleep(std::time::Duration::from_millis(20));
+                        stream.write_all(&[byte])
+                    })
                 }
                 mode => {
                     let _ = write!(
@@ -126,7 +138,7 @@ fn manifest(url: &str, body: &[u8]) -> Manifest {
 }
 
 fn quiet(manifest: &Manifest, cache: &Path) -> Result<std::path::PathBuf, DataError> {
-    fetch(manifest, cache, &mut |_| {})
+    fetch(manifest, cache, &FetchOptions::default(), &mut |_| {})
 }
 
 #[test]
@@ -135,7 +147,8 @@ fn downloads_verifies_and_caches() {
     let folder = Folder::new();
     let manifest = manifest(&server.url, &body());
     let mut last = 0;
-    let at = fetch(&manifest, folder.path(), &mut |p| {
+    let options = FetchOptions::default();
+    let at = fetch(&manifest, folder.path(), &options, &mut |p| {
         assert!(p.received >= last && !p.cached);
         last = p.received;
     })
@@ -146,10 +159,13 @@ fn downloads_verifies_and_caches() {
     );
     assert_eq!(verify(&manifest, &at).unwrap()[0].state, FileState::Ok);
     let mut cached = false;
-    fetch(&manifest, folder.path(), &mut |p| cached = p.cached).unwrap();
+    fetch(&manifest, folder.path(), &options, &mut |p| {
+        cached = p.cached
+    })
+    .unwrap();
     assert!(cached);
     assert_eq!(server.ranges.lock().unwrap().len(), 1);
-    // A file that changed on disk is seen, and fetched again.
+    // A file that changed on disk is seen, kept, and fetched again only when that is asked for.
     std::fs::write(at.join("file.bin"), b"other").unwrap();
     assert_eq!(
         verify(&manifest, &at).unwrap()[0].state,
@@ -157,7 +173,14 @@ fn downloads_verifies_and_caches() {
             actual: sha(b"other")
         }
     );
-    quiet(&manifest, folder.path()).unwrap();
+    let parts = ["file.bin", &sha(b"other"), &sha(&body()), "--force"];
+    check_error(quiet(&manifest, folder.path()), &parts);
+    assert_eq!(std::fs::read(at.join("file.bin")).unwrap(), b"other");
+    let replace = FetchOptions {
+        replace: true,
+        ..options
+    };
+    fetch(&manifest, folder.path(), &replace, &mut |_| {}).unwrap();
     assert_eq!(std::fs::read(at.join("file.bin")).unwrap(), body());
     std::fs::remove_file(at.join("file.bin")).unwrap();
     assert_eq!(verify(&manifest, &at).unwrap()[0].state, FileState::Missing);
@@ -243,22 +266,70 @@ fn server_errors_and_no_network() {
     assert!(matches!(error, DataError::Offline { .. }));
 }
 
-#[cfg(target_os = "linux")]
+/// Each is left as it is, also where --force would replace a file; a pipe is not waited for.
 #[test]
-fn full_disk() {
-    if !Path::new("/dev/full").exists() {
-        println!("skipped: no /dev/full on this machine");
-        return;
+fn what_is_no_file_is_left_alone() {
+    let replace = FetchOptions {
+        replace: true,
+        ..FetchOptions::default()
+    };
+    for name in ["file.bin", "file.bin.part"] {
+        for kind in ["pipe", "device", "dangling", "folder"] {
+            let folder = Folder::new();
+            let path = folder.path().join("set").join(name);
+            std::fs::create_dir(folder.path().join("set")).unwrap();
+            match kind {
+                "pipe" => {
+                    let made = std::process::Command::new("mkfifo").arg(&path).status();
+                    assert!(made.unwrap().success());
+                }
+                "device" => std::os::unix::fs::symlink("/dev/null", &path).unwrap(),
+                "dangling" => std::os::unix::fs::symlink("nowhere", &path).unwrap(),
+                _ => std::fs::create_dir(&path).unwrap(),
+            }
+            let server = serve(body(), Mode::Good);
+            let manifest = manifest(&server.url, &body());
+            for options in [FetchOptions::default(), replace.clone()] {
+                let found = fetch(&manifest, folder.path(), &options, &mut |_| {});
+                check_error(found, &[name, "no regular file"]);
+            }
+            assert!(!path.is_file(), "{name}: {kind}");
+            assert!(std::fs::symlink_metadata(&path).is_ok(), "{name}: {kind}");
+        }
     }
+}
+
+#[test]
+fn a_server_that_creeps_is_given_up_and_what_came_is_kept() {
+    let server = serve(body(), Mode::Creep);
     let folder = Folder::new();
-    std::fs::create_dir(folder.path().join("set")).unwrap();
-    std::os::unix::fs::symlink("/dev/full", folder.path().join("set/file.bin.part")).unwrap();
+    let options = FetchOptions {
+        patience: std::time::Duration::from_millis(300),
+        ..FetchOptions::default()
+    };
+    let manifest = manifest(&server.url, &body());
+    let began = std::time::Instant::now();
+    let found = fetch(&manifest, folder.path(), &options, &mut |_| {});
+    let error = check_error(found, &[&server.url, "given up", "0.3 s", "kept"]);
+    assert!(matches!(error, DataError::TooSlow { .. }));
+    assert!(began.elapsed().as_secs() < 20);
+    let came = std::fs::read(folder.path().join("set/file.bin.part")).unwrap();
+    assert!(!came.is_empty() && body().starts_with(&came));
+}
+
+#[test]
+fn two_at_once_take_turns() {
     let server = serve(body(), Mode::Good);
-    let error = check_error(
-        quiet(&manifest(&server.url, &body()), folder.path()),
-        &["disk is full"],
-    );
-    assert!(matches!(error, DataError::DiskFull { .. }));
+    let folder = Folder::new();
+    let manifest = manifest(&server.url, &body());
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| quiet(&manifest, folder.path()).unwrap());
+        }
+    });
+    let found = std::fs::read(folder.path().join("set/file.bin")).unwrap();
+    assert_eq!(found, body());
+    assert_eq!(server.ranges.lock().unwrap().len(), 1);
 }
 
 #[test]
@@ -270,6 +341,12 @@ fn a_member_is_unpacked() {
     manifest.files[0].unpack = Some("x/inner.txt".into());
     let at = quiet(&manifest, folder.path()).unwrap();
     assert_eq!(std::fs::read(at.join("inner.txt")).unwrap(), b"text");
+    // The same again is no conflict, another file of that name is.
+    quiet(&manifest, folder.path()).unwrap();
+    folder.write("set/inner.txt", b"mine");
+    check_error(quiet(&manifest, folder.path()), &["inner.txt", "--force"]);
+    assert_eq!(std::fs::read(at.join("inner.txt")).unwrap(), b"mine");
+    std::fs::remove_file(at.join("inner.txt")).unwrap();
     manifest.files[0].unpack = Some("x/none.txt".into());
     check_error(quiet(&manifest, folder.path()), &["file.bin", "x/none.txt"]);
 }

@@ -233,6 +233,20 @@ pub enum ModelError {
         /// The cache.
         cache: PathBuf,
     },
+    /// A model is to be fetched by a program without a client for HTTP.
+    #[error(
+        "{repo}@{revision}: this program was built without the feature `download`, so it cannot ask the hub; build it \
+         with that feature, or run `hf download {repo} --revision {revision}` and set HF_HUB_OFFLINE=1 (cache: {})",
+        cache.display()
+    )]
+    HubNoDownload {
+        /// The repository.
+        repo: String,
+        /// The revision asked for.
+        revision: String,
+        /// The cache.
+        cache: PathBuf,
+    },
     /// The hub refuses access.
     #[error(
         "{repo}: the hub refuses access (status {status}; {token}); accept the licence at {page} while signed in, \

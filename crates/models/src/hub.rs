@@ -6,7 +6,10 @@
 //! into the snapshot; weights come last, so a snapshot that has them is complete.
 
 mod options;
+#[cfg(feature = "download")]
 mod transfer;
+#[cfg(not(feature = "download"))]
+mod without;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -17,7 +20,10 @@ use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use serde::Deserialize;
 
 use crate::{ModelError, checkpoint};
+#[cfg(feature = "download")]
 use transfer::Client;
+#[cfg(not(feature = "download"))]
+use without::Client;
 
 pub use options::{HubOptions, Token};
 
@@ -31,6 +37,17 @@ const EXTRAS: [&str; 3] = [
 ];
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+
+/// Lists of files and shards stay far below this.
+const MAX_SMALL: u64 = 32 << 20;
+
+/// What the hub says about a file before it is fetched.
+struct FileFacts {
+    /// Name of the content: a SHA-256 for large files, a git hash for others.
+    etag: String,
+    /// Bytes, where the hub says.
+    size: Option<u64>,
+}
 
 /// A name of the hub, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -334,7 +351,7 @@ impl<'n> Cached<'n> {
         if !snapshot.join(WEIGHTS).is_file() && index.is_file() {
             let mut text = String::new();
             File::open(&index)
-                .and_then(|file| file.take(transfer::MAX_SMALL).read_to_string(&mut text))
+                .and_then(|file| file.take(MAX_SMALL).read_to_string(&mut text))
                 .map_err(ModelError::io(&index))?;
             needed.extend(shards(self.name, commit, &text)?);
         } else {

@@ -7,19 +7,15 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use interlingua_files::{Crept, Paced};
 use sha2::{Digest, Sha256};
 use ureq::http::{HeaderValue, Response, Uri};
 
-use super::{HubName, HubOptions};
+use super::{FileFacts, HubName, HubOptions, MAX_SMALL};
 use crate::ModelError;
 
-/// Lists of files and shards stay far below this.
-/// Bytes that must come within the patience of a transfer; 1 KiB a second by default.
-const SLOWEST: u64 = 60 << 10;
-
-pub(super) const MAX_SMALL: u64 = 32 << 20;
 const MAX_REDIRECTS: usize = 10;
 
 /// A connection to one hub.
@@ -29,14 +25,6 @@ pub(super) struct Client<'o> {
     name: &'o HubName,
     hub: Origin,
     bearer: Option<HeaderValue>,
-}
-
-/// What the hub says about a file before it is fetched.
-pub(super) struct FileFacts {
-    /// Name of the content: a SHA-256 for large files, a git hash for others.
-    pub etag: String,
-    /// Bytes, where the hub says.
-    pub size: Option<u64>,
 }
 
 /// Scheme, host and port: what a token belongs to.
@@ -393,49 +381,6 @@ impl<'o> Client<'o> {
     fn wait(&self, failures: u32) {
         let doublings = (failures - 1).min(10);
         std::thread::sleep(self.options.first_wait * (1 << doublings));
-    }
-}
-
-/// That a transfer was too slow.
-#[derive(Debug, thiserror::Error)]
-#[error("only {bytes} bytes came in {seconds} s")]
-struct Crept {
-    bytes: u64,
-    seconds: f64,
-}
-
-/// A body that breaks off when too little of it comes for too long.
-struct Paced<R> {
-    inner: R,
-    patience: Duration,
-    since: Instant,
-    bytes: u64,
-}
-
-impl<R> Paced<R> {
-    fn new(inner: R, patience: Duration) -> Paced<R> {
-        Paced {
-            inner,
-            patience,
-            since: Instant::now(),
-            bytes: 0,
-        }
-    }
-}
-
-impl<R: Read> Read for Paced<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.bytes += count as u64;
-        if self.bytes >= SLOWEST {
-            (self.since, self.bytes) = (Instant::now(), 0);
-        } else if count > 0 && self.since.elapsed() > self.patience {
-            return Err(std::io::Error::other(Crept {
-                bytes: self.bytes,
-                seconds: self.patience.as_secs_f64(),
-            }));
-        }
-        Ok(count)
     }
 }
 

@@ -1,0 +1,228 @@
+//! Data sets by manifest: fetching what a folder lacks.
+
+#[cfg(feature = "download")]
+mod transfer;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use interlingua_files::{Partial, turn};
+
+use crate::error::DataError;
+use crate::input::{Limits, Source, io_error, open_file};
+use crate::manifest::{FileState, Manifest, RemoteFile, plain_name, sha256_of, state_of};
+
+#[cfg(feature = "download")]
+use transfer::transfer;
+
+/// How data sets are fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchOptions {
+    /// Whether a file with other bytes than the manifest says is replaced.
+    pub replace: bool,
+    /// A transfer is given up when less than 60 KiB come within this time.
+    pub patience: Duration,
+}
+
+impl Default for FetchOptions {
+    fn default() -> FetchOptions {
+        FetchOptions {
+            replace: false,
+            patience: Duration::from_secs(60),
+        }
+    }
+}
+
+/// How far a download is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress<'m> {
+    /// The file.
+    pub file: &'m RemoteFile,
+    /// Its position in the manifest, from 0.
+    pub index: usize,
+    /// Bytes on disk.
+    pub received: u64,
+    /// Whether the file was in the cache already.
+    pub cached: bool,
+}
+
+/// Downloads what the cache lacks into `cache_dir/<name>` and returns that folder.
+///
+/// A file goes to `<file>.part` first, is resumed there after a break, and is renamed once its hash is right. Two
+/// processes that fetch one data set take turns, and the second finds what the first brought.
+///
+/// # Errors
+/// [`DataError::OtherFile`] where a file is there with other bytes and is not to be replaced, and where something that
+/// is no regular file has its name; [`DataError::Http`], [`DataError::Offline`], [`DataError::Truncated`],
+/// [`DataError::TooSlow`], [`DataError::HashMismatch`], [`DataError::DiskFull`]; [`DataError::NoDownload`] in a program
+/// that was built without the feature `download`. Files fetched before stay.
+pub fn fetch(
+    manifest: &Manifest,
+    cache_dir: &Path,
+    options: &FetchOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<PathBuf, DataError> {
+    let folder = cache_dir.join(&manifest.name);
+    let _turn = turn(&folder, &mut || {}).map_err(|e| io_error(&folder, e))?;
+    for (index, file) in manifest.files.iter().enumerate() {
+        let target = folder.join(&file.name);
+        if check_target(file, &target, options)? {
+            progress(Progress {
+                file,
+                index,
+                received: file.bytes,
+                cached: true,
+            });
+        } else {
+            download(file, &target, options, &mut |received| {
+                progress(Progress {
+                    file,
+                    index,
+                    received,
+                    cached: false,
+                })
+            })?;
+        }
+        if let Some(member) = &file.unpack {
+            unpack(&target, member, &folder, options)?;
+        }
+    }
+    Ok(folder)
+}
+
+/// Whether the right file is there.
+///
+/// # Errors
+/// What is there may not be replaced.
+fn check_target(
+    file: &RemoteFile,
+    target: &Path,
+    options: &FetchOptions,
+) -> Result<bool, DataError> {
+    if !is_file_or_free(target)? {
+        return Ok(false);
+    }
+    match state_of(file, target)? {
+        FileState::Ok => Ok(true),
+        FileState::Missing => Ok(false),
+        FileState::Mismatch { .. } if options.replace => Ok(false),
+        FileState::Mismatch { actual } => Err(DataError::OtherFile {
+            file: target.to_owned(),
+            problem: format!(
+                "is there already with other bytes (sha256 {actual}, the manifest says {})",
+                file.sha256
+            ),
+        }),
+    }
+}
+
+/// Whether a regular file, or a link to one, has this name.
+///
+/// # Errors
+/// Something else has it, also a link that leads nowhere.
+fn is_file_or_free(path: &Path) -> Result<bool, DataError> {
+    let refused = || DataError::OtherFile {
+        file: path.to_owned(),
+        problem: "is no regular file (a folder, a pipe, a device, or a link that leads nowhere)"
+            .into(),
+    };
+    match std::fs::symlink_metadata(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(io_error(path, e)),
+        Ok(_) => match std::fs::metadata(path) {
+            Ok(found) if found.is_file() => Ok(true),
+            _ => Err(refused()),
+        },
+    }
+}
+
+fn download(
+    file: &RemoteFile,
+    target: &Path,
+    options: &FetchOptions,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), DataError> {
+    let partial = target.with_file_name(format!("{}.part", file.name));
+    let mut have = match is_file_or_free(&partial)? {
+        true => std::fs::metadata(&partial)
+            .map_err(|e| io_error(&partial, e))?
+            .len(),
+        false => 0,
+    };
+    if have > file.bytes {
+        std::fs::remove_file(&partial).map_err(|e| io_error(&partial, e))?;
+        have = 0;
+    }
+    if have < file.bytes || have == 0 {
+        transfer(file, target, &partial, have, options, progress)?;
+    }
+    let actual = sha256_of(&partial)?;
+    if actual != file.sha256 {
+        std::fs::remove_file(&partial).map_err(|e| io_error(&partial, e))?;
+        return Err(DataError::HashMismatch {
+            file: target.to_owned(),
+            url: file.url.clone(),
+            expected: file.sha256.clone(),
+            actual,
+        });
+    }
+    std::fs::rename(&partial, target).map_err(|e| io_error(target, e))
+}
+
+/// A program without a client for HTTP says so, when a file is missing.
+#[cfg(not(feature = "download"))]
+fn transfer(
+    file: &RemoteFile,
+    target: &Path,
+    _partial: &Path,
+    _have: u64,
+    _options: &FetchOptions,
+    _progress: &mut dyn FnMut(u64),
+) -> Result<(), DataError> {
+    Err(DataError::NoDownload {
+        url: file.url.clone(),
+        target: target.to_owned(),
+    })
+}
+
+/// Takes one member out of a zip into the folder.
+fn unpack(
+    archive: &Path,
+    member: &str,
+    folder: &Path,
+    options: &FetchOptions,
+) -> Result<(), DataError> {
+    let name = member.rsplit('/').next().unwrap_or(member);
+    let damaged = |message: String| DataError::Archive {
+        file: archive.to_owned(),
+        message,
+    };
+    let file = open_file(archive)?;
+    let mut zip = zip::ZipArchive::new(file).map_err(|e| damaged(e.to_string()))?;
+    if !plain_name(name) {
+        return Err(damaged(format!("`{member}` is no plain file name")));
+    }
+    let limits = Limits::default();
+    let entry = zip
+        .by_name(member)
+        .map_err(|e| damaged(format!("{member}: {e}")))?;
+    let mut source = Source::new(archive.join(member), entry, limits);
+    let target = folder.join(name);
+    let partial = Partial::file(&target).map_err(|e| io_error(&target, e))?;
+    std::io::copy(&mut source.reader, &mut partial.handle()).map_err(|e| io_error(&target, e))?;
+    if is_file_or_free(&target)? {
+        if sha256_of(&target)? == sha256_of(partial.path())? {
+            return Ok(());
+        }
+        if !options.replace {
+            return Err(DataError::OtherFile {
+                file: target,
+                problem: format!(
+                    "is there already, and is not the `{member}` of {}",
+                    archive.display()
+                ),
+            });
+        }
+    }
+    partial.finish().map_err(|e| io_error(&target, e))
+}
