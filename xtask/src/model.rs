@@ -427,7 +427,11 @@ fn train(flags: &Pretrain) -> anyhow::Result<()> {
     };
     let place = |what: &str| format!("{}: {what}", flags.experiment.display());
     if flags.dry_run {
-        return print(&dry_run(&spec, &options).with_context(|| place("cannot run"))?);
+        let mut out = String::new();
+        let found = dry_run(&spec, &options, &mut out);
+        // What was found is worth seeing, also where something is wrong.
+        print(&out)?;
+        return found.with_context(|| place("cannot run"));
     }
     let mut progress = Progress::new();
     let outcome = pretrain(&spec, &options, &mut |event| progress.show(event));

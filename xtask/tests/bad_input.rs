@@ -440,6 +440,15 @@ const CASES: &[Case] = &[
         ..REPRODUCE
     },
     Case {
+        name: "a group to steer away from that is not there",
+        damage: |t| {
+            let method = "{ name = \"mean-shift\", rank = 1, params = { from = \"males\" } }";
+            t.replace("tiny.toml", "{ name = \"inlp\", rank = 1 }", method);
+        },
+        expect: &["methods[1].params", "`males`", "there are: "],
+        ..REPRODUCE
+    },
+    Case {
         name: "rank beyond the states",
         damage: |t| {
             t.replace(

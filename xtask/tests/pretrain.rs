@@ -238,6 +238,33 @@ fn a_killed_run_ends_as_a_straight_one() {
     assert!(!place.path("killed/small.making").exists());
 }
 
+/// Both used one working folder, and one removed what the other was writing.
+#[test]
+fn two_at_once_are_both_right() {
+    let place = Place::new();
+    let both = [(); 2].map(|()| {
+        let mut command = place.command(&["--quick"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("the program starts")
+    });
+    let mut made = 0;
+    for child in both {
+        let output = child.wait_with_output().expect("it ends");
+        let text = [&output.stdout[..], &output.stderr[..]].concat();
+        let text = String::from_utf8_lossy(&text);
+        assert!(output.status.success(), "{text}");
+        made += usize::from(text.contains("made: "));
+        assert!(
+            text.contains("made: ") || text.contains("was there already"),
+            "{text}"
+        );
+    }
+    assert_eq!(made, 1);
+    record(&place.path("models/smaller"));
+    let left = std::fs::read_dir(place.path("models")).expect("a folder");
+    assert_eq!(left.count(), 1, "nothing half-done is left");
+}
+
 #[test]
 fn the_record_and_the_card_say_what_was_made() {
     let place = Place::new();
@@ -327,5 +354,10 @@ fn what_cannot_work_is_said() {
         assert!(RECIPE.contains(from), "{from}");
         place.write("recipe.toml", &RECIPE.replacen(from, to, 1));
         place.check(&[], 1, &["recipe.toml", expect]);
+        // No manifest has the file: nobody may be told to fetch it.
+        if to == "tales.tsv" {
+            let dry = place.check(&["--dry-run"], 1, &["MISSING: no manifest has it", expect]);
+            assert!(!dry.contains("to be fetched"), "{dry}");
+        }
     }
 }

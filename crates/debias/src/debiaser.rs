@@ -32,6 +32,14 @@ pub trait Debiaser: Sync {
     fn check(&self, options: &FitOptions) -> Result<(), FitError> {
         Params::new(self.name(), self.params(), options).map(|_| ())
     }
+    /// Refuses parameters that name a group which the data does not have; `groups` are those with examples.
+    ///
+    /// # Errors
+    /// [`FitError::UnknownGroup`], with the groups that there are.
+    fn check_groups(&self, options: &FitOptions, groups: &[&str]) -> Result<(), FitError> {
+        let _ = (options, groups);
+        Ok(())
+    }
     /// The largest rank that data with so many classes, so many of them groups, can give in `dim`
     /// dimensions; data may give less.
     fn max_rank(&self, classes: usize, groups: usize, dim: usize) -> usize {

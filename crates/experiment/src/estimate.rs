@@ -1,7 +1,9 @@
 //! What a run takes, roughly, from the sizes of its model and text.
 //!
 //! Products of states with weights are counted, two operations per weight and token, and divided by
-//! how fast this device multiplies now. Fits, probes, intervals and reading are not counted.
+//! how fast this device multiplies now. What else takes time is given in operations of products that take as long:
+//! [`TRAINING`], [`FIT`], [`PROBE`] and [`DRAW`] are such that finished runs of the testbed come out within a factor of two.
+//! Reading is not counted.
 
 use std::time::Instant;
 
@@ -14,6 +16,18 @@ use crate::check;
 use crate::plan::{Plan, Setting};
 use crate::prepare::Prepared;
 use crate::spec::{ModelSpec, Space, Spec};
+
+/// How much longer a step of training an autoencoder takes than its products: losses, optimiser, small matrices.
+const TRAINING: f64 = 2.5;
+
+/// Passes over its examples that a fit makes per direction, as products: it iterates, in f64 on the host.
+const FIT: f64 = 2000.0;
+
+/// The same of a probe, over its sentences of one group.
+const PROBE: f64 = 8000.0;
+
+/// Operations of products that take as long as drawing one item in a bootstrap.
+const DRAW: f64 = 1000.0;
 
 /// Sizes of a model.
 pub struct Size {
@@ -259,8 +273,20 @@ impl Needs {
                 flops: autoencoders(plan, size, tokens),
             },
             Work {
+                name: "fits",
+                flops: fits(plan, size, tokens),
+            },
+            Work {
                 name: "scores",
                 flops: scoring,
+            },
+            Work {
+                name: "probes",
+                flops: probes(plan, size),
+            },
+            Work {
+                name: "intervals",
+                flops: intervals(plan, tokens),
             },
         ];
         let mut disk = kept * size.width as f64 * 4.0;
@@ -328,7 +354,45 @@ fn autoencoders(plan: &Plan, size: &Size, tokens: &Tokens) -> f64 {
     let per_row = tokens.train.tokens as f64 / (tokens.train.sentences as f64).max(1.0)
         * plan.spec.languages.len() as f64;
     let trained = plan.spec.spaces.iter().filter(|s| s.is_latent()).count() * plan.hooks.len();
-    3.0 * 2.0 * (2 * inner) as f64 * per_row * (a.batch * a.steps * trained) as f64
+    TRAINING * 3.0 * 2.0 * (2 * inner) as f64 * per_row * (a.batch * a.steps * trained) as f64
+}
+
+/// What fitting all settings takes; those that differ in strength or re-insertion alone share a fit.
+fn fits(plan: &Plan, size: &Size, tokens: &Tokens) -> f64 {
+    let spec = &plan.spec;
+    let cells = (spec.languages.len() * spec.categories.len()) as f64;
+    let rows = tokens.fit.sentences as f64 / cells;
+    let shared = (spec.strengths.values().len() * spec.reinsert.len()).max(1) as f64;
+    let learned = plan.settings.iter().filter(|s| s.method_index.is_some());
+    let directions: f64 = learned
+        .map(|s| {
+            let languages = s
+                .fit_language
+                .map_or(1, |on| on.languages(&spec.languages).len());
+            (languages * s.rank.unwrap_or(1)) as f64
+        })
+        .sum();
+    FIT * 2.0 * rows * size.width as f64 * directions / shared
+}
+
+/// What the probes take: one of each kind for every setting in every language.
+fn probes(plan: &Plan, size: &Size) -> f64 {
+    let spec = &plan.spec;
+    let each = 2.0 * spec.probe.per_class as f64 * size.width as f64;
+    let count = plan.settings.len() * spec.languages.len() * spec.probe.kinds.len();
+    PROBE * each * count as f64
+}
+
+/// What intervals and tests take: a handful of numbers of every setting in every language, each resampled by itself, and
+/// about as much again for means over languages and their differences.
+fn intervals(plan: &Plan, tokens: &Tokens) -> f64 {
+    let spec = &plan.spec;
+    let cells = (spec.languages.len() * spec.categories.len()) as f64;
+    let pairs = tokens.pairs.sentences as f64 / 2.0 / cells;
+    let items =
+        5.0 * pairs * spec.score.scorers.len() as f64 + 3.0 * tokens.neutral.sentences as f64;
+    let measured = (plan.settings.len() * spec.languages.len()) as f64;
+    DRAW * measured * items * spec.score.resamples as f64
 }
 
 /// Operations per second of products as wide as the states on this device, measured for a moment.

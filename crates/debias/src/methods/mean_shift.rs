@@ -74,25 +74,21 @@ impl Debiaser for MeanShift {
         params.text("from").map(|_| ())
     }
 
+    fn check_groups(&self, options: &FitOptions, groups: &[&str]) -> Result<(), FitError> {
+        from(options, groups).map(|_| ())
+    }
+
     fn max_rank(&self, _classes: usize, _groups: usize, _dim: usize) -> usize {
         1
     }
 
     fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
-        let params = Params::new(self.name(), self.params(), options)?;
+        Params::new(self.name(), self.params(), options)?;
         data.check()?;
         rank_within(self.name(), options, 1, 1)?;
         let groups = data.require_groups(self.name())?;
-        let from = match params.text("from")? {
-            None => groups[0],
-            Some(name) => *(groups.iter())
-                .find(|&&group| data.classes[group] == name)
-                .ok_or_else(|| FitError::UnknownGroup {
-                    method: self.name(),
-                    name: name.to_owned(),
-                    groups: groups.iter().map(|&g| data.classes[g].clone()).collect(),
-                })?,
-        };
+        let names: Vec<&str> = groups.iter().map(|&g| data.classes[g].as_str()).collect();
+        let from = groups[from(options, &names)?];
         let is_from = |&row: &usize| data.label[row] == from;
         let mut vector = vec![0.0; data.dim()];
         let (mut sets, mut lengths) = (0.0, 0.0);
@@ -134,6 +130,22 @@ impl Debiaser for MeanShift {
             notes: notes.map(|(name, value)| (name.to_owned(), value)).into(),
         })
     }
+}
+
+/// Which of these groups to steer away from.
+fn from(options: &FitOptions, groups: &[&str]) -> Result<usize, FitError> {
+    let Some(name) = Params::new(MeanShift.name(), MeanShift.params(), options)?.text("from")?
+    else {
+        return Ok(0);
+    };
+    groups
+        .iter()
+        .position(|&group| group == name)
+        .ok_or_else(|| FitError::UnknownGroup {
+            method: MeanShift.name(),
+            name: name.to_owned(),
+            groups: groups.iter().map(|&group| group.to_owned()).collect(),
+        })
 }
 
 fn mean(x: &Matrix, rows: &[usize]) -> Vec<f64> {

@@ -1,10 +1,10 @@
 //! The text of a run against its methods and categories.
 
-use interlingua_debias::by_name;
+use interlingua_debias::{FitOptions, by_name};
 
 use crate::ExperimentError;
 use crate::prepare::{FitSet, Prepared};
-use crate::spec::Spec;
+use crate::spec::{MethodSpec, Spec};
 
 /// Checks that every category has pairs in every language, and that every method has what it learns from.
 ///
@@ -21,7 +21,7 @@ pub fn text(spec: &Spec, text: &Prepared) -> Result<(), ExperimentError> {
             }
             let set = text.fit_set(language, category);
             for (at, method) in spec.methods.iter().enumerate() {
-                learns(at, &method.name, method.rank.values(), set)?;
+                learns(at, method, set)?;
             }
         }
     }
@@ -45,8 +45,9 @@ pub fn text(spec: &Spec, text: &Prepared) -> Result<(), ExperimentError> {
     Ok(())
 }
 
-/// Whether a method can learn its ranks from the examples of one category and language.
-fn learns(at: usize, name: &str, ranks: &[usize], set: &FitSet) -> Result<(), ExperimentError> {
+/// Whether a method can learn its ranks, and has the groups that it names, from the examples of one category and language.
+fn learns(at: usize, spec: &MethodSpec, set: &FitSet) -> Result<(), ExperimentError> {
+    let (name, ranks) = (spec.name.as_str(), spec.rank.values());
     let key = |field: &str| format!("methods[{at}].{field}");
     let method = by_name(name).map_err(|e| ExperimentError::plan(key("name"), e.to_string()))?;
     let needs = method.needs();
@@ -72,6 +73,17 @@ fn learns(at: usize, name: &str, ranks: &[usize], set: &FitSet) -> Result<(), Ex
             ),
         ));
     }
+    let names: Vec<&str> = (0..groups)
+        .filter(|&g| occurs(g))
+        .map(|g| set.groups[g].as_str())
+        .collect();
+    let options = FitOptions {
+        params: spec.params.clone(),
+        ..FitOptions::default()
+    };
+    method.check_groups(&options, &names).map_err(|e| {
+        ExperimentError::plan(key("params"), format!("{e} (in the text of {place})"))
+    })?;
     let examples = if needs.tuples {
         set.tuples.len() * groups.saturating_sub(1)
     } else {

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! The run works in `OUT/<name>.making`, which is renamed to `OUT/<name>` when all is written. A
-//! killed run goes on from its last checkpoint and ends with the weights of a straight run.
+//! killed run goes on from its last checkpoint and ends with the weights of a straight run. The name is
+//! fixed because the next run must find the checkpoints; so runs at once take turns there.
 
 mod card;
 mod schedule;
@@ -13,6 +14,7 @@ mod spec;
 mod text;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -30,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
 use crate::cache::{Cache, write_atomically};
+use crate::check::remedy;
 use crate::progress::{Event, Listener};
 
 pub use card::{model_card, table};
@@ -191,11 +194,21 @@ pub fn pretrain(
     listener: Listener<'_>,
 ) -> Result<Outcome, ExperimentError> {
     let device = options.device.open()?;
-    let files = text::files(spec, &options.data_dir, &options.manifests)?;
+    let files = text::files(spec, options)?;
     let hashes: Vec<_> = files.iter().map(|f| (&f.file, &f.sha256)).collect();
     let key = Cache::key("pretrain", &(spec, hashes, describe(&device)));
     let place = Place::new(&options.out, &spec.name);
     if let Some(record) = place.finished(&key)? {
+        return Ok(Outcome {
+            folder: place.folder,
+            record,
+            cached: true,
+        });
+    }
+    let _turn = place.turn(listener)?;
+    // Another run may have made it meanwhile.
+    if let Some(record) = place.finished(&key)? {
+        std::fs::remove_dir(&place.making).map_err(ExperimentError::io(&place.making))?;
         return Ok(Outcome {
             folder: place.folder,
             record,
@@ -356,7 +369,19 @@ impl Place {
         }
     }
 
-    /// Prepares the working folder; returns whether there is a checkpoint to continue from.
+    /// Waits until no other run works in the working folder, which is made where it is missing.
+    fn turn(&self, listener: Listener<'_>) -> Result<File, ExperimentError> {
+        let note = format!(
+            "another run is making {}; waiting for it",
+            self.folder.display()
+        );
+        interlingua_files::turn(&self.making, &mut || {
+            listener(Event::Note(note.clone()));
+        })
+        .map_err(ExperimentError::io(&self.making))
+    }
+
+    /// Prepares the working folder, which is this run's alone; returns whether there is a checkpoint to continue from.
     fn begin(&self, key: &str, resume: bool) -> Result<bool, ExperimentError> {
         let settings = self.making.join("key");
         let begun = self.checkpoint.is_file();
@@ -370,6 +395,7 @@ impl Place {
             ));
         }
         if begun {
+            interlingua_files::sweep(&self.making).map_err(ExperimentError::io(&self.making))?;
             let known =
                 std::fs::read_to_string(&settings).map_err(ExperimentError::io(&settings))?;
             if known != key {
@@ -384,10 +410,12 @@ impl Place {
             }
             return Ok(true);
         }
-        if self.making.exists() {
-            std::fs::remove_dir_all(&self.making).map_err(ExperimentError::io(&self.making))?;
+        // The folder itself is locked, and stays.
+        let entries = std::fs::read_dir(&self.making).map_err(ExperimentError::io(&self.making))?;
+        for entry in entries {
+            let path = entry.map_err(ExperimentError::io(&self.making))?.path();
+            interlingua_files::remove(&path).map_err(ExperimentError::io(&path))?;
         }
-        std::fs::create_dir_all(&self.making).map_err(ExperimentError::io(&self.making))?;
         write_atomically(&settings, key.as_bytes())?;
         Ok(false)
     }
@@ -796,13 +824,16 @@ fn summary(
     })
 }
 
-/// What a run would need, in words, without reading any text: `--dry-run`.
+/// What a run would need, in words, added to `out` as it is found, without reading any text: `--dry-run`.
 ///
 /// # Errors
-/// Whatever is wrong with the settings alone.
-pub fn dry_run(spec: &PretrainSpec, options: &Options) -> Result<String, ExperimentError> {
+/// Files of text that are missing.
+pub fn dry_run(
+    spec: &PretrainSpec,
+    options: &Options,
+    out: &mut String,
+) -> Result<(), ExperimentError> {
     use std::fmt::Write;
-    let mut out = String::new();
     let (m, t) = (&spec.model, &spec.training);
     let place = Place::new(&options.out, &spec.name);
     let state = if place.folder.exists() {
@@ -839,7 +870,8 @@ pub fn dry_run(spec: &PretrainSpec, options: &Options) -> Result<String, Experim
         t.epochs, t.batch_tokens, t.learning_rate, t.checkpoint_every
     );
     let _ = writeln!(out, "  text        under {}", options.data_dir.display());
-    for text in &spec.text {
+    let mut missing = Ok(());
+    for (at, text) in spec.text.iter().enumerate() {
         let found = text::files_of(&options.data_dir.join(&text.file));
         let bytes: u64 = found
             .iter()
@@ -847,7 +879,10 @@ pub fn dry_run(spec: &PretrainSpec, options: &Options) -> Result<String, Experim
             .map(|m| m.len())
             .sum();
         let state = match found.len() {
-            0 => "MISSING, to be fetched".to_owned(),
+            0 => {
+                missing = missing.and(Err(text::missing(at, text, options)));
+                format!("MISSING: {}", remedy(&text.file, &options.manifests))
+            }
             1 => format!("{:.1} MB", bytes as f64 / 1e6),
             n => format!("{n} files, {:.1} MB", bytes as f64 / 1e6),
         };
@@ -855,5 +890,5 @@ pub fn dry_run(spec: &PretrainSpec, options: &Options) -> Result<String, Experim
         let _ = writeln!(out, "    {}  {} ({state})", text.file, languages.join(", "));
     }
     let _ = writeln!(out, "Nothing was computed or fetched.");
-    Ok(out)
+    missing
 }

@@ -15,8 +15,10 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use super::Options;
 use super::spec::{PretrainSpec, TextSpec};
 use crate::ExperimentError;
+use crate::check::remedy;
 
 /// A sentence with its language and the index of its source among `Text::sources`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,35 +80,37 @@ pub struct Text {
 ///
 /// # Errors
 /// A source that is not there, a file that cannot be read.
-pub fn files(
-    spec: &PretrainSpec,
-    data_dir: &Path,
-    manifests: &[Manifest],
-) -> Result<Vec<DataFile>, ExperimentError> {
+pub fn files(spec: &PretrainSpec, options: &Options) -> Result<Vec<DataFile>, ExperimentError> {
     let mut all: Vec<DataFile> = Vec::new();
     for (at, text) in spec.text.iter().enumerate() {
-        let found = files_of(&data_dir.join(&text.file));
+        let found = files_of(&options.data_dir.join(&text.file));
         if found.is_empty() {
-            return Err(ExperimentError::plan(
-                format!("text[{at}].file"),
-                format!(
-                    "{} does not exist; say where the data are with --data-dir, or fetch them with `cargo xtask data fetch`",
-                    data_dir.join(&text.file).display()
-                ),
-            ));
+            return Err(missing(at, text, options));
         }
         for path in found {
             let file = path
-                .strip_prefix(data_dir)
+                .strip_prefix(&options.data_dir)
                 .unwrap_or(&path)
                 .to_string_lossy()
                 .into_owned();
             if all.iter().all(|known| known.file != file) {
-                all.push(data_file(file, &path, text, manifests)?);
+                all.push(data_file(file, &path, text, &options.manifests)?);
             }
         }
     }
     Ok(all)
+}
+
+/// That the text at this place of the recipe is not there, and what would bring it.
+pub fn missing(at: usize, text: &TextSpec, options: &Options) -> ExperimentError {
+    ExperimentError::plan(
+        format!("text[{at}].file"),
+        format!(
+            "{} does not exist; say where the data are with --data-dir ({})",
+            options.data_dir.join(&text.file).display(),
+            remedy(&text.file, &options.manifests)
+        ),
+    )
 }
 
 fn data_file(
