@@ -105,31 +105,36 @@ impl Edits {
         self.set(name, lines.join("\n") + "\n")
     }
 
-    /// Plans a line `pub mod MODULE;` at its alphabetical place among those that are there.
+    /// Plans a line `pub mod MODULE;` at its alphabetical place among the modules that are there, as rustfmt sorts them.
     ///
     /// # Errors
     /// A file without any such line, or with this one.
     pub fn add_module(&mut self, name: &str, module: &str) -> anyhow::Result<()> {
         let text = self.text(name)?;
         let mut lines: Vec<&str> = text.lines().collect();
-        let public = |line: &str| {
-            let module = line.strip_prefix("pub mod ")?.strip_suffix(';')?;
-            Some(module.to_owned())
-        };
-        let there: Vec<(usize, String)> = lines
-            .iter()
-            .enumerate()
-            .filter_map(|(at, line)| Some((at, public(line)?)))
-            .collect();
+        fn named(line: &str) -> Option<&str> {
+            let line = line.strip_prefix("pub ").unwrap_or(line);
+            line.strip_prefix("mod ")?.strip_suffix(';')
+        }
+        let public = |line: &&str| line.starts_with("pub mod ") && named(line).is_some();
         let line = format!("pub mod {module};");
-        let Some((last, _)) = there.last() else {
+        let Some(first) = lines.iter().position(public) else {
             bail!("{name}: no line `pub mod …;`; add `{line}` by hand");
         };
-        if there.iter().any(|(_, other)| other == module) {
-            bail!("{name}: `{line}` is there already");
+        if lines.iter().any(|other| named(other) == Some(module)) {
+            bail!("{name}: a module `{module}` is there already");
         }
-        let after = there.iter().find(|(_, other)| other.as_str() > module);
-        lines.insert(after.map_or(last + 1, |(at, _)| *at), &line);
+        // Private ones stand among them; those behind them, such as tests, may have attributes above.
+        let last = lines
+            .iter()
+            .rposition(|line| public(&line))
+            .unwrap_or(first);
+        let block = lines[last..]
+            .iter()
+            .take_while(|line| named(line).is_some());
+        let end = last + block.count();
+        let after = (first..end).find(|&at| named(lines[at]).is_some_and(|other| other > module));
+        lines.insert(after.unwrap_or(end), &line);
         self.set(name, lines.join("\n") + "\n")
     }
 
@@ -218,6 +223,7 @@ mod tests {
     fn modules_find_their_place() {
         for (module, expect) in [
             ("a", "pub mod a;\npub mod b;\nmod c;\npub mod d;\n"),
+            ("bb", "pub mod b;\npub mod bb;\nmod c;\npub mod d;\n"),
             ("c2", "pub mod b;\nmod c;\npub mod c2;\npub mod d;\n"),
             ("e", "pub mod b;\nmod c;\npub mod d;\npub mod e;\n"),
         ] {
@@ -225,6 +231,10 @@ mod tests {
             edits.add_module("f", module).unwrap();
             assert_eq!(edits.text("f").unwrap(), expect);
         }
+        let mut edits = planned("pub mod b;\nmod c;\n\n#[cfg(test)]\nmod tests;\n");
+        edits.add_module("f", "d").unwrap();
+        let expect = "pub mod b;\nmod c;\npub mod d;\n\n#[cfg(test)]\nmod tests;\n";
+        assert_eq!(edits.text("f").unwrap(), expect);
         let error = planned("pub mod b;\n").add_module("f", "b").unwrap_err();
         assert!(error.to_string().contains("there already"), "{error}");
         assert!(planned("mod b;\n").add_module("f", "c").is_err());
