@@ -1,6 +1,6 @@
 """Tiny random checkpoints of every supported architecture, with transformers' states at every hook point.
 
-    pip install torch==2.15.0 transformers==5.23.0 safetensors==0.8.0 tokenizers==0.23.3
+    pip install torch==2.15.0 transformers==5.24.0 safetensors==0.8.0 tokenizers==0.23.3
     python tests/generators/architectures.py --fixtures tests/fixtures/models/architectures     the committed cases
     python tests/generators/architectures.py --out DIR --seed 7 [--only NAME]     all cases, other weights and ids
     python tests/generators/architectures.py --list                               what there is
@@ -8,11 +8,13 @@
 Each case is a folder NAME/ (config.json, safetensors, tokenizer.json) and NAME.golden.safetensors:
 
     {i}.ids      int64 [tokens]           sequence i; no padding, special tokens included
-    {i}.{hook}   float32 [tokens, hidden] embedding, block.L.input, .attention, .mlp, .output, final_norm
+    {i}.{hook}   float32 [tokens, width]  embedding, final_norm, and of every block .input, .queries, .keys,
+                                          .values, .heads, .attention, .gate (if it has one), .units, .mlp, .output
     {i}.logits   float32 [tokens, vocab]  if the class has a head
 
 The metadata of that file says how it was computed: `modules` maps hook points to modules of transformers
-(`{L}` is the block), `hidden_states` to the index in transformers' `output_hidden_states` where there is one.
+(`{L}` is the block; `[0]` is the first third of the module's output, `[head 0]` the first third of each head),
+`hidden_states` to the index in transformers' `output_hidden_states` where there is one.
 
 `attention` and `mlp` are what is added to the residual stream. The golden values come from the folder as
 written, read back by `from_pretrained` with eager attention, so a folder that transformers cannot read fails here.
@@ -49,8 +51,8 @@ class Case:
     edit: dict | None = None      # keys of config.json set after it is written
 
 
-# Where the hook points are. `block` names a block; attention and mlp are relative to it; `norms` are the two
-# norms of a post-norm block, absent in a pre-norm one.
+# Where the hook points are. `block` names a block; what follows is relative to it. `heads` and `units` are the modules that
+# read them. `norms` are the two norms of a post-norm block, absent in a pre-norm one.
 @dataclass
 class Layout:
     embedding: str
@@ -58,6 +60,12 @@ class Layout:
     attention: str = "self_attn"
     mlp: str = "mlp"
     final_norm: str | None = None  # None: the last block's output
+    queries: str = "self_attn.q_proj:output"
+    keys: str = "self_attn.k_proj:output"
+    values: str = "self_attn.v_proj:output"
+    heads: str = "self_attn.o_proj"
+    gate: str | None = "mlp.gate_proj"
+    units: str = "mlp.down_proj"
     norms: tuple = ()
     positions: bool = True         # whether forward takes position_ids (and they start at 0)
 
@@ -69,12 +77,15 @@ GEMMA = Layout("model.embed_tokens", "model.layers.{L}", "post_attention_layerno
 
 def bert(prefix, positions=True):
     return Layout(f"{prefix}embeddings", f"{prefix}encoder.layer.{{L}}", "attention.output.dense", "output.dense",
-                  norms=("attention.output.LayerNorm", "output.LayerNorm"), positions=positions)
+                  queries="attention.self.query:output", keys="attention.self.key:output",
+                  values="attention.self.value:output", heads="attention.output.dense", gate=None,
+                  units="output.dense", norms=("attention.output.LayerNorm", "output.LayerNorm"), positions=positions)
 
 
 def distil(prefix):
     return Layout(f"{prefix}embeddings", f"{prefix}transformer.layer.{{L}}", "attention", "ffn",
-                  norms=("sa_layer_norm", "output_layer_norm"))
+                  queries="attention.q_lin:output", keys="attention.k_lin:output", values="attention.v_lin:output",
+                  heads="attention.out_lin", gate=None, units="ffn.lin2", norms=("sa_layer_norm", "output_layer_norm"))
 
 
 LAYOUTS = {
@@ -89,9 +100,13 @@ LAYOUTS = {
     "Gemma3ForConditionalGeneration": replace(GEMMA, embedding="model.language_model.embed_tokens",
                                               block="model.language_model.layers.{L}",
                                               final_norm="model.language_model.norm"),
-    "GPT2LMHeadModel": Layout("transformer.drop", "transformer.h.{L}", "attn", "mlp", "transformer.ln_f"),
+    "GPT2LMHeadModel": Layout("transformer.drop", "transformer.h.{L}", "attn", "mlp", "transformer.ln_f",
+                              "attn.c_attn:output[0]", "attn.c_attn:output[1]", "attn.c_attn:output[2]", "attn.c_proj",
+                              None, "mlp.c_proj"),
     "BloomForCausalLM": Layout("transformer.word_embeddings_layernorm", "transformer.h.{L}", "self_attention.dense",
-                               "mlp.dense_4h_to_h", "transformer.ln_f", positions=False),
+                               "mlp.dense_4h_to_h", "transformer.ln_f",
+                               *(f"self_attention.query_key_value:output[head {i}]" for i in range(3)),
+                               "self_attention.dense", None, "mlp.dense_4h_to_h", positions=False),
     "BertForMaskedLM": bert("bert."),
     "BertModel": bert(""),
     "RobertaForMaskedLM": bert("roberta.", positions=False),
@@ -398,12 +413,22 @@ def write_checkpoint(case, folder, generator):
 
 
 def module_map(layout, layers):
-    """Hook point → `module:input` or `module:output`; `{L}` is the block."""
+    """Hook point → `module:input` or `module:output`, and which part of it; `{L}` is the block."""
     final = f"{layout.final_norm}:output" if layout.final_norm else layout.block.format(L=layers - 1) + ":output"
+    inside = {"queries": layout.queries, "keys": layout.keys, "values": layout.values,
+              "heads": f"{layout.heads}:input", "attention": f"{layout.attention}:output",
+              **({"gate": f"{layout.gate}:output"} if layout.gate else {}),
+              "units": f"{layout.units}:input", "mlp": f"{layout.mlp}:output"}
     return {"embedding": f"{layout.embedding}:output", "block.{L}.input": f"{layout.block}:input",
-            "block.{L}.attention": f"{layout.block}.{layout.attention}:output",
-            "block.{L}.mlp": f"{layout.block}.{layout.mlp}:output", "block.{L}.output": f"{layout.block}:output",
-            "final_norm": final}
+            **{f"block.{{L}}.{part}": f"{layout.block}.{place}" for part, place in inside.items()},
+            "block.{L}.output": f"{layout.block}:output", "final_norm": final}
+
+
+def third(value, which, heads):
+    """One of the three parts of queries, keys and values in one tensor: `0`, or `head 0` where they alternate by head."""
+    groups = heads if which.startswith("head ") else 1
+    parts = value.unflatten(-1, (groups, 3, value.shape[-1] // (3 * groups)))
+    return parts[..., int(which.removeprefix("head ")), :].flatten(-2)
 
 
 # With a final norm, the last block's output is not among transformers' hidden states: the last one is `final_norm`.
@@ -418,14 +443,17 @@ def watch(model, modules, layers, states):
     for hook, place in modules.items():
         for layer in range(layers) if "{L}" in hook else [0]:
             path, side = place.replace("{L}", str(layer)).split(":")
+            side, _, which = side.removesuffix("]").partition("[")
+            heads = model.config.get_text_config().num_attention_heads
             name, module = hook.replace("{L}", str(layer)), model.get_submodule(path)
 
             # Some modules change their input in place, so it is copied before they run.
             def before(_, args, kwargs, name=name):
                 states[name] = first(args or tuple(kwargs.values())).detach().clone()
 
-            def after(_, args, output, name=name):
-                states[name] = first(output).detach().clone()
+            def after(_, args, output, name=name, which=which, heads=heads):
+                state = first(output)
+                states[name] = (third(state, which, heads) if which else state).detach().clone()
 
             handles.append(module.register_forward_pre_hook(before, with_kwargs=True) if side == "input"
                            else module.register_forward_hook(after))

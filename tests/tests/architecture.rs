@@ -2,7 +2,7 @@
 //! experiments and documentation must be.
 //!
 //! The crates form layers: xtask → experiment → metrics, debias, autoencoder, models, data →
-//! backend, files. Arrows point downwards only, and each heavy third-party crate has its place.
+//! edits, backend, files. Arrows point downwards only, and each heavy third-party crate has its place.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,17 +16,26 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("interlingua-files", "crates/files", &[]),
     ("interlingua-backend", "crates/backend", &[]),
     ("interlingua-data", "crates/data", &["interlingua-files"]),
+    ("interlingua-edits", "crates/edits", &[]),
     (
         "interlingua-models",
         "crates/models",
-        &["interlingua-files", "interlingua-backend"],
+        &[
+            "interlingua-files",
+            "interlingua-backend",
+            "interlingua-edits",
+        ],
     ),
     (
         "interlingua-autoencoder",
         "crates/autoencoder",
         &["interlingua-files", "interlingua-backend"],
     ),
-    ("interlingua-debias", "crates/debias", &[]),
+    (
+        "interlingua-debias",
+        "crates/debias",
+        &["interlingua-edits"],
+    ),
     ("interlingua-metrics", "crates/metrics", &[]),
     (
         "interlingua-experiment",
@@ -35,6 +44,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "interlingua-files",
             "interlingua-backend",
             "interlingua-data",
+            "interlingua-edits",
             "interlingua-models",
             "interlingua-autoencoder",
             "interlingua-debias",
@@ -49,6 +59,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "interlingua-files",
             "interlingua-backend",
             "interlingua-data",
+            "interlingua-edits",
             "interlingua-models",
             "interlingua-autoencoder",
             "interlingua-debias",

@@ -43,6 +43,10 @@ fn every_state_and_logit_agrees() {
                 let golden = folder.join(format!("{name}.golden.safetensors"));
                 let agreement = compare(&model, &golden).unwrap_or_else(|e| panic!("{name}: {e}"));
                 assert!(agreement.holds(), "{name} {residency}: {agreement:#?}");
+                for hook in model.geometry.hooks() {
+                    let kind = hook.part.pattern().replace(".L.", ".{L}.");
+                    assert!(agreement.worst.contains_key(&kind), "{name}: no {hook}");
+                }
                 for (hook, module) in model.architecture().modules().rows() {
                     let last = (model.geometry.layers - 1).to_string();
                     assert_eq!(
@@ -75,10 +79,14 @@ fn the_documentation_has_the_modules() {
     for name in cases() {
         let model = open(&name, Residency::Stream);
         let start = format!("| {} | `", model.geometry.architecture);
-        let row = page
+        let row: String = page
             .lines()
-            .find(|line| line.starts_with(&start))
-            .unwrap_or_else(|| panic!("no row for {name}; `cargo xtask parity --page` writes it"));
+            .filter(|line| line.starts_with(&start))
+            .collect();
+        assert!(
+            !row.is_empty(),
+            "no row for {name}; `cargo xtask parity --page` writes it"
+        );
         for (hook, module) in model.architecture().modules().rows() {
             let module = module.replace(":input", "").replace(":output", "");
             let listed = row.contains(&format!("`{}`", module.replace("{L}", "L")))

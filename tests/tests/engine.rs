@@ -6,12 +6,12 @@
 use interlingua_backend::device::cpu;
 use interlingua_backend::{Precision, Tensor, from_rows, to_host};
 use interlingua_models::engine::{
-    Comparison, LowRank, StateEdit, capture_branches, compare, logits, token_log_probs,
+    Comparison, LowRank, RowInfo, StateEdit, capture_branches, compare, logits, token_log_probs,
 };
 use interlingua_models::masked::{MaskRequest, masked_compare, masked_log_probs};
 use interlingua_models::parity::every_state;
 use interlingua_models::{
-    Branch, Budget, Capture, HookPoint, Model, ModelError, Pooling, Residency, Sequence,
+    Branch, Budget, Capture, Hook, Model, ModelError, Pooling, Residency, Sequence,
 };
 use interlingua_tests::fixtures;
 
@@ -65,7 +65,7 @@ impl Erase {
 }
 
 impl StateEdit for Erase {
-    fn apply(&self, h: Tensor<2>) -> Tensor<2> {
+    fn apply(&self, h: Tensor<2>, _: &RowInfo<'_>) -> Tensor<2> {
         self.change.apply(h)
     }
 
@@ -78,7 +78,7 @@ impl StateEdit for Erase {
 struct Scale(f32);
 
 impl StateEdit for Scale {
-    fn apply(&self, h: Tensor<2>) -> Tensor<2> {
+    fn apply(&self, h: Tensor<2>, _: &RowInfo<'_>) -> Tensor<2> {
         h * self.0
     }
 }
@@ -101,7 +101,15 @@ fn states_of(
     sequences: &[Sequence],
     branches: &[Branch<'_>],
 ) -> Vec<Vec<Vec<Vec<f32>>>> {
-    let hooks = HookPoint::all(model.geometry.layers);
+    states_at(model, sequences, branches, &model.geometry.hooks())
+}
+
+fn states_at(
+    model: &Model,
+    sequences: &[Sequence],
+    branches: &[Branch<'_>],
+    hooks: &[Hook],
+) -> Vec<Vec<Vec<Vec<f32>>>> {
     let captures: Vec<Capture> = hooks
         .iter()
         .map(|&hook| Capture {
@@ -144,7 +152,7 @@ fn states_change_from_the_edit_on_and_not_before() {
             ..Budget::default()
         };
         let model = open(name, residency).with_budget(spilled);
-        let hooks = HookPoint::all(model.geometry.layers);
+        let hooks = model.geometry.hooks();
         let double = Scale(2.0);
         let mut branches: Vec<Branch<'_>> = hooks
             .iter()
@@ -191,16 +199,16 @@ fn copies_of_a_token_have_the_states_that_each_has_alone() {
         let model = open(&name, Residency::Resident);
         let double = Scale(2.0);
         let mut branches = vec![Branch::unedited()];
-        for hook in [
-            HookPoint::Embedding,
-            HookPoint::BlockInput(0),
-            HookPoint::Mlp(0),
-        ] {
+        for hook in [Hook::EMBEDDING, Hook::input(0), Hook::mlp(0)] {
             branches.push(Branch::edited(hook, &double));
         }
-        let found = states_of(&model, &together, &branches);
+        // States inside the first block are of every row, so they are not asked for.
+        let mut hooks = model.geometry.hooks();
+        hooks.retain(|hook| !hook.part.is_inside());
+        let found = states_at(&model, &together, &branches, &hooks);
         for (at, sequence) in together.iter().enumerate() {
-            let alone = states_of(&model, std::slice::from_ref(sequence), &branches);
+            let sequence = std::slice::from_ref(sequence);
+            let alone = states_at(&model, sequence, &branches, &hooks);
             for (b, hooks) in found.iter().enumerate() {
                 for (h, sequences) in hooks.iter().enumerate() {
                     let (found, alone) = (&sequences[at], &alone[b][h][0]);
@@ -222,9 +230,9 @@ fn copies_of_a_token_have_the_states_that_each_has_alone() {
 #[test]
 fn two_edits_of_a_branch_follow_each_other_wherever_they_lie() {
     let model = open("cohere", Residency::Resident);
-    let hooks = HookPoint::all(model.geometry.layers);
+    let hooks = model.geometry.hooks();
     let double = Scale(2.0);
-    let one = |hook: &HookPoint| Branch::edited(*hook, &double);
+    let one = |hook: &Hook| Branch::edited(*hook, &double);
     // All pairs in one pass, in which nobody wants the unedited states.
     let mut pairs = Vec::new();
     for (second, after) in hooks.iter().enumerate() {
@@ -256,11 +264,8 @@ fn two_edits_of_a_branch_follow_each_other_wherever_they_lie() {
 fn pooled_states_of_branches_leave_out_the_context() {
     let model = open("cohere", Residency::Resident);
     let double = Scale(2.0);
-    let branches = [
-        Branch::unedited(),
-        Branch::edited(HookPoint::BlockInput(1), &double),
-    ];
-    let hook = HookPoint::FinalNorm;
+    let branches = [Branch::unedited(), Branch::edited(Hook::input(1), &double)];
+    let hook = Hook::FINAL_NORM;
     let captures = [Pooling::Mean, Pooling::Tokens].map(|pooling| Capture { hook, pooling });
     let all = states(&model, &branches);
     let width = model.geometry.hidden_size;
@@ -316,7 +321,7 @@ fn all_log_probs(model: &Model, edit: Option<&dyn StateEdit>) -> Vec<Vec<Vec<f64
         })
         .unwrap(),
         Some(edit) => {
-            let branch = [Branch::edited(HookPoint::FinalNorm, edit)];
+            let branch = [Branch::edited(Hook::FINAL_NORM, edit)];
             let found = states(model, &branch);
             let (head, table) = model.head().unwrap();
             let width = model.geometry.hidden_size;
@@ -379,7 +384,7 @@ fn comparisons_are_those_of_whole_rows_of_logits() {
             let edits: [Option<&dyn StateEdit>; 4] =
                 [None, Some(&direct), Some(&told), Some(&scale)];
             let branches = edits.map(|edit| match edit {
-                Some(edit) => Branch::edited(HookPoint::FinalNorm, edit),
+                Some(edit) => Branch::edited(Hook::FINAL_NORM, edit),
                 None => Branch::unedited(),
             });
             let sequences = sequences();
@@ -415,7 +420,7 @@ fn an_edit_inside_the_model_is_compared_with_the_unedited_states() {
     let sequences = sequences();
     let (still, double) = (Scale(1.0), Scale(2.0));
     // No unedited branch is asked for, and both fork at once.
-    let branches = [&still, &double].map(|e| Branch::edited(HookPoint::Embedding, e));
+    let branches = [&still, &double].map(|e| Branch::edited(Hook::EMBEDDING, e));
     let found = compare(&model, &sequences, &branches, &mut |_, _| {}).unwrap();
     let scores = token_log_probs(&model, &sequences, &branches, &mut |_, _| {}).unwrap();
     let flat = |b: usize| found[b].iter().flatten();
@@ -453,8 +458,8 @@ fn masked_models_are_compared_too() {
     );
     let branches = [
         Branch::unedited(),
-        Branch::edited(HookPoint::FinalNorm, &told),
-        Branch::edited(HookPoint::FinalNorm, &direct),
+        Branch::edited(Hook::FINAL_NORM, &told),
+        Branch::edited(Hook::FINAL_NORM, &direct),
     ];
     let found = masked_compare(&model, &requests, &branches, &mut |_, _| {}).unwrap();
     let scores = masked_log_probs(&model, &requests, &branches, &mut |_, _| {}).unwrap();
@@ -473,13 +478,13 @@ fn masked_models_are_compared_too() {
 fn hook_points_and_shapes_that_do_not_fit_are_refused() {
     let model = open("cohere", Residency::Resident);
     let (double, wrong) = (Scale(2.0), Erase::new(3, 1, 1, true));
-    let beyond = HookPoint::Mlp(model.geometry.layers);
+    let beyond = Hook::mlp(model.geometry.layers);
     let run = |branch: Branch<'_>| {
         token_log_probs(&model, &sequences(), &[branch], &mut |_, _| {}).unwrap_err()
     };
     let message = run(Branch::edited(beyond, &double)).to_string();
     assert!(message.contains("final_norm"), "{message}");
-    let error = run(Branch::edited(HookPoint::FinalNorm, &wrong));
+    let error = run(Branch::edited(Hook::FINAL_NORM, &wrong));
     assert!(matches!(error, ModelError::LowRankShape { .. }), "{error}");
     let captures = [Capture {
         hook: beyond,
@@ -494,12 +499,12 @@ fn hook_points_and_shapes_that_do_not_fit_are_refused() {
         &mut |_, _, _, _| Ok(()),
         &mut |_, _| {},
     );
-    assert!(matches!(error, Err(ModelError::UnknownHook { .. })));
+    assert!(matches!(error, Err(ModelError::Hook(_))));
     let infinite = Scale(f32::INFINITY);
     let error = compare(
         &model,
         &sequences(),
-        &[Branch::edited(HookPoint::FinalNorm, &infinite)],
+        &[Branch::edited(Hook::FINAL_NORM, &infinite)],
         &mut |_, _| {},
     );
     assert!(matches!(error, Err(ModelError::NotFiniteOutput { .. })));
@@ -544,7 +549,7 @@ fn products_of_bfloat16_are_near_those_of_f32_and_known_as_such() {
 #[test]
 fn a_sink_that_fails_stops_the_run() {
     let model = open("cohere", Residency::Resident);
-    for hook in HookPoint::all(model.geometry.layers) {
+    for hook in model.geometry.hooks() {
         let captures = [Capture {
             hook,
             pooling: Pooling::All,

@@ -7,7 +7,7 @@ use interlingua_debias::{Edit, FitData, FitOptions, Matrix, by_name};
 use interlingua_metrics::bootstrap::Bootstrap;
 use interlingua_metrics::probe::{Probe, ProbeAccuracy, Rows, accuracy, codelength};
 use interlingua_models::engine::{Capture, Pooling, capture};
-use interlingua_models::{HookPoint, Model, Residency};
+use interlingua_models::{Hook, Model, Residency};
 use interlingua_tests::shared;
 
 /// Labelled states, the first `train` of which an eraser and the probes learn from.
@@ -204,7 +204,7 @@ fn languages_are_erased_from_real_states() {
     let dim = model.geometry.hidden_size;
     let mut x = vec![0.0; sequences.len() * dim];
     let request = Capture {
-        hook: HookPoint::FinalNorm,
+        hook: Hook::FINAL_NORM,
         pooling: Pooling::Mean,
     };
     capture(

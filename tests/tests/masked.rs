@@ -13,9 +13,9 @@ use interlingua_experiment::run::run;
 use interlingua_experiment::spec::Spec;
 use interlingua_metrics::crows::{self, Direction, PairScore, Reads};
 use interlingua_metrics::{Bootstrap, MetricError};
-use interlingua_models::engine::StateEdit;
+use interlingua_models::engine::{RowInfo, StateEdit};
 use interlingua_models::masked::{MaskRequest, mask_token, masked_log_probs};
-use interlingua_models::{Branch, HookPoint, Model, ModelError, Residency, Sequence};
+use interlingua_models::{Branch, Hook, Model, ModelError, Residency, Sequence};
 use interlingua_tests::{fixtures, golden, parity_line};
 use serde_json::{Value, json};
 
@@ -110,7 +110,7 @@ fn both_scorers_agree_with_transformers_and_difflib() {
 struct Shift(f32);
 
 impl StateEdit for Shift {
-    fn apply(&self, h: Tensor<2>) -> Tensor<2> {
+    fn apply(&self, h: Tensor<2>, _: &RowInfo<'_>) -> Tensor<2> {
         h * (1.0 + self.0) + self.0
     }
 }
@@ -132,8 +132,8 @@ fn requests_branches_and_places_come_back_in_order() {
     let (still, moved) = (Shift(0.0), Shift(0.5));
     let branches = [
         Branch::unedited(),
-        Branch::edited(HookPoint::BlockInput(1), &still),
-        Branch::edited(HookPoint::FinalNorm, &moved),
+        Branch::edited(Hook::input(1), &still),
+        Branch::edited(Hook::FINAL_NORM, &moved),
     ];
     let found = masked_log_probs(&model, &requests, &branches, &mut |_, _| {}).unwrap();
     assert_eq!(found.len(), 3);

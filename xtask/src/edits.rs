@@ -127,7 +127,7 @@ impl Edits {
         // Private ones stand among them; those behind them, such as tests, may have attributes above.
         let last = lines
             .iter()
-            .rposition(|line| public(&line))
+            .rposition(|line| public(line))
             .unwrap_or(first);
         let block = lines[last..]
             .iter()

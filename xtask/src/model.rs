@@ -13,10 +13,11 @@ use interlingua_experiment::pretrain::{Options, PretrainSpec, dry_run, pretrain,
 use interlingua_experiment::progress::Event;
 use interlingua_experiment::requests::Requests;
 use interlingua_metrics::crows;
+use interlingua_models::config::Geometry;
 use interlingua_models::engine::Branch;
 use interlingua_models::hub::{self, HubOptions, Place};
 use interlingua_models::model::peak_memory;
-use interlingua_models::{Budget, HookPoint, Residency, dump, input};
+use interlingua_models::{Budget, Hook, Residency, dump, input};
 
 use crate::data::manifests;
 use crate::flags::{CaptureFlags, DataPlaces, Model, Opened, Pretrain, ScoreFlags};
@@ -222,13 +223,13 @@ fn lines(path: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// The hook points of a list; each of them once.
-fn hooks(list: &str, layers: usize) -> anyhow::Result<Vec<HookPoint>> {
+fn hooks(list: &str, geometry: &Geometry) -> anyhow::Result<Vec<Hook>> {
     if list == "all" {
-        return Ok(HookPoint::all(layers));
+        return Ok(geometry.hooks());
     }
     let mut all = Vec::new();
     for name in list.split(',').map(str::trim) {
-        for hook in HookPoint::parse_many(name, layers)? {
+        for hook in Hook::parse_many(name, geometry.layers)? {
             if all.contains(&hook) {
                 bail!("--hooks: `{hook}` is listed twice");
             }
@@ -245,7 +246,7 @@ fn capture(flags: &CaptureFlags) -> anyhow::Result<()> {
     let folder = folder(&flags.model.name, &mut progress)?;
     output::check_apart(&flags.out, &folder)?;
     let model = open_folder(&folder, &flags.model)?;
-    let hooks = hooks(&flags.hooks, model.geometry.layers)?;
+    let hooks = hooks(&flags.hooks, &model.geometry)?;
     let has_head = model.architecture().head_table().is_some();
     let request = dump::Request {
         hooks,

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
+use interlingua_edits::Part;
 use interlingua_experiment::progress::Event;
-use interlingua_models::HookPoint;
 
 /// Writes to the standard output.
 ///
@@ -278,19 +278,13 @@ pub fn metrics() -> String {
 
 /// `cargo xtask hooks`.
 pub fn hooks() -> String {
-    let mut out =
-        String::from("Hook points of a model of L blocks, in the order of the forward pass\n");
-    for hook in HookPoint::all(1) {
-        let name = hook.to_string().replace(".0.", ".L.");
-        let what = match hook {
-            HookPoint::Embedding => "what enters the first block; hidden_states[0] in transformers",
-            HookPoint::BlockInput(_) => "residual stream entering block L",
-            HookPoint::Attention(_) => "what attention of block L adds to the residual stream",
-            HookPoint::Mlp(_) => "what the MLP of block L adds to the residual stream",
-            HookPoint::BlockOutput(_) => "residual stream leaving block L",
-            HookPoint::FinalNorm => "what the LM head reads; hidden_states[-1]",
-        };
-        let _ = writeln!(out, "  {name:<20} {what}");
+    let mut out = String::from(
+        "Hook points of a model of L blocks, in the order of the forward pass, how wide their states are, and what they\nare in transformers\n",
+    );
+    for part in Part::all() {
+        let (name, what) = (part.pattern(), part.meaning());
+        let _ = writeln!(out, "  {name:<18} {:<19} {what}", part.size());
+        let _ = writeln!(out, "  {:<38} = {}", "", part.transformers());
     }
     out
 }

@@ -7,15 +7,8 @@ use crate::Keep;
 #[non_exhaustive]
 pub enum FitError {
     /// A buffer does not have the shape it was declared with.
-    #[error("a matrix of {rows}×{cols} needs {rows}·{cols} values, but {len} were given")]
-    Shape {
-        /// Declared rows.
-        rows: usize,
-        /// Declared columns.
-        cols: usize,
-        /// Values given.
-        len: usize,
-    },
+    #[error(transparent)]
+    Shape(#[from] interlingua_edits::ShapeError),
     /// Two parts of the data that belong together differ in length.
     #[error("{what}: expected {expected}, found {found}")]
     Length {
@@ -238,80 +231,6 @@ pub enum FitError {
         /// Which decomposition, of what.
         what: &'static str,
         /// What the solver said.
-        reason: String,
-    },
-}
-
-/// Why an edit could not be made, combined, read or applied.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EditError {
-    /// A part of the edit, or the states it is applied to, has the wrong size.
-    #[error("{what}: expected {expected}, found {found}")]
-    Shape {
-        /// Which part.
-        what: &'static str,
-        /// Size it should have.
-        expected: usize,
-        /// Size it has.
-        found: usize,
-    },
-    /// The states are not whole rows of the edit's dimension.
-    #[error("{len} values are not whole rows of dimension {dim}")]
-    PartialRow {
-        /// Values given.
-        len: usize,
-        /// Dimension of the edit.
-        dim: usize,
-    },
-    /// Two edits of different kinds, which one edit cannot express.
-    #[error("a {first} and a {second} edit do not compose into one; list both in the intervention")]
-    NotComposable {
-        /// Kind of the edit that acts first.
-        first: &'static str,
-        /// Kind of the edit that acts second.
-        second: &'static str,
-    },
-    /// A number of the edit is NaN or infinite.
-    #[error("{what} holds {value}; every number of an edit must be finite")]
-    NotFinite {
-        /// Which part.
-        what: &'static str,
-        /// The value found.
-        value: f64,
-    },
-    /// A clamp names a unit that does not exist.
-    #[error("unit {unit} is outside the edit's dimension {dim}")]
-    UnitOutOfRange {
-        /// The unit.
-        unit: usize,
-        /// Dimension of the edit.
-        dim: usize,
-    },
-    /// A state has a class that the fit did not know of.
-    #[error("class {class} was not in the fit, which had {classes} classes")]
-    UnknownClass {
-        /// The class.
-        class: usize,
-        /// How many classes the fit had.
-        classes: usize,
-    },
-    /// A clamp names a unit twice, and which value should win is not said.
-    #[error("unit {unit} is clamped twice; give each unit one value")]
-    DuplicateUnit {
-        /// The unit.
-        unit: usize,
-    },
-    /// The bytes are not a safetensors file.
-    #[error("not a readable safetensors file: {reason}")]
-    NotSafetensors {
-        /// What the parser said.
-        reason: String,
-    },
-    /// A safetensors file, but not one that holds an edit.
-    #[error("a safetensors file, but not an edit of this program: {reason}")]
-    NotAnEdit {
-        /// What is missing or unexpected.
         reason: String,
     },
 }

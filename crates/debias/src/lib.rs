@@ -27,14 +27,11 @@
 //! # Adding a method
 //! One file in `methods/` and one line in [`registry`].
 
-mod bytes;
 mod data;
 mod debiaser;
-mod edit;
 mod error;
 mod linalg;
 mod logistic;
-mod matrix;
 pub mod methods;
 mod moments;
 mod options;
@@ -42,9 +39,8 @@ pub mod svm;
 
 pub use data::FitData;
 pub use debiaser::{Debiaser, Fitted, Needs, by_name, registry};
-pub use edit::{Clamp, Edit, Erase, Shift, subspace_cosine};
-pub use error::{EditError, FitError, UnknownMethod};
-pub use matrix::Matrix;
+pub use error::{FitError, UnknownMethod};
+pub use interlingua_edits::{Edit, EditError, Kind, Matrix, subspace_cosine};
 pub use methods::oracle::OracleEraser;
 pub use moments::{Covariance, Keep, Moments};
 pub use options::{FitOptions, Param, ParamSpec};

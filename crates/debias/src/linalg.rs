@@ -8,8 +8,9 @@ use faer::linalg::triangular_solve::{
 use faer::{Accum, MatMut, MatRef, Par, Side};
 use rayon::prelude::*;
 
-use crate::matrix::{axpy, dot, norm};
 use crate::{FitError, Matrix};
+pub(crate) use interlingua_edits::extend_basis;
+use interlingua_edits::{WORTH_SHARING, axpy, dot};
 
 /// Rows of a triangle that are one task, in a triangle of `d` rows: each reads all rows above, so
 /// they are as tall as leaves enough of them.
@@ -19,9 +20,6 @@ fn stripe(d: usize) -> usize {
 
 /// Columns of a Cholesky factor that are found at once.
 const PANEL: usize = 128;
-
-/// Products of fewer operations are not worth handing to other threads.
-pub(crate) const WORTH_SHARING: usize = 1 << 22;
 
 /// Rows of a Gram matrix that are added at once.
 const ADDED: usize = 1024;
@@ -383,30 +381,6 @@ fn kept(values: &[f64], k: usize) -> usize {
         .take(k)
         .take_while(|&&v| v > floor && v > 0.0)
         .count()
-}
-
-/// Adds the part of `v` that is orthogonal to `basis`, at unit length, unless
-/// that part is shorter than `tolerance · ‖v‖`. Says whether it was added.
-///
-/// Gram–Schmidt is run twice, which makes the basis orthonormal to rounding.
-pub(crate) fn extend_basis(basis: &mut Vec<Vec<f64>>, v: &[f64], tolerance: f64) -> bool {
-    let length = norm(v);
-    if length == 0.0 {
-        return false;
-    }
-    let mut rest: Vec<f64> = v.iter().map(|x| x / length).collect();
-    for _ in 0..2 {
-        for b in basis.iter() {
-            axpy(-dot(b, &rest), b, &mut rest);
-        }
-        let left = norm(&rest);
-        if left <= tolerance {
-            return false;
-        }
-        rest.iter_mut().for_each(|x| *x /= left);
-    }
-    basis.push(rest);
-    true
 }
 
 /// Turns a direction so that its largest component is positive: ±v span the

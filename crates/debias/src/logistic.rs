@@ -7,8 +7,8 @@
 
 use std::collections::VecDeque;
 
-use crate::matrix::{axpy, dot, norm};
 use crate::{FitError, Matrix};
+use interlingua_edits::{axpy, dot, norm};
 
 /// Weight of the penalty: that of the classifiers R-LACE is evaluated with.
 const ALPHA: f64 = 1e-4;

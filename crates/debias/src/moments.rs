@@ -2,8 +2,8 @@
 
 use crate::data::{check_finite, check_length, groups_of, require};
 use crate::linalg::{add_gram_lower, mirror_lower};
-use crate::matrix::{axpy, norm};
 use crate::{FitError, Matrix};
+use interlingua_edits::{axpy, norm};
 
 /// What a method needs to know of the rows, besides counts and class means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -29,8 +29,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::linalg::{Cholesky, add_gram_lower, gram_product, transposed_product};
-use crate::matrix::{axpy, dot, norm};
 use crate::{FitError, Matrix};
+use interlingua_edits::{axpy, dot, norm};
 
 /// Settings of the solver.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -70,7 +70,10 @@ pub enum ExperimentError {
     Autoencoder(#[from] interlingua_autoencoder::AutoencoderError),
     /// An edit.
     #[error(transparent)]
-    Edit(#[from] interlingua_debias::EditError),
+    Edit(#[from] interlingua_edits::EditError),
+    /// A hook that the model does not have.
+    #[error(transparent)]
+    Hook(#[from] interlingua_edits::HookError),
     /// A metric.
     #[error("computing {what}: {source}")]
     Metric {

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use interlingua_backend::ops::{Matrix, linear};
 use interlingua_backend::{Device, from_rows, to_host};
-use interlingua_models::{HookPoint, Model, Residency};
+use interlingua_models::{Hook, Model, Residency};
 
 use crate::ExperimentError;
 use crate::check;
@@ -319,13 +319,14 @@ impl Needs {
 /// Blocks behind the hook point of a setting: those that are computed again for it.
 fn behind(setting: &Setting, size: &Size) -> usize {
     let Some(hook) = &setting.hook else { return 0 };
-    match HookPoint::parse(hook, size.layers) {
-        Ok(HookPoint::Embedding) => size.layers,
-        Ok(HookPoint::BlockInput(l) | HookPoint::Attention(l) | HookPoint::Mlp(l)) => {
-            size.layers - l
-        }
-        Ok(HookPoint::BlockOutput(l)) => size.layers - l - 1,
-        Ok(HookPoint::FinalNorm) | Err(_) => 0,
+    match Hook::parse(hook, size.layers) {
+        Ok(Hook::EMBEDDING) => size.layers,
+        Ok(hook) => match hook.block() {
+            Some(l) if hook == Hook::output(l) => size.layers - l - 1,
+            Some(l) => size.layers - l,
+            None => 0,
+        },
+        Err(_) => 0,
     }
 }
 

@@ -173,7 +173,7 @@ fn hooks(spec: &Spec, layers: Option<usize>) -> Result<Vec<String>, ExperimentEr
         };
         for name in names {
             if let Some(layers) = layers {
-                interlingua_models::HookPoint::parse(&name, layers)
+                interlingua_models::Hook::parse(&name, layers)
                     .map_err(|e| ExperimentError::plan("hook", e.to_string()))?;
             }
             if all.contains(&name) {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use interlingua_models::HookPoint;
+use interlingua_models::Hook;
 use interlingua_models::hub::Source;
 use serde_json::json;
 
@@ -77,13 +77,20 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
             &plan.hooks,
         ),
     );
-    let edits = stages::fit_stage(&mut run, &text, &captured, &sites, &upstream)?;
+    let edits = stages::fit_stage(
+        &mut run,
+        &model.geometry.shape(),
+        &text,
+        &captured,
+        &sites,
+        &upstream,
+    )?;
     let edited = Edited {
         model: &model,
         hooks: plan
             .hooks
             .iter()
-            .map(|hook| HookPoint::parse(hook, model.geometry.layers))
+            .map(|hook| Hook::parse(hook, model.geometry.layers))
             .collect::<Result<_, _>>()?,
         sites,
         edits,

@@ -339,25 +339,7 @@ impl Space {
     }
 }
 
-/// How an edited latent returns to the hidden state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Reinsert {
-    /// `h + D(z') − D(z)`: the reconstruction error stays out.
-    Residual,
-    /// `D(z')`.
-    Replace,
-}
-
-impl Reinsert {
-    /// Name in rows.
-    pub fn name(self) -> &'static str {
-        match self {
-            Reinsert::Residual => "residual",
-            Reinsert::Replace => "replace",
-        }
-    }
-}
+pub use interlingua_edits::Reinsert;
 
 /// One debiasing method and the rank it removes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use interlingua_models::architectures::cohere::Config;
 use interlingua_models::engine::{capture, token_log_probs};
 use interlingua_models::tokenizer::train_bpe;
 use interlingua_models::train::{TrainConfig, Trainer};
-use interlingua_models::{Branch, Capture, HookPoint, Model, Pooling, Residency};
+use interlingua_models::{Branch, Capture, Model, Pooling, Residency};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
@@ -62,7 +62,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
 
     // One pass gives the states of all hook points.
-    let hooks = HookPoint::all(geometry.layers);
+    let hooks = geometry.hooks();
     let captures: Vec<Capture> = hooks
         .iter()
         .map(|&hook| Capture {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use interlingua_backend::ops::{Activation, RotaryScaling};
+use interlingua_edits::{Hook, ModelShape};
 use serde_json::Value;
 
 use crate::ModelError;
@@ -30,6 +31,8 @@ pub struct Geometry {
     pub hidden_size: usize,
     /// Width of the MLP.
     pub intermediate_size: usize,
+    /// Whether the MLP has a gate.
+    pub gated: bool,
     /// Number of blocks.
     pub layers: usize,
     /// Query heads.
@@ -48,6 +51,27 @@ pub struct Geometry {
     pub bos: Option<u32>,
     /// End-of-sequence token.
     pub eos: Option<u32>,
+}
+
+impl Geometry {
+    /// What an intervention depends on.
+    pub fn shape(&self) -> ModelShape {
+        ModelShape {
+            architecture: self.architecture.clone(),
+            layers: self.layers,
+            hidden: self.hidden_size,
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
+            intermediate: self.intermediate_size,
+            gated: self.gated,
+        }
+    }
+
+    /// Every hook of the model, in the order of the forward pass.
+    pub fn hooks(&self) -> Vec<Hook> {
+        self.shape().hooks()
+    }
 }
 
 /// A JSON object of a `config.json`, with errors that name the file and the key.

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `offsets` | i64 `[texts + 1]` | |
 //! | `token_ids` | i64 `[tokens]` | special tokens included |
-//! | `states.HOOK` | f32 `[tokens, hidden]` | one for each hook point asked for |
+//! | `states.HOOK` | f32 `[tokens, width]` | one for each hook point asked for; `cargo xtask hooks` has the widths |
 //! | `log_probs` | f32 `[tokens]` | nats; of every token from those before it, in a masked model from all others; NaN where none is asked for (special tokens) |
 //! | `logits` | f32 `[tokens, vocabulary]` | on request |
 
@@ -15,15 +15,15 @@ use std::path::Path;
 
 use crate::engine::{self, Branch, Capture, Pooling};
 use crate::file::{Kind, TensorFile};
-use crate::hooks::HookPoint;
 use crate::masked::{MaskRequest, mask_token, masked_log_probs};
 use crate::{Model, ModelError};
+use interlingua_edits::Hook;
 
 /// What is written beside the tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Request {
     /// States at these hook points.
-    pub hooks: Vec<HookPoint>,
+    pub hooks: Vec<Hook>,
     /// Token log-probabilities.
     pub log_probs: bool,
     /// All logits: tokens × vocabulary values.
@@ -62,13 +62,16 @@ pub fn write(
         offsets.push(offsets[offsets.len() - 1] + sequence.tokens.len() as u64);
     }
     let tokens = offsets[sequences.len()] as usize;
-    let (width, vocabulary) = (model.geometry.hidden_size, model.geometry.vocab_size);
+    let shape = model.geometry.shape();
+    let widths = request.hooks.iter().map(|&hook| shape.width(hook));
+    let widths: Vec<usize> = widths.collect::<Result<_, _>>().map_err(ModelError::Hook)?;
+    let vocabulary = model.geometry.vocab_size;
     let mut tensors = vec![
         ("offsets".to_owned(), Kind::I64, vec![offsets.len()]),
         ("token_ids".to_owned(), Kind::I64, vec![tokens]),
     ];
     let first_state = tensors.len();
-    for hook in &request.hooks {
+    for (hook, &width) in request.hooks.iter().zip(&widths) {
         tensors.push((format!("states.{hook}"), Kind::F32, vec![tokens, width]));
     }
     let log_probs = tensors.len();
@@ -120,7 +123,7 @@ pub fn write(
             model,
             &sequences,
             &captures,
-            &mut |c, s, rows| file.write(first_state + c, offsets[s] * width as u64, rows),
+            &mut |c, s, rows| file.write(first_state + c, offsets[s] * widths[c] as u64, rows),
             progress,
         )?;
     }

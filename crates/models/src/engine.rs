@@ -6,9 +6,11 @@
 //! from the first place where it differs from the unedited model.
 
 mod capture;
+mod rows;
 mod score;
 
 pub use capture::{BranchSink, Capture, Pooling, Sink, capture, capture_branches};
+pub use rows::{OnTokens, RowInfo};
 pub use score::{
     Comparison, Comparisons, LogProbs, LogitSink, compare, compare_queries, logits,
     query_log_probs, token_log_probs,
@@ -20,16 +22,24 @@ use interlingua_backend::ops::{Repeats, Tree};
 
 use crate::ModelError;
 use crate::architectures::Block;
-use crate::hooks::HookPoint;
 use crate::model::Model;
 use crate::pack::{Pack, Query, Sharing, pack, pack_for};
 use crate::spill::States;
+use interlingua_edits::Hook;
 
-/// Something that maps states to states, row by row: equal states to equal ones.
+/// Something that maps states to states, row by row: equal states to equal ones, unless it reads what a row is.
 pub trait StateEdit: Sync {
+    /// `rows` has the position and the role of every row.
+    ///
     /// # Shapes
-    /// `h`: `[rows, hidden]`, result the same.
-    fn apply(&self, h: Tensor<2>) -> Tensor<2>;
+    /// `h`: `[rows, width of the hook]`, result the same.
+    fn apply(&self, h: Tensor<2>, rows: &RowInfo<'_>) -> Tensor<2>;
+
+    /// Whether the result depends on more than the state itself. Rows are then shared only where their positions
+    /// and roles are equal too, and [`RowInfo::roles`] is there.
+    fn reads_rows(&self) -> bool {
+        false
+    }
 
     /// The same map as a change of low rank, if it is one.
     ///
@@ -80,7 +90,7 @@ impl LowRank {
 #[derive(Clone, Default)]
 pub struct Branch<'a> {
     /// The edits; none for the unedited model.
-    pub edits: Vec<(HookPoint, &'a dyn StateEdit)>,
+    pub edits: Vec<(Hook, &'a dyn StateEdit)>,
 }
 
 impl<'a> Branch<'a> {
@@ -90,32 +100,32 @@ impl<'a> Branch<'a> {
     }
 
     /// One edit at one hook point.
-    pub fn edited(hook: HookPoint, edit: &'a dyn StateEdit) -> Self {
+    pub fn edited(hook: Hook, edit: &'a dyn StateEdit) -> Self {
         Branch {
             edits: vec![(hook, edit)],
         }
     }
 
-    fn apply(&self, at: HookPoint, mut h: Tensor<2>) -> Tensor<2> {
+    fn apply(&self, at: Hook, mut h: Tensor<2>, rows: &RowInfo<'_>) -> Tensor<2> {
         for (hook, edit) in &self.edits {
             if *hook == at {
-                h = edit.apply(h);
+                h = edit.apply(h, rows);
             }
         }
         h
     }
 
-    fn edits_at(&self, at: HookPoint) -> bool {
+    fn edits_at(&self, at: Hook) -> bool {
         self.edits.iter().any(|(hook, _)| *hook == at)
     }
 
     /// Whether the first place that is edited is this one, at the end of a block.
-    fn forks_at(&self, output: HookPoint) -> bool {
+    fn forks_at(&self, output: Hook) -> bool {
         let block = output.block();
         self.edits_at(output)
             && self.edits.iter().all(|(hook, _)| match hook.block() {
                 Some(_) => *hook == output || hook.block() > block,
-                None => *hook == HookPoint::FinalNorm,
+                None => *hook == Hook::FINAL_NORM,
             })
     }
 
@@ -123,7 +133,7 @@ impl<'a> Branch<'a> {
     fn forks_by(&self, layer: usize) -> bool {
         self.edits.iter().any(|(hook, _)| match hook.block() {
             Some(block) => block <= layer,
-            None => *hook == HookPoint::Embedding,
+            None => *hook == Hook::EMBEDDING,
         })
     }
 }
@@ -144,10 +154,10 @@ impl Pass<'_> {
 /// Who reads states on the way.
 struct Deliver<'a> {
     /// At which hook points.
-    wanted: &'a (dyn Fn(HookPoint) -> bool + Sync),
+    wanted: &'a (dyn Fn(Hook) -> bool + Sync),
     /// Called with a hook point, the branches that have these states there, a pack and the states.
     #[allow(clippy::type_complexity)]
-    take: &'a mut dyn FnMut(HookPoint, &[usize], &Pack, &Tensor<2>) -> Result<(), ModelError>,
+    take: &'a mut dyn FnMut(Hook, &[usize], &Pack, &Tensor<2>) -> Result<(), ModelError>,
 }
 
 /// Runs the first `layers` blocks; leaves the states after the last of them.
@@ -178,22 +188,26 @@ fn forward<'m>(
             .filter(|&b| !forked(&branches[b]))
             .collect()
     };
-    let embedded = shared_by(&|branch| branch.edits_at(HookPoint::Embedding));
+    let embedded = shared_by(&|branch| branch.edits_at(Hook::EMBEDDING));
     let placed = model.places_tokens()?;
+    // Inside the first block, what is asked for or edited is of every row.
+    let inside = |hook: Hook| hook.block() == Some(0) && hook.part.is_inside();
+    let mut known = model.geometry.hooks().into_iter();
+    let every_row = edited(branches).any(inside) || known.any(|h| inside(h) && (deliver.wanted)(h));
     // What the first block sees: the trees, and which of their rows are equal there.
     let mut first = Vec::with_capacity(packs.len());
     for (at, pack) in packs.iter().enumerate() {
         let tree = Tree {
-            repeats: pack.repeats(placed),
+            repeats: pack.repeats(placed).filter(|_| !every_row),
             ..pack.tree.clone()
         };
         let base = embed(model, pack, tree.repeats.as_ref())?;
         first.push(tree);
-        (deliver.take)(HookPoint::Embedding, &embedded, pack, &base)?;
+        (deliver.take)(Hook::EMBEDDING, &embedded, pack, &base)?;
         for (b, branch) in branches.iter().enumerate() {
-            if branch.edits_at(HookPoint::Embedding) {
-                let h = branch.apply(HookPoint::Embedding, base.clone());
-                (deliver.take)(HookPoint::Embedding, &[b], pack, &h)?;
+            if branch.edits_at(Hook::EMBEDDING) {
+                let h = branch.apply(Hook::EMBEDDING, base.clone(), &RowInfo::of(pack));
+                (deliver.take)(Hook::EMBEDDING, &[b], pack, &h)?;
                 pass.states.put(pass.slot(at, Some(b)), h)?;
             }
         }
@@ -228,7 +242,7 @@ fn forward<'m>(
                     (None, 0) => &first[at],
                     (None, _) => &packs[at].tree,
                 };
-                inputs.push((tree, base, forked));
+                inputs.push((&packs[at], tree, base, forked));
             }
             let outputs = match side_by_side {
                 true => device::side_by_side(inputs, |input| step.run(input)),
@@ -273,7 +287,7 @@ fn block_operations(model: &Model, pack: &Pack, asked: Option<&Tree>) -> f64 {
 /// How often a block is run for a pack: once for all branches that are still the unedited model, and
 /// once for every other.
 fn passes(branches: &[Branch<'_>], layer: usize) -> f64 {
-    let output = HookPoint::BlockOutput(layer);
+    let output = Hook::output(layer);
     let inside = |b: &&Branch<'_>| b.forks_at(output) || !b.forks_by(layer);
     let together = branches.iter().filter(inside).count();
     (branches.len() - together + together.min(1)) as f64
@@ -330,7 +344,7 @@ struct Step<'s, 'a> {
     branches: &'s [Branch<'a>],
     /// Branches that leave the block with the unedited states.
     shared: &'s [usize],
-    wanted: &'s (dyn Fn(HookPoint) -> bool + Sync),
+    wanted: &'s (dyn Fn(Hook) -> bool + Sync),
 }
 
 /// What a pack leaves behind.
@@ -338,22 +352,34 @@ struct Output {
     base: Option<Tensor<2>>,
     forked: Vec<Option<Tensor<2>>>,
     /// Hook point, branches and states.
-    delivered: Vec<(HookPoint, Vec<usize>, Tensor<2>)>,
+    delivered: Vec<(Hook, Vec<usize>, Tensor<2>)>,
 }
 
+/// A pack, its tree in this block, and its states: unedited, and of each branch that has its own.
+type Input<'p> = (
+    &'p Pack,
+    &'p Tree,
+    Option<Tensor<2>>,
+    Vec<Option<Tensor<2>>>,
+);
+
 impl Step<'_, '_> {
-    /// `base` and `forked`: the states of the pack, unedited and of each branch that has its own.
-    fn run(
-        &self,
-        (tree, base, forked): (&Tree, Option<Tensor<2>>, Vec<Option<Tensor<2>>>),
-    ) -> Output {
+    fn run(&self, (pack, tree, base, forked): Input<'_>) -> Output {
+        let all = RowInfo::of(pack);
+        let asked = tree.asked.as_ref();
+        let asked = asked.map(|rows| all.some(rows.iter().copied()));
+        // In a last block that is asked for few rows, keys and values still have all of them.
+        let rows_of = |h: &Tensor<2>| match &asked {
+            Some(asked) if h.dims()[0] != tree.rows() => asked,
+            _ => &all,
+        };
         let mut delivered = Vec::new();
-        let mut visit = |hook: HookPoint, of: &[usize], h: &Tensor<2>| {
+        let mut visit = |hook: Hook, of: &[usize], h: &Tensor<2>| {
             if (self.wanted)(hook) && !of.is_empty() {
                 delivered.push((hook, of.to_vec(), h.clone()));
             }
         };
-        let output = HookPoint::BlockOutput(self.layer);
+        let output = Hook::output(self.layer);
         // Branches that have the unedited states inside this block, and those that leave it with them.
         let at_output: Vec<bool> = (self.branches.iter().zip(&forked))
             .map(|(branch, h)| h.is_none() && branch.forks_at(output))
@@ -369,7 +395,8 @@ impl Step<'_, '_> {
             let h = h.or_else(|| base.clone());
             let h = h.expect("the unedited states are kept until the last branch forked");
             Some(run(self.block, self.layer, h, tree, &mut |hook, h| {
-                let h = branch.apply(hook, h);
+                let rows = rows_of(&h);
+                let h = branch.apply(hook, h, rows);
                 visit(hook, &[b], &h);
                 h
             }))
@@ -385,7 +412,8 @@ impl Step<'_, '_> {
         });
         for (b, h) in forked.iter_mut().enumerate().filter(|(b, _)| at_output[*b]) {
             let unedited = unedited.clone().expect("run for this branch too");
-            let edited = self.branches[b].apply(output, unedited);
+            let rows = rows_of(&unedited);
+            let edited = self.branches[b].apply(output, unedited, rows);
             visit(output, &[b], &edited);
             *h = Some(edited);
         }
@@ -404,15 +432,21 @@ fn run(
     layer: usize,
     h: Tensor<2>,
     tree: &Tree,
-    visit: &mut dyn FnMut(HookPoint, Tensor<2>) -> Tensor<2>,
+    visit: &mut dyn FnMut(Hook, Tensor<2>) -> Tensor<2>,
 ) -> Tensor<2> {
-    let h = visit(HookPoint::BlockInput(layer), h);
+    let h = visit(Hook::input(layer), h);
     let h = block.forward(h, tree, visit);
-    visit(HookPoint::BlockOutput(layer), h)
+    visit(Hook::output(layer), h)
+}
+
+/// Whether an edit reads what a row is.
+fn reads_rows(branches: &[Branch<'_>]) -> bool {
+    let mut edits = branches.iter().flat_map(|b| &b.edits);
+    edits.any(|(_, edit)| edit.reads_rows())
 }
 
 /// Every hook point that has an edit.
-fn edited<'a>(branches: &'a [Branch<'_>]) -> impl Iterator<Item = HookPoint> + 'a {
+fn edited<'a>(branches: &'a [Branch<'_>]) -> impl Iterator<Item = Hook> + 'a {
     branches
         .iter()
         .flat_map(|b| b.edits.iter().map(|(hook, _)| *hook))
@@ -451,8 +485,18 @@ fn pack_rows(model: &Model) -> usize {
 const FEW_ROWS: usize = 64;
 
 /// The packs of a pass.
-fn packs(model: &Model, queries: &[Query]) -> Vec<Pack> {
+fn packs(model: &Model, queries: &[Query], branches: &[Branch<'_>]) -> Vec<Pack> {
     let most = pack_rows(model);
+    // Rows of other roles are the same rows for edits that do not read them.
+    let plain: Vec<Query>;
+    let queries = match reads_rows(branches) || queries.iter().all(|q| q.roles.is_empty()) {
+        true => queries,
+        false => {
+            let plain_query = |query: &Query| query.clone().with_roles(Vec::new());
+            plain = queries.iter().map(plain_query).collect();
+            &plain
+        }
+    };
     match runs_side_by_side(model) {
         true => pack_for(device::threads(), queries, FEW_ROWS..=most, sharing(model)),
         false => pack(queries, most, sharing(model)),
@@ -463,21 +507,27 @@ fn packs(model: &Model, queries: &[Query]) -> Vec<Pack> {
 fn check(
     model: &Model,
     queries: &[Query],
-    hooks: impl Iterator<Item = HookPoint>,
+    branches: &[Branch<'_>],
+    hooks: impl Iterator<Item = Hook>,
 ) -> Result<(), ModelError> {
-    let layers = model.geometry.layers;
+    let shape = model.geometry.shape();
     for hook in hooks {
-        if hook.block().is_some_and(|block| block >= layers) {
-            return Err(ModelError::UnknownHook {
-                name: hook.to_string(),
-                layers,
-                nearest: None,
-            });
-        }
+        shape.width(hook).map_err(ModelError::Hook)?;
     }
     let bad = |index: usize, problem: String| Err(ModelError::Sequence { index, problem });
+    let by_role = reads_rows(branches);
     for (index, query) in queries.iter().enumerate() {
         check_length(model, index, query.tokens.len())?;
+        if by_role && query.roles.len() != query.tokens.len() {
+            return bad(
+                index,
+                format!(
+                    "has {} tokens and {} roles; an edit of some tokens needs a role for each (`Model::roles`)",
+                    query.tokens.len(),
+                    query.roles.len()
+                ),
+            );
+        }
         if let Some(pad) = model.architecture().unplaced_token()
             && query.tokens.contains(&pad)
         {

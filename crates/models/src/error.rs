@@ -2,9 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::hooks::HookPoint;
-use crate::input::brief;
-
 /// Why a model could not be opened, read or run.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -112,16 +109,9 @@ pub enum ModelError {
         /// What is wrong and what would work.
         problem: String,
     },
-    /// A hook point that does not exist in this model.
-    #[error("hook point `{}` does not exist in this model of {layers} blocks{}; those that do: {}", brief(.name.clone()), meant(.nearest), HookPoint::names(*.layers))]
-    UnknownHook {
-        /// What was asked for.
-        name: String,
-        /// Blocks of the model.
-        layers: usize,
-        /// What was probably meant.
-        nearest: Option<String>,
-    },
+    /// A hook that does not exist in this model.
+    #[error(transparent)]
+    Hook(interlingua_edits::HookError),
     /// Weights that cannot fit into memory.
     #[error(
         "{folder}: its weights take about {needed} bytes of memory with residency `{residency}`, and this process can \
@@ -355,13 +345,6 @@ impl ModelError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> ModelError {
         let path = path.to_owned();
         move |source| ModelError::Io { path, source }
-    }
-}
-
-fn meant(nearest: &Option<String>) -> String {
-    match nearest {
-        Some(name) => format!("; did you mean `{name}`?"),
-        None => String::new(),
     }
 }
 

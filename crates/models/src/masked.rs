@@ -130,6 +130,7 @@ impl Copies {
                 copies.queries.push(Query {
                     tokens,
                     predictions: vec![(place, token)],
+                    roles: model.roles(sequence),
                 });
                 copies.owners.push(index);
             }

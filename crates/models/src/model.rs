@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use interlingua_backend::device::is_plain_cpu;
 use interlingua_backend::{Device, DeviceError, Precision, Tensor};
+use interlingua_edits::Role;
 
 use crate::ModelError;
 use crate::architectures::{Architecture, Block, Embedding, Head, Norm};
@@ -333,6 +334,30 @@ impl Model {
             .or_else(|| id(&special.eos))
             .or(self.geometry.bos)
             .or(self.geometry.eos)
+    }
+
+    /// What each token of a sequence is: special at either end, given or asked for, the last of the text.
+    ///
+    /// At the beginning, the start token of a causal model or the opening tokens of an encoder are special, where they
+    /// are given.
+    pub fn roles(&self, sequence: &Sequence) -> Vec<Role> {
+        let start: Vec<u32> = match self.geometry.causal {
+            true => self.start_token().into_iter().collect(),
+            false => self.tokenizer.around().0.to_vec(),
+        };
+        let given = &sequence.tokens[..sequence.context.min(sequence.tokens.len())];
+        let opening = if given.starts_with(&start) {
+            start.len()
+        } else {
+            0
+        };
+        let end = sequence.tokens.len().saturating_sub(sequence.closing);
+        let role = |i: usize| Role {
+            special: i < opening || i >= end,
+            given: i < sequence.context,
+            last: i + 1 == end && i >= opening,
+        };
+        (0..sequence.tokens.len()).map(role).collect()
     }
 
     /// A text as the model is meant to read it: behind its start token, for an

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use interlingua_backend::ops::{Node, Repeats, Tree, path_rows};
+use interlingua_edits::Role;
 
 /// A tokenised text and how many tokens at its ends only condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,12 +39,15 @@ impl Sequence {
 }
 
 /// Tokens that go through the model, and what is to be predicted from their states.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Query {
     /// All tokens.
     pub tokens: Vec<u32>,
     /// Place in `tokens` and the token whose probability is asked for there.
     pub predictions: Vec<(usize, u32)>,
+    /// What each token is in its text ([`crate::Model::roles`]). Rows of equal tokens and other roles are not
+    /// shared. May be empty where no edit reads roles.
+    pub roles: Vec<Role>,
 }
 
 impl Query {
@@ -62,6 +66,7 @@ impl Query {
         Query {
             tokens: sequence.tokens[..needed].to_vec(),
             predictions,
+            roles: Vec::new(),
         }
     }
 
@@ -70,6 +75,28 @@ impl Query {
         Query {
             tokens: tokens.to_vec(),
             predictions: Vec::new(),
+            roles: Vec::new(),
+        }
+    }
+
+    /// The same with the roles of a text of which it has the first tokens.
+    pub fn with_roles(mut self, mut roles: Vec<Role>) -> Query {
+        roles.truncate(self.tokens.len());
+        self.roles = roles;
+        self
+    }
+
+    /// The first tokens that another query has too, in the same roles.
+    fn shared(&self, other: &Query, sharing: Sharing) -> usize {
+        let same = |i: &usize| {
+            self.tokens.get(*i) == other.tokens.get(*i) && self.roles.get(*i) == other.roles.get(*i)
+        };
+        let most = self.tokens.len().min(other.tokens.len());
+        let found = (0..most).take_while(same).count();
+        match sharing {
+            Sharing::Prefixes => found,
+            Sharing::Whole if found == self.tokens.len().max(other.tokens.len()) => found,
+            Sharing::Whole => 0,
         }
     }
 }
@@ -81,6 +108,8 @@ pub struct Pack {
     pub tree: Tree,
     /// Token of every row.
     pub tokens: Vec<u32>,
+    /// Role of every row; empty where the queries have none.
+    pub roles: Vec<Role>,
     /// The sequences in this pack, by index in the request, with their rows.
     pub members: Vec<Member>,
     /// Distinct (row, target) predictions that are asked for.
@@ -89,12 +118,15 @@ pub struct Pack {
 
 impl Pack {
     /// Which rows enter the first block with equal states, where these are many: those of equal
-    /// tokens, at equal places where the embedding knows the place.
+    /// tokens, at equal places where the embedding knows the place, and in equal roles where edits read them.
     pub(crate) fn repeats(&self, placed: bool) -> Option<Repeats> {
         let places = self.tree.positions.iter();
         let keys = self.tokens.iter().zip(places);
-        let repeats =
-            Repeats::new(keys.map(|(&token, &place)| (token, if placed { place } else { 0 })));
+        let by_role = !self.roles.is_empty();
+        let repeats = Repeats::new(keys.enumerate().map(|(row, (&token, &place))| {
+            let place = (placed || by_role).then_some(place);
+            (token, place, self.roles.get(row))
+        }));
         // Gathering and spreading states must spare more than it costs.
         (repeats.first.len() * 4 < self.tokens.len() * 3).then_some(repeats)
     }
@@ -137,12 +169,12 @@ pub fn pack_for(
 ) -> Vec<Pack> {
     let order = sorted(queries, sharing);
     // Of each sequence all rows, and those that the one before it does not have.
-    let mut last: &[u32] = &[];
+    let mut last = &Query::states(&[]);
     let mut sizes = Vec::with_capacity(order.len());
     for &at in &order {
-        let tokens = &queries[at].tokens;
-        sizes.push((tokens.len(), tokens.len() - shared(last, tokens, sharing)));
-        last = tokens;
+        let (query, all) = (&queries[at], queries[at].tokens.len());
+        sizes.push((all, all - query.shared(last, sharing)));
+        last = query;
     }
     let count = |limit: usize| {
         let (mut packs, mut filled) = (0usize, 0);
@@ -175,12 +207,16 @@ fn sorted(queries: &[Query], sharing: Sharing) -> Vec<usize> {
     let mut order: Vec<usize> = (0..queries.len()).collect();
     match sharing {
         Sharing::Prefixes => {
-            order.sort_by_key(|&at| (&queries[at].tokens, &queries[at].predictions, at));
+            let key = |at: usize| {
+                let query = &queries[at];
+                (&query.tokens, &query.roles, &query.predictions, at)
+            };
+            order.sort_by(|&a, &b| key(a).cmp(&key(b)));
         }
         Sharing::Whole => {
             let mut seen = HashMap::new();
             let first: Vec<usize> = (queries.iter().enumerate())
-                .map(|(at, query)| *seen.entry(&query.tokens).or_insert(at))
+                .map(|(at, query)| *seen.entry((&query.tokens, &query.roles)).or_insert(at))
                 .collect();
             order.sort_by_key(|&at| (first[at], &queries[at].predictions, at));
         }
@@ -193,7 +229,7 @@ fn fill(queries: &[Query], order: &[usize], max_rows: usize, sharing: Sharing) -
     let mut builder = Builder::default();
     for &at in order {
         let query = &queries[at];
-        let fresh = query.tokens.len() - shared(&builder.last, &query.tokens, sharing);
+        let fresh = query.tokens.len() - query.shared(&builder.last, sharing);
         if builder.tokens.len() + fresh > max_rows && !builder.members.is_empty() {
             packs.push(std::mem::take(&mut builder).finish());
         }
@@ -205,29 +241,21 @@ fn fill(queries: &[Query], order: &[usize], max_rows: usize, sharing: Sharing) -
     packs
 }
 
-/// How many tokens of a sequence are rows of the one before it.
-fn shared(last: &[u32], tokens: &[u32], sharing: Sharing) -> usize {
-    match sharing {
-        Sharing::Prefixes => last.iter().zip(tokens).take_while(|(a, b)| a == b).count(),
-        Sharing::Whole if last == tokens => tokens.len(),
-        Sharing::Whole => 0,
-    }
-}
-
 #[derive(Default)]
 struct Builder {
     nodes: Vec<Node>,
     positions: Vec<u32>,
     tokens: Vec<u32>,
+    roles: Vec<Role>,
     members: Vec<Member>,
     predictions: Vec<(u32, u32)>,
-    last: Vec<u32>,
+    last: Query,
     last_node: usize,
 }
 
 impl Builder {
     fn add(&mut self, sequence: usize, item: &Query, sharing: Sharing) {
-        let shared = shared(&self.last, &item.tokens, sharing);
+        let shared = item.shared(&self.last, sharing);
         let fresh = item.tokens.len() - shared;
         if fresh > 0 {
             let parent = (shared > 0).then_some(self.last_node);
@@ -240,8 +268,9 @@ impl Builder {
             self.positions
                 .extend(shared as u32..item.tokens.len() as u32);
             self.tokens.extend(&item.tokens[shared..]);
+            self.roles.extend(item.roles.iter().skip(shared));
             self.last_node = self.nodes.len() - 1;
-            self.last.clone_from(&item.tokens);
+            self.last.clone_from(item);
         }
         let mut rows = Vec::new();
         path_rows(&self.nodes, self.last_node, &mut rows);
@@ -280,6 +309,7 @@ impl Builder {
                 ..Tree::default()
             },
             tokens: self.tokens,
+            roles: self.roles,
             members: self.members,
             predictions: self.predictions,
         }
@@ -294,8 +324,19 @@ mod tests {
 
     fn queries() -> impl Strategy<Value = Vec<Query>> {
         prop::collection::vec(
-            (prop::collection::vec(0u32..3, 1..9), 0usize..2)
-                .prop_map(|(tokens, context)| Query::next_tokens(&Sequence::new(tokens, context))),
+            (
+                prop::collection::vec((0u32..3, any::<bool>()), 1..9),
+                0usize..2,
+            )
+                .prop_map(|(tokens, context)| {
+                    let (tokens, given): (Vec<u32>, Vec<bool>) = tokens.into_iter().unzip();
+                    let role = |given| Role {
+                        given,
+                        ..Role::default()
+                    };
+                    let roles = given.into_iter().map(role).collect();
+                    Query::next_tokens(&Sequence::new(tokens, context)).with_roles(roles)
+                }),
             0..20,
         )
     }
@@ -309,6 +350,7 @@ mod tests {
             Query {
                 tokens,
                 predictions: vec![(place, 10 * text + place as u32)],
+                roles: Vec::new(),
             }
         };
         let queries: Vec<Query> = [1, 2, 2]
@@ -360,6 +402,8 @@ mod tests {
                     seen[member.sequence] += 1;
                     let tokens: Vec<u32> = member.rows.iter().map(|&r| pack.tokens[r as usize]).collect();
                     prop_assert_eq!(&tokens, &query.tokens);
+                    let roles: Vec<Role> = member.rows.iter().map(|&r| pack.roles[r as usize]).collect();
+                    prop_assert_eq!(&roles, &query.roles);
                     for (i, &r) in member.rows.iter().enumerate() {
                         prop_assert_eq!(pack.tree.positions[r as usize] as usize, i);
                     }

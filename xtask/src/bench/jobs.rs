@@ -14,7 +14,7 @@ use interlingua_debias::{FitData, FitOptions, Matrix, by_name};
 use interlingua_models::engine::{LowRank, capture, token_log_probs};
 use interlingua_models::masked::{MaskRequest, masked_log_probs};
 use interlingua_models::{
-    Branch, Capture, HookPoint, Model, Pooling, Residency, Sequence, StateEdit,
+    Branch, Capture, Hook, Model, Pooling, Residency, RowInfo, Sequence, StateEdit,
 };
 use serde_json::{Value, json};
 
@@ -225,7 +225,7 @@ impl Direction {
 }
 
 impl StateEdit for Direction {
-    fn apply(&self, h: Tensor<2>) -> Tensor<2> {
+    fn apply(&self, h: Tensor<2>, _: &RowInfo<'_>) -> Tensor<2> {
         self.0.apply(h)
     }
 
@@ -241,8 +241,8 @@ fn edits(setup: &Setup, texts: &Texts, at_norm: bool) -> anyhow::Result<Job> {
     let model = open(&causal(setup)?, setup)?;
     let layers = model.geometry.layers;
     let hook = match at_norm {
-        true => HookPoint::FinalNorm,
-        false => HookPoint::BlockOutput(layers / 2),
+        true => Hook::FINAL_NORM,
+        false => Hook::output(layers / 2),
     };
     let texts = some(&texts.pairs, 2, setup.share.unwrap_or(32));
     let sequences = sequences(&texts, 0);
@@ -251,7 +251,7 @@ fn edits(setup: &Setup, texts: &Texts, at_norm: bool) -> anyhow::Result<Job> {
         .map(|seed| Direction::new(width, seed, &setup.device))
         .collect();
     let (title, one, goal) = match hook {
-        HookPoint::FinalNorm => (
+        Hook::FINAL_NORM => (
             "16 edits at the final norm".to_owned(),
             "one unedited pass and sixteen LM heads",
             1.0 / 1.5,
@@ -284,7 +284,7 @@ fn edits(setup: &Setup, texts: &Texts, at_norm: bool) -> anyhow::Result<Job> {
             all.seconds += seconds;
             all.result.extend(result);
         }
-        if hook == HookPoint::FinalNorm {
+        if hook == Hook::FINAL_NORM {
             // What the heads cost is the difference between a pass that scores and one that does not.
             let scoring = pass(&[Branch::unedited()])?.0;
             let without = blocks_only(&model, &sequences)?;
@@ -314,7 +314,7 @@ fn edits(setup: &Setup, texts: &Texts, at_norm: bool) -> anyhow::Result<Job> {
 fn blocks_only(model: &Model, sequences: &[Sequence]) -> anyhow::Result<f64> {
     let start = Instant::now();
     let last = [Capture {
-        hook: HookPoint::FinalNorm,
+        hook: Hook::FINAL_NORM,
         pooling: Pooling::Mean,
     }];
     capture(
@@ -375,11 +375,7 @@ fn captured(setup: &Setup, texts: &Texts) -> anyhow::Result<Job> {
     let path = write_texts(setup, "capture", &rows)?;
     let trial = write_texts(setup, "capture-trial", &trial(&rows, 4, tokens))?;
     // `hidden_states` of transformers: after blocks 1 and 2, and the last one after the final norm.
-    let hooks = [
-        HookPoint::BlockOutput(1),
-        HookPoint::BlockOutput(2),
-        HookPoint::FinalNorm,
-    ];
+    let hooks = [Hook::output(1), Hook::output(2), Hook::FINAL_NORM];
     let request = json!({
         "op": "capture", "model": folder, "texts": path, "hooks": [2, 3, model.geometry.layers],
     });

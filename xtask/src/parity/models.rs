@@ -15,10 +15,16 @@ use crate::page;
 use crate::terminal::print;
 
 /// The columns of the table: hook points in the order of the forward pass.
-const COLUMNS: [&str; 7] = [
+const COLUMNS: [&str; 13] = [
     "embedding",
     "block.{L}.input",
+    "block.{L}.queries",
+    "block.{L}.keys",
+    "block.{L}.values",
+    "block.{L}.heads",
     "block.{L}.attention",
+    "block.{L}.gate",
+    "block.{L}.units",
     "block.{L}.mlp",
     "block.{L}.output",
     "final_norm",
@@ -160,7 +166,7 @@ fn table(lines: &BTreeMap<(String, String), Line>) -> String {
     out
 }
 
-/// Where transformers has the states of every architecture.
+/// Where transformers has the states of every architecture, inside its blocks too.
 fn modules_table(modules: &BTreeMap<String, Modules>) -> String {
     let mut out = String::from("| architecture |");
     let hooks = [
@@ -174,26 +180,42 @@ fn modules_table(modules: &BTreeMap<String, Modules>) -> String {
         let _ = write!(out, " `{hook}` |");
     }
     let _ = writeln!(out, "\n|{}", " --- |".repeat(hooks.len() + 1));
+    let place = |modules: &Modules, hook: &str| {
+        let rows = modules.rows();
+        let (_, module) = rows.iter().find(|row| row.0 == hook)?;
+        let module = module.replace(":input", "").replace(":output", "");
+        Some(format!("`{}`", module.replace("{L}", "L")))
+    };
+    let outside = [
+        "embedding",
+        "block.{L}.input",
+        "block.{L}.attention",
+        "block.{L}.mlp",
+    ];
     for (architecture, modules) in modules {
-        let rows: BTreeMap<_, _> = modules.rows().into_iter().collect();
-        let place = |hook: &str| {
-            rows[hook]
-                .replace(":input", "")
-                .replace(":output", "")
-                .replace("{L}", "L")
-        };
+        let _ = write!(out, "| {architecture} |");
+        for hook in outside {
+            let _ = write!(out, " {} |", place(modules, hook).unwrap_or_default());
+        }
         let last = match modules.final_norm {
-            Some(_) => format!("`{}`", place("final_norm")),
+            Some(_) => place(modules, "final_norm").unwrap_or_default(),
             None => "output of the last block".to_owned(),
         };
-        let _ = writeln!(
-            out,
-            "| {architecture} | `{}` | `{}` | `{}` | `{}` | {last} |",
-            place("embedding"),
-            place("block.{L}.input"),
-            place("block.{L}.attention"),
-            place("block.{L}.mlp"),
-        );
+        let _ = writeln!(out, " {last} |");
+    }
+    let inside = ["queries", "keys", "values", "heads", "gate", "units"];
+    out.push_str("\n| architecture |");
+    for part in inside {
+        let _ = write!(out, " `block.L.{part}` |");
+    }
+    let _ = writeln!(out, "\n|{}", " --- |".repeat(inside.len() + 1));
+    for (architecture, modules) in modules {
+        let _ = write!(out, "| {architecture} |");
+        for part in inside {
+            let module = place(modules, &format!("block.{{L}}.{part}"));
+            let _ = write!(out, " {} |", module.as_deref().unwrap_or("none"));
+        }
+        out.push('\n');
     }
     out
 }

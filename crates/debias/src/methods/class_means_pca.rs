@@ -14,9 +14,9 @@
 
 use super::{fit_by_moments, fitted_projection};
 use crate::linalg::left_singular;
-use crate::matrix::norm;
 use crate::options::{Params, rank_within};
 use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Keep, Matrix, Moments, Needs};
+use interlingua_edits::norm;
 
 /// Class-means PCA; the rank is classes − 1 unless a smaller one is asked for.
 /// The neutral class counts as a class. Notes: `singular_value_i`.

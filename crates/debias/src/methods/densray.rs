@@ -22,11 +22,11 @@
 
 use super::{fit_by_moments, fitted_projection};
 use crate::linalg::{add_gram_lower, symmetric_eigen};
-use crate::matrix::axpy;
 use crate::options::{Params, rank_within};
 use crate::{
     Covariance, Debiaser, FitData, FitError, FitOptions, Fitted, Keep, Matrix, Moments, Needs,
 };
+use interlingua_edits::axpy;
 
 /// DensRay; rank defaults to 1. The neutral class is not read; three groups and
 /// more are compared pairwise. Notes: `eigenvalue_i`.
@@ -143,7 +143,7 @@ mod tests {
         let mut moments = Moments::new(3, vec!["a".into(), "b".into(), "c".into()], None, KEEP);
         moments.update(&x, &label).unwrap();
         for i in 0..9 {
-            let length = crate::matrix::norm(x.row(i));
+            let length = interlingua_edits::norm(x.row(i));
             x.row_mut(i).iter_mut().for_each(|v| *v /= length);
         }
         for groups in [vec![0, 1], vec![0, 1, 2]] {

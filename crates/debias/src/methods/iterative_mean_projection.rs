@@ -22,9 +22,9 @@
 //! X n×d, D (groups − 1)×d, B d×k.
 
 use super::{extend_by_row_space, fitted_projection};
-use crate::matrix::{axpy, dot, norm};
 use crate::options::{ParamSpec, Params, rank_within};
 use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Matrix, Needs};
+use interlingua_edits::{axpy, dot, norm};
 
 /// Iterative mean projection; rank defaults to groups − 1, which is one round.
 ///

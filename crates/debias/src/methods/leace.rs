@@ -32,8 +32,7 @@ use super::{fit_by_moments, fitted_erase};
 use crate::linalg::{Cholesky, left_singular, symmetric_eigen};
 use crate::options::{ParamSpec, Params, rank_within};
 use crate::{
-    Covariance, Debiaser, Erase, FitData, FitError, FitOptions, Fitted, Keep, Matrix, Moments,
-    Needs,
+    Covariance, Debiaser, Edit, FitData, FitError, FitOptions, Fitted, Keep, Matrix, Moments, Needs,
 };
 
 /// LEACE. The rank is found, not asked for: up to classes − 1. A smaller `rank`
@@ -138,7 +137,7 @@ impl Debiaser for Leace {
         let mean = settings.affine.then(|| moments.mean());
         let notes = values.iter().take(max).enumerate();
         let notes = notes.map(|(i, &s)| (format!("singular_value_{}", i + 1), s));
-        fitted_erase(Erase::new(left, right, mean), notes.collect())
+        fitted_erase(Edit::erase(left, right, mean), notes.collect())
     }
 }
 

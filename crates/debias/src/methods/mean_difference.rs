@@ -14,9 +14,9 @@
 
 use super::{fit_by_moments, fitted_projection};
 use crate::linalg::extend_basis;
-use crate::matrix::{axpy, norm};
 use crate::options::{Params, rank_within};
 use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Keep, Matrix, Moments, Needs};
+use interlingua_edits::{axpy, norm};
 
 /// Mean difference; the rank is groups − 1 unless a smaller one is asked for.
 /// The neutral class is not read. Notes: `distance_i`, from the first group's

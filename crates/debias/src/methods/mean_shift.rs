@@ -18,9 +18,9 @@
 //! # Shapes
 //! x n×d, v d.
 
-use crate::matrix::{axpy, norm};
 use crate::options::{ParamSpec, Params, rank_within};
-use crate::{Debiaser, Edit, FitData, FitError, FitOptions, Fitted, Matrix, Needs, Shift};
+use crate::{Debiaser, Edit, FitData, FitError, FitOptions, Fitted, Matrix, Needs};
+use interlingua_edits::{axpy, norm};
 
 /// Counterfactual mean shift. There is one vector, so a rank other than 1 is
 /// refused. Sets without a member of `from`, or with no other, are not read.
@@ -122,11 +122,11 @@ impl Debiaser for MeanShift {
             ("length", length),
             ("consistency", consistency),
         ];
-        let shift = Shift::new(vector).map_err(|_| FitError::Overflow {
+        let edit = Edit::shift(vector).map_err(|_| FitError::Overflow {
             what: "the mean of the shifts",
         })?;
         Ok(Fitted {
-            edit: Edit::Shift(shift),
+            edit,
             notes: notes.map(|(name, value)| (name.to_owned(), value)).into(),
         })
     }

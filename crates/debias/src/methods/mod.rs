@@ -16,8 +16,8 @@ pub mod sal;
 pub mod sentdebias;
 
 use crate::linalg::{extend_basis, mirror_lower, symmetric_eigen};
-use crate::matrix::{axpy, norm};
-use crate::{Debiaser, Edit, EditError, Erase, FitData, FitError, FitOptions, Fitted, Matrix};
+use crate::{Debiaser, Edit, EditError, FitData, FitError, FitOptions, Fitted, Matrix};
+use interlingua_edits::{axpy, norm};
 
 /// The fit of a method that needs class statistics only.
 fn fit_by_moments(
@@ -76,21 +76,18 @@ fn extend_by_row_space(
 
 /// A fitted orthogonal projection away from the rows of `basis`.
 fn fitted_projection(basis: &Matrix, notes: Vec<(String, f64)>) -> Result<Fitted, FitError> {
-    fitted_erase(Erase::projection(basis), notes)
+    fitted_erase(Edit::projection(basis), notes)
 }
 
 /// Wraps an eraser; a decomposition of extreme but finite data can overflow,
 /// and then the eraser's own check is the first to see it.
 fn fitted_erase(
-    erase: Result<Erase, EditError>,
+    edit: Result<Edit, EditError>,
     notes: Vec<(String, f64)>,
 ) -> Result<Fitted, FitError> {
-    let erase = erase.map_err(|e| FitError::Decomposition {
+    let edit = edit.map_err(|e| FitError::Decomposition {
         what: "assembling the eraser",
         reason: e.to_string(),
     })?;
-    Ok(Fitted {
-        edit: Edit::Erase(erase),
-        notes,
-    })
+    Ok(Fitted { edit, notes })
 }

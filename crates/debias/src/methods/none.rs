@@ -37,7 +37,7 @@ impl Debiaser for NoEdit {
         crate::options::Params::new(self.name(), self.params(), options)?;
         data.check()?;
         Ok(Fitted {
-            edit: Edit::Identity { dim: data.dim() },
+            edit: Edit::identity(data.dim()),
             notes: Vec::new(),
         })
     }

@@ -17,8 +17,8 @@
 
 use crate::data::check_length;
 use crate::linalg::symmetric_eigen;
-use crate::matrix::axpy;
-use crate::{EditError, FitData, FitError, Keep, Matrix, Moments};
+use crate::{FitData, FitError, Keep, Matrix, Moments};
+use interlingua_edits::axpy;
 
 /// Erases a class that is known for every state.
 ///
@@ -100,8 +100,8 @@ impl OracleEraser {
     /// # Errors
     /// Shapes that do not fit, or a class that the fit did not know of. The states
     /// are unchanged then.
-    pub fn apply(&self, states: &mut Matrix, label: &[usize]) -> Result<(), EditError> {
-        let shape = |what, expected, found| EditError::Shape {
+    pub fn apply(&self, states: &mut Matrix, label: &[usize]) -> Result<(), FitError> {
+        let shape = |what, expected, found| FitError::Length {
             what,
             expected,
             found,
@@ -110,10 +110,13 @@ impl OracleEraser {
         if states.cols() != d {
             return Err(shape("dimension of the states", d, states.cols()));
         }
-        check_length("one class per state", states.rows(), label.len())
-            .map_err(|_| shape("one class per state", states.rows(), label.len()))?;
-        if let Some(&class) = label.iter().find(|&&class| class >= classes) {
-            return Err(EditError::UnknownClass { class, classes });
+        check_length("one class per state", states.rows(), label.len())?;
+        if let Some((row, &label)) = label.iter().enumerate().find(|(_, c)| **c >= classes) {
+            return Err(FitError::UnknownClass {
+                row,
+                label,
+                classes: (0..classes).map(|c| c.to_string()).collect(),
+            });
         }
         for (row, &class) in label.iter().enumerate() {
             axpy(-1.0, self.expected.row(class), states.row_mut(row));

@@ -42,9 +42,9 @@ use super::random::haar_basis;
 use super::{fitted_projection, majority};
 use crate::linalg::{extend_basis, symmetric_eigen};
 use crate::logistic::{Predictor, Score, residuals};
-use crate::matrix::{axpy, dot, norm};
 use crate::options::{ParamSpec, Params, rank_within};
 use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Matrix, Needs};
+use interlingua_edits::{axpy, dot, norm};
 
 /// R-LACE; rank defaults to 1.
 ///

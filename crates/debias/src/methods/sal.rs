@@ -13,9 +13,9 @@
 
 use super::{fit_by_moments, fitted_projection};
 use crate::linalg::{extend_basis, mirror_lower, symmetric_eigen};
-use crate::matrix::{axpy, dot, norm};
 use crate::options::{Params, rank_within};
 use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Keep, Matrix, Moments, Needs};
+use interlingua_edits::{axpy, dot, norm};
 
 /// SAL; the rank defaults to the number of groups, which is its maximum, and is capped at
 /// the numerical rank of the covariance. The neutral class is not read. Notes:

@@ -16,9 +16,9 @@
 
 use super::fitted_projection;
 use crate::linalg::top_right_singular;
-use crate::matrix::norm;
 use crate::options::{Params, rank_within};
 use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Matrix, Needs};
+use interlingua_edits::norm;
 
 /// SentDebias; rank defaults to 1.
 ///
@@ -118,5 +118,5 @@ fn differences(
         }
     }
     let n = stacked.len() / d;
-    Matrix::new(n, d, stacked)
+    Ok(Matrix::new(n, d, stacked)?)
 }

@@ -3,10 +3,10 @@
 use interlingua_autoencoder::States;
 use interlingua_backend::{from_rows, to_host};
 use interlingua_data::Language;
-use interlingua_debias::Edit;
+use interlingua_edits::{Edit, Factor};
 use interlingua_metrics::bootstrap::Estimate;
 use interlingua_metrics::directions::{moment_cosine, subspace_cosine};
-use interlingua_models::StateEdit;
+use interlingua_models::{RowInfo, StateEdit};
 
 use super::Blank;
 use super::scopes::{Families, Family, Fits};
@@ -67,18 +67,14 @@ fn some_states(rows: &Rows<'_>, language: usize) -> Result<Vec<f32>, ExperimentE
 
 /// What a fit takes away, as vectors of the space; nothing for an edit without directions.
 fn directions(edit: &Edit) -> Option<(Vec<f64>, usize)> {
-    let (vectors, dim) = match edit {
-        Edit::Erase(erase) => {
-            let left = erase.left();
-            let columns = 0..left.cols();
-            let vectors = columns.flat_map(|k| (0..left.rows()).map(move |i| left.at(i, k)));
-            (vectors.collect(), left.rows())
-        }
-        Edit::Shift(shift) => (shift.vector().to_vec(), shift.vector().len()),
-        Edit::Identity { .. } | Edit::Clamp(_) => return None,
+    let Factor::Dense(left) = edit.left() else {
+        return None;
     };
-    let vectors: Vec<f64> = vectors;
-    vectors.iter().any(|v| *v != 0.0).then_some((vectors, dim))
+    let vectors = left.data().to_vec();
+    vectors
+        .iter()
+        .any(|v| *v != 0.0)
+        .then_some((vectors, edit.dim()))
 }
 
 /// Members of a family in one category.
@@ -180,7 +176,7 @@ fn changes(
     let edit = SiteEdit::new(spaces, space, Reinsert::Residual, language, edit)?;
     let count = states.len() / spaces.width;
     let h = from_rows(states.to_vec(), count, spaces.width, &spaces.device);
-    let changed = to_host(edit.apply(h));
+    let changed = to_host(edit.apply(h, &RowInfo::new(&[], &[])));
     let pairs = changed.iter().zip(states);
     Ok(pairs
         .map(|(after, before)| f64::from(after - before))

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use interlingua_autoencoder::Autoencoder;
 use interlingua_backend::{Device, Tensor, from_rows, to_host};
 use interlingua_data::Language;
-use interlingua_debias::Edit;
-use interlingua_models::StateEdit;
+use interlingua_edits::{Edit, Factor, Kind};
 use interlingua_models::engine::LowRank;
+use interlingua_models::{RowInfo, StateEdit};
 
 use crate::ExperimentError;
 use crate::spec::{Reinsert, Space};
@@ -147,18 +147,18 @@ enum EditTensors {
 
 impl EditTensors {
     fn new(edit: &Edit, device: &Device) -> EditTensors {
-        match edit {
-            Edit::Identity { .. } => EditTensors::Identity,
-            Edit::Erase(erase) => {
+        match (edit.left(), edit.right()) {
+            (Factor::Dense(left), Factor::Dense(right)) => {
                 let f32s = |m: &[f64]| m.iter().map(|&x| x as f32).collect::<Vec<_>>();
-                let (d, k) = (erase.left().rows(), erase.left().cols());
+                let (k, d) = (left.rows(), left.cols());
                 EditTensors::Erase(Box::new(EraseTensors {
-                    right: from_rows(f32s(erase.right().data()), k, d, device).transpose(),
-                    offset: from_rows(f32s(erase.offset()), 1, k, device),
-                    left: from_rows(f32s(erase.left().data()), d, k, device).transpose(),
+                    right: from_rows(f32s(right.data()), k, d, device).transpose(),
+                    offset: from_rows(f32s(edit.offset()), 1, k, device),
+                    left: from_rows(f32s(left.data()), k, d, device),
                 }))
             }
-            other => EditTensors::Host(Box::new(other.clone())),
+            _ if edit.kind() == Kind::Identity => EditTensors::Identity,
+            _ => EditTensors::Host(Box::new(edit.clone())),
         }
     }
 
@@ -239,7 +239,7 @@ impl StateEdit for SiteEdit {
         }
     }
 
-    fn apply(&self, h: Tensor<2>) -> Tensor<2> {
+    fn apply(&self, h: Tensor<2>, _: &RowInfo<'_>) -> Tensor<2> {
         let spaces = &self.spaces;
         if self.space == Space::Raw {
             return self.edit.apply(h);
@@ -292,7 +292,7 @@ pub fn project(x: &[f32], width: usize) -> Vec<(f64, f64)> {
 mod tests {
     use super::*;
     use interlingua_backend::DeviceName;
-    use interlingua_debias::{Erase, Matrix};
+    use interlingua_edits::Matrix;
 
     /// What the head computes from the rank of an edit is what the edit does to states.
     #[test]
@@ -323,18 +323,15 @@ mod tests {
             let factor =
                 |rows, cols| Matrix::from_fn(rows, cols, |i, j| f64::from(number(i * 5 + j)));
             let mean: Vec<f64> = (0..d).map(|i| f64::from(number(i))).collect();
-            let erase = Erase::new(factor(d, 2), factor(2, d), Some(&mean)).unwrap();
-            let edit = SiteEdit::new(
-                &spaces,
-                space,
-                Reinsert::Residual,
-                Language::FR,
-                &Edit::Erase(erase),
-            )
-            .unwrap();
+            let erase = Edit::erase(factor(d, 2), factor(2, d), Some(&mean)).unwrap();
+            let edit =
+                SiteEdit::new(&spaces, space, Reinsert::Residual, Language::FR, &erase).unwrap();
             let h = from_rows(states.clone(), rows, width, &device);
             let by_rank = to_host(edit.low_rank().unwrap().apply(h.clone()));
-            for (a, b) in by_rank.iter().zip(to_host(edit.apply(h))) {
+            for (a, b) in by_rank
+                .iter()
+                .zip(to_host(edit.apply(h, &RowInfo::new(&[], &[]))))
+            {
                 assert!((a - b).abs() < 2e-4, "{}: {a} {b}", space.name());
             }
         }

@@ -9,7 +9,7 @@ use interlingua_metrics::{MetricError, bbq, seat, stereoset, templates};
 use interlingua_models::engine::{LogProbs, capture_branches, query_log_probs, token_log_probs};
 use interlingua_models::masked::{MaskRequest, mask_token, masked_log_probs};
 use interlingua_models::pack::Query;
-use interlingua_models::{Branch, Capture, HookPoint, Model, Pooling, Sequence};
+use interlingua_models::{Branch, Capture, Hook, Model, Pooling, Sequence};
 use serde::{Deserialize, Serialize};
 
 use super::{Edited, Runner};
@@ -349,9 +349,8 @@ impl Pass<'_> {
                 .expect("intrasentence items have fillings");
             let open = self
                 .model
-                .sequence(&item.context.replace("BLANK", &written))?
-                .tokens;
-            let Some(at) = open.iter().position(|&t| t == mask) else {
+                .sequence(&item.context.replace("BLANK", &written))?;
+            let Some(at) = open.tokens.iter().position(|&t| t == mask) else {
                 return Err(ExperimentError::plan(
                     "benchmarks",
                     format!(
@@ -363,11 +362,18 @@ impl Pass<'_> {
             for fill in [&fills.stereotype, &fills.antistereotype, &fills.unrelated] {
                 let ids = tokenizer.encode(fill)?;
                 let first = queries.len();
-                for filling in stereoset::fillings(&open[..at], &ids, &open[at + 1..], mask) {
+                for filling in
+                    stereoset::fillings(&open.tokens[..at], &ids, &open.tokens[at + 1..], mask)
+                {
                     let token = ids[filling.mask - at];
+                    let whole = Sequence {
+                        tokens: filling.ids,
+                        ..open.clone()
+                    };
                     queries.push(Query {
                         predictions: vec![(filling.mask, token)],
-                        tokens: filling.ids,
+                        roles: self.model.roles(&whole),
+                        tokens: whole.tokens,
                     });
                 }
                 places.push((first..queries.len()).collect());
@@ -407,7 +413,7 @@ impl Pass<'_> {
             &sequences,
             self.branches,
             &[Capture {
-                hook: HookPoint::FinalNorm,
+                hook: Hook::FINAL_NORM,
                 pooling: Pooling::Mean,
             }],
             &mut |branch, _, sequence, rows| {

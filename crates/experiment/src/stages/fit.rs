@@ -1,10 +1,12 @@
 //! Debiasers are fitted: one edit per setting.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use interlingua_data::Language;
-use interlingua_debias::{Edit, FitData, FitOptions, Matrix};
+use interlingua_debias::{FitData, FitOptions, Matrix};
+use interlingua_edits::{Edit, Hook, Intervention, ModelShape, Provenance, Site, Tokens};
 
 use super::{Captured, Runner};
 use crate::ExperimentError;
@@ -18,6 +20,7 @@ use crate::spec::Space;
 /// Fits the edit of every setting; `None` where there is nothing to apply.
 pub fn fit_stage(
     run: &mut Runner<'_>,
+    model: &ModelShape,
     text: &Prepared,
     captured: &Captured,
     sites: &[Arc<Spaces>],
@@ -25,13 +28,14 @@ pub fn fit_stage(
 ) -> Result<Vec<Option<Edit>>, ExperimentError> {
     let plan = run.plan;
     let key = Cache::key(
-        "edits",
+        "interventions",
         &(upstream, &plan.settings, &plan.spec.methods, plan.spec.seed),
     );
-    let cached = run.load::<Vec<Option<String>>>("edits", &key)?;
-    run.stage("fit debiasers", cached.is_some(), |run| {
-        if let Some(texts) = cached {
-            return read_edits(&texts, &run.cache.path("edits", &key, ".json"));
+    let entry = run.cache.path("edits", &key, "");
+    let cached = run.has(&entry)?;
+    run.stage("fit debiasers", cached, |run| {
+        if cached {
+            return read(plan, &entry);
         }
         let mut edits = Vec::with_capacity(plan.settings.len());
         // Settings that differ in strength or re-insertion alone share what was fitted.
@@ -69,49 +73,63 @@ pub fn fit_stage(
                 format!("{} in {}", setting.method, space.name()),
             );
         }
-        let stored = edits
-            .iter()
-            .map(|edit| {
-                edit.as_ref()
-                    .map(|e| Ok(to_hex(&e.to_bytes()?)))
-                    .transpose()
-            })
-            .collect::<Result<Vec<Option<String>>, ExperimentError>>()?;
-        run.cache.store("edits", &key, &stored)?;
+        let made = run.cache.begin(&entry)?;
+        write(plan, model, &edits, &made.path())?;
+        made.finish()?;
         Ok(edits)
     })
 }
 
-fn read_edits(
-    texts: &[Option<String>],
-    path: &std::path::Path,
-) -> Result<Vec<Option<Edit>>, ExperimentError> {
-    let edit = |hex: &String| {
-        let bytes = from_hex(hex).ok_or_else(|| ExperimentError::Cache {
-            path: path.to_owned(),
-            problem: "not hexadecimal".into(),
-        })?;
-        Ok(Edit::from_bytes(&bytes)?)
-    };
-    texts
-        .iter()
-        .map(|text| text.as_ref().map(edit).transpose())
-        .collect()
+/// File of a setting's edit in the entry's folder.
+fn file(folder: &Path, setting: usize) -> PathBuf {
+    folder.join(format!("{setting:05}.safetensors"))
 }
 
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes();
-    if !digits.len().is_multiple_of(2) {
-        return None;
+/// Writes one intervention for each setting that has an edit.
+fn write(
+    plan: &Plan,
+    model: &ModelShape,
+    edits: &[Option<Edit>],
+    folder: &Path,
+) -> Result<(), ExperimentError> {
+    std::fs::create_dir_all(folder).map_err(ExperimentError::io(folder))?;
+    for (at, (setting, edit)) in plan.settings.iter().zip(edits).enumerate() {
+        let (Some(edit), Some(hook), Some(space)) = (edit, &setting.hook, setting.space) else {
+            continue;
+        };
+        let mut site = Site::raw(Hook::parse(hook, model.layers)?, Tokens::All);
+        site.space = space.name().into();
+        site.reinsert = setting.reinsert.unwrap_or(site.reinsert);
+        let mut notes = BTreeMap::from([("category".to_owned(), setting.category.clone())]);
+        if let Some(on) = &setting.fit_language {
+            notes.insert("fit_language".into(), on.to_string());
+        }
+        let provenance = Provenance {
+            method: Some(setting.method.clone()),
+            notes,
+            ..Provenance::default()
+        };
+        let steps = vec![(site, edit.clone())];
+        let intervention = Intervention::new(model.clone(), steps, provenance)?;
+        let path = file(folder, at);
+        std::fs::write(&path, intervention.to_bytes()?).map_err(ExperimentError::io(&path))?;
     }
-    digits
-        .chunks_exact(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
+    Ok(())
+}
+
+/// The edits of all settings of an entry that is whole.
+fn read(plan: &Plan, folder: &Path) -> Result<Vec<Option<Edit>>, ExperimentError> {
+    let read = |at: usize| -> Result<Option<Edit>, ExperimentError> {
+        let setting = &plan.settings[at];
+        if setting.space.is_none() || plan.site(setting).is_none() {
+            return Ok(None);
+        }
+        let path = file(folder, at);
+        let bytes = std::fs::read(&path).map_err(ExperimentError::io(&path))?;
+        let intervention = Intervention::from_bytes(&bytes)?;
+        Ok(intervention.steps().first().map(|(_, edit)| edit.clone()))
+    };
+    (0..plan.settings.len()).map(read).collect()
 }
 
 /// One fit: of a setting, in a space of its hook point.
@@ -140,9 +158,7 @@ impl Fit<'_> {
         match (self.setting.method_index, self.setting.fit_language) {
             (Some(method), Some(on)) => self.learned(method, on, text, states),
             _ if self.setting.is_random() => self.random(),
-            _ => Ok(Edit::Identity {
-                dim: self.spaces.dim(self.space),
-            }),
+            _ => Ok(Edit::identity(self.spaces.dim(self.space))),
         }
     }
 
@@ -238,7 +254,8 @@ impl Fit<'_> {
             vectors.extend(self.spaces.enter(self.space, *language, states_of)?);
         }
         let dim = self.spaces.dim(self.space);
-        data.x = Matrix::from_f32(data.label.len(), dim, &vectors).map_err(|e| self.failed(e))?;
+        data.x =
+            Matrix::from_f32(data.label.len(), dim, &vectors).map_err(|e| self.failed(e.into()))?;
         Ok(data)
     }
 

@@ -25,8 +25,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use interlingua_data::Language;
-use interlingua_debias::Edit;
-use interlingua_models::{Branch, HookPoint, Model};
+use interlingua_edits::Edit;
+use interlingua_models::{Branch, Hook, Model};
 use serde::de::DeserializeOwned;
 
 use crate::ExperimentError;
@@ -122,7 +122,7 @@ pub struct Edited<'a> {
     /// The model.
     pub model: &'a Model,
     /// Hook points of the plan.
-    pub hooks: Vec<HookPoint>,
+    pub hooks: Vec<Hook>,
     /// Spaces at each hook point.
     pub sites: Vec<Arc<Spaces>>,
     /// Edit of each setting of the plan.
@@ -154,7 +154,7 @@ impl Edited<'_> {
         plan: &Plan,
         setting: usize,
         language: Language,
-    ) -> Result<Option<(HookPoint, SiteEdit)>, ExperimentError> {
+    ) -> Result<Option<(Hook, SiteEdit)>, ExperimentError> {
         let edit = self.edits[setting].as_ref();
         let setting = &plan.settings[setting];
         let (Some(site), Some(space), Some(edit)) = (plan.site(setting), setting.space, edit)
@@ -180,12 +180,12 @@ impl Edited<'_> {
 }
 
 /// Edits at their hook points; `None` for the unedited model.
-pub struct SiteEdits(pub Vec<Option<(HookPoint, SiteEdit)>>);
+pub struct SiteEdits(pub Vec<Option<(Hook, SiteEdit)>>);
 
 impl SiteEdits {
     /// The same, as the engine takes them.
     pub fn branches(&self) -> Vec<Branch<'_>> {
-        fn branch(edit: &Option<(HookPoint, SiteEdit)>) -> Branch<'_> {
+        fn branch(edit: &Option<(Hook, SiteEdit)>) -> Branch<'_> {
             match edit {
                 Some((hook, edit)) => Branch::edited(*hook, edit),
                 None => Branch::unedited(),

@@ -8,7 +8,7 @@
 use interlingua_data::Language;
 use interlingua_metrics::bootstrap::{self, Bootstrap, Estimate, Interval};
 use interlingua_metrics::probe::{Probe, Rows, accuracy, codelength};
-use interlingua_models::StateEdit;
+use interlingua_models::{RowInfo, StateEdit};
 use serde::{Deserialize, Serialize};
 
 use interlingua_backend::{from_rows, to_host};
@@ -102,7 +102,7 @@ pub fn probe_stage(
                         let rows = vectors.len() / width;
                         let device = &edited.sites[site].device;
                         let h = from_rows(vectors.clone(), rows, width, device);
-                        to_host(edit.apply(h))
+                        to_host(edit.apply(h, &RowInfo::new(&[], &[])))
                     }
                 };
                 for kind in &plan.spec.probe.kinds {

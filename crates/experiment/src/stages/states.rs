@@ -6,7 +6,7 @@ use interlingua_backend::{from_rows, to_host};
 use interlingua_data::{Language, ParallelCorpus};
 use interlingua_models::engine::capture;
 use interlingua_models::store::{Store, Writer};
-use interlingua_models::{Capture, HookPoint, Model, Pooling, Sequence};
+use interlingua_models::{Capture, Hook, Model, Pooling, Sequence};
 
 use super::Runner;
 use crate::ExperimentError;
@@ -44,7 +44,7 @@ pub fn states_stage(
         .plan
         .hooks
         .iter()
-        .map(|name| HookPoint::parse(name, model.geometry.layers))
+        .map(|name| Hook::parse(name, model.geometry.layers))
         .collect::<Result<Vec<_>, _>>()?;
     let rows = |corpus: &ParallelCorpus| {
         corpus
@@ -86,7 +86,7 @@ fn states_of(
     run: &mut Runner<'_>,
     model: &Model,
     digest: &str,
-    hooks: &[HookPoint],
+    hooks: &[Hook],
     name: &str,
     sentences: &[String],
     pooling: Pooling,
@@ -126,7 +126,7 @@ fn states_of(
                     _ => s.text().len(),
                 });
                 let entry = run.cache.begin(&path(run, &keys[at]))?;
-                let width = model.geometry.hidden_size;
+                let width = model.geometry.shape().width(hooks[at])?;
                 writers.push(Writer::create(&entry.path(), width, lengths)?);
                 entries.push(entry);
             }

@@ -21,11 +21,12 @@ use interlingua_backend::ops::{
 use interlingua_backend::{Device, Tensor, from_rows, to_host};
 use serde_json::Value;
 
+use super::parts::tap_qkv;
 use super::{Architecture, Embedding, Head, Modules, Norm, Tap, lm_head, rope};
 use crate::ModelError;
 use crate::config::{Geometry, Reader, decimal};
-use crate::hooks::HookPoint;
 use crate::weights::{Source, Tensors};
+use interlingua_edits::Hook;
 
 /// Settings of a Cohere model.
 #[derive(Debug, Clone, PartialEq)]
@@ -329,27 +330,36 @@ impl<W: Weight> Block<W> {
         // Nothing but attention reads other rows, nothing but the rotation a row's position.
         let [q, k, v, mlp] = tree.once(h.clone(), |h| {
             let n = ops::layer_norm(h, &self.norm, None, run.eps);
-            let ([q, k, v], [gate, up]) = self.project(run, n, tree);
+            let ([q, k, v], [gate, up]) = self.project(run, n, tree, tap);
+            let gate = tap(Hook::gate(run.layer), gate);
             let gated = ops::gate(gate, up, Activation::Silu);
+            let gated = tap(Hook::units(run.layer), gated);
             [q, k, v, ops::linear(gated, &self.down)]
         });
         let [q, k] = self.place(run, q, k, tree);
         let mixed = ops::attention(q, k, v, tree, &run.attention);
+        let mixed = tap(Hook::heads(run.layer), mixed);
         let attention = ops::affine(mixed, &self.o, self.bias(3));
-        let attention = tap(HookPoint::Attention(run.layer), attention);
-        let mlp = tap(HookPoint::Mlp(run.layer), mlp);
+        let attention = tap(Hook::attention(run.layer), attention);
+        let mlp = tap(Hook::mlp(run.layer), mlp);
         tree.keep(h) + attention + mlp
     }
 
     /// Queries, keys and values, and the MLP's gate and up projections.
-    fn project(&self, run: &Run, n: Tensor<2>, tree: &Tree) -> ([Tensor<2>; 3], [Tensor<2>; 2]) {
+    fn project(
+        &self,
+        run: &Run,
+        n: Tensor<2>,
+        tree: &Tree,
+        tap: Tap<'_>,
+    ) -> ([Tensor<2>; 3], [Tensor<2>; 2]) {
         let (q, k, v) = (
             (&self.q, self.bias(0)),
             (&self.k, self.bias(1)),
             (&self.v, self.bias(2)),
         );
         let (gate, up) = ((&self.gate, None), (&self.up, None));
-        let [mut q, mut k, v, gate, up] = match tree.asked {
+        let [q, k, v, gate, up] = match tree.asked {
             None => W::affines(n, [q, k, v, gate, up]),
             Some(_) => {
                 let [q, gate, up] = W::affines(tree.keep(n.clone()), [q, gate, up]);
@@ -357,6 +367,7 @@ impl<W: Weight> Block<W> {
                 [q, k, v, gate, up]
             }
         };
+        let [mut q, mut k, v] = tap_qkv(run.layer, [q, k, v], tap);
         if let Some((q_gain, k_gain)) = &self.qk_gains {
             q = self.norm_heads(run, q, q_gain);
             k = self.norm_heads(run, k, k_gain);
@@ -410,7 +421,7 @@ impl Block {
         assert!(self.qk_gains.is_none(), "query-key norms are not trained");
         assert!(self.biases.is_none(), "attention biases are not trained");
         let normed = ops::layer_norm(h.clone(), &self.norm, None, run.eps);
-        let ([q, k, v], [gate, up]) = self.project(run, normed.clone(), tree);
+        let ([q, k, v], [gate, up]) = self.project(run, normed.clone(), tree, &mut |_, h| h);
         let [q, k] = self.place(run, q, k, tree);
         let mixed = ops::attention(q.clone(), k.clone(), v.clone(), tree, &run.attention);
         let gated = ops::gate(gate.clone(), up.clone(), Activation::Silu);
@@ -510,6 +521,7 @@ pub(super) fn build(name: &str, config: Config, runs: Vec<Run>) -> Box<dyn Archi
         architecture: name.to_owned(),
         hidden_size: c.hidden_size,
         intermediate_size: c.intermediate_size,
+        gated: true,
         layers: c.layers,
         heads: c.heads,
         kv_heads: c.kv_heads,

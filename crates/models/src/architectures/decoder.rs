@@ -19,8 +19,8 @@ use super::parts::{Attention, GatedMlp};
 use super::{Architecture, Block, Embedding, Modules, Norm, Tap, lm_head, rope};
 use crate::ModelError;
 use crate::config::{Geometry, Reader};
-use crate::hooks::HookPoint;
 use crate::weights::{Source, Tensors};
+use interlingua_edits::Hook;
 
 /// A checkpoint of one of these families.
 #[derive(Debug)]
@@ -74,6 +74,7 @@ impl Decoder {
                 architecture: name.to_owned(),
                 hidden_size,
                 intermediate_size: r.size("intermediate_size", None)?,
+                gated: true,
                 layers,
                 heads,
                 kv_heads,
@@ -118,12 +119,14 @@ struct Layer {
 
 impl Block for Layer {
     fn forward(&self, h: Tensor<2>, tree: &Tree, tap: Tap<'_>) -> Tensor<2> {
-        let attention = self
-            .attention
-            .forward(self.attention_norm.forward(h.clone()), tree);
-        let h = tree.keep(h) + tap(HookPoint::Attention(self.at), attention);
-        let mlp = self.mlp.forward(self.mlp_norm.forward(h.clone()));
-        h + tap(HookPoint::Mlp(self.at), mlp)
+        let attention =
+            self.attention
+                .forward(self.at, self.attention_norm.forward(h.clone()), tree, tap);
+        let h = tree.keep(h) + tap(Hook::attention(self.at), attention);
+        let mlp = self
+            .mlp
+            .forward(self.at, self.mlp_norm.forward(h.clone()), tap);
+        h + tap(Hook::mlp(self.at), mlp)
     }
 }
 

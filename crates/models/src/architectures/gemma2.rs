@@ -26,8 +26,8 @@ use super::{
 };
 use crate::ModelError;
 use crate::config::{Geometry, Reader};
-use crate::hooks::HookPoint;
 use crate::weights::{Source, Tensors};
+use interlingua_edits::Hook;
 
 /// Base and scaling of rotary position embedding.
 pub(super) type Rope = (f32, RotaryScaling);
@@ -175,6 +175,7 @@ pub(super) fn build(r: &Reader<'_>, family: Family) -> Result<Gemma, ModelError>
             architecture: family.name.to_owned(),
             hidden_size: r.size("hidden_size", None)?,
             intermediate_size: r.size("intermediate_size", None)?,
+            gated: true,
             layers,
             heads,
             kv_heads,
@@ -211,14 +212,19 @@ struct Block {
 
 impl super::Block for Block {
     fn forward(&self, h: Tensor<2>, tree: &Tree, tap: Tap<'_>) -> Tensor<2> {
-        let mixed = self
-            .attention
-            .forward(self.before_attention.forward(h.clone()), tree);
+        let mixed = self.attention.forward(
+            self.layer,
+            self.before_attention.forward(h.clone()),
+            tree,
+            tap,
+        );
         let attention = self.after_attention.forward(mixed);
-        let h = tree.keep(h) + tap(HookPoint::Attention(self.layer), attention);
-        let gated = self.mlp.forward(self.before_mlp.forward(h.clone()));
+        let h = tree.keep(h) + tap(Hook::attention(self.layer), attention);
+        let gated = self
+            .mlp
+            .forward(self.layer, self.before_mlp.forward(h.clone()), tap);
         let mlp = self.after_mlp.forward(gated);
-        h + tap(HookPoint::Mlp(self.layer), mlp)
+        h + tap(Hook::mlp(self.layer), mlp)
     }
 }
 

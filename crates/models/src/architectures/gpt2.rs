@@ -20,8 +20,8 @@ use super::parts::{Attention, Mlp, split_qkv};
 use super::{Architecture, Embedding, Modules, Norm, Tap, lm_head};
 use crate::ModelError;
 use crate::config::{Geometry, Reader};
-use crate::hooks::HookPoint;
 use crate::weights::{Source, Tensors};
+use interlingua_edits::Hook;
 
 /// A GPT-2 checkpoint.
 #[derive(Debug)]
@@ -49,6 +49,7 @@ pub(super) fn read(r: &Reader<'_>) -> Result<Box<dyn Architecture>, ModelError> 
             architecture: "GPT2LMHeadModel".into(),
             hidden_size,
             intermediate_size: r.size("n_inner", Some(4 * hidden_size))?,
+            gated: false,
             layers: r.size(r.either("n_layer", "num_hidden_layers")?, None)?,
             heads,
             kv_heads: heads,
@@ -84,10 +85,12 @@ pub(super) struct Block {
 impl super::Block for Block {
     fn forward(&self, h: Tensor<2>, tree: &Tree, tap: Tap<'_>) -> Tensor<2> {
         let n = self.attention_norm.forward(h.clone());
-        let attention = self.attention.forward(n, tree);
-        let h = tree.keep(h) + tap(HookPoint::Attention(self.layer), attention);
-        let mlp = self.mlp.forward(self.mlp_norm.forward(h.clone()));
-        h + tap(HookPoint::Mlp(self.layer), mlp)
+        let attention = self.attention.forward(self.layer, n, tree, tap);
+        let h = tree.keep(h) + tap(Hook::attention(self.layer), attention);
+        let mlp = self
+            .mlp
+            .forward(self.layer, self.mlp_norm.forward(h.clone()), tap);
+        h + tap(Hook::mlp(self.layer), mlp)
     }
 }
 
@@ -190,6 +193,10 @@ impl Architecture for Gpt2 {
             prefix: "transformer.",
             embedding: "drop",
             block: "h.{L}",
+            qkv: ["attn.c_attn[0]", "attn.c_attn[1]", "attn.c_attn[2]"],
+            heads: "attn.c_proj",
+            gate: None,
+            units: "mlp.c_proj",
             attention: "attn",
             mlp: "mlp",
             final_norm: Some("ln_f"),

@@ -32,14 +32,14 @@ use serde_json::{Value, json};
 
 use crate::ModelError;
 use crate::config::{Geometry, Reader, read_json};
-use crate::hooks::HookPoint;
 use crate::input;
 use crate::weights::{LM_HEAD, Source, Tensors};
+use interlingua_edits::Hook;
 
 pub use parts::{Embedding, Head, Norm};
 
 /// What happens to a state at a hook point inside a block.
-pub type Tap<'a> = &'a mut dyn FnMut(HookPoint, Tensor<2>) -> Tensor<2>;
+pub type Tap<'a> = &'a mut dyn FnMut(Hook, Tensor<2>) -> Tensor<2>;
 
 /// One block, ready to run.
 pub trait Block: Send + Sync {
@@ -115,16 +115,25 @@ fn lm_head(tied: bool, embedding: String) -> String {
 pub struct Modules {
     /// Before all paths: the name of the base model within the one with a head.
     pub prefix: &'static str,
-    /// Its output is [`HookPoint::Embedding`].
+    /// Its output is [`Hook::EMBEDDING`].
     pub embedding: &'static str,
-    /// A block, such as `layers.{L}`: its input and output are [`HookPoint::BlockInput`] and
-    /// [`HookPoint::BlockOutput`].
+    /// A block, such as `layers.{L}`: its input and output are [`Hook::input`] and
+    /// [`Hook::output`].
     pub block: &'static str,
-    /// Its output is [`HookPoint::Attention`]; within the block.
+    /// Queries, keys and values; within the block. A part of a module's output is `[0]`, its first third, or
+    /// `[head 0]`, the first third of each head's.
+    pub qkv: [&'static str; 3],
+    /// Its input is [`Hook::heads`]; within the block.
+    pub heads: &'static str,
+    /// Its output is [`Hook::gate`]; within the block. `None` where the MLP has no gate.
+    pub gate: Option<&'static str>,
+    /// Its input is [`Hook::units`]; within the block.
+    pub units: &'static str,
+    /// Its output is [`Hook::attention`]; within the block.
     pub attention: &'static str,
-    /// Its output is [`HookPoint::Mlp`]; within the block.
+    /// Its output is [`Hook::mlp`]; within the block.
     pub mlp: &'static str,
-    /// Its output is [`HookPoint::FinalNorm`]; `None` where that is the last block's output.
+    /// Its output is [`Hook::FINAL_NORM`]; `None` where that is the last block's output.
     pub final_norm: Option<&'static str>,
 }
 
@@ -132,19 +141,28 @@ impl Modules {
     /// Hook point and module, for every kind of hook point.
     ///
     /// `{L}` stands for the block and `{last}` for the last one; a path ends with
-    /// `:input` or `:output`, the side of the module that the state is on.
+    /// `:input` or `:output`, the side of the module that the state is on, and which part of it.
     pub fn rows(&self) -> Vec<(&'static str, String)> {
         let block = format!("{}{}", self.prefix, self.block);
-        vec![
+        let [queries, keys, values] = self.qkv.map(|place| match place.split_once('[') {
+            Some((module, part)) => format!("{block}.{module}:output[{part}"),
+            None => format!("{block}.{place}:output"),
+        });
+        let mut rows = vec![
             (
                 "embedding",
                 format!("{}{}:output", self.prefix, self.embedding),
             ),
             ("block.{L}.input", format!("{block}:input")),
+            ("block.{L}.queries", queries),
+            ("block.{L}.keys", keys),
+            ("block.{L}.values", values),
+            ("block.{L}.heads", format!("{block}.{}:input", self.heads)),
             (
                 "block.{L}.attention",
                 format!("{block}.{}:output", self.attention),
             ),
+            ("block.{L}.units", format!("{block}.{}:input", self.units)),
             ("block.{L}.mlp", format!("{block}.{}:output", self.mlp)),
             ("block.{L}.output", format!("{block}:output")),
             (
@@ -154,7 +172,13 @@ impl Modules {
                     None => format!("{}:output", block.replace("{L}", "{last}")),
                 },
             ),
-        ]
+        ];
+        if let Some(gate) = self.gate {
+            let units = rows.iter().position(|row| row.0 == "block.{L}.units");
+            let gate = ("block.{L}.gate", format!("{block}.{gate}:output"));
+            rows.insert(units.expect("listed above"), gate);
+        }
+        rows
     }
 }
 
@@ -163,6 +187,10 @@ const LLAMA_MODULES: Modules = Modules {
     prefix: "model.",
     embedding: "embed_tokens",
     block: "layers.{L}",
+    qkv: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+    heads: "self_attn.o_proj",
+    gate: Some("mlp.gate_proj"),
+    units: "mlp.down_proj",
     attention: "self_attn",
     mlp: "mlp",
     final_norm: Some("norm"),

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use interlingua_backend::Tensor;
 use interlingua_backend::ops::{self, Activation, Logits, Matrix, Rotary, Tree, Weight};
+use interlingua_edits::Hook;
+
+use super::Tap;
 
 /// A matrix `[out, in]` and perhaps a bias `[out]`.
 #[derive(Debug, Clone)]
@@ -120,9 +123,11 @@ pub struct Attention {
 }
 
 impl Attention {
+    /// `tap` is called with queries, keys and values as they are projected, and with what the heads make.
+    ///
     /// # Shapes
     /// `x`: `[rows, hidden]`, result `[asked rows, hidden]`.
-    pub fn forward(&self, x: Tensor<2>, tree: &Tree) -> Tensor<2> {
+    pub fn forward(&self, layer: usize, x: Tensor<2>, tree: &Tree, tap: Tap<'_>) -> Tensor<2> {
         let normed = |[q, k, v]: [Tensor<2>; 3]| match &self.qk_norms {
             Some((q_norm, k_norm)) => {
                 let d = self.spec.head_dim;
@@ -132,20 +137,31 @@ impl Attention {
         };
         let [mut q, mut k, v] = match tree.asked {
             None => tree.once(x, |x| {
-                normed(Linear::together(x, [&self.q, &self.k, &self.v]))
+                let qkv = Linear::together(x, [&self.q, &self.k, &self.v]);
+                normed(tap_qkv(layer, qkv, tap))
             }),
             Some(_) => {
                 let q = self.q.forward(tree.keep(x.clone()));
                 let [k, v] = Linear::together(x, [&self.k, &self.v]);
-                normed([q, k, v])
+                normed(tap_qkv(layer, [q, k, v], tap))
             }
         };
         if let Some(rotary) = &self.rotary {
             q = ops::rotary(q, &tree.asked_positions(), rotary);
             k = ops::rotary(k, &tree.positions, rotary);
         }
-        self.o.forward(ops::attention(q, k, v, tree, &self.spec))
+        let heads = ops::attention(q, k, v, tree, &self.spec);
+        self.o.forward(tap(Hook::heads(layer), heads))
     }
+}
+
+/// What a tap makes of queries, keys and values.
+pub(super) fn tap_qkv(layer: usize, [q, k, v]: [Tensor<2>; 3], tap: Tap<'_>) -> [Tensor<2>; 3] {
+    [
+        tap(Hook::queries(layer), q),
+        tap(Hook::keys(layer), k),
+        tap(Hook::values(layer), v),
+    ]
 }
 
 /// `down(act(gate(x)) ⊙ up(x))`.
@@ -162,11 +178,15 @@ pub struct GatedMlp {
 }
 
 impl GatedMlp {
+    /// `tap` is called with the gates and the units.
+    ///
     /// # Shapes
     /// `x`: `[rows, hidden]`, result the same.
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+    pub fn forward(&self, layer: usize, x: Tensor<2>, tap: Tap<'_>) -> Tensor<2> {
         let [gate, up] = Linear::together(x, [&self.gate, &self.up]);
-        self.down.forward(ops::gate(gate, up, self.activation))
+        let gate = tap(Hook::gate(layer), gate);
+        let units = ops::gate(gate, up, self.activation);
+        self.down.forward(tap(Hook::units(layer), units))
     }
 }
 
@@ -182,11 +202,13 @@ pub struct Mlp {
 }
 
 impl Mlp {
+    /// `tap` is called with the units.
+    ///
     /// # Shapes
     /// `x`: `[rows, hidden]`, result the same.
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.down
-            .forward(ops::activate(self.up.forward(x), self.activation))
+    pub fn forward(&self, layer: usize, x: Tensor<2>, tap: Tap<'_>) -> Tensor<2> {
+        let units = ops::activate(self.up.forward(x), self.activation);
+        self.down.forward(tap(Hook::units(layer), units))
     }
 }
 

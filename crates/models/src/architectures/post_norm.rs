@@ -10,7 +10,7 @@ use interlingua_backend::ops::{self, Mask, Tree};
 
 use super::parts::{Attention, Mlp, Norm};
 use super::{Block, Tap};
-use crate::hooks::HookPoint;
+use interlingua_edits::Hook;
 
 /// Attention and an MLP, each added to its input and then normalised.
 #[derive(Debug, Clone)]
@@ -29,10 +29,11 @@ pub struct PostNormBlock {
 
 impl Block for PostNormBlock {
     fn forward(&self, h: Tensor<2>, tree: &Tree, tap: Tap<'_>) -> Tensor<2> {
-        let attention = self.attention.forward(h.clone(), tree);
-        let a = tree.keep(h) + tap(HookPoint::Attention(self.layer), attention);
+        let attention = self.attention.forward(self.layer, h.clone(), tree, tap);
+        let a = tree.keep(h) + tap(Hook::attention(self.layer), attention);
         let a = self.attention_norm.forward(a);
-        let mlp = tap(HookPoint::Mlp(self.layer), self.mlp.forward(a.clone()));
+        let mlp = self.mlp.forward(self.layer, a.clone(), tap);
+        let mlp = tap(Hook::mlp(self.layer), mlp);
         self.mlp_norm.forward(a + mlp)
     }
 }

@@ -2,11 +2,11 @@
 
 use interlingua_backend::{Tensor, to_host};
 
-use super::{Branch, Deliver, check, edited, forward, operations, packs};
+use super::{Branch, Deliver, RowInfo, check, edited, forward, operations, packs, reads_rows};
 use crate::ModelError;
-use crate::hooks::HookPoint;
 use crate::model::Model;
 use crate::pack::{Pack, Query, Sequence};
+use interlingua_edits::Hook;
 
 /// What is kept of the states of a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum Pooling {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capture {
     /// Where.
-    pub hook: HookPoint,
+    pub hook: Hook,
     /// What.
     pub pooling: Pooling,
 }
@@ -77,9 +77,17 @@ pub fn capture_branches(
     sink: BranchSink<'_>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<(), ModelError> {
-    let queries: Vec<Query> = sequences.iter().map(|s| Query::states(&s.tokens)).collect();
+    let by_role = reads_rows(branches);
+    let query = |sequence: &Sequence| {
+        let query = Query::states(&sequence.tokens);
+        match by_role {
+            true => query.with_roles(model.roles(sequence)),
+            false => query,
+        }
+    };
+    let queries: Vec<Query> = sequences.iter().map(query).collect();
     let hooks = captures.iter().map(|c| c.hook);
-    check(model, &queries, hooks.chain(edited(branches)))?;
+    check(model, &queries, branches, hooks.chain(edited(branches)))?;
     if captures.iter().any(|c| c.pooling != Pooling::All)
         && let Some(index) = sequences.iter().position(|s| s.text().is_empty())
     {
@@ -88,12 +96,12 @@ pub fn capture_branches(
             problem: "has no tokens beside its context, so there is no state to capture".into(),
         });
     }
-    let packs = packs(model, &queries);
-    let width = model.geometry.hidden_size;
-    let mut take = |at: HookPoint, of: &[usize], pack: &Pack, h: &Tensor<2>| {
+    let packs = packs(model, &queries, branches);
+    let mut take = |at: Hook, of: &[usize], pack: &Pack, h: &Tensor<2>| {
         if of.is_empty() || captures.iter().all(|c| c.hook != at) {
             return Ok(());
         }
+        let width = h.dims()[1];
         let host = to_host(h.clone());
         let mut rows = Vec::new();
         for (c, request) in captures.iter().enumerate().filter(|(_, c)| c.hook == at) {
@@ -114,9 +122,9 @@ pub fn capture_branches(
         }
         Ok(())
     };
-    let last = HookPoint::FinalNorm;
+    let last = Hook::FINAL_NORM;
     // Blocks after the last hook point would be run for nothing.
-    let until = |hook: HookPoint| match hook.block() {
+    let until = |hook: Hook| match hook.block() {
         Some(block) => block + 1,
         None if hook == last => model.geometry.layers,
         None => 0,
@@ -153,7 +161,8 @@ pub fn capture_branches(
                     Some(h) => model.normalise(h)?,
                     None => base.clone().expect("kept until the last branch forked"),
                 };
-                take(last, &[b], pack, &branch.apply(last, h))?;
+                let h = branch.apply(last, h, &RowInfo::of(pack));
+                take(last, &[b], pack, &h)?;
             }
             if !unedited.is_empty() {
                 let base = base.expect("kept until the last branch forked");

@@ -7,14 +7,15 @@ pub use interlingua_backend::ops::Comparison;
 
 use super::runs_side_by_side;
 use super::{
-    Branch, Deliver, LowRank, at_once, check, check_length, edited, forward, operations, packs,
+    Branch, Deliver, LowRank, RowInfo, at_once, check, check_length, edited, forward, operations,
+    packs, reads_rows,
 };
 use super::{Capture, Pooling, capture};
 use crate::ModelError;
 use crate::architectures::Head;
-use crate::hooks::HookPoint;
 use crate::model::Model;
 use crate::pack::{Pack, Query, Sequence};
+use interlingua_edits::Hook;
 
 /// A rank is low up to this fraction of the width; beyond it, a product of matrices is as fast.
 const LOW: usize = 8;
@@ -40,7 +41,7 @@ pub fn token_log_probs(
     branches: &[Branch<'_>],
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<LogProbs>, ModelError> {
-    let queries = next_tokens(model, sequences)?;
+    let queries = next_tokens(model, sequences, branches)?;
     query_log_probs(model, &queries, branches, progress)
 }
 
@@ -77,7 +78,7 @@ pub fn compare(
     branches: &[Branch<'_>],
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<Comparisons>, ModelError> {
-    let queries = next_tokens(model, sequences)?;
+    let queries = next_tokens(model, sequences, branches)?;
     compare_queries(model, &queries, branches, progress)
 }
 
@@ -103,7 +104,11 @@ pub fn compare_queries(
 }
 
 /// Every token of a causal model's texts.
-fn next_tokens(model: &Model, sequences: &[Sequence]) -> Result<Vec<Query>, ModelError> {
+fn next_tokens(
+    model: &Model,
+    sequences: &[Sequence],
+    branches: &[Branch<'_>],
+) -> Result<Vec<Query>, ModelError> {
     // A model without any head is told so before one with another.
     model.head()?;
     if !model.geometry.causal {
@@ -118,7 +123,15 @@ fn next_tokens(model: &Model, sequences: &[Sequence]) -> Result<Vec<Query>, Mode
     for (index, sequence) in sequences.iter().enumerate() {
         check_length(model, index, sequence.tokens.len())?;
     }
-    Ok(sequences.iter().map(Query::next_tokens).collect())
+    let by_role = reads_rows(branches);
+    let query = |sequence: &Sequence| {
+        let query = Query::next_tokens(sequence);
+        match by_role {
+            true => query.with_roles(model.roles(sequence)),
+            false => query,
+        }
+    };
+    Ok(sequences.iter().map(query).collect())
 }
 
 /// What is asked of every prediction.
@@ -136,13 +149,13 @@ fn score(
     wanted: Wanted,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<(Vec<Pack>, Vec<Scores>), ModelError> {
-    check(model, queries, edited(branches))?;
+    check(model, queries, branches, edited(branches))?;
     let (head, table) = model.head()?;
     let low_rank: Vec<Option<LowRank>> = branches
         .iter()
         .map(|branch| update(branch, head, model.geometry.hidden_size))
         .collect::<Result<_, _>>()?;
-    let packs = packs(model, queries);
+    let packs = packs(model, queries, branches);
     let mut run = branches.to_vec();
     if wanted == Wanted::Comparisons {
         // So that the unedited states are there to the end.
@@ -227,7 +240,10 @@ fn score(
                             let h = forked.or_else(|| base.clone());
                             let h =
                                 h.expect("the unedited states are kept while somebody reads them");
-                            Change::States(head.transform(branch.apply(HookPoint::FinalNorm, h)))
+                            let of = packs[at].predictions[rows.clone()].iter();
+                            let info = RowInfo::of(&packs[at]).some(of.map(|p| p.0));
+                            let h = branch.apply(Hook::FINAL_NORM, h, &info);
+                            Change::States(head.transform(h))
                         }
                     });
                 }
@@ -305,10 +321,11 @@ fn predicting(pack: &Pack) -> Tree {
 /// Only where the vocabulary's matrix reads the edited states themselves, and where the rank is
 /// small enough to gain by it. All other branches are scored from their own states.
 fn update(branch: &Branch<'_>, head: &Head, width: usize) -> Result<Option<LowRank>, ModelError> {
-    let [(HookPoint::FinalNorm, edit)] = branch.edits.as_slice() else {
+    let [(Hook::FINAL_NORM, edit)] = branch.edits.as_slice() else {
         return Ok(None);
     };
-    let Some(change) = edit.low_rank().filter(|_| head.transform.is_none()) else {
+    let whole = head.transform.is_none() && !edit.reads_rows();
+    let Some(change) = edit.low_rank().filter(|_| whole) else {
         return Ok(None);
     };
     let shapes = [&change.right, &change.offset, &change.left].map(|t| t.dims());
@@ -361,7 +378,7 @@ pub fn logits(
     let (head, table) = model.head()?;
     let mut states = vec![Vec::new(); sequences.len()];
     let everything = [Capture {
-        hook: HookPoint::FinalNorm,
+        hook: Hook::FINAL_NORM,
         pooling: Pooling::All,
     }];
     capture(

@@ -3,8 +3,20 @@
 use faer::{MatMut, MatRef};
 use rayon::prelude::*;
 
-use crate::FitError;
-use crate::linalg::WORTH_SHARING;
+/// Products of fewer operations are not worth handing to other threads.
+pub const WORTH_SHARING: usize = 1 << 22;
+
+/// A buffer does not have the shape it was declared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a matrix of {rows}×{cols} needs {rows}·{cols} values, but {len} were given")]
+pub struct ShapeError {
+    /// Declared rows.
+    pub rows: usize,
+    /// Declared columns.
+    pub cols: usize,
+    /// Values given.
+    pub len: usize,
+}
 
 /// A dense row-major matrix: row `i` is `data[i * cols..(i + 1) * cols]`.
 ///
@@ -21,11 +33,11 @@ impl Matrix {
     /// Wraps `data` as a matrix of `rows` rows and `cols` columns.
     ///
     /// # Errors
-    /// [`FitError::Shape`] when `data` has another length than `rows · cols`.
-    pub fn new(rows: usize, cols: usize, data: Vec<f64>) -> Result<Self, FitError> {
+    /// [`ShapeError`] when `data` has another length than `rows · cols`.
+    pub fn new(rows: usize, cols: usize, data: Vec<f64>) -> Result<Self, ShapeError> {
         match rows.checked_mul(cols) {
             Some(expected) if expected == data.len() => Ok(Self { rows, cols, data }),
-            _ => Err(FitError::Shape {
+            _ => Err(ShapeError {
                 rows,
                 cols,
                 len: data.len(),
@@ -39,8 +51,8 @@ impl Matrix {
     /// `data` holds rows·cols values, row after row.
     ///
     /// # Errors
-    /// [`FitError::Shape`] when `data` has another length than `rows · cols`.
-    pub fn from_f32(rows: usize, cols: usize, data: &[f32]) -> Result<Self, FitError> {
+    /// [`ShapeError`] when `data` has another length than `rows · cols`.
+    pub fn from_f32(rows: usize, cols: usize, data: &[f32]) -> Result<Self, ShapeError> {
         Self::new(rows, cols, data.iter().map(|&v| f64::from(v)).collect())
     }
 
@@ -70,7 +82,7 @@ impl Matrix {
     }
 
     /// Stacks rows of equal length. No rows give a matrix of `0 × cols`.
-    pub(crate) fn from_rows(rows: &[Vec<f64>], cols: usize) -> Self {
+    pub fn from_rows(rows: &[Vec<f64>], cols: usize) -> Self {
         let mut data = Vec::with_capacity(rows.len() * cols);
         for row in rows {
             debug_assert_eq!(row.len(), cols);
@@ -161,7 +173,7 @@ impl Matrix {
     }
 
     /// Subtracts `other` in place.
-    pub(crate) fn subtract(&mut self, other: &Self) {
+    pub fn subtract(&mut self, other: &Self) {
         for (a, b) in self.data.iter_mut().zip(&other.data) {
             *a -= b;
         }
@@ -176,17 +188,19 @@ impl Matrix {
             .fold(0.0, |worst, (a, b)| f64::max(worst, (a - b).abs()))
     }
 
-    pub(crate) fn view(&self) -> MatRef<'_, f64> {
+    /// The same for faer.
+    pub fn view(&self) -> MatRef<'_, f64> {
         MatRef::from_row_major_slice(&self.data, self.rows, self.cols)
     }
 
-    pub(crate) fn view_mut(&mut self) -> MatMut<'_, f64> {
+    /// The same for faer, mutably.
+    pub fn view_mut(&mut self) -> MatMut<'_, f64> {
         MatMut::from_row_major_slice_mut(&mut self.data, self.rows, self.cols)
     }
 }
 
 /// Inner product in `f64`, with independent partial sums so that it vectorises.
-pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
+pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     const LANES: usize = 8;
     let mut lanes = [0.0; LANES];
     let (heads_a, tail_a) = a.as_chunks::<LANES>();
@@ -201,14 +215,14 @@ pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// `y += a · x`.
-pub(crate) fn axpy(a: f64, x: &[f64], y: &mut [f64]) {
+pub fn axpy(a: f64, x: &[f64], y: &mut [f64]) {
     for (y, x) in y.iter_mut().zip(x) {
         *y += a * x;
     }
 }
 
 /// Euclidean length, also where the squares overflow or vanish.
-pub(crate) fn norm(x: &[f64]) -> f64 {
+pub fn norm(x: &[f64]) -> f64 {
     let square = dot(x, x);
     if (1e-280..=f64::MAX).contains(&square) {
         return square.sqrt();
@@ -219,4 +233,28 @@ pub(crate) fn norm(x: &[f64]) -> f64 {
     }
     let sum: f64 = x.iter().map(|v| (v / largest).powi(2)).sum();
     largest * sum.sqrt()
+}
+
+/// Adds the part of `v` that is orthogonal to an orthonormal basis to it, unless
+/// that part is shorter than `tolerance · ‖v‖`. Says whether it was added.
+///
+/// Gram–Schmidt is run twice, which makes the basis orthonormal to rounding.
+pub fn extend_basis(basis: &mut Vec<Vec<f64>>, v: &[f64], tolerance: f64) -> bool {
+    let length = norm(v);
+    if length == 0.0 {
+        return false;
+    }
+    let mut rest: Vec<f64> = v.iter().map(|x| x / length).collect();
+    for _ in 0..2 {
+        for b in basis.iter() {
+            axpy(-dot(b, &rest), b, &mut rest);
+        }
+        let left = norm(&rest);
+        if left <= tolerance {
+            return false;
+        }
+        rest.iter_mut().for_each(|x| *x /= left);
+    }
+    basis.push(rest);
+    true
 }

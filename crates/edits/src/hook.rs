@@ -1,0 +1,591 @@
+//! Named places in a model where states can be read and edited.
+
+use std::fmt;
+
+use crate::{HookError, ModelShape};
+
+/// What of a block, or of the ends of a model, a hook is at. In the order of the forward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Part {
+    /// Token embeddings.
+    Embedding,
+    /// Residual stream entering a block.
+    Input,
+    /// Output of the query projection.
+    Queries,
+    /// Output of the key projection.
+    Keys,
+    /// Output of the value projection.
+    Values,
+    /// What the heads make: the input of attention's output projection.
+    Heads,
+    /// What attention adds to the residual stream.
+    Attention,
+    /// Output of the gate projection of a gated MLP.
+    Gate,
+    /// The units of the MLP: the input of its down projection.
+    Units,
+    /// What the MLP adds to the residual stream.
+    Mlp,
+    /// Residual stream leaving a block.
+    Output,
+    /// The state the LM head reads.
+    FinalNorm,
+}
+
+/// What there is to say of a part: the one table.
+struct Row {
+    part: Part,
+    /// Name, within a block where it is in one.
+    name: &'static str,
+    /// Whether every block has one.
+    in_block: bool,
+    /// Width of its states.
+    width: fn(&ModelShape) -> usize,
+    /// Its width in words.
+    size: &'static str,
+    /// What its states are.
+    meaning: &'static str,
+    /// The same place in the words of transformers.
+    transformers: &'static str,
+    /// The same place in TransformerLens, within a block.
+    lens: &'static [&'static str],
+}
+
+fn hidden(m: &ModelShape) -> usize {
+    m.hidden
+}
+
+fn queries(m: &ModelShape) -> usize {
+    m.heads.saturating_mul(m.head_dim)
+}
+
+fn keys(m: &ModelShape) -> usize {
+    m.kv_heads.saturating_mul(m.head_dim)
+}
+
+fn intermediate(m: &ModelShape) -> usize {
+    m.intermediate
+}
+
+/// In the order of the forward pass.
+const TABLE: &[Row] = &[
+    Row {
+        part: Part::Embedding,
+        name: "embedding",
+        in_block: false,
+        width: hidden,
+        size: "hidden",
+        meaning: "what enters the first block",
+        transformers: "hidden_states[0]",
+        lens: &["hook_embed", "embed.hook_embed"],
+    },
+    Row {
+        part: Part::Input,
+        name: "input",
+        in_block: true,
+        width: hidden,
+        size: "hidden",
+        meaning: "residual stream entering block L",
+        transformers: "hidden_states[L]",
+        lens: &["hook_resid_pre"],
+    },
+    Row {
+        part: Part::Queries,
+        name: "queries",
+        in_block: true,
+        width: queries,
+        size: "heads · head_dim",
+        meaning: "queries of block L, before any norm and rotation",
+        transformers: "output of the query projection (q_proj)",
+        lens: &["attn.hook_q"],
+    },
+    Row {
+        part: Part::Keys,
+        name: "keys",
+        in_block: true,
+        width: keys,
+        size: "kv_heads · head_dim",
+        meaning: "keys of block L, before any norm and rotation",
+        transformers: "output of the key projection (k_proj)",
+        lens: &["attn.hook_k"],
+    },
+    Row {
+        part: Part::Values,
+        name: "values",
+        in_block: true,
+        width: keys,
+        size: "kv_heads · head_dim",
+        meaning: "values of block L",
+        transformers: "output of the value projection (v_proj)",
+        lens: &["attn.hook_v"],
+    },
+    Row {
+        part: Part::Heads,
+        name: "heads",
+        in_block: true,
+        width: queries,
+        size: "heads · head_dim",
+        meaning: "what the heads of block L make, one after the other",
+        transformers: "input of attention's output projection (o_proj)",
+        lens: &["attn.hook_z"],
+    },
+    Row {
+        part: Part::Attention,
+        name: "attention",
+        in_block: true,
+        width: hidden,
+        size: "hidden",
+        meaning: "what attention of block L adds to the residual stream",
+        transformers: "output of attention, behind a norm that follows it",
+        lens: &["hook_attn_out"],
+    },
+    Row {
+        part: Part::Gate,
+        name: "gate",
+        in_block: true,
+        width: intermediate,
+        size: "intermediate",
+        meaning: "gates of the MLP of block L, before the activation; only gated MLPs have them",
+        transformers: "output of the gate projection (gate_proj)",
+        lens: &[],
+    },
+    Row {
+        part: Part::Units,
+        name: "units",
+        in_block: true,
+        width: intermediate,
+        size: "intermediate",
+        meaning: "units of the MLP of block L, after activation and product",
+        transformers: "input of the MLP's down projection (down_proj)",
+        lens: &["mlp.hook_post"],
+    },
+    Row {
+        part: Part::Mlp,
+        name: "mlp",
+        in_block: true,
+        width: hidden,
+        size: "hidden",
+        meaning: "what the MLP of block L adds to the residual stream",
+        transformers: "output of the MLP, behind a norm that follows it",
+        lens: &["hook_mlp_out"],
+    },
+    Row {
+        part: Part::Output,
+        name: "output",
+        in_block: true,
+        width: hidden,
+        size: "hidden",
+        meaning: "residual stream leaving block L",
+        transformers: "hidden_states[L + 1], but for the last block before a final norm",
+        lens: &["hook_resid_post"],
+    },
+    Row {
+        part: Part::FinalNorm,
+        name: "final_norm",
+        in_block: false,
+        width: hidden,
+        size: "hidden",
+        meaning: "what the LM head reads; in encoders the last block's output",
+        transformers: "hidden_states[-1]",
+        lens: &["ln_final.hook_normalized"],
+    },
+];
+
+impl Part {
+    /// Every part, in the order of the forward pass.
+    pub fn all() -> impl Iterator<Item = Part> {
+        TABLE.iter().map(|row| row.part)
+    }
+
+    fn row(self) -> &'static Row {
+        &TABLE[self as usize]
+    }
+
+    /// Its name, within a block where it is in one.
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// Whether every block has one.
+    pub fn in_block(self) -> bool {
+        self.row().in_block
+    }
+
+    /// Its name as people write it, with `L` for the block.
+    pub fn pattern(self) -> String {
+        match self.in_block() {
+            true => format!("block.L.{}", self.name()),
+            false => self.name().to_owned(),
+        }
+    }
+
+    /// What its states are.
+    pub fn meaning(self) -> &'static str {
+        self.row().meaning
+    }
+
+    /// What it equals in transformers.
+    pub fn transformers(self) -> &'static str {
+        self.row().transformers
+    }
+
+    /// Width of its states in words, such as `kv_heads · head_dim`.
+    pub fn size(self) -> &'static str {
+        self.row().size
+    }
+
+    /// Width of its states in a model.
+    pub(crate) fn width(self, model: &ModelShape) -> usize {
+        (self.row().width)(model)
+    }
+
+    /// Whether its states lie between the residual stream and what a block adds to it. Those of most
+    /// have another width than the residual stream.
+    pub fn is_inside(self) -> bool {
+        matches!(
+            self,
+            Part::Queries | Part::Keys | Part::Values | Part::Heads | Part::Gate | Part::Units
+        )
+    }
+}
+
+/// A place in the forward pass.
+///
+/// All states are `[tokens, width]`, and mean the same in every architecture. [`Part`] has the table. Hooks are
+/// ordered as the forward pass comes to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Hook {
+    /// The block; `None` for the embedding and the final norm.
+    pub layer: Option<usize>,
+    /// What of it.
+    pub part: Part,
+}
+
+impl Hook {
+    /// Token embeddings.
+    pub const EMBEDDING: Hook = Hook {
+        layer: None,
+        part: Part::Embedding,
+    };
+
+    /// The state the LM head reads.
+    pub const FINAL_NORM: Hook = Hook {
+        layer: None,
+        part: Part::FinalNorm,
+    };
+
+    const fn of(layer: usize, part: Part) -> Hook {
+        Hook {
+            layer: Some(layer),
+            part,
+        }
+    }
+
+    /// Residual stream entering a block.
+    pub const fn input(layer: usize) -> Hook {
+        Hook::of(layer, Part::Input)
+    }
+
+    /// Queries of a block.
+    pub const fn queries(layer: usize) -> Hook {
+        Hook::of(layer, Part::Queries)
+    }
+
+    /// Keys of a block.
+    pub const fn keys(layer: usize) -> Hook {
+        Hook::of(layer, Part::Keys)
+    }
+
+    /// Values of a block.
+    pub const fn values(layer: usize) -> Hook {
+        Hook::of(layer, Part::Values)
+    }
+
+    /// What the heads of a block make.
+    pub const fn heads(layer: usize) -> Hook {
+        Hook::of(layer, Part::Heads)
+    }
+
+    /// Attention output of a block.
+    pub const fn attention(layer: usize) -> Hook {
+        Hook::of(layer, Part::Attention)
+    }
+
+    /// Gates of the MLP of a block.
+    pub const fn gate(layer: usize) -> Hook {
+        Hook::of(layer, Part::Gate)
+    }
+
+    /// Units of the MLP of a block.
+    pub const fn units(layer: usize) -> Hook {
+        Hook::of(layer, Part::Units)
+    }
+
+    /// MLP output of a block.
+    pub const fn mlp(layer: usize) -> Hook {
+        Hook::of(layer, Part::Mlp)
+    }
+
+    /// Residual stream leaving a block.
+    pub const fn output(layer: usize) -> Hook {
+        Hook::of(layer, Part::Output)
+    }
+
+    /// Reads a name, for a model of so many blocks.
+    ///
+    /// # Errors
+    /// When no such hook exists there; the error lists those that do.
+    pub fn parse(name: &str, layers: usize) -> Result<Hook, HookError> {
+        let unknown = || HookError::Unknown {
+            name: name.to_owned(),
+            layers,
+            nearest: nearest(name, layers),
+        };
+        let find = |name: &str, in_block: bool| {
+            let found = Part::all().find(|p| p.in_block() == in_block && p.name() == name);
+            found.ok_or_else(unknown)
+        };
+        let Some(rest) = name.strip_prefix("block.") else {
+            return Ok(Hook {
+                layer: None,
+                part: find(name, false)?,
+            });
+        };
+        let (layer, place) = rest.split_once('.').ok_or_else(unknown)?;
+        let layer = layer
+            .parse::<usize>()
+            .ok()
+            .filter(|&l| l < layers)
+            .ok_or_else(unknown)?;
+        Ok(Hook::of(layer, find(place, true)?))
+    }
+
+    /// Reads a name in which `*` stands for every block, as in `block.*.output`; any other is one hook.
+    ///
+    /// # Errors
+    /// As [`Hook::parse`].
+    pub fn parse_many(name: &str, layers: usize) -> Result<Vec<Hook>, HookError> {
+        if !name.starts_with("block.*.") {
+            return Ok(vec![Hook::parse(name, layers)?]);
+        }
+        (0..layers)
+            .map(|layer| Hook::parse(&name.replacen('*', &layer.to_string(), 1), layers))
+            .collect()
+    }
+
+    /// All hooks of models of so many blocks, in the order of the forward pass. [`ModelShape::hooks`] leaves out what
+    /// an architecture lacks.
+    pub fn all(layers: usize) -> Vec<Hook> {
+        let in_block = |layer| {
+            let parts = Part::all().filter(|part| part.in_block());
+            parts.map(move |part| Hook::of(layer, part))
+        };
+        let mut all = vec![Hook::EMBEDDING];
+        all.extend((0..layers).flat_map(in_block));
+        all.push(Hook::FINAL_NORM);
+        all
+    }
+
+    /// The block this hook lies in; `None` for the embedding and the final norm.
+    pub fn block(&self) -> Option<usize> {
+        self.layer
+    }
+
+    /// What orders hooks: the embedding, blocks by number, the final norm.
+    fn place(&self) -> (usize, Part) {
+        match (self.layer, self.part) {
+            (Some(layer), part) => (layer.saturating_add(1), part),
+            (None, Part::Embedding) => (0, self.part),
+            (None, part) => (usize::MAX, part),
+        }
+    }
+}
+
+impl Ord for Hook {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.place().cmp(&other.place())
+    }
+}
+
+impl PartialOrd for Hook {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.layer {
+            Some(layer) => write!(f, "block.{layer}.{}", self.part.name()),
+            None => f.write_str(self.part.name()),
+        }
+    }
+}
+
+/// The names, for messages.
+pub(crate) fn names(layers: usize) -> String {
+    let ends = |part: Part| layers > 0 || !part.in_block();
+    let names: Vec<String> = Part::all()
+        .filter(|p| ends(*p))
+        .map(Part::pattern)
+        .collect();
+    match layers {
+        0 => names.join(", "),
+        _ => format!("{} (L from 0 to {})", names.join(", "), layers - 1),
+    }
+}
+
+/// The name that was probably meant: that of TransformerLens in its words, else the one that is spelled most alike.
+fn nearest(name: &str, layers: usize) -> Option<String> {
+    let of_lens = || {
+        let in_block = name.strip_prefix("blocks.").and_then(|r| r.split_once('.'));
+        let place = in_block.map_or(name, |(_, place)| place);
+        let row = TABLE.iter().find(|row| row.lens.contains(&place))?;
+        match (row.in_block, in_block) {
+            (false, None) => Some(row.name.to_owned()),
+            (true, Some((layer, _))) => {
+                let layer = layer.parse::<usize>().ok().filter(|&l| l < layers)?;
+                Some(Hook::of(layer, row.part).to_string())
+            }
+            _ => None,
+        }
+    };
+    let alike = || {
+        let all = Hook::all(layers).into_iter().map(|h| h.to_string());
+        let (distance, best) = all
+            .map(|hook| (strsim::damerau_levenshtein(name, &hook), hook))
+            .min()?;
+        // Names that share little are no help.
+        (distance * 2 <= best.len()).then_some(best)
+    };
+    // A name from outside may be of any length.
+    (name.len() < 80)
+        .then(|| of_lens().or_else(alike))
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_hook_point_parses_its_own_name() {
+        for hook in Hook::all(3) {
+            assert_eq!(Hook::parse(&hook.to_string(), 3).unwrap(), hook);
+        }
+    }
+
+    #[test]
+    fn a_star_stands_for_every_block() {
+        let many = |name| Hook::parse_many(name, 2).map_err(|e| e.to_string());
+        let outputs = vec![Hook::output(0), Hook::output(1)];
+        assert_eq!(many("block.*.output").unwrap(), outputs);
+        assert_eq!(many("final_norm").unwrap(), vec![Hook::FINAL_NORM]);
+        for name in ["*", "block.*", "block.*.outputs", "block.0.*"] {
+            assert!(many(name).unwrap_err().contains("block.L.output"), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_hook_is_suggested() {
+        for (name, meant) in [
+            ("blocks.5.hook_resid_post", "block.5.output"),
+            ("blocks.0.hook_resid_pre", "block.0.input"),
+            ("blocks.2.hook_attn_out", "block.2.attention"),
+            ("blocks.11.hook_mlp_out", "block.11.mlp"),
+            ("hook_embed", "embedding"),
+            ("ln_final.hook_normalized", "final_norm"),
+            ("block.3.ouput", "block.3.output"),
+            ("blocks.3.mlp", "block.3.mlp"),
+            ("finalnorm", "final_norm"),
+            ("embeddings", "embedding"),
+            ("blocks.4.attn.hook_z", "block.4.heads"),
+            ("blocks.0.mlp.hook_post", "block.0.units"),
+            ("block.2.unit", "block.2.units"),
+        ] {
+            let message = Hook::parse(name, 12).unwrap_err().to_string();
+            assert!(
+                message.contains(&format!("did you mean `{meant}`")),
+                "{message}"
+            );
+        }
+        for name in [
+            "",
+            "x",
+            "blocks.12.attn.hook_pattern_q",
+            &"e".repeat(1 << 20),
+        ] {
+            let message = Hook::parse(name, 12).unwrap_err().to_string();
+            assert!(!message.contains("did you mean"), "{message}");
+            assert!(message.len() < 2000);
+        }
+    }
+
+    #[test]
+    fn a_hook_that_does_not_exist_is_told_which_do() {
+        for name in [
+            "",
+            "block.3.input",
+            "block.-1.mlp",
+            "block.0.foo",
+            "final",
+            "block.0",
+        ] {
+            let message = Hook::parse(name, 3).unwrap_err().to_string();
+            assert!(
+                message.contains("L from 0 to 2") && message.contains("final_norm"),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_table_is_in_the_order_of_its_parts_and_hooks_follow_the_pass() {
+        for (at, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.part as usize, at);
+        }
+        assert!(Hook::all(3).is_sorted());
+        assert!(Hook::output(0) < Hook::input(1) && Hook::output(7) < Hook::FINAL_NORM);
+    }
+
+    #[test]
+    fn widths_follow_the_shape_and_a_lacking_part_is_named() {
+        let mut model = ModelShape {
+            architecture: "LlamaForCausalLM".into(),
+            layers: 2,
+            hidden: 8,
+            heads: 3,
+            kv_heads: 1,
+            head_dim: 4,
+            intermediate: 20,
+            gated: true,
+        };
+        let width = |model: &ModelShape, hook| model.width(hook).map_err(|e| e.to_string());
+        for (hook, expect) in [
+            (Hook::EMBEDDING, 8),
+            (Hook::queries(1), 12),
+            (Hook::keys(0), 4),
+            (Hook::values(0), 4),
+            (Hook::heads(0), 12),
+            (Hook::gate(1), 20),
+            (Hook::units(1), 20),
+            (Hook::mlp(1), 8),
+        ] {
+            assert_eq!(width(&model, hook), Ok(expect));
+        }
+        assert_eq!(model.hooks().len(), 2 + 2 * 10);
+        model.gated = false;
+        model.architecture = "GPT2LMHeadModel".into();
+        assert_eq!(model.hooks().len(), 2 + 2 * 9);
+        assert_eq!(
+            width(&model, Hook::gate(1)).unwrap_err(),
+            "GPT2LMHeadModel has no `block.1.gate`: its MLP has no gate; use `block.1.units`"
+        );
+        assert!(
+            width(&model, Hook::mlp(2))
+                .unwrap_err()
+                .contains("L from 0 to 1")
+        );
+    }
+}

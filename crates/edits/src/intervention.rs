@@ -1,0 +1,104 @@
+//! A list of edits at their sites, for models of one shape.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Edit, EditError, ModelShape, Site};
+
+/// An edit at its site.
+pub type Step = (Site, Edit);
+
+/// Where an intervention comes from: for people, no computation reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// The method that fitted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Digest of the weights it was fitted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
+    /// Anything else worth knowing, such as the category and the languages of the fit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub notes: BTreeMap<String, String>,
+}
+
+/// What is done to a model: edits at their sites, in the order of the forward pass.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Intervention {
+    model: ModelShape,
+    steps: Vec<Step>,
+    /// Where it comes from.
+    pub provenance: Provenance,
+}
+
+impl Intervention {
+    /// An intervention for models of a shape.
+    ///
+    /// Steps at one hook act one after the other.
+    ///
+    /// # Errors
+    /// A hook that the model does not have, an edit of another dimension than the states of its site, steps
+    /// that are not in the order of the forward pass.
+    pub fn new(
+        model: ModelShape,
+        steps: Vec<Step>,
+        provenance: Provenance,
+    ) -> Result<Intervention, EditError> {
+        model.check()?;
+        for (at, (site, edit)) in steps.iter().enumerate() {
+            let width = model.width(site.hook)?;
+            if site.is_raw() && width != edit.dim() {
+                return Err(EditError::SiteWidth {
+                    step: at + 1,
+                    hook: site.hook,
+                    width,
+                    dim: edit.dim(),
+                });
+            }
+            let before = at.checked_sub(1).map(|at| steps[at].0.hook);
+            if let Some(first) = before.filter(|first| *first > site.hook) {
+                return Err(EditError::StepOrder {
+                    step: at + 1,
+                    first,
+                    then: site.hook,
+                });
+            }
+        }
+        Ok(Intervention {
+            model,
+            steps,
+            provenance,
+        })
+    }
+
+    /// Shape of the models it is for.
+    pub fn model(&self) -> &ModelShape {
+        &self.model
+    }
+
+    /// The edits at their sites.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Whether it can be applied to a model.
+    ///
+    /// # Errors
+    /// [`EditError::OtherModel`] names the first size that differs.
+    pub fn check(&self, model: &ModelShape) -> Result<(), EditError> {
+        for ((what, expected), (_, found)) in self.model.sizes().into_iter().zip(model.sizes()) {
+            if expected != found {
+                return Err(EditError::OtherModel {
+                    made_for: self.model.architecture.clone(),
+                    model: model.architecture.clone(),
+                    what,
+                    expected,
+                    found,
+                });
+            }
+        }
+        Ok(())
+    }
+}
