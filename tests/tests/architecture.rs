@@ -97,6 +97,8 @@ const PLACES: &[(&str, &[&str])] = &[
     ("zip", &["interlingua-data"]),
     ("tempfile", &["interlingua-models", "xtask"]),
     ("toml", &["interlingua-data", "interlingua-experiment"]),
+    ("minijinja", &["interlingua-models"]),
+    ("minijinja-contrib", &["interlingua-models"]),
     ("tokenizers", &["interlingua-models"]),
     // Errors are typed below the command line, which alone shows them.
     ("anyhow", &["xtask"]),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use interlingua_backend::device::cpu;
 use interlingua_models::checkpoint::blocks::FORMATS;
+use interlingua_models::engine::{Branch, token_log_probs};
 use interlingua_models::parity::compare;
 use interlingua_models::{Budget, Model, Residency};
 use interlingua_tests::fixtures;
@@ -88,5 +89,111 @@ fn token_ids_agree() {
             let ours = model.tokenizer.encode_template(text).unwrap();
             assert_eq!(wide(&ours.ids), ids("special"), "{name}: {text:?}");
         }
+    }
+}
+
+/// The folder of real files, if this machine has it.
+fn real(test: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("INTERLINGUA_REAL").map(PathBuf::from);
+    if folder.is_none() {
+        eprintln!("skipped: {test}, INTERLINGUA_REAL does not name the folder of real GGUF files");
+    }
+    folder
+}
+
+/// Files of the golden list that are in the folder.
+fn files(real: &Path, golden: &Value) -> Vec<(String, PathBuf)> {
+    let models = golden.as_object().unwrap().iter();
+    let named = models.filter_map(|(name, of)| Some((name.clone(), of["file"].as_str()?)));
+    let mut found = Vec::new();
+    for (name, file) in named {
+        match real.join(file) {
+            path if path.is_file() => found.push((name, path)),
+            path => eprintln!("skipped: {}, which is not there", path.display()),
+        }
+    }
+    found
+}
+
+fn golden_of_real_files() -> Value {
+    let bytes = std::fs::read(fixtures().join("models/gguf_real.golden.json")).unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+fn numbers(list: &Value) -> Vec<u32> {
+    let list = list.as_array().unwrap().iter();
+    list.map(|id| id.as_u64().unwrap() as u32).collect()
+}
+
+#[test]
+fn token_ids_of_real_files_agree() {
+    let test = "token_ids_of_real_files_agree";
+    let (Some(real), Some(shared)) = (real(test), interlingua_tests::shared(test)) else {
+        return;
+    };
+    let text =
+        std::fs::read_to_string(shared.join("data/derived/tatoeba4_en_fr_de_nl.tsv")).unwrap();
+    let table: Vec<Vec<&str>> = text.lines().map(|l| l.split('\t').collect()).collect();
+    let golden = golden_of_real_files();
+    let rows = numbers(&golden["rows"]);
+    for (name, path) in files(&real, &golden) {
+        let tokenizer = open(&path, Residency::Stream).tokenizer;
+        let check = |text: &str, ids: &Value| {
+            let ours = tokenizer.encode(text).unwrap();
+            assert_eq!(ours, numbers(ids), "{name}: {text:?}");
+        };
+        let (mut sentences, of) = (0, &golden[&name]);
+        for (language, all) in of["sentences"].as_object().unwrap() {
+            let column = table[0].iter().position(|c| c == language).unwrap();
+            for (row, ids) in rows.iter().zip(all.as_array().unwrap()) {
+                check(table[*row as usize + 1][column], ids);
+                sentences += 1;
+            }
+        }
+        let edges = of["edges"].as_array().unwrap();
+        for edge in edges {
+            check(edge["text"].as_str().unwrap(), &edge["ids"]);
+        }
+        assert_eq!((sentences, edges.len()), (400, 20), "{name}");
+        println!("{name}: 400 sentences and 20 edge texts agree");
+    }
+}
+
+/// Scores of a file are those of the folder that transformers made of its dequantised weights, however it is resident,
+/// and every byte is read once.
+#[test]
+fn real_files_score_as_their_dequantised_folders() {
+    let Some(real) = real("real_files_score_as_their_dequantised_folders") else {
+        return;
+    };
+    let texts = [
+        "The nurse went home.",
+        "Le boulanger est fatigué.",
+        "Die Ärztin schläft.",
+        "De bakker slaapt niet.",
+    ];
+    for (name, path) in files(&real, &golden_of_real_files()) {
+        let log_probs = |path: &Path, residency| {
+            let model = open(path, residency);
+            let sequences: Vec<_> = texts.map(|t| model.sequence(t).unwrap()).into();
+            let branches = [Branch::unedited()];
+            let scores = token_log_probs(&model, &sequences, &branches, &mut |_, _| {}).unwrap();
+            (scores, model)
+        };
+        let (streamed, model) = log_probs(&path, Residency::Stream);
+        assert_eq!(
+            model.weights().bytes_read(),
+            model.weights().bytes(),
+            "{name}"
+        );
+        assert!(model.quantised().is_some(), "{name}");
+        let (resident, _) = log_probs(&path, Residency::Resident);
+        assert_eq!(streamed, resident, "{name}");
+        if !real.join(&name).is_dir() {
+            eprintln!("skipped: the folder {name}, which is not there");
+            continue;
+        }
+        let (folder, _) = log_probs(&real.join(&name), Residency::Stream);
+        assert_eq!(streamed, folder, "{name}: the same weights");
     }
 }

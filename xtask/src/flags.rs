@@ -184,7 +184,7 @@ pub struct Memory {
 /// Which model, and how it is run.
 #[derive(Debug, Args)]
 pub struct Opened {
-    /// A checkpoint folder, or a name of the Hugging Face hub: owner/name, owner/name@revision.
+    /// A checkpoint folder, a GGUF file, or a name of the Hugging Face hub: owner/name, owner/name@revision.
     #[arg(value_name = "MODEL")]
     pub name: String,
     /// auto, cpu, wgpu, cuda or cuda:N.
@@ -193,6 +193,17 @@ pub struct Opened {
     /// Where weights and states live.
     #[command(flatten)]
     pub memory: Memory,
+}
+
+/// Flags of `model inspect`.
+#[derive(Debug, Args)]
+pub struct InspectFlags {
+    /// The model.
+    #[command(flatten)]
+    pub model: Opened,
+    /// Show this text as a user's message in the checkpoint's chat template, and its tokens, instead.
+    #[arg(long, value_name = "TEXT")]
+    pub render: Option<String>,
 }
 
 /// Flags of `model capture`.
@@ -211,6 +222,9 @@ pub struct CaptureFlags {
     /// Do not ask for log-likelihoods; in a masked model they cost one copy of the text per token.
     #[arg(long)]
     pub no_log_probs: bool,
+    /// Put every text into the checkpoint's chat template first, as a user's message.
+    #[arg(long)]
+    pub chat: bool,
     /// Write the logits too: tokens × vocabulary values.
     #[arg(long)]
     pub logits: bool,
@@ -255,8 +269,10 @@ pub enum Model {
     /// Say what a checkpoint is: geometry, parameters, memory, hook points, tokenizer.
     #[command(after_help = "Examples:
   cargo xtask model inspect models/my-checkpoint
-  cargo xtask model inspect CohereLabs/aya-expanse-8b      fetched from the hub if it is not in its cache")]
-    Inspect(Opened),
+  cargo xtask model inspect gemma-3-270m-q4_k_m.gguf       a GGUF file
+  cargo xtask model inspect CohereLabs/aya-expanse-8b      fetched from the hub if it is not in its cache
+  cargo xtask model inspect smollm2.gguf --render 'Hi.'    a message as the chat template has it")]
+    Inspect(InspectFlags),
     /// Write token ids, states at hook points and log-likelihoods of some texts to one safetensors file.
     #[command(after_help = "Examples:
   cargo xtask model capture models/my-checkpoint --text texts.txt --out states.safetensors

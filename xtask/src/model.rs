@@ -20,7 +20,7 @@ use interlingua_models::model::peak_memory;
 use interlingua_models::{Budget, Hook, Residency, dump, input};
 
 use crate::data::manifests;
-use crate::flags::{CaptureFlags, DataPlaces, Model, Opened, Pretrain, ScoreFlags};
+use crate::flags::{CaptureFlags, DataPlaces, InspectFlags, Model, Opened, Pretrain, ScoreFlags};
 use crate::output;
 use crate::terminal::{Progress, print, tell};
 
@@ -79,8 +79,11 @@ fn gb(bytes: u64) -> f64 {
     bytes as f64 / 1e9
 }
 
-fn inspect(flags: &Opened) -> anyhow::Result<()> {
-    let model = open(flags, &mut Progress::new())?;
+fn inspect(flags: &InspectFlags) -> anyhow::Result<()> {
+    let model = open(&flags.model, &mut Progress::new())?;
+    if let Some(text) = &flags.render {
+        return render(&model, text);
+    }
     let g = &model.geometry;
     let weights = model.weights();
     let mut out = String::new();
@@ -161,7 +164,10 @@ fn inspect(flags: &Opened) -> anyhow::Result<()> {
         }
     }
     if special.chat_template {
-        line("  chat", "there is a template; it is never applied".into());
+        line(
+            "  chat",
+            "there is a template; --render shows it, nothing applies it unasked".into(),
+        );
     }
     line("digest", model.digest()?.to_hex()[..24].to_owned());
     let _ = writeln!(
@@ -177,6 +183,22 @@ fn inspect(flags: &Opened) -> anyhow::Result<()> {
     }
     let _ = writeln!(out, "  L from 0 to {}", g.layers - 1);
     print(&out)
+}
+
+/// Shows a message as the chat template has it, and its tokens.
+fn render(model: &interlingua_models::Model, text: &str) -> anyhow::Result<()> {
+    let rendered = model.chat(text)?;
+    let tokens = model.sequence(&rendered)?.tokens;
+    let shown = tokens.iter().map(|&id| {
+        let piece = model.tokenizer.decode(&[id]).unwrap_or_default();
+        format!("{id} {piece:?}")
+    });
+    let shown: Vec<String> = shown.collect();
+    print(&format!(
+        "{rendered}\n\n{} tokens: {}\n",
+        tokens.len(),
+        shown.join(", ")
+    ))
 }
 
 /// No text that is run has a line of this length.
@@ -257,6 +279,13 @@ fn capture(flags: &CaptureFlags) -> anyhow::Result<()> {
         name: "run the model".into(),
         cached: false,
     });
+    let texts = match flags.chat {
+        true => texts
+            .iter()
+            .map(|text| model.chat(text))
+            .collect::<Result<Vec<_>, _>>()?,
+        false => texts,
+    };
     let written = dump::write(&model, &texts, &request, &flags.out, &mut |done, total| {
         progress.show(Event::Progress {
             done,

@@ -109,6 +109,14 @@ pub enum ModelError {
         /// What is wrong and what would work.
         problem: String,
     },
+    /// A checkpoint without a chat template.
+    #[error(
+        "{folder}: no chat template: looked for chat_template.jinja and for the setting of this name in tokenizer_config.json or the GGUF file; base models have none"
+    )]
+    NoChatTemplate {
+        /// The checkpoint folder or file.
+        folder: PathBuf,
+    },
     /// A hook that does not exist in this model.
     #[error(transparent)]
     Hook(interlingua_edits::HookError),

@@ -6,6 +6,7 @@
 //! architecture.
 
 pub mod architectures;
+pub mod chat;
 pub mod checkpoint;
 pub mod config;
 pub mod dump;

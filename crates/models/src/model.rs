@@ -11,6 +11,7 @@ use interlingua_edits::Role;
 
 use crate::ModelError;
 use crate::architectures::{Architecture, Block, Embedding, Head, Norm};
+use crate::chat::Message;
 use crate::checkpoint::Checkpoint;
 use crate::config::Geometry;
 use crate::pack::Sequence;
@@ -219,6 +220,24 @@ impl Model {
     /// this model says so: it is not the original's.
     pub fn quantised(&self) -> Option<&str> {
         self.quantised.as_deref()
+    }
+
+    /// A conversation of one message of a user as the checkpoint's chat template has it, up to where the model is to
+    /// answer. Nothing else applies a chat template.
+    ///
+    /// # Errors
+    /// A checkpoint without a template, or with one that cannot be rendered.
+    pub fn chat(&self, text: &str) -> Result<String, ModelError> {
+        let Some(template) = Checkpoint::open(&self.folder)?.chat_template()? else {
+            return Err(ModelError::NoChatTemplate {
+                folder: self.folder.clone(),
+            });
+        };
+        let message = Message {
+            role: "user".into(),
+            content: text.to_owned(),
+        };
+        template.render(&[message], true, &self.tokenizer)
     }
 
     /// What a reader has to know of the numbers of quantised weights.

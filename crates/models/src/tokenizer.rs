@@ -3,7 +3,7 @@
 //! Policy. Padding and truncation that `tokenizer.json` asks for are switched
 //! off: sequences of any length are packed without padding, so no padding side
 //! matters, and a text that is too long is an error, not cut. Chat templates are
-//! never applied. [`Tokenizer::encode`] adds no special tokens;
+//! applied where [`crate::Model::chat`] is asked to, and nowhere else. [`Tokenizer::encode`] adds no special tokens;
 //! [`Tokenizer::encode_template`] adds those of the tokenizer's own template.
 
 use std::ops::Range;
@@ -79,7 +79,7 @@ pub struct Special {
     pub add_eos_token: Option<bool>,
     /// `left` or `right`, where the file says so; of no effect here.
     pub padding_side: Option<String>,
-    /// Whether there is a chat template; it is never applied.
+    /// Whether there is a chat template; nothing applies it unasked.
     pub chat_template: bool,
 }
 

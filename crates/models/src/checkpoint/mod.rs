@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use ::safetensors::Dtype;
 
 use crate::architectures::{self, Architecture};
+use crate::chat::ChatTemplate;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Weights;
 use crate::{ModelError, input};
@@ -147,6 +148,20 @@ impl Checkpoint {
             Checkpoint::Folder(folder) => vec![folder.join(CONFIG), folder.join(TOKENIZER)],
             Checkpoint::Gguf(_) => self.tokenizer_file()?.into_iter().collect(),
         })
+    }
+
+    /// Its chat template, where it has one.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::of_folder`].
+    pub fn chat_template(&self) -> Result<Option<ChatTemplate>, ModelError> {
+        match self {
+            Checkpoint::Folder(folder) => ChatTemplate::of_folder(folder),
+            Checkpoint::Gguf(file) => {
+                let own = file.settings().text("tokenizer.chat_template")?;
+                ChatTemplate::of_gguf(file.path(), own)
+            }
+        }
     }
 
     /// What the weights were quantised to, such as `Q4_K_M`; nothing where they are floats.

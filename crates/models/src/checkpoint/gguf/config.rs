@@ -265,6 +265,11 @@ impl Facts<'_> {
 }
 
 fn llama(facts: &Facts<'_>) -> Result<Value, ModelError> {
+    if let Some(window) = facts.size("attention.sliding_window")? {
+        let mut json = facts.rms_decoder("MistralForCausalLM")?;
+        json["sliding_window"] = json!(window);
+        return Ok(json);
+    }
     let mut json = facts.rms_decoder("LlamaForCausalLM")?;
     json["attention_bias"] = json!(facts.tensor("blk.0.attn_q.bias").is_some());
     json["mlp_bias"] = json!(facts.tensor("blk.0.ffn_up.bias").is_some());

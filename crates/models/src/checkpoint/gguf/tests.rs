@@ -159,6 +159,15 @@ fn a_small_file_is_opened_in_both_versions() {
     }
 }
 
+#[test]
+fn a_window_makes_it_mistral() {
+    let folder = tempfile::tempdir().unwrap();
+    let maker = llama().set("llama.attention.sliding_window", whole(4));
+    let path = maker.write(&folder, "x.gguf");
+    let model = Model::open(&path, &cpu(), Residency::Stream).unwrap();
+    assert_eq!(model.geometry.architecture, "MistralForCausalLM");
+}
+
 /// Rows of the converter's order come back in the architecture's, all at once or one by one.
 #[test]
 fn rows_of_queries_are_put_back() {

@@ -216,7 +216,8 @@ fn assemble(
     let of_kind = |wanted: bool| {
         let ids = (0..spelled.len()).filter(move |&id| match wanted {
             true => vocabulary.is_type(id, CONTROL) || named.contains(&(id as u32)),
-            false => vocabulary.is_type(id, USER_DEFINED),
+            // Gemma's pieces of spaces are looked for as pieces, not in the text.
+            false => vocabulary.is_type(id, USER_DEFINED) && spelled[id] == vocabulary.tokens[id],
         });
         ids.map(move |id| AddedToken::from(spelled[id].clone(), wanted).normalized(false))
     };
