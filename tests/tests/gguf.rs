@@ -197,3 +197,19 @@ fn real_files_score_as_their_dequantised_folders() {
         assert_eq!(streamed, folder, "{name}: the same weights");
     }
 }
+
+/// What stands before every text is seen, and is no part of it.
+#[test]
+fn a_prefix_is_context() {
+    let path = folder().join("bert-unigram.gguf");
+    let plain = open(&path, Residency::Stream);
+    let digest = plain.digest().unwrap();
+    let model = plain.with_prefix("the ");
+    assert_ne!(model.digest().unwrap(), digest);
+    let sequence = model.sequence("nurse").unwrap();
+    let encode = |text: &str| model.tokenizer.encode(text).unwrap();
+    let inner = &sequence.tokens[1..sequence.tokens.len() - sequence.closing];
+    assert_eq!(inner, encode("the nurse"));
+    assert_eq!(sequence.context, 1 + encode("the").len());
+    assert_eq!(inner[sequence.context - 1..], encode("nurse"));
+}

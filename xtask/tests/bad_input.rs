@@ -427,7 +427,12 @@ const CASES: &[Case] = &[
             t.write(CONFIG, &config);
             t.replace("tiny.toml", "\"lm-eval\"", "\"bias-bench\"");
         },
-        expect: &["model", "`BertModel` has no LM head", "ForMaskedLM"],
+        expect: &[
+            "score.scorers",
+            "`BertModel` has no LM head",
+            "scorers = []",
+            "ForMaskedLM",
+        ],
         ..REPRODUCE
     },
     Case {

@@ -50,7 +50,8 @@ pub fn dry_run(spec: &Spec, options: &Options, out: &mut String) -> Result<(), E
     }
     let (tokens, size) = match &at_hand.folder {
         Some(folder) => {
-            let model = Model::open(folder, &cpu(), Residency::Stream)?;
+            let model =
+                Model::open(folder, &cpu(), Residency::Stream)?.with_prefix(spec.model.prefix());
             check::model(&plan, &model, &text)?;
             let count = |text: &str| Ok(model.sequence(text)?.tokens.len());
             (

@@ -198,7 +198,7 @@ fn hooks(spec: &Spec, layers: Option<usize>) -> Result<Vec<String>, ExperimentEr
 pub(crate) fn place(model: &ModelSpec, model_dir: &Path) -> Result<Option<Place>, ExperimentError> {
     let (key, name) = match model {
         ModelSpec::Train(_) => return Ok(None),
-        ModelSpec::Folder { path } => ("model.path", path),
+        ModelSpec::Folder { path, .. } => ("model.path", path),
         ModelSpec::Hub { name, .. } => ("model.name", name),
     };
     let found = hub::locate(name, Some(model_dir)).map_err(|error| match error {

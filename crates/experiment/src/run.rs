@@ -99,7 +99,7 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
 
     let model_name = match &plan.spec.model {
         ModelSpec::Train(_) => "testbed-lm".to_owned(),
-        ModelSpec::Folder { path } => path.clone(),
+        ModelSpec::Folder { path, .. } => path.clone(),
         ModelSpec::Hub { name, .. } => name.clone(),
     };
     let blank = Blank {

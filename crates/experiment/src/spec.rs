@@ -198,8 +198,11 @@ pub enum ModelSpec {
     Train(TrainSpec),
     /// A checkpoint folder under `--model-dir`, or a model of the Hugging Face hub.
     Folder {
-        /// Folder name, or `owner/name` or `owner/name@revision`.
+        /// Folder name, a GGUF file, or `owner/name` or `owner/name@revision`.
         path: String,
+        /// Words before every text, as some encoders were trained with: `query: `.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        prefix: String,
     },
     /// As `folder`, with the geometry, for a model that `--dry-run` should describe before it is there.
     Hub {
@@ -207,7 +210,20 @@ pub enum ModelSpec {
         name: String,
         /// Geometry, so that a plan can be made before anything is fetched.
         geometry: Geometry,
+        /// As for `folder`.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        prefix: String,
     },
+}
+
+impl ModelSpec {
+    /// Words before every text.
+    pub fn prefix(&self) -> &str {
+        match self {
+            ModelSpec::Train(_) => "",
+            ModelSpec::Folder { prefix, .. } | ModelSpec::Hub { prefix, .. } => prefix,
+        }
+    }
 }
 
 /// Size of a model that is not here yet.
@@ -430,7 +446,8 @@ impl Default for FitSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScoreSpec {
-    /// Scorers, by name.
+    /// Scorers, by name; none, with no `perplexity_sentences`, where a model without an LM head is judged by
+    /// associations, probes and alignment.
     pub scorers: Vec<String>,
     /// Bootstrap resamples behind every interval.
     pub resamples: usize,

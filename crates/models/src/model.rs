@@ -73,6 +73,8 @@ pub struct Model {
     /// Files beside the weights that decide what is computed.
     beside: Vec<PathBuf>,
     quantised: Option<String>,
+    /// Put before every text.
+    prefix: String,
     architecture: Box<dyn Architecture>,
     weights: Weights,
     /// Blocks that are kept ready to run; empty cells otherwise.
@@ -120,6 +122,7 @@ impl Model {
             folder: path.to_owned(),
             beside: checkpoint.beside()?,
             quantised: checkpoint.quantised(),
+            prefix: String::new(),
             tokenizer,
             device: device.clone(),
             residency,
@@ -151,6 +154,13 @@ impl Model {
     /// The same model with a bound on the memory of hidden states.
     pub fn with_budget(mut self, budget: Budget) -> Model {
         self.budget = budget;
+        self
+    }
+
+    /// The same model with words before every text, such as the `query: ` that E5 was trained with. They are context:
+    /// seen by the text's tokens, but not scored, and no part of the mean of their states.
+    pub fn with_prefix(mut self, prefix: &str) -> Model {
+        self.prefix = prefix.to_owned();
         self
     }
 
@@ -210,6 +220,9 @@ impl Model {
         }
         // It may be named in files that are not hashed.
         hasher.update(format!("start {:?}", self.start_token()).as_bytes());
+        if !self.prefix.is_empty() {
+            hasher.update(format!("prefix {:?}", self.prefix).as_bytes());
+        }
         if self.precision != Precision::F32 {
             hasher.update(format!("precision {}", self.precision).as_bytes());
         }
@@ -388,11 +401,11 @@ impl Model {
     /// # Errors
     /// When the tokenizer fails.
     pub fn sequence(&self, text: &str) -> Result<Sequence, ModelError> {
-        let ids = self.tokenizer.encode(text)?;
+        let (ids, own) = self.prefixed(text)?;
         let (before, after): (Vec<u32>, &[u32]) = if self.geometry.causal {
             let start = self.start_token();
             if start.is_some() && ids.first().copied() == start {
-                return Ok(Sequence::new(ids, 1));
+                return Ok(Sequence::new(ids, own.max(1)));
             }
             (start.into_iter().collect(), &[])
         } else {
@@ -400,10 +413,25 @@ impl Model {
             (before.to_vec(), after)
         };
         Ok(Sequence {
-            context: before.len(),
+            context: before.len() + own,
             closing: after.len(),
             tokens: [&before, &ids, after].concat(),
         })
+    }
+
+    /// Tokens of a text behind the prefix, and how many of them are the prefix's alone.
+    fn prefixed(&self, text: &str) -> Result<(Vec<u32>, usize), ModelError> {
+        if self.prefix.is_empty() {
+            return Ok((self.tokenizer.encode(text)?, 0));
+        }
+        let whole = format!("{}{text}", self.prefix);
+        let encoded = self.tokenizer.encode_with_offsets(&whole)?;
+        let own = encoded
+            .offsets
+            .iter()
+            .take_while(|r| r.end <= self.prefix.len());
+        let own = own.count();
+        Ok((encoded.ids, own))
     }
 }
 

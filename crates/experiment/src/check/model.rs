@@ -20,13 +20,8 @@ use crate::spec::{BenchmarkSpec, ModelSpec, Space, Spec, TrainSpec};
 pub fn architecture(spec: &Spec, architecture: &dyn Architecture) -> Result<(), ExperimentError> {
     let geometry = architecture.geometry();
     if architecture.head_table().is_none() {
-        return Err(ExperimentError::plan(
-            "model",
-            format!(
-                "`{}` has no LM head, so it gives no probability of a sentence; take the checkpoint with its head (…ForCausalLM, …ForMaskedLM)",
-                geometry.architecture
-            ),
-        ));
+        headless(spec, &geometry.architecture)?;
+        return widths(spec, geometry.hidden_size);
     }
     check_scorers(&spec.score.scorers, geometry.causal)?;
     let asks = |b: &BenchmarkSpec| matches!(b, BenchmarkSpec::Bbq { .. });
@@ -37,6 +32,27 @@ pub fn architecture(spec: &Spec, architecture: &dyn Architecture) -> Result<(), 
         ));
     }
     widths(spec, geometry.hidden_size)
+}
+
+/// Refuses what a model without an LM head cannot be asked.
+fn headless(spec: &Spec, architecture: &str) -> Result<(), ExperimentError> {
+    let asks = |b: &BenchmarkSpec| !matches!(b, BenchmarkSpec::Seat { .. });
+    let (key, what) = if let Some(scorer) = spec.score.scorers.first() {
+        ("score.scorers".to_owned(), format!("`{scorer}` reads"))
+    } else if let Some(at) = spec.benchmarks.iter().position(asks) {
+        (
+            format!("benchmarks[{at}]"),
+            "this benchmark reads".to_owned(),
+        )
+    } else {
+        return Ok(());
+    };
+    let problem = format!(
+        "`{architecture}` has no LM head, so it gives no probability of a sentence, which {what}; with scorers = [] and \
+         perplexity_sentences = 0 it is judged by associations (SEAT), probes and alignment; or take the checkpoint with \
+         its head (…ForCausalLM, …ForMaskedLM)"
+    );
+    Err(ExperimentError::plan(key, problem))
 }
 
 /// Checks what has to fit into the width of the states.
@@ -80,7 +96,9 @@ fn is_narrowed(space: Space) -> bool {
 /// the model takes or of none, a tokenizer that fails.
 pub fn model(plan: &Plan, model: &Model, text: &Prepared) -> Result<(), ExperimentError> {
     architecture(&plan.spec, model.architecture())?;
-    if !model.geometry.causal {
+    if model.architecture().head_table().is_none() {
+        // It masks nothing and scores nothing.
+    } else if !model.geometry.causal {
         mask_token(model)?;
     } else if model.start_token().is_none() {
         return Err(ExperimentError::plan(

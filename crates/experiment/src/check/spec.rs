@@ -65,14 +65,20 @@ pub fn spec(spec: &Spec) -> Result<(), ExperimentError> {
         interlingua_metrics::crows::by_name(scorer)
             .map_err(|e| ExperimentError::plan("score.scorers", e.to_string()))?;
     }
-    some("score.scorers", &spec.score.scorers, "lm-eval")?;
+    // A model without an LM head is scored by none, and has no perplexity.
+    let headless = spec.score.scorers.is_empty()
+        && spec.score.perplexity_sentences == 0
+        && !matches!(spec.data, DataSpec::Testbed { .. });
+    if !headless {
+        some("score.scorers", &spec.score.scorers, "lm-eval")?;
+    }
     distinct("score.scorers", &spec.score.scorers)?;
     for (key, n, least, most) in [
         ("score.resamples", spec.score.resamples, 1, 1_000_000),
         (
             "score.perplexity_sentences",
             spec.score.perplexity_sentences,
-            1,
+            u64::from(!headless),
             MOST_ROWS,
         ),
         ("score.projected", spec.score.projected, 0, MOST_ROWS),
@@ -462,6 +468,8 @@ mod tests {
                 "[score]\nscorers = [\"lm-eval\", \"lm-eval\"]",
                 &["score.scorers", "lm-eval is listed twice"],
             ),
+            // Scored by none, but asked for perplexity.
+            ("", "[score]\nscorers = []", &["score.scorers", "lm-eval"]),
             (
                 "",
                 "[probe]\nkinds = [\"mlp\", \"mlp\"]",

@@ -120,7 +120,9 @@ pub fn bias_rows(
             }
         }
     }
-    for (at, &index) in scores.settings.iter().enumerate() {
+    // Nothing is scored where there are no scorers.
+    let asked = !plan.spec.score.scorers.is_empty();
+    for (at, &index) in scores.settings.iter().enumerate().filter(|_| asked) {
         utility_rows(
             blank,
             language,

@@ -69,7 +69,7 @@ pub fn choice_rows(
         }
     }
     tried.retain(|points| points.len() > 1);
-    if tried.is_empty() {
+    if tried.is_empty() || plan.spec.score.scorers.is_empty() {
         return Ok(Vec::new());
     }
     let halves = Halves::new(plan, text, scored)?;

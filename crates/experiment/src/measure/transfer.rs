@@ -20,6 +20,9 @@ pub fn transfer_rows(
 ) -> Result<(), ExperimentError> {
     let families = Families::new(blank.plan);
     let scorers = &blank.plan.spec.score.scorers;
+    if scorers.is_empty() {
+        return Ok(());
+    }
     let unedited = families.unedited();
     // One hook point at a time: edits are compared at one, and memory holds the draws of one.
     for (at, hook) in blank.plan.hooks.iter().enumerate() {

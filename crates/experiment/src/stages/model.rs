@@ -35,7 +35,8 @@ pub fn model_stage(
     run.stage("open model", false, |run| {
         let options = &run.plan.options;
         let mut model = Model::open(&folder, &device, options.residency)?
-            .with_precision(options.precision)?;
+            .with_precision(options.precision)?
+            .with_prefix(run.plan.spec.model.prefix());
         if let Some(bytes) = options.memory {
             let folder = run.cache.folder().to_owned();
             model = model.with_budget(Budget { bytes, folder });

@@ -73,6 +73,16 @@ pub fn score_stage(
         let settings = plan.settings_of(category);
         let edits = edited.site_edits(plan, &settings, language)?;
         let branches = edits.branches();
+        if plan.spec.score.scorers.is_empty() {
+            let none = settings.len();
+            let scores = Scores {
+                settings,
+                pairs: vec![Vec::new(); none],
+                neutral: vec![Vec::new(); none],
+            };
+            run.cache.store("scores", &key, &scores)?;
+            return Ok(scores);
+        }
         let mut requests = Requests::new(edited.model, &plan.spec.score.scorers)?;
         requests.add_pairs(pairs)?;
         let log_probs = requests.log_probs(&branches, &mut run.few_updates(branches.len()))?;
