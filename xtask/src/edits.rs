@@ -125,7 +125,7 @@ impl Edits {
             bail!("{name}: a module `{module}` is there already");
         }
         // Private ones stand among them; those behind them, such as tests, may have attributes above.
-        let last = lines.iter().rposition(|line| public(line)).unwrap_or(first);
+        let last = lines.iter().rposition(public).unwrap_or(first);
         let block = lines[last..]
             .iter()
             .take_while(|line| named(line).is_some());

@@ -89,6 +89,24 @@ autoencoders are not compared, since they start from different random weights.")
     Metrics,
     /// List the hook points.
     Hooks,
+    /// Compare the rows of two runs by their axes; exit with 1 where they differ.
+    #[command(after_help = "Examples:
+  cargo xtask compare runs/testbed-6e634533 /tmp/before/testbed-6e634533
+  cargo xtask compare OLD NEW --ignore tokens     where only the new rows have this axis
+
+Numbers differ when |a - b| > TOLERANCE · max(1, |a|).")]
+    Compare {
+        /// Folder of a finished run, or its rows.jsonl.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+        /// Largest difference that is none.
+        #[arg(long, default_value_t = 1e-6)]
+        tolerance: f64,
+        /// An axis that is left out on both sides; may be given several times.
+        #[arg(long, value_name = "AXIS")]
+        ignore: Vec<String>,
+    },
     /// Start a debiasing method: its file, registry line, tests and page, which work at once.
     #[command(after_help = "Examples:
   cargo xtask new-debiaser my-method --dry-run     what would be made

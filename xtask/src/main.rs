@@ -2,6 +2,7 @@
 
 mod allocator;
 mod bench;
+mod compare;
 mod data;
 mod docs;
 mod edits;
@@ -80,6 +81,12 @@ fn carry_out(command: &Command) -> anyhow::Result<()> {
         } else {
             memory::table(model, *sentences)?
         }),
+        Command::Compare {
+            first,
+            second,
+            tolerance,
+            ignore,
+        } => print(&compare::compare([first, second], *tolerance, ignore)?),
         Command::Parity(flags) => parity::parity(flags),
         Command::Bench(flags) => bench::bench(flags),
         Command::Methods => print(&terminal::methods()),
