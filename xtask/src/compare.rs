@@ -34,11 +34,7 @@ struct Found {
 ///
 /// # Errors
 /// Rows that differ by more than the tolerance or that one run lacks, and files that cannot be read.
-pub fn compare(
-    folders: [&Path; 2],
-    tolerance: f64,
-    ignored: &[String],
-) -> anyhow::Result<String> {
+pub fn compare(folders: [&Path; 2], tolerance: f64, ignored: &[String]) -> anyhow::Result<String> {
     if !(tolerance.is_finite() && tolerance >= 0.0) {
         bail!("--tolerance {tolerance}: give a number from 0, such as 1e-6");
     }
@@ -120,7 +116,9 @@ fn differences(a: &Rows, b: &Rows, tolerance: f64) -> Found {
             }
         }
         if !off.is_empty() {
-            found.differing.push(format!("{}: {}", key.0, off.join(", ")));
+            found
+                .differing
+                .push(format!("{}: {}", key.0, off.join(", ")));
         }
     }
     let missing = b.keys().filter(|key| !a.contains_key(key));
@@ -149,7 +147,10 @@ fn describe(found: &Found, folders: [&Path; 2], tolerance: f64) -> String {
     };
     list("differing".into(), &found.differing);
     for (folder, rows) in folders.iter().zip(&found.only) {
-        list(format!("only in {} ({})", folder.display(), rows.len()), rows);
+        list(
+            format!("only in {} ({})", folder.display(), rows.len()),
+            rows,
+        );
     }
     out
 }
@@ -180,7 +181,11 @@ mod tests {
         let swapped = r#"{"metric":"gap","value":0.5,"n":4,"method":"none","tokens":null}
 {"value":2.0000001,"n":4,"rank":1,"method":"leace","metric":"gap"}
 "#;
-        assert!(compared(ROWS, ROWS, 0.0, &[]).unwrap().contains("2 rows compared, 0 differ"));
+        assert!(
+            compared(ROWS, ROWS, 0.0, &[])
+                .unwrap()
+                .contains("2 rows compared, 0 differ")
+        );
         assert!(compared(ROWS, swapped, 1e-6, &[]).is_ok());
         let error = compared(ROWS, swapped, 1e-9, &[]).unwrap_err();
         let told = "metric=gap method=leace rank=1: value 2 and 2.0000001";
@@ -191,12 +196,20 @@ mod tests {
     fn what_one_run_lacks_is_listed() {
         let other = ROWS.replace("leace", "inlp");
         let error = compared(ROWS, &other, 1.0, &[]).unwrap_err();
-        for told in ["1 rows compared", "method=leace rank=1", "method=inlp rank=1"] {
+        for told in [
+            "1 rows compared",
+            "method=leace rank=1",
+            "method=inlp rank=1",
+        ] {
             assert!(error.contains(told), "{error}");
         }
         assert!(compared(ROWS, &other, 0.0, &["method"]).is_ok());
         let gone = ROWS.replace("\"n\":4,\"rank\"", "\"n\":null,\"rank\"");
-        assert!(compared(ROWS, &gone, 1.0, &[]).unwrap_err().contains("n 4 and none"));
+        assert!(
+            compared(ROWS, &gone, 1.0, &[])
+                .unwrap_err()
+                .contains("n 4 and none")
+        );
         // Rows of the same axes are told apart by their order.
         let twice = format!("{ROWS}{ROWS}");
         assert!(compared(&twice, &twice, 0.0, &[]).is_ok());

@@ -46,6 +46,8 @@ pub struct Row {
     pub reinsert: Option<String>,
     /// Hook point the edit acts at.
     pub hook: Option<String>,
+    /// What is done with special tokens: `edited`, `fitted` (edited, and part of the fit) or `left`.
+    pub special_tokens: Option<String>,
     /// Rank of the edit.
     pub rank: Option<u64>,
     /// Strength of the edit (1 = full).

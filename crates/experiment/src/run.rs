@@ -75,6 +75,7 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
             &state_keys,
             &autoencoder_keys,
             &plan.hooks,
+            &plan.spec.special_tokens,
         ),
     );
     let edits = stages::fit_stage(

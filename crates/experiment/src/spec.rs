@@ -40,6 +40,9 @@ pub struct Spec {
     /// Hook points the edits act at, one or several; `block.*.output` is that of every block.
     #[serde(default = "final_norm")]
     pub hook: OneOrMany<String>,
+    /// Whether special tokens are edited, and fitted on.
+    #[serde(default, skip_serializing_if = "SpecialTokens::is_default")]
+    pub special_tokens: SpecialTokens,
     /// The autoencoder.
     #[serde(default)]
     pub autoencoder: interlingua_autoencoder::Config,
@@ -356,6 +359,44 @@ impl Space {
 }
 
 pub use interlingua_edits::Reinsert;
+use interlingua_edits::Tokens;
+
+/// What is done with the special tokens of a text: the start token of a causal model, the opening and closing tokens
+/// of an encoder. Fits and edits follow the same choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpecialTokens {
+    /// They are edited, but sentence vectors are means without them.
+    #[default]
+    Edited,
+    /// They are edited, and they are part of the sentence vectors that methods are fitted on.
+    Fitted,
+    /// They are neither edited nor fitted on.
+    Left,
+}
+
+impl SpecialTokens {
+    /// Name in rows.
+    pub fn name(self) -> &'static str {
+        match self {
+            SpecialTokens::Edited => "edited",
+            SpecialTokens::Fitted => "fitted",
+            SpecialTokens::Left => "left",
+        }
+    }
+
+    /// Which tokens are edited.
+    pub fn edited(self) -> Tokens {
+        match self {
+            SpecialTokens::Edited | SpecialTokens::Fitted => Tokens::All,
+            SpecialTokens::Left => Tokens::Text,
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == SpecialTokens::default()
+    }
+}
 
 /// One debiasing method and the rank it removes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

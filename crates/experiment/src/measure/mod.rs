@@ -63,6 +63,10 @@ impl Blank<'_> {
             space: setting.space.map(|s| s.name().to_owned()),
             reinsert: setting.reinsert.map(|r| r.name().to_owned()),
             hook: setting.hook.clone(),
+            special_tokens: setting
+                .hook
+                .as_ref()
+                .map(|_| self.plan.spec.special_tokens.name().to_owned()),
             rank: setting.rank.map(|r| r as u64),
             strength: setting.strength,
             ..row

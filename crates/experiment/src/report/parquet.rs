@@ -30,6 +30,7 @@ pub fn rows_parquet(rows: &[Row]) -> Result<Vec<u8>, ReportError> {
         column("space", rows, |r| r.space.as_deref()),
         column("reinsert", rows, |r| r.reinsert.as_deref()),
         column("hook", rows, |r| r.hook.as_deref()),
+        column("special_tokens", rows, |r| r.special_tokens.as_deref()),
         column("rank", rows, |r| r.rank),
         column("strength", rows, |r| r.strength),
         column("planted", rows, |r| r.planted),

@@ -21,7 +21,7 @@ pub fn rows_jsonl(rows: &[Row]) -> Result<String, ReportError> {
 }
 
 /// The header of `rows.csv`: the names of the fields of [`Row`].
-pub(super) const COLUMNS: [&str; 28] = [
+pub(super) const COLUMNS: [&str; 29] = [
     "metric",
     "value",
     "ci_low",
@@ -41,6 +41,7 @@ pub(super) const COLUMNS: [&str; 28] = [
     "space",
     "reinsert",
     "hook",
+    "special_tokens",
     "rank",
     "strength",
     "planted",
@@ -81,7 +82,7 @@ pub fn pairs_csv(pairs: &[PairText]) -> String {
     out
 }
 
-fn fields(row: &Row) -> [String; 28] {
+fn fields(row: &Row) -> [String; 29] {
     let text = |value: &Option<String>| value.as_deref().map(csv_field).unwrap_or_default();
     let number = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
     [
@@ -104,6 +105,7 @@ fn fields(row: &Row) -> [String; 28] {
         text(&row.space),
         text(&row.reinsert),
         text(&row.hook),
+        text(&row.special_tokens),
         row.rank.map(|v| v.to_string()).unwrap_or_default(),
         number(row.strength),
         number(row.planted),

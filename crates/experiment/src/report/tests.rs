@@ -414,7 +414,7 @@ fn rows_survive_parquet() {
     let none = ParquetReader::new(Cursor::new(rows_parquet(&[]).unwrap()))
         .finish()
         .unwrap();
-    assert_eq!(none.shape(), (0, 28));
+    assert_eq!(none.shape(), (0, 29));
 }
 
 fn check_frame(frame: &DataFrame, rows: &[Row]) {

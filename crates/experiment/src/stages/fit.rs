@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use interlingua_data::Language;
 use interlingua_debias::{FitData, FitOptions, Matrix};
-use interlingua_edits::{Edit, Hook, Intervention, ModelShape, Provenance, Site, Tokens};
+use interlingua_edits::{Edit, Hook, Intervention, ModelShape, Provenance, Site};
 
 use super::{Captured, Runner};
 use crate::ExperimentError;
@@ -93,11 +93,12 @@ fn write(
     folder: &Path,
 ) -> Result<(), ExperimentError> {
     std::fs::create_dir_all(folder).map_err(ExperimentError::io(folder))?;
+    let tokens = plan.spec.special_tokens.edited();
     for (at, (setting, edit)) in plan.settings.iter().zip(edits).enumerate() {
         let (Some(edit), Some(hook), Some(space)) = (edit, &setting.hook, setting.space) else {
             continue;
         };
-        let mut site = Site::raw(Hook::parse(hook, model.layers)?, Tokens::All);
+        let mut site = Site::raw(Hook::parse(hook, model.layers)?, tokens);
         site.space = space.name().into();
         site.reinsert = setting.reinsert.unwrap_or(site.reinsert);
         let mut notes = BTreeMap::from([("category".to_owned(), setting.category.clone())]);

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use interlingua_data::Language;
 use interlingua_edits::Edit;
-use interlingua_models::{Branch, Hook, Model};
+use interlingua_models::{Branch, Hook, Model, OnTokens};
 use serde::de::DeserializeOwned;
 
 use crate::ExperimentError;
@@ -154,7 +154,7 @@ impl Edited<'_> {
         plan: &Plan,
         setting: usize,
         language: Language,
-    ) -> Result<Option<(Hook, SiteEdit)>, ExperimentError> {
+    ) -> Result<Option<(Hook, OnTokens<SiteEdit>)>, ExperimentError> {
         let edit = self.edits[setting].as_ref();
         let setting = &plan.settings[setting];
         let (Some(site), Some(space), Some(edit)) = (plan.site(setting), setting.space, edit)
@@ -175,17 +175,18 @@ impl Edited<'_> {
             language,
             centred.as_ref().unwrap_or(edit),
         )?;
-        Ok(Some((self.hooks[site], edit)))
+        let tokens = plan.spec.special_tokens.edited();
+        Ok(Some((self.hooks[site], OnTokens { edit, tokens })))
     }
 }
 
 /// Edits at their hook points; `None` for the unedited model.
-pub struct SiteEdits(pub Vec<Option<(Hook, SiteEdit)>>);
+pub struct SiteEdits(pub Vec<Option<(Hook, OnTokens<SiteEdit>)>>);
 
 impl SiteEdits {
     /// The same, as the engine takes them.
     pub fn branches(&self) -> Vec<Branch<'_>> {
-        fn branch(edit: &Option<(Hook, SiteEdit)>) -> Branch<'_> {
+        fn branch(edit: &Option<(Hook, OnTokens<SiteEdit>)>) -> Branch<'_> {
             match edit {
                 Some((hook, edit)) => Branch::edited(*hook, edit),
                 None => Branch::unedited(),

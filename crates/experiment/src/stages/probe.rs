@@ -102,7 +102,7 @@ pub fn probe_stage(
                         let rows = vectors.len() / width;
                         let device = &edited.sites[site].device;
                         let h = from_rows(vectors.clone(), rows, width, device);
-                        to_host(edit.apply(h, &RowInfo::new(&[], &[])))
+                        to_host(edit.edit.apply(h, &RowInfo::new(&[], &[])))
                     }
                 };
                 for kind in &plan.spec.probe.kinds {

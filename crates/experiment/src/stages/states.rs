@@ -14,7 +14,7 @@ use crate::cache::Cache;
 use crate::prepare::Prepared;
 use crate::progress::Event;
 use crate::space::Spaces;
-use crate::spec::Space;
+use crate::spec::{Space, SpecialTokens};
 
 /// Captured states of a run, one entry per hook point of the plan.
 pub type Captured = Vec<SiteStates>;
@@ -54,12 +54,16 @@ pub fn states_stage(
             .cloned()
             .collect::<Vec<String>>()
     };
+    let mean = match run.plan.spec.special_tokens {
+        SpecialTokens::Fitted => Pooling::MeanAll,
+        SpecialTokens::Edited | SpecialTokens::Left => Pooling::Mean,
+    };
     let fit_sentences = text.fit_sentences.iter().map(|(_, s)| s.clone()).collect();
     let requests = [
         ("training rows", rows(&text.train), Pooling::Tokens),
         ("validation rows", rows(&text.validation), Pooling::Tokens),
         ("held-out rows", rows(&text.heldout), Pooling::Tokens),
-        ("fit sentences", fit_sentences, Pooling::Mean),
+        ("fit sentences", fit_sentences, mean),
     ];
     let mut made = Vec::new();
     for (name, sentences, pooling) in requests {
@@ -91,10 +95,10 @@ fn states_of(
     sentences: &[String],
     pooling: Pooling,
 ) -> Result<Vec<(Store, String)>, ExperimentError> {
-    let kind = if pooling == Pooling::Mean {
-        "mean"
-    } else {
-        "tokens"
+    let kind = match pooling {
+        Pooling::Mean => "mean",
+        Pooling::MeanAll => "mean-all",
+        Pooling::Tokens | Pooling::All => "tokens",
     };
     let device = describe(&run.plan.device);
     let keys: Vec<String> = hooks
@@ -122,7 +126,7 @@ fn states_of(
             let (mut writers, mut entries) = (Vec::new(), Vec::new());
             for &at in &missing {
                 let lengths = sequences.iter().map(|s| match pooling {
-                    Pooling::Mean => 1,
+                    Pooling::Mean | Pooling::MeanAll => 1,
                     _ => s.text().len(),
                 });
                 let entry = run.cache.begin(&path(run, &keys[at]))?;

@@ -13,6 +13,8 @@ use interlingua_edits::Hook;
 pub enum Pooling {
     /// Mean over the tokens that are not context: one row.
     Mean,
+    /// Mean over all tokens, context too: one row.
+    MeanAll,
     /// One row per token that is not context.
     Tokens,
     /// One row per token, context too.
@@ -63,7 +65,7 @@ pub fn capture(
 ///
 /// # Shapes
 /// `sink` receives the index of the branch, of the capture and of the sequence, and its rows,
-/// row-major: one for [`Pooling::Mean`], one per token that is not context for
+/// row-major: one for the means, one per token that is not context for
 /// [`Pooling::Tokens`]. They come in no particular order, each once.
 ///
 /// # Errors
@@ -88,7 +90,8 @@ pub fn capture_branches(
     let queries: Vec<Query> = sequences.iter().map(query).collect();
     let hooks = captures.iter().map(|c| c.hook);
     check(model, &queries, branches, hooks.chain(edited(branches)))?;
-    if captures.iter().any(|c| c.pooling != Pooling::All)
+    let whole = |pooling| matches!(pooling, Pooling::All | Pooling::MeanAll);
+    if captures.iter().any(|c| !whole(c.pooling))
         && let Some(index) = sequences.iter().position(|s| s.text().is_empty())
     {
         return Err(ModelError::Sequence {
@@ -108,7 +111,7 @@ pub fn capture_branches(
             for member in &pack.members {
                 let index = member.sequence;
                 let kept = match request.pooling {
-                    Pooling::All => 0..member.rows.len(),
+                    Pooling::All | Pooling::MeanAll => 0..member.rows.len(),
                     Pooling::Mean | Pooling::Tokens => sequences[index].text(),
                 };
                 gather(&host, width, &member.rows[kept], request.pooling, &mut rows);
@@ -182,7 +185,7 @@ fn gather(host: &[f32], width: usize, rows: &[u32], pooling: Pooling, out: &mut 
                 out.extend_from_slice(&host[row as usize * width..][..width]);
             }
         }
-        Pooling::Mean => {
+        Pooling::Mean | Pooling::MeanAll => {
             let mut sum = vec![0.0f64; width];
             for &row in rows {
                 for (s, &x) in sum.iter_mut().zip(&host[row as usize * width..][..width]) {
