@@ -28,14 +28,14 @@ pub fn is_there(path: &Path) -> Result<bool, ModelError> {
         return match own.is_file() {
             true => Ok(true),
             false => Err(bad(
-                "not a regular file; put the checkpoint's file here".into()
+                "not a regular file (a pipe or a device); give a file".into()
             )),
         };
     }
     match std::fs::metadata(path) {
         Ok(target) if target.is_file() => Ok(true),
         Ok(_) => Err(bad(
-            "a link to something that is not a regular file; put the checkpoint's file here".into(),
+            "a link to something that is not a regular file; give a file".into(),
         )),
         Err(e) => Err(bad(format!(
             "a link that leads nowhere ({e}); fetch the file again"
