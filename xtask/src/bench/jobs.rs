@@ -481,6 +481,7 @@ fn autoencoder(setup: &Setup) -> anyhow::Result<Job> {
     let config = Config {
         latent,
         hidden: 0,
+        linear: false,
         batch,
         steps: 2 * steps,
         eval_every: steps,

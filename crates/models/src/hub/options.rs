@@ -28,7 +28,7 @@ pub struct HubOptions {
 
 /// An access token; its `Debug` output does not show it.
 #[derive(Clone)]
-pub struct Token(String);
+pub struct Token(#[cfg_attr(not(feature = "download"), expect(dead_code))] String);
 
 impl Token {
     /// A token, unless the text is blank.
@@ -37,6 +37,7 @@ impl Token {
         (!text.is_empty()).then(|| Token(text.to_owned()))
     }
 
+    #[cfg(any(feature = "download", test))]
     pub(super) fn secret(&self) -> &str {
         &self.0
     }
