@@ -116,9 +116,9 @@ impl Edits {
             let line = line.strip_prefix("pub ").unwrap_or(line);
             line.strip_prefix("mod ")?.strip_suffix(';')
         }
-        let public = |line: &str| line.starts_with("pub mod ") && named(line).is_some();
+        let public = |line: &&str| line.starts_with("pub mod ") && named(line).is_some();
         let line = format!("pub mod {module};");
-        let Some(first) = lines.iter().position(|line| public(line)) else {
+        let Some(first) = lines.iter().position(public) else {
             bail!("{name}: no line `pub mod …;`; add `{line}` by hand");
         };
         if lines.iter().any(|other| named(other) == Some(module)) {
