@@ -91,7 +91,7 @@ autoencoders are not compared, since they start from different random weights.")
     Hooks,
     /// Compare the rows of two runs by their axes; exit with 1 where they differ.
     #[command(after_help = "Examples:
-  cargo xtask compare runs/testbed-6e634533 /tmp/before/testbed-6e634533
+  cargo xtask compare runs/testbed-6e634533 before/testbed-6e634533
   cargo xtask compare OLD NEW --ignore tokens     where only the new rows have this axis
 
 Numbers differ when |a - b| > TOLERANCE · max(1, |a|).")]

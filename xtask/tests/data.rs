@@ -98,7 +98,9 @@ fn from_manifest_to_verified_files() {
         1,
         &["houses.tsv: sha256 is", SHA256, "data fetch"],
     );
-    with(&["fetch", "houses"], 0, &[]);
+    // What is there may be somebody's own; it is replaced only when that is said.
+    with(&["fetch", "houses"], 1, &["other bytes", SHA256, "--force"]);
+    with(&["fetch", "houses", "--force"], 0, &[]);
     with(&["verify", "houses"], 0, &["1 of 1 files are right"]);
     check(
         folder,
