@@ -11,9 +11,9 @@
 //! x n×d, v d.
 
 use super::fitted_projection;
-use crate::matrix::{axpy, norm};
 use crate::options::{Params, rank_within};
 use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Keep, Matrix, Needs};
+use interlingua_edits::{axpy, norm};
 
 /// New method; the rank is 1. Neither the neutral class nor groups beyond the second are read.
 /// Notes: `distance`, between the two means.
