@@ -158,7 +158,13 @@ pub fn write(target: &Path, bytes: &[u8]) -> Result<()> {
 /// When the folder cannot be made or opened.
 pub fn turn(folder: &Path, waiting: &mut dyn FnMut()) -> Result<File> {
     loop {
-        std::fs::create_dir_all(folder)?;
+        match std::fs::create_dir_all(folder) {
+            Ok(()) => {}
+            // It was there and was renamed before anybody could see that it is a folder; a file would still be there.
+            Err(e) if e.kind() == ErrorKind::AlreadyExists && !folder.exists() => continue,
+            Err(_) if folder.is_dir() => {}
+            Err(e) => return Err(e),
+        }
         let handle = match File::open(folder) {
             Ok(handle) => handle,
             Err(e) if e.kind() == ErrorKind::NotFound => continue,
