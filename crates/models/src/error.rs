@@ -347,6 +347,22 @@ pub enum ModelError {
         /// What is wrong with it.
         problem: String,
     },
+    /// An intervention that does not fit the model.
+    #[error(transparent)]
+    Intervention(interlingua_edits::EditError),
+    /// A step of an intervention acts in a space whose maps its file does not hold.
+    #[error(
+        "step {step} of the intervention acts at {hook} in the space `{space}`, whose maps the file does not hold; an \
+         intervention in the hidden states themselves (space `raw`) can be loaded, another is run by its experiment"
+    )]
+    OtherSpace {
+        /// The step, from 1.
+        step: usize,
+        /// Its hook point.
+        hook: interlingua_edits::Hook,
+        /// The space.
+        space: String,
+    },
 }
 
 impl ModelError {

@@ -20,6 +20,7 @@ pub mod header;
 pub mod hub;
 pub mod index;
 pub mod input;
+pub mod intervene;
 pub mod masked;
 pub mod model;
 pub mod pack;

@@ -15,6 +15,7 @@ use interlingua_backend::{Device, Tensor, from_rows, to_host};
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use crate::ModelError;
@@ -32,6 +33,14 @@ pub struct TrainConfig {
     /// Optimiser.
     pub optimiser: AdamWConfig,
 }
+
+/// Changes when the same settings begin to give another model: part of the keys of models that a
+/// run trains.
+pub const REVISION: u32 = 2;
+
+/// Parts that a batch is cut into on the CPU. The number is fixed, so that a run gives the same
+/// model on machines of any number of cores.
+const SHARDS: usize = 4;
 
 /// Gradients by the name of their parameter.
 type Named = HashMap<String, Vec<f32>>;
@@ -155,7 +164,7 @@ impl Trainer {
     /// Loss and gradients of some sentences, gradients in the order of the parameters.
     fn gradients(&self, batch: &[&[u32]]) -> (f64, Vec<Vec<f32>>) {
         if interlingua_backend::device::is_plain_cpu(&self.device) {
-            self.gradients_with(batch, &self.device, Trainer::fused)
+            self.sharded(batch)
         } else {
             self.gradients_with(
                 batch,
@@ -163,6 +172,35 @@ impl Trainer {
                 Trainer::recorded,
             )
         }
+    }
+
+    /// Loss and gradients by the fused CPU kernels, parts of the batch side by side.
+    ///
+    /// The products of a small model are too small to be shared among threads well; whole
+    /// passes over parts of the batch are not.
+    fn sharded(&self, batch: &[&[u32]]) -> (f64, Vec<Vec<f32>>) {
+        let shards: Vec<&[&[u32]]> = batch.chunks(batch.len().div_ceil(SHARDS).max(1)).collect();
+        let found: Vec<(f64, Vec<Vec<f32>>)> = shards
+            .par_iter()
+            .map(|shard| self.gradients_with(shard, &self.device, Trainer::fused))
+            .collect();
+        let rows = |shard: &[&[u32]]| shard.iter().map(|s| s.len() - 1).sum::<usize>() as f64;
+        let all = rows(batch);
+        let mut loss = 0.0;
+        let mut sums: Vec<Vec<f32>> = Vec::new();
+        for (shard, (value, gradients)) in shards.into_iter().zip(found) {
+            let share = rows(shard) / all;
+            loss += share * value;
+            if sums.is_empty() {
+                sums = gradients.iter().map(|g| vec![0.0; g.len()]).collect();
+            }
+            for (sum, gradient) in sums.iter_mut().zip(gradients) {
+                for (s, g) in sum.iter_mut().zip(gradient) {
+                    *s += share as f32 * g;
+                }
+            }
+        }
+        (loss, sums)
     }
 
     fn gradients_with(
@@ -603,6 +641,34 @@ mod tests {
             assert_eq!(a.len(), b.len(), "{}", p.name);
             for (x, y) in a.iter().zip(b) {
                 assert!((x - y).abs() < 1e-4 * scale, "{}: {x} against {y}", p.name);
+            }
+        }
+    }
+
+    /// Parts of a batch give what the batch gives, whatever the number of threads.
+    #[test]
+    fn shards_add_up_to_the_batch() {
+        let mut trainer = trainer();
+        for p in &mut trainer.optimiser.parameters {
+            p.values.iter_mut().for_each(|v| *v *= 8.0);
+        }
+        let corpus = corpus();
+        for sentences in [1, 3, 7, 16] {
+            let batch: Vec<&[u32]> = corpus[..sentences].iter().map(Vec::as_slice).collect();
+            let (expected, whole) = trainer.gradients_with(&batch, &cpu(), Trainer::fused);
+            let (loss, sum) = trainer.sharded(&batch);
+            assert!((loss - expected).abs() < 1e-5, "{loss} against {expected}");
+            for ((p, a), b) in trainer.optimiser.parameters.iter().zip(&sum).zip(&whole) {
+                let scale = b.iter().fold(1e-6f32, |m, x| m.max(x.abs()));
+                assert_eq!(a.len(), b.len(), "{}", p.name);
+                for (x, y) in a.iter().zip(b) {
+                    assert!((x - y).abs() < 1e-5 * scale, "{}: {x} against {y}", p.name);
+                }
+            }
+            for threads in [1, 3] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+                let again = pool.build().unwrap().install(|| trainer.sharded(&batch));
+                assert_eq!(again, (loss, sum.clone()), "{threads} threads");
             }
         }
     }

@@ -26,7 +26,7 @@ use interlingua_metrics::bootstrap::{Bootstrap, Estimate, ratio};
 use interlingua_metrics::perplexity::perplexity;
 use interlingua_models::engine::{Branch, token_log_probs};
 use interlingua_models::tokenizer::train_bpe;
-use interlingua_models::train::{TrainConfig, Trainer};
+use interlingua_models::train::{REVISION, TrainConfig, Trainer};
 use interlingua_models::{Model, Residency, Tokenizer};
 use serde::{Deserialize, Serialize};
 
@@ -196,7 +196,8 @@ pub fn pretrain(
     let device = options.device.open()?;
     let files = text::files(spec, options)?;
     let hashes: Vec<_> = files.iter().map(|f| (&f.file, &f.sha256)).collect();
-    let key = Cache::key("pretrain", &(spec, hashes, describe(&device)));
+    let made_by = (REVISION, describe(&device));
+    let key = Cache::key("pretrain", &(spec, hashes, made_by));
     let place = Place::new(&options.out, &spec.name);
     if let Some(record) = place.finished(&key)? {
         return Ok(Outcome {

@@ -8,7 +8,7 @@ use interlingua_models::architectures::cohere::Config as ModelConfig;
 use interlingua_models::hub::{self, HubName, HubOptions, Place, Resolved, Source};
 use interlingua_models::masked::mask_token;
 use interlingua_models::tokenizer::train_bpe;
-use interlingua_models::train::{TrainConfig, Trainer};
+use interlingua_models::train::{REVISION, TrainConfig, Trainer};
 use interlingua_models::{Budget, Model, Residency};
 
 use super::Runner;
@@ -82,7 +82,8 @@ fn train_stage(run: &mut Runner<'_>, train: &TrainSpec) -> Result<PathBuf, Exper
             "`train` needs the testbed's text (data.kind = \"testbed\")",
         )
     })?;
-    let key = Cache::key("lm", &(train, testbed.config(), describe(&run.plan.device)));
+    let made_by = (REVISION, describe(&run.plan.device));
+    let key = Cache::key("lm", &(train, testbed.config(), made_by));
     let folder = run.cache.path("lm", &key, "");
     let cached = run.has(&folder)?;
     run.stage("train language model", cached, |run| {
