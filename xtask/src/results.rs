@@ -87,7 +87,7 @@ pub fn seeds(folders: &[PathBuf]) -> anyhow::Result<String> {
             .lines()
             .enumerate()
             .map(|(line, text)| {
-                serde_json::from_str(text)
+                Row::from_json(text)
                     .with_context(|| format!("{}, line {}", path.display(), line + 1))
             })
             .collect::<anyhow::Result<Vec<Row>>>()?;

@@ -9,6 +9,7 @@ use std::path::Path;
 use interlingua_experiment::report::{
     PairText, Projection, ProjectionPoint, RunInfo, StageTiming, terminal_summary, write_all,
 };
+use interlingua_experiment::role::{Control, Role};
 use interlingua_experiment::row::{Item, Row};
 
 const LANGUAGES: [&str; 4] = ["en", "fr", "de", "nl"];
@@ -54,6 +55,17 @@ fn row(metric: &str, value: f64, half: f64, n: u64) -> Row {
         model: "demo-lm".to_string(),
         experiment: "demo".to_string(),
         ..Row::default()
+    }
+}
+
+/// What an edit is there for.
+fn role(method: &str) -> Role {
+    match method {
+        "none" => Role::Unedited,
+        "autoencoder-only" => Role::AutoencoderOnly,
+        "random" => Role::Control(Control::Random),
+        name if name.ends_with(":shuffled") => Role::Control(Control::Shuffled),
+        _ => Role::Method,
     }
 }
 
@@ -120,6 +132,7 @@ fn bias(noise: &mut Noise) -> Vec<Row> {
                                 scorer: Some(scorer.to_string()),
                                 category: Some(category.to_string()),
                                 eval_language: Some(eval.to_string()),
+                                role: Some(role(method)),
                                 method: Some(method.to_string()),
                                 fit_language: fit.map(String::from),
                                 space: (!space.is_empty()).then(|| space.to_string()),
@@ -156,6 +169,7 @@ fn perplexity(noise: &mut Noise) -> Vec<Row> {
                     rows.push(Row {
                         category: (method != "none").then(|| category.to_string()),
                         eval_language: Some(eval.to_string()),
+                        role: Some(role(method)),
                         method: Some(method.to_string()),
                         fit_language: is_fitted.then(|| fit.to_string()),
                         space: (!space.is_empty()).then(|| space.to_string()),
@@ -227,6 +241,7 @@ fn calibration(noise: &mut Noise) -> Vec<Row> {
             let axes = |r: Row| Row {
                 category: Some(category.to_string()),
                 eval_language: Some(eval.to_string()),
+                role: Some(Role::Unedited),
                 method: Some("none".to_string()),
                 ..r
             };
@@ -288,6 +303,7 @@ fn difference(method: &str, space: &str, versus: &str, scope: &str, value: f64) 
     Row {
         benchmark: Some("demo-pairs".to_string()),
         scorer: Some("lm-eval".to_string()),
+        role: Some(role(method)),
         method: Some(method.to_string()),
         space: Some(space.to_string()),
         reinsert: space.starts_with("latent").then(|| "residual".to_string()),
@@ -344,6 +360,7 @@ fn items(noise: &mut Noise) -> Vec<Item> {
                 scorer: "lm-eval".to_string(),
                 category: pair.category.clone(),
                 eval_language: pair.language.clone(),
+                role: Some(role(method)),
                 method: method.to_string(),
                 fit_language: fit.map(String::from),
                 space: fit.map(|_| "latent".to_string()),

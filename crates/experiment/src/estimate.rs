@@ -364,7 +364,7 @@ fn fits(plan: &Plan, size: &Size, tokens: &Tokens) -> f64 {
     let cells = (spec.languages.len() * spec.categories.len()) as f64;
     let rows = tokens.fit.sentences as f64 / cells;
     let shared = (spec.strengths.values().len() * spec.reinsert.len()).max(1) as f64;
-    let learned = plan.settings.iter().filter(|s| s.method_index.is_some());
+    let learned = plan.settings.iter().filter(|s| s.method.is_some());
     let directions: f64 = learned
         .map(|s| {
             let languages = s

@@ -21,6 +21,7 @@ pub mod pretrain;
 pub mod progress;
 pub mod report;
 pub mod requests;
+pub mod role;
 pub mod row;
 pub mod run;
 pub mod space;

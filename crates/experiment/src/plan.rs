@@ -13,6 +13,7 @@ use crate::ExperimentError;
 use crate::check;
 use crate::fit_on::FitOn;
 use crate::requests::check_scorers;
+use crate::role::{Control, Role};
 use crate::spec::{MethodSpec, ModelSpec, Reinsert, Space, Spec};
 
 /// Where a run takes things from and puts them.
@@ -45,8 +46,10 @@ pub struct Options {
 pub struct Setting {
     /// Bias category the edit is about.
     pub category: String,
-    /// Method, `none` for the unedited model, `autoencoder-only` for the way there and back.
-    pub method: String,
+    /// What it is there for.
+    pub role: Role,
+    /// The method that is fitted.
+    pub method: Option<String>,
     /// Parameters of the method that the spec sets, in one word.
     pub params: Option<String>,
     /// Index into [`Spec::methods`], for fitted methods.
@@ -65,36 +68,29 @@ pub struct Setting {
     pub strength: Option<f64>,
 }
 
-/// Ending of the name of a method that is fitted on shuffled examples.
-pub const SHUFFLED: &str = ":shuffled";
-
-/// Name of the control that takes a random subspace away.
-pub const RANDOM: &str = "random";
-
 impl Setting {
-    /// Whether what the method learns from is shuffled.
-    pub fn is_shuffled(&self) -> bool {
-        self.method.ends_with(SHUFFLED)
+    /// The column `method` of its rows.
+    pub fn in_rows(&self) -> String {
+        self.role.in_rows(self.method.as_deref())
     }
 
-    /// Whether the edit takes a random subspace away.
-    pub fn is_random(&self) -> bool {
-        self.method == RANDOM
-    }
-
-    /// Whether `control` is a matched control of this setting: the same method fitted on
-    /// shuffled examples, or a random subspace of equal rank, in the same place.
-    pub fn is_matched_by(&self, control: &Setting) -> bool {
-        let matched = Setting {
-            method: control.method.clone(),
-            method_index: control.method_index,
-            fit_language: control.fit_language,
-            ..self.clone()
-        };
-        let shuffled = control.method.strip_suffix(SHUFFLED) == Some(&self.method);
-        let same_fit =
-            control.fit_language == self.fit_language && control.method_index == self.method_index;
-        matched == *control && (control.is_random() || shuffled && same_fit)
+    /// The matched controls of a setting of a method: the same fitted on shuffled examples, and a random
+    /// subspace of equal rank in the same place.
+    pub fn controls(&self) -> [Setting; 2] {
+        [
+            Setting {
+                role: Role::Control(Control::Shuffled),
+                ..self.clone()
+            },
+            Setting {
+                role: Role::Control(Control::Random),
+                method: None,
+                params: None,
+                method_index: None,
+                fit_language: None,
+                ..self.clone()
+            },
+        ]
     }
 }
 
@@ -251,7 +247,8 @@ fn settings(spec: &Spec, hooks: &[String]) -> Vec<Setting> {
 fn unedited(category: &str) -> Setting {
     Setting {
         category: category.to_owned(),
-        method: "none".into(),
+        role: Role::Unedited,
+        method: None,
         params: None,
         method_index: None,
         fit_language: None,
@@ -279,7 +276,7 @@ fn settings_at(spec: &Spec, category: &str, hook: &str, all: &mut Vec<Setting>) 
     };
     for &space in spec.spaces.iter().filter(|s| s.is_latent()) {
         all.push(Setting {
-            method: "autoencoder-only".into(),
+            role: Role::AutoencoderOnly,
             space: Some(space),
             reinsert: Some(Reinsert::Replace),
             ..base.clone()
@@ -317,17 +314,18 @@ fn settings_at(spec: &Spec, category: &str, hook: &str, all: &mut Vec<Setting>) 
     // strength and rank.
     for &rank in &ranks {
         all.extend(at.iter().map(|place| Setting {
-            method: RANDOM.into(),
+            role: Role::Control(Control::Random),
             rank: Some(rank),
             ..place.clone()
         }));
     }
     for (index, method) in spec.methods.iter().enumerate() {
         for &rank in method.rank.values() {
-            for name in [format!("{}{SHUFFLED}", method.name), method.name.clone()] {
+            for role in [Role::Control(Control::Shuffled), Role::Method] {
                 for on in fits(method) {
                     all.extend(at.iter().map(|place| Setting {
-                        method: name.clone(),
+                        role,
+                        method: Some(method.name.clone()),
                         params: method.params_name(),
                         method_index: Some(index),
                         rank: Some(removed(spec, method, rank, on)),
@@ -389,7 +387,7 @@ mod tests {
              methods = [{ name = \"sentdebias\", rank = [1, 4] }, { name = \"leace\", rank = 1 }]",
         );
         let all = settings(&spec, &hooks(&spec, Some(3)).unwrap());
-        let count = |method: &str| all.iter().filter(|s| s.method == method).count();
+        let count = |method: &str| all.iter().filter(|s| s.in_rows() == method).count();
         assert_eq!(count("none"), 1);
         // hook points × ranks × strengths × languages × spaces
         assert_eq!(count("sentdebias"), 2 * 2 * 2 * 2 * 3);
@@ -398,13 +396,15 @@ mod tests {
         // hook points × different ranks × strengths × spaces
         assert_eq!(count("random"), 2 * 2 * 2 * 3);
         // Every edit has one control of either kind in its place.
-        for setting in all
-            .iter()
-            .filter(|s| s.method_index.is_some() && !s.is_shuffled())
-        {
-            let controls = all.iter().filter(|c| setting.is_matched_by(c));
-            let names: Vec<&str> = controls.map(|c| c.method.as_str()).collect();
-            assert_eq!(names, ["random", &format!("{}:shuffled", setting.method)]);
+        for setting in all.iter().filter(|s| s.role == Role::Method) {
+            let names = setting.controls().map(|control| {
+                assert_eq!(all.iter().filter(|s| **s == control).count(), 1);
+                control.in_rows()
+            });
+            assert_eq!(
+                names,
+                [format!("{}:shuffled", setting.in_rows()), "random".into()]
+            );
         }
         assert_eq!(count("autoencoder-only"), 2);
         let mut distinct: Vec<String> = all.iter().map(|s| format!("{s:?}")).collect();
@@ -422,16 +422,21 @@ mod tests {
              { name = \"leace\", rank = 1 }]",
         );
         let all = settings(&spec, &["final_norm".into()]);
-        for setting in all.iter().filter(|s| s.method == "imsae") {
+        for setting in all.iter().filter(|s| s.in_rows() == "imsae") {
             let languages = match setting.fit_language {
                 Some(FitOn::One(_)) => 1,
                 Some(FitOn::All) => 3,
                 _ => 2,
             };
             assert_eq!(setting.rank, Some(2 * languages));
-            assert_eq!(all.iter().filter(|c| setting.is_matched_by(c)).count(), 2);
+            assert!(
+                setting
+                    .controls()
+                    .iter()
+                    .all(|control| all.contains(control))
+            );
         }
-        let count = |method: &str| all.iter().filter(|s| s.method == method).count();
+        let count = |method: &str| all.iter().filter(|s| s.in_rows() == method).count();
         assert_eq!((count("imsae"), count("leace")), (3 + 1 + 3, 3));
     }
 
@@ -446,7 +451,7 @@ mod tests {
         check::spec(&three).unwrap();
         let mut fits: Vec<String> = settings(&three, &["final_norm".into()])
             .iter()
-            .filter(|s| s.method == "sentdebias")
+            .filter(|s| s.in_rows() == "sentdebias")
             .map(|s| s.fit_language.unwrap().to_string())
             .collect();
         fits.sort();

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::role::Role;
+
 /// One number of a run, carrying every axis it depends on.
 ///
 /// Axes that do not apply are `None`. The names are stable: readers of
@@ -34,6 +36,9 @@ pub struct Row {
     pub category: Option<String>,
     /// Language (or `a-b` pair of languages) the number was measured in.
     pub eval_language: Option<String>,
+    /// What the edit is there for: `method`, a control (`random`, `shuffled`), `autoencoder-only` or `unedited`.
+    #[serde(default)]
+    pub role: Option<Role>,
     /// Debiasing method, `none` for the unedited model.
     pub method: Option<String>,
     /// Parameters of the method that the experiment sets, such as `c=0.1,rounds=5`; `None` for its own.
@@ -96,6 +101,8 @@ pub struct Item {
     pub category: String,
     /// Language.
     pub eval_language: String,
+    /// What the edit is there for.
+    pub role: Option<Role>,
     /// Debiasing method.
     pub method: String,
     /// Parameters of the method that the experiment sets.
@@ -112,4 +119,52 @@ pub struct Item {
     pub rank: Option<u64>,
     /// Strength of the edit (1 = full).
     pub strength: Option<f64>,
+}
+
+impl Row {
+    /// Reads a row of `rows.jsonl`. A row of a run from before there was the column `role` gets it from its
+    /// method, which says it there.
+    ///
+    /// # Errors
+    /// What is not the JSON of a row.
+    pub fn from_json(line: &str) -> serde_json::Result<Row> {
+        let mut row: Row = serde_json::from_str(line)?;
+        if let (None, Some(method)) = (row.role, &row.method) {
+            let said = |role: &Role| match role.method(method) {
+                Some(about) => *role != Role::Method && role.in_rows(Some(about)) == *method,
+                None => role.in_rows(None) == *method,
+            };
+            row.role = Role::ALL.into_iter().find(said).or(Some(Role::Method));
+        }
+        Ok(row)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_earlier_runs_get_their_role() {
+        for role in Role::ALL {
+            for method in [None, Some("leace")] {
+                let row = Row {
+                    method: Some(role.in_rows(method)),
+                    ..Row::default()
+                };
+                let mut json = serde_json::to_value(&row).unwrap();
+                json.as_object_mut().unwrap().remove("role");
+                let back = Row::from_json(&json.to_string()).unwrap();
+                let expect = match (role, method) {
+                    // Without a method these names are those of methods.
+                    (Role::Method, None) | (Role::AutoencoderOnly, Some(_)) => continue,
+                    (Role::Control(_), None) if role.name() == "shuffled" => continue,
+                    _ => role,
+                };
+                assert_eq!(back.role, Some(expect), "{json}");
+            }
+        }
+        let alignment = Row::from_json(&serde_json::to_string(&Row::default()).unwrap());
+        assert_eq!(alignment.unwrap().role, None);
+    }
 }

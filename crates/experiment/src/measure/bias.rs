@@ -13,6 +13,7 @@ use super::Blank;
 use crate::ExperimentError;
 use crate::plan::{Plan, Setting};
 use crate::requests::direction;
+use crate::role::Role;
 use crate::row::{Item, Row};
 use crate::spec::Space;
 use crate::stages::{Neutral, PairScores, Scores};
@@ -103,7 +104,7 @@ pub fn bias_rows(
                 ("mean_gap", Some(gap), Some(0.0), tests.map(|t| t.gaps)),
                 ("mean_absolute_difference", Some(size), None, None),
             ];
-            let numbers = numbers.into_iter().chain(match setting.method_index {
+            let numbers = numbers.into_iter().chain(match setting.method {
                 Some(_) => detectable(&found[base], &found[at], &gaps[base], &gaps[at])?,
                 None => Vec::new(),
             });
@@ -198,7 +199,8 @@ pub fn items(
                     scorer: scorer.clone(),
                     category: setting.category.clone(),
                     eval_language: language.to_string(),
-                    method: setting.method.clone(),
+                    role: Some(setting.role),
+                    method: setting.in_rows(),
                     params: setting.params.clone(),
                     fit_language: setting.fit_language.map(|l| l.to_string()),
                     space: setting.space.map(|s| s.name().to_owned()),
@@ -217,15 +219,14 @@ pub fn items(
 pub fn unedited(plan: &Plan, scores: &Scores) -> usize {
     let mut settings = scores.settings.iter();
     settings
-        .position(|&s| plan.settings[s].method == "none")
+        .position(|&s| plan.settings[s].role == Role::Unedited)
         .expect("every category has the unedited model")
 }
 
 /// Place of the setting that differs from this one in its space alone, which is raw there.
 fn raw_twin(plan: &Plan, scores: &Scores, at: usize) -> Option<usize> {
     let setting = &plan.settings[scores.settings[at]];
-    setting.method_index?;
-    if setting.space == Some(Space::Raw) {
+    if setting.method.is_none() || setting.space == Some(Space::Raw) {
         return None;
     }
     let raw = Setting {

@@ -77,8 +77,9 @@ pub fn choice_rows(
     let mut chosen: Vec<usize> = Vec::new();
     for points in &tried {
         let common = &families.all[points[0]].common;
+        let method = common.in_rows();
         let name = [
-            Some(common.method.as_str()),
+            Some(method.as_str()),
             common.space.map(|s| s.name()),
             common.reinsert.map(|r| r.name()),
         ];

@@ -57,7 +57,8 @@ impl Blank<'_> {
     fn with_setting(&self, row: Row, setting: &Setting) -> Row {
         Row {
             category: Some(setting.category.clone()),
-            method: Some(setting.method.clone()),
+            role: Some(setting.role),
+            method: Some(setting.in_rows()),
             params: setting.params.clone(),
             fit_language: setting.fit_language.map(|l| l.to_string()),
             space: setting.space.map(|s| s.name().to_owned()),

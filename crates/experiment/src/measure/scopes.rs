@@ -2,7 +2,9 @@
 
 use interlingua_data::Language;
 
-use crate::plan::{Plan, SHUFFLED, Setting};
+use crate::fit_on::FitOn;
+use crate::plan::{Plan, Setting};
+use crate::role::Role;
 use crate::spec::Space;
 
 /// The languages that a mean over cells is over.
@@ -33,44 +35,13 @@ impl Scope {
     }
 
     /// Whether an edit fitted so is judged in a language.
-    fn takes(self, fit: &Fit, language: Language) -> bool {
+    fn takes(self, fit: FitOn, language: Language) -> bool {
         match (self, fit) {
-            (Scope::Fit, Fit::One(own)) => *own == language.to_string(),
-            (Scope::Others, Fit::One(own)) => *own != language.to_string(),
-            (Scope::All, Fit::One(_) | Fit::Joint) => true,
-            (Scope::LeftOut, Fit::AllBut(out)) => *out == language.to_string(),
+            (Scope::Fit, FitOn::One(own)) => own == language,
+            (Scope::Others, FitOn::One(own)) => own != language,
+            (Scope::All, FitOn::One(_) | FitOn::All) => true,
+            (Scope::LeftOut, FitOn::AllBut(out)) => out == language,
             _ => false,
-        }
-    }
-}
-
-/// What an edit was fitted on, by the name in the rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Fit {
-    Nothing,
-    One(String),
-    Joint,
-    AllBut(String),
-}
-
-impl Fit {
-    fn of(setting: &Setting) -> Fit {
-        match setting.fit_language.map(|l| l.to_string()) {
-            None => Fit::Nothing,
-            Some(name) if name == "all" => Fit::Joint,
-            Some(name) => match name.strip_prefix("all-but-") {
-                Some(out) => Fit::AllBut(out.to_owned()),
-                None => Fit::One(name),
-            },
-        }
-    }
-
-    fn fits(&self) -> Fits {
-        match self {
-            Fit::Nothing => Fits::Nothing,
-            Fit::One(_) => Fits::One,
-            Fit::Joint => Fits::Joint,
-            Fit::AllBut(_) => Fits::AllBut,
         }
     }
 }
@@ -88,6 +59,17 @@ pub enum Fits {
     AllBut,
 }
 
+impl Fits {
+    fn of(setting: &Setting) -> Fits {
+        match setting.fit_language {
+            None => Fits::Nothing,
+            Some(FitOn::One(_)) => Fits::One,
+            Some(FitOn::All) => Fits::Joint,
+            Some(FitOn::AllBut(_)) => Fits::AllBut,
+        }
+    }
+}
+
 /// Settings that differ in category and fit language alone: one line of a table.
 #[derive(Debug, Clone)]
 pub struct Family {
@@ -102,12 +84,12 @@ pub struct Family {
 impl Family {
     /// Whether it is there for comparison only.
     pub fn is_control(&self) -> bool {
-        self.common.method_index.is_none() || self.common.is_shuffled()
+        self.common.role.is_comparison()
     }
 
     /// Its name in rows of the axis `fit_language`: only fits on all languages have one.
     pub fn fit_language(&self) -> Option<String> {
-        (self.fits == Fits::Joint).then(|| "all".to_owned())
+        (self.fits == Fits::Joint).then(|| FitOn::All.to_string())
     }
 }
 
@@ -119,36 +101,34 @@ pub struct Families {
     /// Place of the family of every setting of the plan.
     pub of_setting: Vec<usize>,
     /// What the plan's edits are fitted on, each once.
-    fits: Vec<Fit>,
+    fits: Vec<FitOn>,
 }
 
 impl Families {
     /// Those of all settings of a plan.
     pub fn new(plan: &Plan) -> Families {
         let mut all: Vec<Family> = Vec::new();
-        let mut fits: Vec<Fit> = Vec::new();
+        let mut fits: Vec<FitOn> = Vec::new();
         let mut of_setting = Vec::with_capacity(plan.settings.len());
         for (place, setting) in plan.settings.iter().enumerate() {
-            let fit = Fit::of(setting);
+            let how = Fits::of(setting);
             let common = Setting {
                 category: String::new(),
                 fit_language: None,
                 ..setting.clone()
             };
-            let same = |f: &Family| f.fits == fit.fits() && f.common == common;
+            let same = |f: &Family| f.fits == how && f.common == common;
             let at = all.iter().position(same).unwrap_or_else(|| {
                 all.push(Family {
                     common: common.clone(),
-                    fits: fit.fits(),
+                    fits: how,
                     members: Vec::new(),
                 });
                 all.len() - 1
             });
             all[at].members.push(place);
             of_setting.push(at);
-            if fit != Fit::Nothing && !fits.contains(&fit) {
-                fits.push(fit);
-            }
+            fits.extend(setting.fit_language.filter(|fit| !fits.contains(fit)));
         }
         Families {
             all,
@@ -160,18 +140,20 @@ impl Families {
     /// How often a scope has the cell of a setting and a language of evaluation. What is fitted on nothing stands in
     /// every cell of what it is compared with.
     pub fn times(&self, scope: Scope, setting: &Setting, language: Language) -> f64 {
-        match Fit::of(setting) {
-            Fit::Nothing => {
+        match setting.fit_language {
+            None => {
                 let fits = self.fits.iter();
-                fits.filter(|fit| scope.takes(fit, language)).count() as f64
+                fits.filter(|fit| scope.takes(**fit, language)).count() as f64
             }
-            fit => f64::from(u8::from(scope.takes(&fit, language))),
+            Some(fit) => f64::from(u8::from(scope.takes(fit, language))),
         }
     }
 
     /// Place of the unedited model.
     pub fn unedited(&self) -> Option<usize> {
-        self.all.iter().position(|f| f.common.method == "none")
+        self.all
+            .iter()
+            .position(|f| f.common.role == Role::Unedited)
     }
 
     /// Place of the family that differs from this one in its space alone, which is raw there.
@@ -194,19 +176,11 @@ impl Families {
         if family.is_control() {
             return Vec::new();
         }
-        let shuffled = Setting {
-            method: format!("{}{SHUFFLED}", family.common.method),
-            ..family.common.clone()
-        };
-        let random = Setting {
-            method: "random".into(),
-            method_index: None,
-            ..family.common.clone()
-        };
-        let found = [
-            self.find(Some(family.fits), &shuffled),
-            self.find(None, &random),
-        ];
+        let controls = family.common.controls();
+        let found = controls.map(|control| {
+            let fits = control.method.is_some().then_some(family.fits);
+            self.find(fits, &control)
+        });
         found.into_iter().flatten().collect()
     }
 

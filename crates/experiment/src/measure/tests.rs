@@ -9,6 +9,7 @@ use interlingua_models::Residency;
 use super::{Blank, choice_rows, transfer_rows};
 use crate::plan::{Options, Plan, Setting};
 use crate::prepare::Prepared;
+use crate::role::Role;
 use crate::row::Row;
 use crate::spec::{Space, Spec};
 use crate::stages::{Neutral, Scores};
@@ -88,7 +89,7 @@ fn text(pairs: usize) -> Prepared {
 fn gap(setting: &Setting, language: Language) -> f64 {
     let unedited = if language == Language::EN { 1.0 } else { 2.0 };
     let fit = setting.fit_language.map(|l| l.to_string());
-    let edited = match (setting.method.as_str(), setting.space, fit.as_deref()) {
+    let edited = match (setting.in_rows().as_str(), setting.space, fit.as_deref()) {
         ("sentdebias", Some(Space::Raw), Some("en")) => [0.4, 1.8],
         ("sentdebias", Some(Space::Raw), _) => [0.9, 0.8],
         ("sentdebias", _, Some("en")) => [0.5, 1.0],
@@ -113,7 +114,11 @@ fn scored(plan: &Plan, pairs: usize) -> Vec<(String, Language, Scores)> {
                 vec![(0..pairs).map(pair).collect()]
             };
             let neutral = |setting: &Setting| {
-                let lost = if setting.method == "none" { 0.0 } else { LOST };
+                let lost = if setting.role == Role::Unedited {
+                    0.0
+                } else {
+                    LOST
+                };
                 let sentence = |i: usize| Neutral {
                     log_prob: -f64::from(i as u32 + 3) * (2.0 + lost),
                     tokens: i as u32 + 3,

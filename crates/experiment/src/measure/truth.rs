@@ -8,6 +8,7 @@ use super::Blank;
 use super::bias::unedited;
 use crate::ExperimentError;
 use crate::prepare::Prepared;
+use crate::role::Role;
 use crate::row::Row;
 use crate::stages::Scores;
 
@@ -56,7 +57,8 @@ pub fn truth_rows(
             scorer: Some("lm-eval".into()),
             category: Some(category.clone()),
             eval_language: Some(language.to_string()),
-            method: Some("none".into()),
+            role: Some(Role::Unedited),
+            method: Some(Role::Unedited.in_rows(None)),
             ..row
         };
         for &s in &strengths {

@@ -3,9 +3,9 @@
 use polars::prelude::*;
 
 use super::differences::differences;
-use super::text;
 use super::view::View;
 use super::{PairText, ReportError, parquet};
+use crate::role::Role;
 use crate::row::Item;
 
 /// One pair before and after an edit.
@@ -40,13 +40,13 @@ pub fn changed(view: &View, items: &[Item]) -> Result<Vec<Change>, ReportError> 
         return Ok(Vec::new());
     };
     let is_edited = |item: &Item| {
-        Some(&item.method) == row.method.as_ref()
+        (item.role, Some(&item.method)) == (row.role, row.method.as_ref())
             && (&item.space, &item.reinsert, &item.hook) == (&row.space, &row.reinsert, &row.hook)
             && (item.rank, item.strength) == (row.rank, row.strength)
     };
     let kept: Vec<&Item> = items
         .iter()
-        .filter(|i| i.scorer == lens.scorer && (i.method == "none" || is_edited(i)))
+        .filter(|i| i.scorer == lens.scorer && (i.role == Some(Role::Unedited) || is_edited(i)))
         .collect();
     let failed = |source: PolarsError| ReportError::Parquet {
         file: "items.parquet",
@@ -55,11 +55,7 @@ pub fn changed(view: &View, items: &[Item]) -> Result<Vec<Change>, ReportError> 
     let frame = parquet::gaps(&kept)
         .and_then(most_changed)
         .map_err(failed)?;
-    let named = format!(
-        "{}, {}",
-        text::method(&edit.variant.method),
-        edit.variant.site()
-    );
+    let named = format!("{}, {}", edit.variant.title(), edit.variant.site());
     changes(view, &named, &frame).map_err(failed)
 }
 
@@ -82,8 +78,9 @@ fn most_changed(items: DataFrame) -> PolarsResult<DataFrame> {
             .then(-col(name))
             .otherwise(col(name))
     };
-    let before = of(col("method").eq(lit("none")), "before");
-    let after = of(col("method").neq(lit("none")).and(other), "after");
+    let unedited = || lit(Role::Unedited.name());
+    let before = of(col("role").eq(unedited()), "before");
+    let after = of(col("role").neq(unedited()).and(other), "after");
     before
         .join(after, key(), key(), JoinArgs::new(JoinType::Inner))
         .with_column((size("after") - size("before")).alias("change"))

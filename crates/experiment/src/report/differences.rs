@@ -2,7 +2,7 @@
 
 use super::svg::{Figure, Panel, f, line, marker, range, text, tick_text, ticks};
 use super::text::{self as words, Format};
-use super::view::{Estimate, Judged, Lens, VERSUS, Variant, View, is_control};
+use super::view::{Estimate, Judged, Lens, VERSUS, Variant, View};
 
 /// An edit with its differences of the mean |gap|, in the order of [`VERSUS`].
 pub struct Edit<'a> {
@@ -59,8 +59,9 @@ pub fn differences<'a>(view: &'a View) -> Differences<'a> {
         let all = view
             .main_lens()
             .map_or(Vec::new(), |lens| of_scope(view, lens, scope));
-        let (controls, edits): (Vec<Edit>, Vec<Edit>) =
-            all.into_iter().partition(|e| is_control(&e.variant.method));
+        let (controls, edits): (Vec<Edit>, Vec<Edit>) = all
+            .into_iter()
+            .partition(|e| e.variant.role.is_comparison());
         if !edits.is_empty() {
             return Differences {
                 scope,
@@ -123,7 +124,7 @@ impl<'a> Differences<'a> {
 impl Edit<'_> {
     /// The method, with its setting where that was picked from several.
     pub fn name(&self) -> String {
-        let method = words::method(&self.variant.method);
+        let method = self.variant.title();
         match self.best_of {
             1 => method,
             n => format!(
@@ -186,7 +187,7 @@ pub fn forest(view: &View) -> Option<Figure> {
         });
         hidden += edits.len().saturating_sub(ROWS);
         edits.truncate(ROWS);
-        panels.push(panel(&method, &edits, span, place));
+        panels.push(panel(&edits[0].variant.title(), &edits, span, place));
     }
     let caption = format!(
         "Left of 0 is less bias. Each line is the 95 % interval of a difference on the same pairs; the number is that from \
@@ -216,7 +217,7 @@ fn mark(at: usize, x: f64, y: f64, tip: &str) -> String {
     marker(at, [7, 1, 2][at], x, y, 3.6, tip)
 }
 
-fn panel(method: &str, edits: &[&Edit], span: (f64, f64), place: impl Fn(f64) -> f64) -> Panel {
+fn panel(title: &str, edits: &[&Edit], span: (f64, f64), place: impl Fn(f64) -> f64) -> Panel {
     let bottom = TOP + ROW * edits.len() as f64;
     let mut body = String::new();
     for row in (0..edits.len()).step_by(2) {
@@ -275,7 +276,7 @@ fn panel(method: &str, edits: &[&Edit], span: (f64, f64), place: impl Fn(f64) ->
         })
         .collect();
     Panel {
-        title: words::method(method),
+        title: title.to_owned(),
         label: format!("Differences from the unedited model: {}", said.join("; ")),
         width: WIDTH,
         height: bottom + 20.0,

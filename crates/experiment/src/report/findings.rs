@@ -1,8 +1,9 @@
 //! What a run found, in plain words, computed from the rows whichever way they point.
 
 use super::differences::{Edit, differences, spoken};
-use super::text::{self, Format, count, list};
-use super::view::{Estimate, VERSUS, View, is_control};
+use super::text::{Format, count, list};
+use super::view::{Estimate, VERSUS, View};
+use crate::role::Role;
 
 /// So many methods are named one by one; more are counted.
 const NAMED: usize = 2;
@@ -208,7 +209,7 @@ fn price(view: &View, edits: &[Edit], controls: &[Edit]) -> String {
             } else {
                 ", most of all"
             },
-            text::method(&most.variant.method),
+            most.variant.title(),
             most.variant.site(),
             Format::Gap.phrase(e)
         ));
@@ -279,7 +280,7 @@ pub fn ground_truth(view: &View) -> Option<String> {
     ))
 }
 
-/// Whether a method is there for comparison only, or a space is.
-pub fn is_comparison(method: &str, space: &str) -> bool {
-    is_control(method) || space == "latent-unaligned"
+/// Whether an edit is there for comparison only, or a space is.
+pub fn is_comparison(role: Role, space: &str) -> bool {
+    role.is_comparison() || space == "latent-unaligned"
 }

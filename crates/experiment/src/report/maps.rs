@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::findings::is_comparison;
-use super::text::{self, Format};
+use super::text::Format;
 use super::view::{Estimate, Lens, Variant, View};
 
 /// What is mapped: metric, heading, ideal, how a cell and its tooltip are printed.
@@ -26,7 +26,7 @@ pub fn mapped<'a>(view: &'a View) -> (Vec<&'a Variant>, usize) {
     let mut edits: Vec<&Variant> = view
         .variants
         .iter()
-        .filter(|v| !is_comparison(&v.method, &v.space))
+        .filter(|v| !is_comparison(v.role, &v.space))
         .collect();
     edits.truncate(EDITS);
     let left = view.variants.len() - edits.len();
@@ -51,7 +51,7 @@ pub fn of_category(view: &View, lens: &Lens, category: &str) -> Option<Markup> {
             div class="maps" {
                 (map("Unedited", view, &html! { tr { th { "" } @for eval in &view.languages { (base(eval)) } } }))
                 @for edit in edits {
-                    (map(&format!("{}, {}", text::method(&edit.method), edit.site()), view, &html! {
+                    (map(&format!("{}, {}", edit.title(), edit.site()), view, &html! {
                         @for fit in view.fits(metric, lens, edit, category) {
                             tr {
                                 th scope="row" { (if fit.is_empty() { "any" } else { &fit }) }

@@ -33,7 +33,7 @@ pub fn markdown(info: &RunInfo, rows: &[Row]) -> String {
             tables::transfer(&view),
             tables::utility(&view),
             tables::erasure(&view),
-            tables::benchmark_means(&view).of_unedited(),
+            tables::unedited_means(&view),
             tables::controls(&view),
         ]
     } else {

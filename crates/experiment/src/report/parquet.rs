@@ -3,6 +3,7 @@
 use polars::prelude::*;
 
 use super::ReportError;
+use crate::role::Role;
 use crate::row::{Item, Row};
 
 /// The rows as one Parquet file: a column per field of [`Row`], same names.
@@ -24,6 +25,7 @@ pub fn rows_parquet(rows: &[Row]) -> Result<Vec<u8>, ReportError> {
         column("scorer", rows, |r| r.scorer.as_deref()),
         column("category", rows, |r| r.category.as_deref()),
         column("eval_language", rows, |r| r.eval_language.as_deref()),
+        column("role", rows, |r| r.role.map(Role::name)),
         column("method", rows, |r| r.method.as_deref()),
         column("params", rows, |r| r.params.as_deref()),
         column("fit_language", rows, |r| r.fit_language.as_deref()),
@@ -62,6 +64,7 @@ pub fn items_parquet(items: &[Item]) -> Result<Vec<u8>, ReportError> {
         column("scorer", items, |i| i.scorer.as_str()),
         column("category", items, |i| i.category.as_str()),
         column("eval_language", items, |i| i.eval_language.as_str()),
+        column("role", items, |i| i.role.map(Role::name)),
         column("method", items, |i| i.method.as_str()),
         column("params", items, |i| i.params.as_deref()),
         column("fit_language", items, |i| i.fit_language.as_deref()),
@@ -80,7 +83,7 @@ pub(super) fn gaps(items: &[&Item]) -> PolarsResult<DataFrame> {
         column("pair", items, |i| i.pair.as_str()),
         column("category", items, |i| i.category.as_str()),
         column("eval_language", items, |i| i.eval_language.as_str()),
-        column("method", items, |i| i.method.as_str()),
+        column("role", items, |i| i.role.map(Role::name)),
         column("fit_language", items, |i| i.fit_language.as_deref()),
         column("gap", items, |i| i.score_more - i.score_less),
     ];

@@ -292,7 +292,7 @@ pub fn trade_off(view: &View) -> Option<Figure> {
             }
             let tip = format!(
                 "{}, {}: |gap| {}; {} {}",
-                words::method(&variant.method),
+                variant.title(),
                 variant.site(),
                 Format::Plain.full(gap),
                 view.cost_name(),
@@ -313,7 +313,8 @@ pub fn trade_off(view: &View) -> Option<Figure> {
     }
     let mut legend = vec![(marker(5, 7, 10.0, 7.0, 5.0, ""), "Unedited".to_string())];
     for (color, method) in methods.iter().enumerate() {
-        legend.push((bar(color), words::method(method).to_string()));
+        let shown = view.variants.iter().find(|v| v.method == *method);
+        legend.extend(shown.map(|variant| (bar(color), variant.title())));
     }
     for (shape, site) in shapes.iter().enumerate() {
         legend.push((marker(shape, 6, 10.0, 7.0, 5.0, ""), site.clone()));

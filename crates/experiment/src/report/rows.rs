@@ -21,7 +21,7 @@ pub fn rows_jsonl(rows: &[Row]) -> Result<String, ReportError> {
 }
 
 /// The header of `rows.csv`: the names of the fields of [`Row`].
-pub(super) const COLUMNS: [&str; 29] = [
+pub(super) const COLUMNS: [&str; 30] = [
     "metric",
     "value",
     "ci_low",
@@ -35,6 +35,7 @@ pub(super) const COLUMNS: [&str; 29] = [
     "scorer",
     "category",
     "eval_language",
+    "role",
     "method",
     "params",
     "fit_language",
@@ -82,7 +83,7 @@ pub fn pairs_csv(pairs: &[PairText]) -> String {
     out
 }
 
-fn fields(row: &Row) -> [String; 29] {
+fn fields(row: &Row) -> [String; 30] {
     let text = |value: &Option<String>| value.as_deref().map(csv_field).unwrap_or_default();
     let number = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
     [
@@ -99,6 +100,9 @@ fn fields(row: &Row) -> [String; 29] {
         text(&row.scorer),
         text(&row.category),
         text(&row.eval_language),
+        row.role
+            .map(|role| role.name().to_owned())
+            .unwrap_or_default(),
         text(&row.method),
         text(&row.params),
         text(&row.fit_language),

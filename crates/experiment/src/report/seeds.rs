@@ -1,8 +1,8 @@
 //! One experiment under several seeds: how far the numbers move when nothing but chance changes.
 
 use super::RunInfo;
-use super::text::{self, Format};
-use super::view::{Estimate, Judged, VERSUS, Variant, View, is_control};
+use super::text::Format;
+use super::view::{Estimate, Judged, VERSUS, Variant, View};
 use crate::row::Row;
 
 /// A table of the spread over seeds, one line per method and space, as Markdown; controls are in the column of differences
@@ -40,7 +40,7 @@ pub fn seeds(runs: &[Vec<Row>]) -> Option<String> {
         spread(&base, Format::Plain),
         base.len()
     ));
-    for variant in variants.into_iter().filter(|v| !is_control(&v.method)) {
+    for variant in variants.into_iter().filter(|v| !v.role.is_comparison()) {
         let gap = |judged: Judged| {
             numbers(&|view| {
                 let lens = view.main_lens()?;
@@ -74,7 +74,7 @@ pub fn seeds(runs: &[Vec<Row>]) -> Option<String> {
         });
         out.push_str(&format!(
             "| {} | {} | {} | {} | {} | {} | {} |\n",
-            text::method(&variant.method),
+            variant.title(),
             variant.site(),
             spread(&own, Format::Plain),
             spread(&others, Format::Plain),
@@ -130,6 +130,7 @@ fn spread(values: &[f64], format: Format) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::role::Role;
 
     fn run(seed: u64, gap: f64) -> Vec<Row> {
         let row = |method: &str, value: f64| Row {
@@ -138,6 +139,11 @@ mod tests {
             method: Some(method.into()),
             category: Some("gender".into()),
             eval_language: Some("fr".into()),
+            role: Some(if method == "none" {
+                Role::Unedited
+            } else {
+                Role::Method
+            }),
             fit_language: (method != "none").then(|| "en".into()),
             space: (method != "none").then(|| "raw".into()),
             seed,

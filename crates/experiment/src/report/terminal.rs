@@ -1,6 +1,6 @@
 //! The summary for a terminal.
 
-use super::tables::{self, Cell, Column, FITTED_IN_ALL};
+use super::tables::{self, Cell, Column};
 use super::text::Format;
 use super::view::View;
 use super::{RunInfo, findings};
@@ -41,7 +41,7 @@ pub fn terminal_summary(info: &RunInfo, rows: &[Row]) -> String {
             "-control",
             "ppl",
         ];
-        let in_all = summary.columns.iter().position(|c| c.name == FITTED_IN_ALL);
+        let in_all = (!view.joint_fits.is_empty()).then(|| summary.columns.len() - 1);
         let mut lines = vec![head.map(String::from).to_vec()];
         lines[0].extend(in_all.map(|_| "in all".to_owned()));
         lines.extend(summary.rows.iter().map(|row| {

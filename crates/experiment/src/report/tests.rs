@@ -10,6 +10,7 @@ use quick_xml::events::Event;
 use super::text::{Format, escape};
 use super::view::{Estimate, Judged, Lens, View};
 use super::*;
+use crate::role::{Control, Role};
 
 fn row(metric: &str, value: f64) -> Row {
     Row {
@@ -25,12 +26,23 @@ fn row(metric: &str, value: f64) -> Row {
     }
 }
 
+/// The role of an edit whose rows have this method.
+fn role_of(method: &str) -> Role {
+    match method {
+        "none" => Role::Unedited,
+        "random" => Role::Control(Control::Random),
+        "inlp:shuffled" => Role::Control(Control::Shuffled),
+        _ => Role::Method,
+    }
+}
+
 fn bias_row(method: &str, space: &str, fit: &str, eval: &str, value: f64) -> Row {
     let named = |name: &str| (!name.is_empty()).then(|| name.to_string());
     Row {
         scorer: named("lm-eval"),
         benchmark: named("b"),
         category: named("gender"),
+        role: Some(role_of(method)),
         method: named(method),
         space: named(space),
         fit_language: named(fit),
@@ -273,7 +285,7 @@ fn one_missing_metric_or_baseline_does_not_break_the_rest() {
     }
     let rows: Vec<Row> = small_run()
         .into_iter()
-        .filter(|r| r.method.as_deref() != Some("none"))
+        .filter(|r| r.role != Some(Role::Unedited))
         .collect();
     let page = html(&small_info(), &rows, &[]);
     check_markup(&page);
@@ -414,7 +426,7 @@ fn rows_survive_parquet() {
     let none = ParquetReader::new(Cursor::new(rows_parquet(&[]).unwrap()))
         .finish()
         .unwrap();
-    assert_eq!(none.shape(), (0, 29));
+    assert_eq!(none.shape(), (0, super::rows::COLUMNS.len()));
 }
 
 fn check_frame(frame: &DataFrame, rows: &[Row]) {
@@ -484,7 +496,7 @@ fn items_survive_parquet() {
     ];
     let bytes = items_parquet(&items).unwrap();
     let frame = ParquetReader::new(Cursor::new(bytes)).finish().unwrap();
-    assert_eq!(frame.shape(), (2, 20));
+    assert_eq!(frame.shape(), (2, 21));
     assert_eq!(
         frame.column("tokens_more").unwrap().u32().unwrap().get(0),
         Some(7)
@@ -769,6 +781,7 @@ fn the_pairs_that_changed_most_are_shown_with_their_sentences() {
         scorer: "lm-eval".to_string(),
         category: "gender".to_string(),
         eval_language: "fr".to_string(),
+        role: Some(role_of(method)),
         method: method.to_string(),
         fit_language: fit.map(String::from),
         space: fit.map(|_| "latent".to_string()),

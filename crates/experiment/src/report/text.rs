@@ -1,7 +1,7 @@
 //! Numbers and names as a reader sees them.
 
 use super::view::Estimate;
-use crate::plan::SHUFFLED;
+use crate::role::{Control, Role};
 
 /// How a column of numbers is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,16 +146,22 @@ pub fn language(code: &str) -> &str {
     }
 }
 
-/// The name of a method as the literature writes it, or its identifier.
-pub fn method(name: &str) -> String {
-    match name {
-        "none" => "Unedited".to_string(),
-        "autoencoder-only" => "Autoencoder only".to_string(),
-        other => match other.strip_suffix(SHUFFLED) {
-            Some(fitted) => format!("{}, shuffled labels", method(fitted)),
-            None => interlingua_debias::by_name(other)
-                .map_or_else(|_| other.to_string(), |m| m.title().to_string()),
-        },
+/// An edit as the literature writes its method, or with its identifier; `method` is what its rows say.
+pub fn edit(role: Role, method: &str) -> String {
+    let title = |name: &str| {
+        interlingua_debias::by_name(name)
+            .map_or_else(|_| name.to_string(), |m| m.title().to_string())
+    };
+    match (role, role.method(method)) {
+        (Role::Unedited, _) => "Unedited".to_string(),
+        (Role::AutoencoderOnly, _) => "Autoencoder only".to_string(),
+        (Role::Control(Control::Shuffled), Some(fitted)) => {
+            format!("{}, shuffled labels", title(fitted))
+        }
+        (Role::Control(Control::Random), Some(fitted)) => {
+            format!("{}, at random", title(fitted))
+        }
+        _ => title(method),
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::RunInfo;
 pub use super::estimate::Estimate;
-use crate::plan::SHUFFLED;
+use super::text;
+use crate::role::Role;
 use crate::row::Row;
 
 /// One way of measuring bias: benchmark, scorer and model.
@@ -32,7 +33,9 @@ impl Lens {
 /// One way of editing the model: method, space and all that varies besides.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Variant {
-    /// Debiasing method.
+    /// What the edit is there for.
+    pub role: Role,
+    /// Debiasing method, as the rows have it.
     pub method: String,
     /// Space of the edit.
     pub space: String,
@@ -41,10 +44,15 @@ pub struct Variant {
 }
 
 impl Variant {
+    /// The edit as a reader sees it.
+    pub fn title(&self) -> String {
+        text::edit(self.role, &self.method)
+    }
+
     /// The same, a dash for the unedited model.
     pub fn place(&self) -> String {
-        match self.method.as_str() {
-            "none" => "–".to_string(),
+        match self.role {
+            Role::Unedited => "–".to_string(),
             _ => self.site(),
         }
     }
@@ -174,7 +182,8 @@ impl<'a> View<'a> {
         let spaces = ordered(&SPACES.map(String::from), of(|r| r.space.as_ref()));
         let varying = Varying::of(rows);
         let unedited = Variant {
-            method: "none".to_string(),
+            role: Role::Unedited,
+            method: Role::Unedited.in_rows(None),
             space: String::new(),
             extra: String::new(),
         };
@@ -206,7 +215,7 @@ impl<'a> View<'a> {
         });
         let place = |list: &[String], name: &String| list.iter().position(|m| m == name);
         view.variants.sort_by_key(|v| {
-            let control = usize::from(is_control(&v.method));
+            let control = usize::from(v.role.is_comparison());
             (
                 control,
                 place(&methods, &v.method),
@@ -267,10 +276,11 @@ impl<'a> View<'a> {
 
     /// The edit that a row is about; the unedited model for a row without a method.
     pub fn variant_of(&self, row: &Row) -> Variant {
-        match row.method.as_deref() {
-            None | Some("none") => self.unedited.clone(),
-            Some(method) => Variant {
-                method: method.to_string(),
+        match row.role {
+            None | Some(Role::Unedited) => self.unedited.clone(),
+            Some(role) => Variant {
+                role,
+                method: row.method.clone().unwrap_or_default(),
                 space: row.space.clone().unwrap_or_default(),
                 extra: self.varying.label(row),
             },
@@ -294,7 +304,7 @@ impl<'a> View<'a> {
         self.lenses.first()
     }
 
-    /// Methods that are not controls, in order.
+    /// Methods as the rows have them, those of controls last.
     pub fn methods(&self) -> Vec<String> {
         let mut methods: Vec<String> = Vec::new();
         for variant in &self.variants {
@@ -563,11 +573,6 @@ fn scope(row: &Row) -> String {
     }
 }
 
-/// Whether a method is there for comparison only.
-pub fn is_control(method: &str) -> bool {
-    matches!(method, "none" | "random" | "autoencoder-only") || method.ends_with(SHUFFLED)
-}
-
 /// The names in `first` that occur, then the remaining ones.
 fn ordered(first: &[String], names: Vec<String>) -> Vec<String> {
     let mut out: Vec<String> = first
@@ -598,7 +603,7 @@ impl Varying {
     fn of(rows: &[Row]) -> Varying {
         let edited = |r: &&Row| {
             (BIAS_METRICS.contains(&r.metric.as_str()) || COSTS.contains(&r.metric.as_str()))
-                && r.method.as_deref().is_some_and(|m| m != "none")
+                && r.role.is_some_and(|role| role != Role::Unedited)
         };
         let several = |get: fn(&Row) -> Option<String>| {
             let mut values: Vec<String> = rows.iter().filter(edited).filter_map(get).collect();

@@ -14,6 +14,7 @@ use crate::cache::Cache;
 use crate::fit_on::FitOn;
 use crate::plan::{Plan, Setting};
 use crate::prepare::{FitSet, Prepared};
+use crate::role::{Control, Role};
 use crate::space::Spaces;
 use crate::spec::Space;
 
@@ -70,7 +71,7 @@ pub fn fit_stage(
             run.progress(
                 at + 1,
                 plan.settings.len(),
-                format!("{} in {}", setting.method, space.name()),
+                format!("{} in {}", setting.in_rows(), space.name()),
             );
         }
         let made = run.cache.begin(&entry)?;
@@ -106,7 +107,7 @@ fn write(
             notes.insert("fit_language".into(), on.to_string());
         }
         let provenance = Provenance {
-            method: Some(setting.method.clone()),
+            method: Some(setting.in_rows()),
             notes,
             ..Provenance::default()
         };
@@ -145,7 +146,7 @@ impl Fit<'_> {
     fn failed(&self, source: interlingua_debias::FitError) -> ExperimentError {
         let setting = self.setting;
         ExperimentError::Fit {
-            method: setting.method.clone(),
+            method: setting.in_rows(),
             category: setting.category.clone(),
             language: setting
                 .fit_language
@@ -158,7 +159,7 @@ impl Fit<'_> {
     fn edit(&self, text: &Prepared, states: &super::SiteStates) -> Result<Edit, ExperimentError> {
         match (self.setting.method_index, self.setting.fit_language) {
             (Some(method), Some(on)) => self.learned(method, on, text, states),
-            _ if self.setting.is_random() => self.random(),
+            _ if self.setting.role == Role::Control(Control::Random) => self.random(),
             _ => Ok(Edit::identity(self.spaces.dim(self.space))),
         }
     }
@@ -176,7 +177,7 @@ impl Fit<'_> {
             .map_err(|e| ExperimentError::plan("methods.name", e.to_string()))?;
         let languages = on.languages(&spec.languages);
         let mut data = self.data(&languages, debiaser.needs().tuples, text, states)?;
-        if self.setting.is_shuffled() {
+        if self.setting.role == Role::Control(Control::Shuffled) {
             data = data.shuffled(spec.seed).map_err(|e| self.failed(e))?;
         }
         let rank = self.setting.rank.unwrap_or(1);

@@ -33,6 +33,7 @@ use crate::ExperimentError;
 use crate::cache::{Cache, Found};
 use crate::plan::Plan;
 use crate::progress::Event;
+use crate::role::{Control, Role};
 use crate::space::{SiteEdit, Spaces};
 use crate::spec::Reinsert;
 
@@ -164,7 +165,7 @@ impl Edited<'_> {
         let spaces = &self.sites[site];
         // A random subspace holds some of the language's mean, which says nothing of groups: were
         // it taken away, the control would be worse than chance.
-        let centred = match setting.is_random() {
+        let centred = match setting.role == Role::Control(Control::Random) {
             true => Some(edit.around(spaces.mean(space, language))?),
             false => None,
         };

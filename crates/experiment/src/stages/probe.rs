@@ -112,7 +112,7 @@ pub fn probe_stage(
                         groups: set.groups.len(),
                     };
                     let what = || {
-                        let method = &plan.settings[setting].method;
+                        let method = plan.settings[setting].in_rows();
                         format!("the {kind} probe for {category} in {language} under {method}")
                     };
                     let result = probed

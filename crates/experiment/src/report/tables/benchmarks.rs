@@ -1,8 +1,9 @@
 //! The benchmarks beside the pairs.
 
 use super::{Cell, Table, or_dash, p_value, words};
-use crate::report::text::{self, Format};
-use crate::report::view::{Estimate, View};
+use crate::report::text::Format;
+use crate::report::view::{Estimate, Variant, View};
+use crate::role::Role;
 
 /// Benchmarks in the order of the page.
 const BENCHMARKS: [&str; 4] = ["stereoset", "seat", "bbq", "templates"];
@@ -39,7 +40,7 @@ pub fn benchmarks(view: &View) -> Table {
                 or_dash(row.scorer.as_ref()),
                 or_dash(row.category.as_ref()),
                 or_dash(row.eval_language.as_ref()),
-                words(text::method(&variant.method)),
+                words(variant.title()),
                 words(variant.site()),
                 or_dash(row.fit_language.as_ref()),
                 Cell::Number(Some(Estimate::of(row))),
@@ -52,19 +53,20 @@ pub fn benchmarks(view: &View) -> Table {
     table
 }
 
-impl Table {
-    /// The rows of the unedited model alone: all of them are too many for a page of text.
-    pub fn of_unedited(mut self) -> Table {
-        let unedited = words(text::method("none"));
-        self.rows.retain(|row| row.contains(&unedited));
-        self.note +=
-            " Here the unedited model; every edit is in `tables/benchmark-means.md` of the run.";
-        self
-    }
+/// The means of the unedited model alone: all of them are too many for a page of text.
+pub fn unedited_means(view: &View) -> Table {
+    let mut table = means_of(view, |variant| variant.role == Role::Unedited);
+    table.note +=
+        " Here the unedited model; every edit is in `tables/benchmark-means.md` of the run.";
+    table
 }
 
 /// The same, means over what an edit was fitted in and over SEAT's tests.
 pub fn benchmark_means(view: &View) -> Table {
+    means_of(view, |_| true)
+}
+
+fn means_of(view: &View, wanted: impl Fn(&Variant) -> bool) -> Table {
     let mut table = Table::new(
         "benchmark-means",
         "Other benchmarks, means",
@@ -88,12 +90,15 @@ pub fn benchmark_means(view: &View) -> Table {
         let rows = view.rows.iter();
         for row in rows.filter(|r| r.benchmark.as_deref() == Some(benchmark)) {
             let variant = view.variant_of(row);
+            if !wanted(&variant) {
+                continue;
+            }
             let key = [
                 benchmark.to_string(),
                 row.metric.clone(),
                 row.category.clone().unwrap_or_default(),
                 row.eval_language.clone().unwrap_or_default(),
-                text::method(&variant.method),
+                variant.title(),
                 variant.site(),
             ];
             let estimate = match benchmark {

@@ -1,8 +1,9 @@
 //! What edits do that should do nothing.
 
 use super::{Cell, Table, words};
-use crate::report::text::{self, Format};
-use crate::report::view::{Judged, View, is_control};
+use crate::report::text::Format;
+use crate::report::view::{Judged, View};
+use crate::role::{Control, Role};
 
 /// Each control, what it stands for and what it did.
 pub fn controls(view: &View) -> Table {
@@ -31,18 +32,18 @@ pub fn controls(view: &View) -> Table {
         ]);
     }
     for variant in &view.variants {
-        let is_unaligned = variant.space.contains("unaligned");
-        let shows = match variant.method.as_str() {
-            "autoencoder-only" => {
+        let is_unaligned = variant.space == "latent-unaligned";
+        let shows = match variant.role {
+            Role::AutoencoderOnly => {
                 "Encoded and decoded with nothing erased: what the autoencoder alone does to bias and to the language model."
             }
-            "random" if is_unaligned => {
+            Role::Control(Control::Random) if is_unaligned => {
                 "A random subspace of the same rank in the latent space of an autoencoder trained without alignment."
             }
-            "random" => {
+            Role::Control(Control::Random) => {
                 "A random subspace of the same rank: removing any directions at all, not these."
             }
-            name if is_control(name) => {
+            Role::Control(Control::Shuffled) => {
                 "The same method fitted on shuffled labels: directions that vary, but say nothing of the groups."
             }
             _ if is_unaligned => {
@@ -55,7 +56,7 @@ pub fn controls(view: &View) -> Table {
             continue;
         }
         table.rows.push(vec![
-            words(text::method(&variant.method)),
+            words(variant.title()),
             words(variant.site()),
             words(shows),
             Cell::Number(gap),

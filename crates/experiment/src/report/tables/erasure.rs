@@ -1,7 +1,7 @@
 //! What probes still find of the groups.
 
 use super::{Cell, Table, words};
-use crate::report::text::{self, Format};
+use crate::report::text::Format;
 use crate::report::view::{Estimate, Judged, View};
 use crate::row::Row;
 
@@ -34,7 +34,7 @@ pub fn erasure(view: &View) -> Table {
             let chance = chance.iter().sum::<f64>() / chance.len().max(1) as f64;
             table.rows.push(vec![
                 words(kind),
-                words(text::method(&variant.method)),
+                words(variant.title()),
                 words(variant.site()),
                 Cell::Number(mean(&rows, Judged::Own)),
                 Cell::Number(mean(&rows, Judged::Others)),

@@ -12,12 +12,12 @@ mod utility;
 
 use alignment::reconstruction;
 pub(super) use alignment::{alignment, directions};
-pub(super) use benchmarks::{benchmark_means, benchmarks};
+pub(super) use benchmarks::{benchmark_means, benchmarks, unedited_means};
 pub(super) use calibration::{calibration, logit, slopes};
 pub(super) use controls::controls;
 pub(super) use erasure::erasure;
 pub(super) use operating::operating;
-pub(super) use summary::{FITTED_IN_ALL, by_category, heart, summary};
+pub(super) use summary::{by_category, heart, summary};
 pub(super) use transfer::{cosines, kinds, transfer};
 pub(super) use utility::{power, utility};
 
@@ -302,7 +302,7 @@ fn bias(view: &View, id: &str, title: &str, metric: &str, format: Format) -> Tab
         for row in rows {
             let e = Estimate::of(row);
             table.rows.push(vec![
-                words(text::method(&variant.method)),
+                words(variant.title()),
                 words(variant.place()),
                 or_dash(row.category.as_ref()),
                 or_dash(row.benchmark.as_ref()),
@@ -381,7 +381,7 @@ pub(super) fn perplexity(view: &View) -> Table {
     );
     for row in view.metric(view.cost()) {
         table.rows.push(vec![
-            words(text::method(row.method.as_deref().unwrap_or("none"))),
+            words(view.variant_of(row).title()),
             or_dash(row.space.as_ref()),
             or_dash(row.category.as_ref()),
             or_dash(row.fit_language.as_ref()),

@@ -6,14 +6,16 @@ use super::erasure::mean;
 use super::{Cell, Table, words};
 use crate::report::text::{self, Format};
 use crate::report::view::{Estimate, Judged, View};
+use crate::role::Role;
 use crate::row::Row;
 
-/// What a point belongs to, and where it lies: method, space, re-insertion; hook point, rank, strength.
-type Point<'a> = (&'a str, &'a str, &'a str, &'a str, u64, String);
+/// What a point belongs to, and where it lies: role, method, space, re-insertion; hook point, rank, strength.
+type Point<'a> = (Role, &'a str, &'a str, &'a str, &'a str, u64, String);
 
 fn point(row: &Row) -> Point<'_> {
     (
-        row.method.as_deref().unwrap_or("none"),
+        row.role.unwrap_or(Role::Unedited),
+        row.method.as_deref().unwrap_or_default(),
         row.space.as_deref().unwrap_or_default(),
         row.reinsert.as_deref().unwrap_or_default(),
         row.hook.as_deref().unwrap_or_default(),
@@ -66,13 +68,13 @@ pub fn operating(view: &View) -> Table {
     };
     let unedited = gaps
         .iter()
-        .find(|(point, _)| point.0 == "none")
+        .find(|(point, _)| point.0 == Role::Unedited)
         .and_then(|(_, rows)| absolute(rows, Judged::All));
     // The unedited model first.
     let mut order: Vec<_> = gaps.iter().collect();
-    order.sort_by_key(|(point, _)| point.0 != "none");
+    order.sort_by_key(|(point, _)| point.0 != Role::Unedited);
     for (point, rows) in order {
-        let (method, space, reinsert, hook, rank, strength) = point;
+        let (role, method, space, reinsert, hook, rank, strength) = point;
         let dash = |text: &str| {
             if text.is_empty() {
                 "–".to_string()
@@ -87,13 +89,13 @@ pub fn operating(view: &View) -> Table {
         };
         let others = absolute(rows, Judged::Others);
         let removed = match (unedited, others) {
-            (Some(base), Some(gap)) if *method != "none" && base.value > 0.0 => {
+            (Some(base), Some(gap)) if *role != Role::Unedited && base.value > 0.0 => {
                 Some(gap.affine(1.0, -1.0 / base.value))
             }
             _ => None,
         };
         table.rows.push(vec![
-            words(text::method(method)),
+            words(text::edit(*role, method)),
             words(site),
             words(dash(hook)),
             words(if *rank == 0 {

@@ -2,14 +2,16 @@
 
 use super::{Cell, Table, words};
 use crate::report::differences::{Edit, differences};
-use crate::report::text::{self, Format};
+use crate::report::text::Format;
 use crate::report::view::{Estimate, Judged, VERSUS, Variant, View};
-
-/// Heading of the column about fits in all languages together.
-pub const FITTED_IN_ALL: &str = "|gap|, fitted in all";
 
 /// One line per method and space: what is left, what it is compared with, what it costs.
 pub fn summary(view: &View) -> Table {
+    summary_of(view, |_| true)
+}
+
+/// The unedited model and the edits that are wanted.
+fn summary_of(view: &View, wanted: impl Fn(&Variant) -> bool) -> Table {
     let note = format!(
         "Mean |gap| in nats over all categories (0 is ideal), judged in the language the edit was fitted in and in the \
          others; what has no fit language has the mean over all in both columns. Then the difference of the latter from \
@@ -32,7 +34,7 @@ pub fn summary(view: &View) -> Table {
     ];
     let has_joint = !view.joint_fits.is_empty();
     if has_joint {
-        columns.push((FITTED_IN_ALL, Some(Format::Plain)));
+        columns.push(("|gap|, fitted in all", Some(Format::Plain)));
     }
     let mut table = Table::new("summary", "Summary", &note, &columns);
     let Some(lens) = view.main_lens() else {
@@ -50,7 +52,7 @@ pub fn summary(view: &View) -> Table {
         row.extend(has_joint.then_some(Cell::Number(None)));
         table.rows.push(row);
     }
-    for variant in &view.variants {
+    for variant in view.variants.iter().filter(|v| wanted(v)) {
         let gap = |judged| view.mean_abs_gap(lens, variant, None, judged);
         let joint = view.joint("scope_gap", lens, variant, false);
         // Every pair is in the language of one of the fits.
@@ -58,7 +60,7 @@ pub fn summary(view: &View) -> Table {
             continue;
         };
         let mut row = vec![
-            words(text::method(&variant.method)),
+            words(variant.title()),
             words(variant.site()),
             Cell::Number(gap(Judged::Own)),
             Cell::Number(gap(Judged::Others)),
@@ -95,8 +97,6 @@ fn difference(
 pub fn heart(view: &View) -> Table {
     /// With more methods each has one line.
     const METHODS: usize = 3;
-    let mut table = summary(view);
-    table.note = String::new();
     let found = differences(view);
     let spoken = found.spoken(view);
     let mut kept: Vec<&Variant> = spoken.iter().map(|edit| edit.variant).collect();
@@ -125,14 +125,10 @@ pub fn heart(view: &View) -> Table {
             );
         }
     }
-    let names: Vec<[Cell; 2]> = kept
-        .iter()
-        .map(|v| [words(text::method(&v.method)), words(v.site())])
-        .collect();
-    table
-        .rows
-        .retain(|row| row[0] == words("Unedited") || names.iter().any(|name| row[..2] == *name));
-    table
+    Table {
+        note: String::new(),
+        ..summary_of(view, |variant| kept.contains(&variant))
+    }
 }
 
 /// Mean |gap| in the other languages, a column for each category.
@@ -161,7 +157,7 @@ pub fn by_category(view: &View) -> Table {
         view.base_abs_gap(lens, Some(c))
     });
     for variant in &view.variants {
-        let head = [text::method(&variant.method).to_string(), variant.site()];
+        let head = [variant.title(), variant.site()];
         push(head, &|c| {
             view.mean_abs_gap(lens, variant, Some(c), Judged::Others)
         });

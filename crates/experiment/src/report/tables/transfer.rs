@@ -1,7 +1,7 @@
 //! What of an edit's effect transfers, and what of it is its own.
 
 use super::{Cell, Table, or_dash, words};
-use crate::report::text::{self, Format};
+use crate::report::text::Format;
 use crate::report::view::{Estimate, Judged, View};
 
 /// Measures of transfer of each edit, and what fits on several languages reach.
@@ -37,7 +37,7 @@ pub fn transfer(view: &View) -> Table {
             view.joint("scope_gap", lens, variant, true),
         ];
         if found.iter().any(Option::is_some) {
-            let mut row = vec![words(text::method(&variant.method)), words(variant.site())];
+            let mut row = vec![words(variant.title()), words(variant.site())];
             row.extend(found.map(Cell::Number));
             table.rows.push(row);
         }
@@ -67,7 +67,7 @@ pub fn kinds(view: &View) -> Table {
         {
             table.rows.push(vec![
                 or_dash(row.kind.as_ref()),
-                words(text::method(&variant.method)),
+                words(variant.title()),
                 words(variant.place()),
                 or_dash(row.category.as_ref()),
                 or_dash(row.scope.as_ref()),
@@ -117,7 +117,7 @@ pub fn cosines(view: &View) -> Table {
         keys.dedup();
         for (category, pair) in keys {
             table.rows.push(vec![
-                words(text::method(&variant.method)),
+                words(variant.title()),
                 words(variant.site()),
                 or_dash(category.as_ref()),
                 or_dash(pair.as_ref()),

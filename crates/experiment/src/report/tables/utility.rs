@@ -2,8 +2,9 @@
 
 use super::erasure::mean;
 use super::{Cell, Table, words};
-use crate::report::text::{self, Format};
+use crate::report::text::Format;
 use crate::report::view::{Estimate, Judged, View};
+use crate::role::Role;
 
 /// Divergence from the unedited model on held-out text.
 pub fn utility(view: &View) -> Table {
@@ -22,12 +23,12 @@ pub fn utility(view: &View) -> Table {
     );
     let agreement = view.by_variant("top1_agreement");
     for (variant, rows) in view.by_variant("kl_divergence") {
-        if variant.method == "none" {
+        if variant.role == Role::Unedited {
             continue;
         }
         let same = agreement.iter().find(|(v, _)| *v == variant);
         table.rows.push(vec![
-            words(text::method(&variant.method)),
+            words(variant.title()),
             words(variant.site()),
             Cell::Number(mean(&rows, Judged::All)),
             Cell::Number(same.and_then(|(_, rows)| mean(rows, Judged::All))),
