@@ -1,7 +1,7 @@
 //! Holds the map: which crate may know which, what a method must say about itself, what
 //! experiments and documentation must be.
 //!
-//! The crates form layers: xtask → experiment → metrics, debias, autoencoder, models, data →
+//! The crates form layers: xtask → cli → experiment → metrics, debias, autoencoder, models, data →
 //! edits, backend, files. Arrows point downwards only, and each heavy third-party crate has its place.
 
 use std::collections::BTreeSet;
@@ -52,9 +52,25 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "interlingua-cli",
+        "crates/cli",
+        &[
+            "interlingua-experiment",
+            "interlingua-files",
+            "interlingua-backend",
+            "interlingua-data",
+            "interlingua-edits",
+            "interlingua-models",
+            "interlingua-autoencoder",
+            "interlingua-debias",
+            "interlingua-metrics",
+        ],
+    ),
+    (
         "xtask",
         "xtask",
         &[
+            "interlingua-cli",
             "interlingua-experiment",
             "interlingua-files",
             "interlingua-backend",
@@ -101,11 +117,11 @@ const PLACES: &[(&str, &[&str])] = &[
     ("minijinja-contrib", &["interlingua-models"]),
     ("tokenizers", &["interlingua-models"]),
     // Errors are typed below the command line, which alone shows them.
-    ("anyhow", &["xtask"]),
-    ("clap", &["xtask"]),
-    ("mimalloc", &["xtask"]),
-    ("indicatif", &["xtask"]),
-    ("signal-hook", &["xtask"]),
+    ("anyhow", &["interlingua-cli", "xtask"]),
+    ("clap", &["interlingua-cli", "xtask"]),
+    ("mimalloc", &["interlingua-cli"]),
+    ("indicatif", &["interlingua-cli"]),
+    ("signal-hook", &["interlingua-cli"]),
     // Tools of tests.
     ("criterion", &[]),
     ("proptest", &[]),

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::flags::{Bench, Work};
 use crate::page;
 use crate::parity::workspace;
-use crate::terminal::{print, tell};
+use interlingua_cli::terminal::{print, tell};
 use inputs::Texts;
 use jobs::Setup;
 use peer::Peer;

@@ -12,7 +12,7 @@ use interlingua_metrics::info::{METRICS, MetricInfo};
 
 use crate::edits::{Edits, workspace};
 use crate::page::between;
-use crate::terminal::print;
+use interlingua_cli::terminal::print;
 
 /// What a page says about a debiasing method.
 pub struct Method {

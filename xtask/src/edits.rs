@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use interlingua_files::Partial;
 
-use crate::output;
+use interlingua_cli::output;
 
 /// The nearest folder, from the current one upwards, that holds this workspace.
 ///

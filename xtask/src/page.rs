@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use crate::output;
+use interlingua_cli::output;
 
 /// Replaces what stands between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 ///

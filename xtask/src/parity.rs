@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 use crate::flags::{Parity, Subject};
-use crate::terminal::tell;
+use interlingua_cli::terminal::tell;
 
 /// Carries out the command.
 ///

@@ -10,7 +10,7 @@ use interlingua_metrics::info::{METRICS, MetricInfo};
 use crate::docs::{self, Method};
 use crate::edits::{Edits, workspace};
 use crate::flags::New;
-use crate::terminal::print;
+use interlingua_cli::terminal::print;
 
 /// Longer names would break the lines of the templates.
 const LONGEST_NAME: usize = 32;

@@ -531,7 +531,7 @@ const CASES: &[Case] = &[
         damage: |t| t.replace("tiny.toml", "\"pairs.tsv\"", "\"reusens2023\""),
         expect: &[
             "data.pairs",
-            "`cargo xtask data fetch reusens2023` brings it",
+            "`data fetch reusens2023` brings it",
         ],
         ..REPRODUCE
     },

@@ -15,6 +15,7 @@ pub mod iso;
 pub mod language;
 pub mod load;
 pub mod manifest;
+pub mod own;
 mod scan;
 pub mod testbed;
 pub mod types;

@@ -162,7 +162,7 @@ fn hooks(spec: &Spec, layers: Option<usize>) -> Result<Vec<String>, ExperimentEr
                     "hook",
                     format!(
                         "`{typed}` stands for every layer, but the model is not here yet to count them; fetch it with \
-                         `cargo xtask model inspect`, or say model.kind = \"hub\" with its geometry"
+                         `model inspect`, or say model.kind = \"hub\" with its geometry"
                     ),
                 ));
             }

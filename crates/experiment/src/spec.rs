@@ -174,13 +174,9 @@ pub enum DataSpec {
 }
 
 /// Where a file that a spec names is: in the folder of data, or, where its name begins with `datasets/`, among the
-/// files of this project, beside which the program is run.
+/// files of this project.
 pub fn data_file(data_dir: &Path, name: &str) -> PathBuf {
-    if Path::new(name).starts_with("datasets") {
-        name.into()
-    } else {
-        data_dir.join(name)
-    }
+    interlingua_data::own::file(name).unwrap_or_else(|| data_dir.join(name))
 }
 
 /// File of attribute words of a language, from the pattern in the spec.

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::{generate, workspace};
 use crate::flags::{Parity, Subject};
 use crate::page;
-use crate::terminal::{print, tell};
+use interlingua_cli::terminal::{print, tell};
 
 /// The variable that names the folder of golden values.
 const GOLDEN: &str = "INTERLINGUA_GOLDEN";

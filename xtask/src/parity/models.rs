@@ -12,7 +12,7 @@ use interlingua_models::{Model, Residency};
 use super::{generate, workspace};
 use crate::flags::Parity;
 use crate::page;
-use crate::terminal::print;
+use interlingua_cli::terminal::print;
 
 /// The columns of the table: hook points in the order of the forward pass.
 const COLUMNS: [&str; 13] = [

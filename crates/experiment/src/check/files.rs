@@ -119,7 +119,7 @@ pub fn remedy(file: &str, manifests: &[Manifest]) -> String {
     let of_name = |m: &&Manifest| plain(&m.name) == plain(folder);
     match manifests.iter().filter(of_name).find(has) {
         Some(manifest) if manifest.name == folder => {
-            format!("`cargo xtask data fetch {folder}` brings it")
+            format!("`data fetch {folder}` brings it")
         }
         Some(manifest) => {
             let name = &manifest.name;
@@ -128,7 +128,7 @@ pub fn remedy(file: &str, manifests: &[Manifest]) -> String {
             } else {
                 format!("{name}/{rest}")
             };
-            format!("`cargo xtask data fetch {name}` brings it as {there}")
+            format!("`data fetch {name}` brings it as {there}")
         }
         None => "no manifest has it, so it cannot be fetched: put it there".to_owned(),
     }
@@ -145,11 +145,11 @@ mod tests {
         for (file, expect) in [
             (
                 "reusens2023",
-                "`cargo xtask data fetch reusens2023` brings it",
+                "`data fetch reusens2023` brings it",
             ),
             (
                 "reusens2023/bias_attribute_words_nl.json",
-                "`cargo xtask data fetch reusens2023` brings it",
+                "`data fetch reusens2023` brings it",
             ),
             (
                 "reusens2023/bias_attribute_words_it.json",
@@ -159,7 +159,7 @@ mod tests {
             ("my-corpus.tsv", "cannot be fetched"),
             (
                 "crows-pairs-en",
-                "`cargo xtask data fetch crows_pairs_en` brings it as crows_pairs_en",
+                "`data fetch crows_pairs_en` brings it as crows_pairs_en",
             ),
         ] {
             let said = remedy(file, &manifests);

@@ -1,4 +1,4 @@
-//! `cargo xtask model`: inspecting, running and making language models.
+//! `model`: inspecting, running and making language models.
 
 use std::fmt::Write;
 use std::io::{BufRead, BufReader, Read};
@@ -22,6 +22,7 @@ use interlingua_models::{Budget, Hook, Residency, dump, input};
 use crate::data::manifests;
 use crate::flags::{CaptureFlags, DataPlaces, InspectFlags, Model, Opened, Pretrain, ScoreFlags};
 use crate::output;
+use crate::program;
 use crate::terminal::{Progress, print, tell};
 
 /// Carries out a subcommand of `model`.
@@ -317,7 +318,7 @@ fn score(flags: &ScoreFlags) -> anyhow::Result<()> {
     let (set, report) = load_bias(&flags.pairs, &options)?;
     if report.rows_skipped > 0 {
         tell(&format!(
-            "{} rows of {} cannot be used and are left out; `cargo xtask data describe` says why",
+            "{} rows of {} cannot be used and are left out; `data describe` says why",
             report.rows_skipped,
             flags.pairs.display()
         ));
@@ -417,7 +418,7 @@ fn score(flags: &ScoreFlags) -> anyhow::Result<()> {
         / scored.len() as f64;
     let _ = writeln!(
         out,
-        "\n{above} of {} pairs prefer the more stereotyping sentence; mean gap {gap:.3} {unit} (`{scorer}`). `cargo xtask reproduce` gives intervals.",
+        "\n{above} of {} pairs prefer the more stereotyping sentence; mean gap {gap:.3} {unit} (`{scorer}`). `reproduce` gives intervals.",
         scored.len()
     );
     if let Some(caveat) = model.caveat() {
@@ -441,7 +442,7 @@ fn score(flags: &ScoreFlags) -> anyhow::Result<()> {
 }
 
 fn train(flags: &Pretrain) -> anyhow::Result<()> {
-    crate::check_experiment(&flags.experiment)?;
+    crate::reproduce::check_experiment(&flags.experiment)?;
     let spec = PretrainSpec::read(&flags.experiment, flags.quick)
         .with_context(|| flags.experiment.display().to_string())?;
     let options = Options {
@@ -488,7 +489,8 @@ fn train(flags: &Pretrain) -> anyhow::Result<()> {
 /// What to type to get the same model, without the folders of one machine.
 fn command_line(flags: &Pretrain) -> String {
     let mut line = format!(
-        "cargo xtask model pretrain {}",
+        "{} model pretrain {}",
+        program(),
         flags
             .experiment
             .file_name()

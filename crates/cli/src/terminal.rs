@@ -126,6 +126,12 @@ pub struct Progress {
     _ticker: Option<Sender<()>>,
 }
 
+impl Default for Progress {
+    fn default() -> Progress {
+        Progress::new()
+    }
+}
+
 impl Progress {
     /// Nothing shown yet.
     pub fn new() -> Progress {
@@ -217,7 +223,7 @@ fn tick(
     sender
 }
 
-/// `cargo xtask methods`.
+/// `methods`.
 pub fn methods() -> String {
     let mut out = String::new();
     for method in interlingua_debias::registry() {
@@ -242,7 +248,7 @@ pub fn methods() -> String {
     out
 }
 
-/// `cargo xtask metrics`.
+/// `metrics`.
 pub fn metrics() -> String {
     let mut out = String::from("Scorers\n");
     for scorer in interlingua_metrics::crows::SCORERS {
@@ -276,7 +282,7 @@ pub fn metrics() -> String {
     out
 }
 
-/// `cargo xtask hooks`.
+/// `hooks`.
 pub fn hooks() -> String {
     let mut out = String::from(
         "Hook points of a model of L blocks, in the order of the forward pass, how wide their states are, and what they\nare in transformers\n",

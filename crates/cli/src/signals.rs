@@ -7,12 +7,11 @@ use signal_hook::iterator::Signals;
 use crate::flags::{Command, Model};
 use crate::terminal::tell;
 
-/// Ends the process at the first of these signals.
+/// Ends the process at the first of these signals, after a line that ends with these words: what is kept.
 ///
 /// # Errors
 /// When the system takes no handler.
-pub fn watch(command: &Command) -> std::io::Result<()> {
-    let kept = kept(command);
+pub fn watch(kept: String) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
@@ -29,7 +28,7 @@ pub fn watch(command: &Command) -> std::io::Result<()> {
 }
 
 /// What a stopped command leaves, and how to go on.
-fn kept(command: &Command) -> String {
+pub fn kept(command: &Command) -> String {
     match command {
         Command::Reproduce(flags) if !flags.dry_run => format!(
             "finished stages are kept in {}; the same command goes on from there, with --resume from the last \
@@ -40,6 +39,11 @@ fn kept(command: &Command) -> String {
             "the last checkpoint is kept in {}; the same command with --resume goes on from there",
             flags.out.display()
         ),
-        _ => "no file is left half-written under its name; the same command starts over".to_owned(),
+        _ => nothing_kept(),
     }
+}
+
+/// What is said of a command that starts over.
+pub fn nothing_kept() -> String {
+    "no file is left half-written under its name; the same command starts over".to_owned()
 }

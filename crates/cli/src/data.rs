@@ -1,4 +1,4 @@
-//! `cargo xtask data`: what can be fetched, fetching it, and looking into files.
+//! `data`: what can be fetched, fetching it, and looking into files.
 
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use interlingua_data::own;
 use interlingua_data::{
     DescribeOptions, FetchOptions, FileState, FileStatus, Manifest, describe_as, fetch, verify,
 };
@@ -103,7 +104,7 @@ fn verify_all(flags: &DataNames) -> anyhow::Result<()> {
         chosen.retain(|m| cache.join(&m.name).is_dir());
         if chosen.is_empty() {
             bail!(
-                "no data set is under {}; fetch some with `cargo xtask data fetch`, or name the folder with --cache",
+                "no data set is under {}; fetch some with `data fetch`, or name the folder with --cache",
                 cache.display()
             );
         }
@@ -142,7 +143,7 @@ fn verify_all(flags: &DataNames) -> anyhow::Result<()> {
     print(&out)?;
     if wrong > 0 {
         bail!(
-            "{wrong} files are missing or have other bytes; `cargo xtask data fetch` brings what is missing, with --force also what has other bytes"
+            "{wrong} files are missing or have other bytes; `data fetch` brings what is missing, with --force also what has other bytes"
         );
     }
     Ok(())
@@ -167,12 +168,7 @@ fn describe_one(flags: &Describe) -> anyhow::Result<()> {
 /// # Errors
 /// No manifest in the folder, or one that cannot be read.
 pub fn manifests(places: &DataPlaces) -> anyhow::Result<Vec<Manifest>> {
-    let folder = places.manifests.clone().unwrap_or_else(|| {
-        // cargo sets this when it runs the program, so a workspace that was moved is found too.
-        let package = std::env::var_os("CARGO_MANIFEST_DIR")
-            .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
-        package.with_file_name("datasets")
-    });
+    let folder = places.manifests.clone().unwrap_or_else(own::folder);
     let manifests = Manifest::load_all(&folder)
         .context("cannot read the manifests; name their folder with --manifests")?;
     if manifests.is_empty() {
