@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use crate::flags::{Bench, Work};
 use crate::page;
 use crate::parity::workspace;
-use interlingua_cli::terminal::{print, tell};
 use inputs::Texts;
+use interlingua_cli::terminal::{print, tell};
 use jobs::Setup;
 use peer::Peer;
 

@@ -529,10 +529,7 @@ const CASES: &[Case] = &[
     Case {
         name: "a file that a manifest has",
         damage: |t| t.replace("tiny.toml", "\"pairs.tsv\"", "\"reusens2023\""),
-        expect: &[
-            "data.pairs",
-            "`data fetch reusens2023` brings it",
-        ],
+        expect: &["data.pairs", "`data fetch reusens2023` brings it"],
         ..REPRODUCE
     },
     Case {

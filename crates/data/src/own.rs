@@ -9,14 +9,22 @@ use std::path::{Path, PathBuf};
 pub fn folder() -> PathBuf {
     let ran_by_cargo = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let built_in = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders = ran_by_cargo.iter().flat_map(|package| package.ancestors().skip(1).take(2));
+    let folders = ran_by_cargo
+        .iter()
+        .flat_map(|package| package.ancestors().skip(1).take(2));
     let mut folders = std::iter::once(Path::new(""))
         .chain(folders)
         .map(|folder| folder.join("datasets"));
     // Any folder may be called so; ours has the templates.
     folders
         .find(|folder| folder.join("templates").is_dir())
-        .unwrap_or_else(|| built_in.ancestors().nth(2).unwrap_or(built_in).join("datasets"))
+        .unwrap_or_else(|| {
+            built_in
+                .ancestors()
+                .nth(2)
+                .unwrap_or(built_in)
+                .join("datasets")
+        })
 }
 
 /// Where a file is whose name begins with `datasets/`; nothing for other names.

@@ -143,10 +143,7 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets");
         let manifests = Manifest::load_all(&root).unwrap();
         for (file, expect) in [
-            (
-                "reusens2023",
-                "`data fetch reusens2023` brings it",
-            ),
+            ("reusens2023", "`data fetch reusens2023` brings it"),
             (
                 "reusens2023/bias_attribute_words_nl.json",
                 "`data fetch reusens2023` brings it",
