@@ -52,6 +52,20 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "interlingua-tune",
+        "crates/tune",
+        &[
+            "interlingua-files",
+            "interlingua-data",
+            "interlingua-edits",
+            "interlingua-models",
+            "interlingua-debias",
+            "interlingua-metrics",
+            // Opens the tiny models of its tests.
+            "interlingua-backend",
+        ],
+    ),
+    (
         "interlingua-cli",
         "crates/cli",
         &[
@@ -64,6 +78,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "interlingua-autoencoder",
             "interlingua-debias",
             "interlingua-metrics",
+            "interlingua-tune",
         ],
     ),
     (

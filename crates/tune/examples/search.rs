@@ -1,0 +1,88 @@
+//! Searches an edit for a model: a checkpoint folder, or a tiny random one where none is given.
+//!
+//! `cargo run --example search [MODEL]`; in the root of the workspace, where `datasets/` is.
+
+use std::path::{Path, PathBuf};
+
+use interlingua_backend::device::cpu;
+use interlingua_backend::optim::AdamWConfig;
+use interlingua_data::Language;
+use interlingua_models::architectures::cohere::Config;
+use interlingua_models::tokenizer::train_bpe;
+use interlingua_models::train::{TrainConfig, Trainer};
+use interlingua_models::{Model, Residency};
+use interlingua_tune::{Event, Search, Settings, Sources, Texts, page};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir()?;
+    let given = std::env::args().nth(1).map(PathBuf::from);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets");
+    let sources = Sources {
+        fit: root.join("templates/everyday.toml"),
+        pairs: root.join("templates/occupations.toml"),
+        neutral: root.join("neutral.tsv"),
+    };
+    let mut languages = vec![Language::EN, Language::FR];
+    let mut settings = Settings::default();
+    if given.is_some() {
+        languages.extend([Language::DE, Language::NL]);
+    } else {
+        (settings.ranks, settings.strengths, settings.max_kl) = (vec![1], vec![1.0], 10.0);
+    }
+    let texts = Texts::load(&sources, &languages, "gender", 1)?;
+    let path = match &given {
+        Some(path) => path.as_path(),
+        None => {
+            tiny(folder.path(), &texts)?;
+            folder.path()
+        }
+    };
+    let model = Model::open(path, &cpu(), Residency::Resident)?;
+    let mut listener = |event: Event| match event {
+        Event::Rule(text) => println!("{text}\n"),
+        Event::Begin(text) => println!("{text} …"),
+        Event::Round { text } => println!("{text}\n"),
+        Event::Progress { .. } => {}
+    };
+    let mut search = Search {
+        model: &model,
+        texts: &texts,
+        settings: &settings,
+        listener: &mut listener,
+    };
+    let (outcome, intervention) = search.run(&folder.path().join("journal.jsonl"))?;
+    println!("{}", page::report(&outcome, "this model"));
+    println!("{} steps in the intervention", intervention.steps().len());
+    Ok(())
+}
+
+/// Writes a model of two blocks with random weights.
+fn tiny(folder: &Path, texts: &Texts) -> Result<(), Box<dyn std::error::Error>> {
+    let sentences = texts.fit.iter().flat_map(|t| &t.sentences);
+    let tokenizer = train_bpe(sentences.map(String::as_str), 300)?;
+    let config = Config {
+        hidden_size: 16,
+        intermediate_size: 32,
+        layers: 2,
+        heads: 2,
+        kv_heads: 2,
+        head_dim: 8,
+        vocab_size: 300,
+        max_positions: 128,
+        norm_eps: 1e-5,
+        rope_theta: 10_000.0,
+        logit_scale: 1.0,
+        tied: true,
+        qk_norm: false,
+        attention_bias: false,
+        bos: Some(2),
+        eos: Some(3),
+    };
+    let train = TrainConfig {
+        batch: 1,
+        seed: 7,
+        optimiser: AdamWConfig::default(),
+    };
+    Trainer::new(config, train, &cpu()).export(folder, &tokenizer)?;
+    Ok(())
+}

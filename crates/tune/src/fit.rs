@@ -1,0 +1,167 @@
+//! From sentences to edits: states at every hook point, read in one pass, and fits on them.
+
+use std::collections::BTreeMap;
+
+use interlingua_debias::{FitData, FitOptions, Matrix, by_name};
+use interlingua_edits::{Edit, Hook, Intervention, Kind, ModelShape, Provenance, Site};
+use interlingua_models::engine::capture;
+use interlingua_models::{Capture, Model, Pooling};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::recipe::{Recipe, Role};
+use crate::text::Twins;
+use crate::TuneError;
+
+/// Mean states of the sentences that edits are fitted on.
+pub struct Evidence {
+    shape: ModelShape,
+    /// `[2·twins][width]`: the two sentences of a set follow each other.
+    states: BTreeMap<Hook, Matrix>,
+    languages: Vec<usize>,
+}
+
+impl Evidence {
+    /// Runs the model once over all sentences and keeps the mean over the text tokens at each hook point.
+    ///
+    /// # Errors
+    /// A hook point that the model lacks, and whatever stops the pass.
+    pub fn capture(
+        model: &Model,
+        twins: &[Twins],
+        hooks: &[Hook],
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Evidence, TuneError> {
+        let shape = model.geometry.shape();
+        let rows = 2 * twins.len();
+        let mut sequences = Vec::with_capacity(rows);
+        for sentence in twins.iter().flat_map(|t| &t.sentences) {
+            sequences.push(model.sequence(sentence)?);
+        }
+        let captures: Vec<Capture> = hooks
+            .iter()
+            .map(|&hook| Capture {
+                hook,
+                pooling: Pooling::Mean,
+            })
+            .collect();
+        let mut found = Vec::new();
+        for &hook in hooks {
+            found.push(vec![0.0f32; rows * shape.width(hook)?]);
+        }
+        let mut sink = |at: usize, sequence: usize, row: &[f32]| {
+            found[at][sequence * row.len()..][..row.len()].copy_from_slice(row);
+            Ok(())
+        };
+        capture(model, &sequences, &captures, &mut sink, progress)?;
+        let states = hooks.iter().zip(&found).map(|(&hook, values)| {
+            let width = values.len() / rows.max(1);
+            let value = |i: usize, j: usize| f64::from(values[i * width + j]);
+            (hook, Matrix::from_fn(rows, width, value))
+        });
+        Ok(Evidence {
+            states: states.collect(),
+            shape,
+            languages: twins.iter().flat_map(|t| [t.language; 2]).collect(),
+        })
+    }
+
+    /// The intervention of a candidate: one edit at each of its hook points, each fitted on the unedited states.
+    ///
+    /// # Errors
+    /// A method that does not exist, data that it cannot be fitted on, a hook point that was not captured.
+    pub fn intervention(&self, recipe: &Recipe, seed: u64) -> Result<Intervention, TuneError> {
+        let mut steps = Vec::new();
+        for (at, hook) in recipe.place.hooks().into_iter().enumerate() {
+            let x = self.states.get(&hook).ok_or_else(|| TuneError::Setting {
+                name: "hook",
+                value: hook.to_string(),
+                expected: "one whose states were captured".into(),
+            })?;
+            let edit = match recipe.role {
+                Role::Method => self.fitted(recipe, x, hook, seed)?,
+                Role::Random(draw) => random(recipe, x, seed ^ (draw << 20) ^ ((at as u64) << 40))?,
+            };
+            let edit = match recipe.centred && edit.kind() == Kind::Erase {
+                true => edit.around(&mean(x))?,
+                false => edit,
+            };
+            let site = Site::raw(hook, recipe.place.tokens());
+            steps.push((site, edit.scaled(recipe.strength)?));
+        }
+        let notes = [
+            ("rank", recipe.rank.to_string()),
+            ("strength", recipe.strength.to_string()),
+            ("place", recipe.place.to_string()),
+            ("centred", recipe.centred.to_string()),
+        ];
+        let provenance = Provenance {
+            method: Some(match recipe.role {
+                Role::Method => recipe.method.clone(),
+                Role::Random(_) => "random".into(),
+            }),
+            notes: notes.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+            ..Provenance::default()
+        };
+        Ok(Intervention::new(self.shape.clone(), steps, provenance)?)
+    }
+
+    fn fitted(
+        &self,
+        recipe: &Recipe,
+        x: &Matrix,
+        hook: Hook,
+        seed: u64,
+    ) -> Result<Edit, TuneError> {
+        let rows = x.rows();
+        let data = FitData {
+            x: x.clone(),
+            label: (0..rows).map(|row| row % 2).collect(),
+            tuple: (0..rows).map(|row| Some(row / 2)).collect(),
+            classes: vec!["first".into(), "second".into()],
+            language: self.languages.clone(),
+            ..FitData::default()
+        };
+        let options = FitOptions::with_rank(recipe.rank).seed(seed);
+        let fitted = by_name(&recipe.method)?.fit(&data, &options);
+        let failed = |source| TuneError::Fit {
+            method: recipe.method.clone(),
+            hook: hook.to_string(),
+            source,
+        };
+        Ok(fitted.map_err(failed)?.edit)
+    }
+}
+
+/// Directions drawn from a sphere, as many as the candidate has, made orthonormal.
+fn random(recipe: &Recipe, x: &Matrix, seed: u64) -> Result<Edit, TuneError> {
+    let d = x.cols();
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut basis = Vec::new();
+    while basis.len() < recipe.rank.min(d) {
+        let direction: Vec<f64> = (0..d).map(|_| normal(&mut rng)).collect();
+        interlingua_edits::extend_basis(&mut basis, &direction, 1e-9);
+    }
+    let basis = Matrix::from_rows(&basis, d);
+    // A random direction holds some of the states' mean, which says nothing of groups: were it taken
+    // away too, the control would be worse than chance.
+    Ok(Edit::projection(&basis)?.around(&mean(x))?)
+}
+
+/// A standard normal number, by Box and Muller.
+fn normal(rng: &mut ChaCha8Rng) -> f64 {
+    use rand::Rng;
+    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
+    radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
+}
+
+/// Mean of the rows.
+fn mean(x: &Matrix) -> Vec<f64> {
+    let mut mean = vec![0.0; x.cols()];
+    for row in 0..x.rows() {
+        for (m, v) in mean.iter_mut().zip(x.row(row)) {
+            *m += v / x.rows() as f64;
+        }
+    }
+    mean
+}

@@ -1,0 +1,328 @@
+//! What a search reads: sentences to fit on, pairs to judge by, neutral text.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use interlingua_data::{
+    Language, Leans, OnBadRow, ParallelOptions, TemplateItem, TemplateOptions, load_parallel,
+    load_templates,
+};
+
+use crate::TuneError;
+
+/// Fewest attributes that a half may have: with fewer an interval says nothing.
+const FEWEST_CLUSTERS: usize = 4;
+/// Fewest neutral sentences of a half.
+const FEWEST_NEUTRAL: usize = 8;
+
+/// Where the text is.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// Sentence templates whose two groups alone differ: what edits are fitted on.
+    pub fit: PathBuf,
+    /// Sentence templates whose attributes lean to a group: what edits are judged by.
+    pub pairs: PathBuf,
+    /// Parallel neutral text: what an edit must leave alone.
+    pub neutral: PathBuf,
+}
+
+/// Two sentences that differ in the group alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Twins {
+    /// Place of the language in [`Texts::languages`].
+    pub language: usize,
+    /// About the first group, about the second.
+    pub sentences: [String; 2],
+}
+
+/// A stereotyped sentence and its counterpart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// Place of the language in [`Texts::languages`].
+    pub language: usize,
+    /// Place of the attribute in [`Half::clusters`]: pairs of one attribute are one observation.
+    pub cluster: usize,
+    /// The stereotyped group with the attribute, and the other group with it.
+    pub sentences: [String; 2],
+}
+
+/// One half of the items: what chooses, or what confirms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Half {
+    /// Names of the attributes; both leanings in turn, so that any first part of them is balanced.
+    pub clusters: Vec<String>,
+    /// Pairs in all languages.
+    pub pairs: Vec<Pair>,
+    /// Neutral sentences, `[language][sentence]`, the same sentences in every language.
+    pub neutral: Vec<Vec<String>>,
+}
+
+impl Half {
+    /// The pairs of the first clusters and the first neutral sentences, a share of both.
+    ///
+    /// The share is of attributes, an even number of them, so that both leanings are held alike.
+    #[must_use]
+    pub fn part(&self, share: f64) -> Half {
+        let some = |all: usize, fewest: usize| {
+            let wanted = (all as f64 * share).ceil() as usize;
+            wanted.next_multiple_of(2).max(fewest).min(all)
+        };
+        let clusters = some(self.clusters.len(), FEWEST_CLUSTERS);
+        let pairs = self.pairs.iter().filter(|pair| pair.cluster < clusters);
+        let sentences = |of: &Vec<String>| of[..some(of.len(), FEWEST_NEUTRAL)].to_vec();
+        Half {
+            clusters: self.clusters[..clusters].to_vec(),
+            pairs: pairs.cloned().collect(),
+            neutral: self.neutral.iter().map(sentences).collect(),
+        }
+    }
+}
+
+/// All text of a search.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Texts {
+    /// The languages that are served.
+    pub languages: Vec<Language>,
+    /// The bias category.
+    pub category: String,
+    /// Counterfactual sentences, nothing but the group differs.
+    pub fit: Vec<Twins>,
+    /// What chooses.
+    pub select: Half,
+    /// What is looked at once, at the end.
+    pub confirm: Half,
+}
+
+impl Texts {
+    /// Reads everything and deals it into the splits by `seed`.
+    ///
+    /// Fit, select and confirm share no sentence: the first comes from another file, the others
+    /// from different attributes and different neutral rows, the same in every language.
+    ///
+    /// # Errors
+    /// Files that cannot be read or lack a language, attributes that lean nowhere, too few items for a split.
+    pub fn load(
+        sources: &Sources,
+        languages: &[Language],
+        category: &str,
+        seed: u64,
+    ) -> Result<Texts, TuneError> {
+        let templates = |path: &Path| -> Result<Vec<TemplateItem>, TuneError> {
+            let options = TemplateOptions {
+                categories: vec![category.to_owned()],
+                ..TemplateOptions::new(languages, OnBadRow::Error)
+            };
+            Ok(load_templates(path, &options)?.0)
+        };
+        let place = |language: Language| {
+            let mut known = languages.iter();
+            known
+                .position(|&l| l == language)
+                .expect("the loader gives the languages asked for")
+        };
+        let fit = templates(&sources.fit)?.into_iter().map(|item| Twins {
+            language: place(item.language),
+            sentences: [item.a, item.b],
+        });
+        let fit = fit.collect();
+        let items = templates(&sources.pairs)?;
+        let options = ParallelOptions::new(languages, OnBadRow::Error);
+        let neutral = load_parallel(&sources.neutral, &options)?.0;
+        let [select, confirm] = halves(&items, &place, seed, &sources.pairs)?;
+        let dealt = deal(neutral.columns.first().map_or(0, Vec::len), seed);
+        let rows = |half: usize| -> Result<Vec<Vec<String>>, TuneError> {
+            if dealt[half].len() < FEWEST_NEUTRAL {
+                return Err(TuneError::TooFew {
+                    file: sources.neutral.clone(),
+                    what: "neutral sentences",
+                    found: neutral.columns.first().map_or(0, Vec::len),
+                    needed: 2 * FEWEST_NEUTRAL,
+                });
+            }
+            let of = |column: &Vec<String>| dealt[half].iter().map(|&r| column[r].clone()).collect();
+            Ok(neutral.columns.iter().map(of).collect())
+        };
+        Ok(Texts {
+            languages: languages.to_vec(),
+            category: category.to_owned(),
+            fit,
+            select: Half {
+                neutral: rows(0)?,
+                ..select
+            },
+            confirm: Half {
+                neutral: rows(1)?,
+                ..confirm
+            },
+        })
+    }
+}
+
+/// Numbers below `count` in an order that depends on the seed alone, dealt to two halves in turn.
+fn deal(count: usize, seed: u64) -> [Vec<usize>; 2] {
+    let mut order: Vec<usize> = (0..count).collect();
+    order.sort_by_key(|&row| draw(seed, &row.to_string()));
+    let half = |first: usize| order.iter().skip(first).step_by(2).copied().collect();
+    [half(0), half(1)]
+}
+
+/// Where an item comes in the order of a seed.
+fn draw(seed: u64, item: &str) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&seed.to_le_bytes());
+    hasher.update(item.as_bytes());
+    *hasher.finalize().as_bytes()
+}
+
+/// Pairs dealt into halves by attribute: each half gets as many that lean to either group.
+fn halves(
+    items: &[TemplateItem],
+    place: &dyn Fn(Language) -> usize,
+    seed: u64,
+    file: &Path,
+) -> Result<[Half; 2], TuneError> {
+    let mut leaning: BTreeMap<Side, BTreeSet<&str>> = BTreeMap::new();
+    for item in items {
+        let leans = item.leans.ok_or_else(|| TuneError::NoLeaning {
+            file: file.to_owned(),
+            attribute: item.attribute.clone(),
+        })?;
+        let side = Side::of(leans);
+        leaning.entry(side).or_default().insert(&item.attribute);
+    }
+    // Of each leaning, attributes in the order of the seed; then one of each leaning in turn.
+    let ordered = |side: Side| -> Vec<&str> {
+        let mut names: Vec<&str> = leaning
+            .get(&side)
+            .map(|names| names.iter().copied().collect())
+            .unwrap_or_default();
+        names.sort_by_key(|name| draw(seed, name));
+        names
+    };
+    let (first, second) = (ordered(Side::First), ordered(Side::Second));
+    let both = first.iter().zip(&second);
+    let mut clusters: [Vec<String>; 2] = [Vec::new(), Vec::new()];
+    for (at, (a, b)) in both.enumerate() {
+        clusters[at % 2].extend([(*a).to_owned(), (*b).to_owned()]);
+    }
+    let smaller = clusters.iter().map(Vec::len).min().unwrap_or(0);
+    if smaller < FEWEST_CLUSTERS {
+        return Err(TuneError::TooFew {
+            file: file.to_owned(),
+            what: "attributes of which as many lean to either group",
+            found: first.len() + second.len(),
+            needed: 2 * FEWEST_CLUSTERS,
+        });
+    }
+    Ok(clusters.map(|clusters| {
+        let mut pairs = Vec::new();
+        for item in items {
+            let Some(cluster) = clusters.iter().position(|c| *c == item.attribute) else {
+                continue;
+            };
+            let (a, b) = (item.a.clone(), item.b.clone());
+            pairs.push(Pair {
+                language: place(item.language),
+                cluster,
+                sentences: match item.leans.map(Side::of) {
+                    Some(Side::First) => [a, b],
+                    _ => [b, a],
+                },
+            });
+        }
+        Half {
+            clusters,
+            pairs,
+            neutral: Vec::new(),
+        }
+    }))
+}
+
+/// The group that an attribute leans to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Side {
+    First,
+    Second,
+}
+
+impl Side {
+    fn of(leans: Leans) -> Side {
+        match leans {
+            Leans::A => Side::First,
+            Leans::B => Side::Second,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The text that ships with the program.
+    pub(crate) fn shipped() -> Sources {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets");
+        Sources {
+            fit: folder.join("templates/everyday.toml"),
+            pairs: folder.join("templates/occupations.toml"),
+            neutral: folder.join("neutral.tsv"),
+        }
+    }
+
+    #[test]
+    fn splits_share_nothing_and_are_balanced() {
+        let languages = [Language::EN, Language::FR];
+        let texts = Texts::load(&shipped(), &languages, "gender", 1).unwrap();
+        let (select, confirm) = (&texts.select, &texts.confirm);
+        assert!(select.clusters.len() >= 16 && confirm.clusters.len() >= 16);
+        assert!(select.clusters.iter().all(|c| !confirm.clusters.contains(c)));
+        let sentences = |half: &Half| -> BTreeSet<String> {
+            let pairs = half.pairs.iter().flat_map(|p| p.sentences.clone());
+            pairs.chain(half.neutral.iter().flatten().cloned()).collect()
+        };
+        assert!(sentences(select).is_disjoint(&sentences(confirm)));
+        let fitted: BTreeSet<String> = texts
+            .fit
+            .iter()
+            .flat_map(|t| t.sentences.clone())
+            .collect();
+        assert!(fitted.is_disjoint(&sentences(select)));
+        assert!(fitted.is_disjoint(&sentences(confirm)));
+        assert!(texts.fit.iter().any(|t| t.language == 1));
+        // A part is balanced too: as many pairs are led by the first group as by the second.
+        let items = load_templates(
+            &shipped().pairs,
+            &TemplateOptions::new(&languages, OnBadRow::Error),
+        )
+        .unwrap()
+        .0;
+        let part = select.part(0.3);
+        assert!(part.clusters.len() < select.clusters.len());
+        let leans = |name: &String| {
+            let item = items.iter().find(|i| i.attribute == *name).unwrap();
+            Side::of(item.leans.unwrap())
+        };
+        let first = part.clusters.iter().filter(|c| leans(c) == Side::First);
+        assert_eq!(first.count() * 2, part.clusters.len());
+        // Another seed deals otherwise.
+        let other = Texts::load(&shipped(), &languages, "gender", 2).unwrap();
+        assert_ne!(other.select.clusters, select.clusters);
+    }
+
+    #[test]
+    fn what_lacks_is_said() {
+        let languages = [Language::EN];
+        let mut sources = shipped();
+        // Attributes that lean nowhere cannot judge.
+        sources.pairs = sources.fit.clone();
+        let error = Texts::load(&sources, &languages, "gender", 1).unwrap_err();
+        assert!(matches!(error, TuneError::NoLeaning { .. }), "{error}");
+        let error = Texts::load(&shipped(), &languages, "religion", 1).unwrap_err();
+        assert!(error.to_string().contains("gender"), "{error}");
+        let folder = tempfile::tempdir().unwrap();
+        sources = shipped();
+        sources.neutral = folder.path().join("few.tsv");
+        std::fs::write(&sources.neutral, "en\tfr\nOne.\tUn.\nTwo.\tDeux.\n").unwrap();
+        let error = Texts::load(&sources, &languages, "gender", 1).unwrap_err();
+        assert!(error.to_string().contains("16"), "{error}");
+    }
+}
