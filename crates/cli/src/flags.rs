@@ -27,6 +27,26 @@ pub enum Command {
     /// Inspect, run and make language models.
     #[command(subcommand)]
     Model(Model),
+    /// Search an edit that makes a model less biased in every language it serves, and confirm it on items that did
+    /// not choose it.
+    #[command(after_help = "Examples:
+  interlingua tune gemma-3-270m-q4_k_m.gguf --out search
+  interlingua tune MODEL --out search --languages en,de --max-kl 0.05 --seed 2
+
+Nothing but the model is needed: word lists, sentence pairs and neutral text in English, French, German and Dutch ship
+with the program. The rule of the choice is printed before any number. OUT gets report.md, tune.json, pareto.svg,
+edit.safetensors and the journal; a killed search goes on from there with the same command.
+Exit codes: 0 an edit was chosen, 1 the search stopped with an error (none within --max-kl is one), 2 the flags were wrong.")]
+    Tune(Tune),
+    /// The same, and the edited model given back with a model card: before and after in every language, what was not
+    /// improved, how to reproduce it.
+    #[command(after_help = "Examples:
+  interlingua debias gemma-3-270m-q4_k_m.gguf --out gemma-less-biased
+  interlingua debias MODEL --out DIR --languages en,fr --category gender --max-kl 0.05
+
+The search is kept in OUT.search until OUT is whole; a killed run goes on from there with the same command.
+Exit codes: 0 the model is there, 1 it stopped with an error, 2 the flags were wrong.")]
+    Debias(Debias),
     /// List the debiasing methods.
     Methods,
     /// List the scorers and metrics.
@@ -105,6 +125,70 @@ pub struct Opened {
     /// Where weights and states live.
     #[command(flatten)]
     pub memory: Memory,
+}
+
+/// Flags of `tune`.
+#[derive(Debug, Args)]
+pub struct Tune {
+    /// The model.
+    #[command(flatten)]
+    pub model: Opened,
+    /// The folder for what comes out.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Languages that the model serves, separated by commas.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "LIST",
+        default_value = "en,fr,de,nl"
+    )]
+    pub languages: Vec<Language>,
+    /// The bias.
+    #[arg(long, default_value = "gender")]
+    pub category: String,
+    /// How far predictions on neutral text may move: KL(unedited, edited) in nats a token, its upper 95 % bound, in every
+    /// language.
+    #[arg(long, value_name = "NATS", default_value_t = 0.1)]
+    pub max_kl: f64,
+    /// Methods that are tried, separated by commas; `interlingua methods` lists them [default: sentdebias,mean-difference].
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    pub methods: Option<Vec<String>>,
+    /// Ranks that are tried, separated by commas [default: 1,2,4].
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    pub ranks: Option<Vec<usize>>,
+    /// Strengths that are tried, separated by commas [default: 0.5,1,1.5].
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    pub strengths: Option<Vec<f64>>,
+    /// Only edits that are a change of weights, exactly.
+    #[arg(long)]
+    pub folded: bool,
+    /// Random edits of the chosen one's shape, for the confirmation.
+    #[arg(long, default_value_t = 5)]
+    pub controls: usize,
+    /// Seed of splits, fits, controls and intervals.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Sentence templates to fit on, in place of those that ship: two groups, nothing else differs.
+    #[arg(long, value_name = "FILE.toml")]
+    pub fit_text: Option<PathBuf>,
+    /// Sentence templates to judge by, in place of those that ship: attributes say which group they lean to.
+    #[arg(long, value_name = "FILE.toml")]
+    pub pairs: Option<PathBuf>,
+    /// Parallel neutral text, in place of that which ships: one column a language.
+    #[arg(long, value_name = "FILE.tsv")]
+    pub neutral: Option<PathBuf>,
+}
+
+/// Flags of `debias`.
+#[derive(Debug, Args)]
+pub struct Debias {
+    /// The search.
+    #[command(flatten)]
+    pub tune: Tune,
+    /// What is given back.
+    #[arg(long, value_enum, default_value_t = crate::tune::Format::Edit)]
+    pub format: crate::tune::Format,
 }
 
 /// Flags of `model inspect`.

@@ -11,6 +11,7 @@ pub mod output;
 pub mod reproduce;
 pub mod signals;
 pub mod terminal;
+pub mod tune;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -75,6 +76,8 @@ pub fn carry_out(command: &Command) -> anyhow::Result<()> {
         Command::Reproduce(flags) => reproduce::reproduce(flags),
         Command::Data(command) => data::data(command),
         Command::Model(command) => model::model(command),
+        Command::Tune(flags) => tune::tune(flags),
+        Command::Debias(flags) => tune::debias(flags),
         Command::Methods => print(&terminal::methods()),
         Command::Metrics => print(&terminal::metrics()),
         Command::Hooks => print(&terminal::hooks()),

@@ -59,7 +59,10 @@ fn folder(name: &str, progress: &mut Progress) -> anyhow::Result<PathBuf> {
     Ok(resolved?.folder)
 }
 
-fn open(flags: &Opened, progress: &mut Progress) -> anyhow::Result<interlingua_models::Model> {
+pub(crate) fn open(
+    flags: &Opened,
+    progress: &mut Progress,
+) -> anyhow::Result<interlingua_models::Model> {
     open_folder(&folder(&flags.name, progress)?, flags)
 }
 

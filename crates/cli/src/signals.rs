@@ -39,8 +39,14 @@ pub fn kept(command: &Command) -> String {
             "the last checkpoint is kept in {}; the same command with --resume goes on from there",
             flags.out.display()
         ),
+        Command::Tune(flags) => search_kept(&flags.out.display().to_string()),
+        Command::Debias(flags) => search_kept(&format!("{}.search", flags.tune.out.display())),
         _ => nothing_kept(),
     }
+}
+
+fn search_kept(folder: &str) -> String {
+    format!("what was judged is kept in {folder}; the same command goes on from there")
 }
 
 /// What is said of a command that starts over.

@@ -14,11 +14,7 @@ pub struct RawEdit(Form);
 enum Form {
     Identity,
     /// `h − (h·Rᵀ − b)·Lᵀ`.
-    Erase {
-        right: Tensor<2>,
-        offset: Tensor<2>,
-        left: Tensor<2>,
-    },
+    Erase(Box<LowRank>),
     /// `h + v`.
     Shift(Tensor<2>),
     /// Any other edit is applied on the host.
@@ -33,11 +29,11 @@ impl RawEdit {
             _ if edit.kind() == Kind::Identity => Form::Identity,
             (Factor::Dense(left), Factor::Dense(right)) => {
                 let (k, d) = (left.rows(), left.cols());
-                Form::Erase {
+                Form::Erase(Box::new(LowRank {
                     right: from_rows(f32s(right.data()), k, d, device).transpose(),
                     offset: from_rows(f32s(edit.offset()), 1, k, device),
                     left: from_rows(f32s(left.data()), k, d, device),
-                }
+                }))
             }
             (Factor::Dense(left), Factor::Zero) => {
                 let mut vector = vec![0.0; edit.dim()];
@@ -58,14 +54,7 @@ impl StateEdit for RawEdit {
     fn apply(&self, h: Tensor<2>, _: &RowInfo<'_>) -> Tensor<2> {
         match &self.0 {
             Form::Identity => h,
-            Form::Erase {
-                right,
-                offset,
-                left,
-            } => {
-                let coefficients = h.clone().matmul(right.clone()) - offset.clone();
-                h - coefficients.matmul(left.clone())
-            }
+            Form::Erase(change) => change.apply(h),
             Form::Shift(vector) => h + vector.clone(),
             Form::Host(edit) => {
                 let (device, [rows, cols]) = (h.device(), h.dims());
@@ -79,15 +68,7 @@ impl StateEdit for RawEdit {
 
     fn low_rank(&self) -> Option<LowRank> {
         match &self.0 {
-            Form::Erase {
-                right,
-                offset,
-                left,
-            } => Some(LowRank {
-                right: right.clone(),
-                offset: offset.clone(),
-                left: left.clone(),
-            }),
+            Form::Erase(change) => Some((**change).clone()),
             _ => None,
         }
     }

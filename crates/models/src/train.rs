@@ -483,6 +483,48 @@ impl Trainer {
     }
 }
 
+/// Writes a checkpoint of two small blocks with random weights, and a tokenizer that knows `texts`: to try
+/// something out where no model is at hand.
+///
+/// # Errors
+/// Texts that no tokenizer can be made of, and files that cannot be written.
+pub fn random_checkpoint<'a>(
+    folder: &Path,
+    texts: impl Iterator<Item = &'a str> + Send,
+    seed: u64,
+) -> Result<(), ModelError> {
+    let bad = |problem: String| ModelError::BadFile {
+        path: folder.join("tokenizer.json"),
+        problem,
+    };
+    let tokenizer = crate::tokenizer::train_bpe(texts, 400).map_err(bad)?;
+    let config = Config {
+        hidden_size: 16,
+        intermediate_size: 32,
+        layers: 2,
+        heads: 2,
+        kv_heads: 2,
+        head_dim: 8,
+        vocab_size: 400,
+        max_positions: 128,
+        norm_eps: 1e-5,
+        rope_theta: 10_000.0,
+        logit_scale: 1.0,
+        tied: true,
+        qk_norm: false,
+        attention_bias: false,
+        bos: Some(2),
+        eos: Some(3),
+    };
+    let train = TrainConfig {
+        batch: 1,
+        seed,
+        optimiser: AdamWConfig::default(),
+    };
+    let device = interlingua_backend::device::cpu();
+    Trainer::new(config, train, &device).export(folder, &tokenizer)
+}
+
 fn pretty(json: &serde_json::Value) -> String {
     format!("{json:#}\n")
 }

@@ -5,11 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use interlingua_backend::device::cpu;
-use interlingua_backend::optim::AdamWConfig;
 use interlingua_data::Language;
-use interlingua_models::architectures::cohere::Config;
-use interlingua_models::tokenizer::train_bpe;
-use interlingua_models::train::{TrainConfig, Trainer};
+use interlingua_models::train::random_checkpoint;
 use interlingua_models::{Model, Residency};
 use interlingua_tune::{Event, Search, Settings, Sources, Texts, page};
 
@@ -33,7 +30,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = match &given {
         Some(path) => path.as_path(),
         None => {
-            tiny(folder.path(), &texts)?;
+            let sentences = texts.fit.iter().flat_map(|t| &t.sentences);
+            random_checkpoint(folder.path(), sentences.map(String::as_str), 7)?;
             folder.path()
         }
     };
@@ -53,36 +51,5 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (outcome, intervention) = search.run(&folder.path().join("journal.jsonl"))?;
     println!("{}", page::report(&outcome, "this model"));
     println!("{} steps in the intervention", intervention.steps().len());
-    Ok(())
-}
-
-/// Writes a model of two blocks with random weights.
-fn tiny(folder: &Path, texts: &Texts) -> Result<(), Box<dyn std::error::Error>> {
-    let sentences = texts.fit.iter().flat_map(|t| &t.sentences);
-    let tokenizer = train_bpe(sentences.map(String::as_str), 300)?;
-    let config = Config {
-        hidden_size: 16,
-        intermediate_size: 32,
-        layers: 2,
-        heads: 2,
-        kv_heads: 2,
-        head_dim: 8,
-        vocab_size: 300,
-        max_positions: 128,
-        norm_eps: 1e-5,
-        rope_theta: 10_000.0,
-        logit_scale: 1.0,
-        tied: true,
-        qk_norm: false,
-        attention_bias: false,
-        bos: Some(2),
-        eos: Some(3),
-    };
-    let train = TrainConfig {
-        batch: 1,
-        seed: 7,
-        optimiser: AdamWConfig::default(),
-    };
-    Trainer::new(config, train, &cpu()).export(folder, &tokenizer)?;
     Ok(())
 }

@@ -42,7 +42,9 @@ pub enum TuneError {
         source: std::io::Error,
     },
     /// Not enough items to be dealt into halves.
-    #[error("{file}: {found} {what}, at least {needed} are needed, half to choose and half to confirm")]
+    #[error(
+        "{file}: {found} {what}, at least {needed} are needed, half to choose and half to confirm"
+    )]
     TooFew {
         /// The file.
         file: PathBuf,

@@ -9,9 +9,9 @@ use interlingua_models::{Capture, Model, Pooling};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use crate::TuneError;
 use crate::recipe::{Recipe, Role};
 use crate::text::Twins;
-use crate::TuneError;
 
 /// Mean states of the sentences that edits are fitted on.
 pub struct Evidence {

@@ -67,7 +67,8 @@ impl Journal {
                 if header.search != search {
                     return Err(bad(
                         at,
-                        "is the journal of another search (other model, text, settings or seed)".into(),
+                        "is the journal of another search (other model, text, settings or seed)"
+                            .into(),
                     ));
                 }
                 continue;

@@ -233,7 +233,10 @@ pub fn compare_gaps(
         Ok(Comparison {
             unedited: number("gap of the unedited model", &found[0])?,
             edited: number("gap of the edited model", &found[1])?,
-            difference: number("difference from the unedited model", &found[1].minus(&found[0]))?,
+            difference: number(
+                "difference from the unedited model",
+                &found[1].minus(&found[0]),
+            )?,
             against_random: number("difference from random controls", &found[1].minus(&random))?,
         })
     };

@@ -22,7 +22,10 @@ pub fn verdict(outcome: &Outcome) -> String {
         (true, false) => "The interval leaves 0 out: the model is more biased by this measure. ",
         (false, _) => "The interval holds 0: no difference is shown. ",
     });
-    let _ = write!(text, "Against random edits of the same shape the difference is {r}");
+    let _ = write!(
+        text,
+        "Against random edits of the same shape the difference is {r}"
+    );
     text.push_str(match (r.is_clear(), r.value < 0.0) {
         (true, true) => ", so it is not what any edit of this size does.",
         _ => ", so it is not shown to be more than what any edit of this size does.",
@@ -71,7 +74,10 @@ pub fn table(outcome: &Outcome) -> String {
 
 /// What the choice promised beside what was confirmed, in one sentence.
 pub fn optimism(outcome: &Outcome) -> String {
-    let (select, confirm) = (outcome.chosen.summary.worst_gap(), outcome.worst.edited.value);
+    let (select, confirm) = (
+        outcome.chosen.summary.worst_gap(),
+        outcome.worst.edited.value,
+    );
     format!(
         "The selecting half had promised a worst gap of {select:.2} nats (from {:.2}), the confirming half gives {confirm:.2} \
          (from {:.2}).",
@@ -228,7 +234,11 @@ pub fn report(outcome: &Outcome, model: &str) -> String {
 ///
 /// `files`: what is in the folder and how it is used; `command`: what to type to get the same.
 pub fn card(outcome: &Outcome, model: &str, files: &str, command: &str) -> String {
-    let languages: Vec<String> = outcome.languages.iter().map(|l| format!("- {l}\n")).collect();
+    let languages: Vec<String> = outcome
+        .languages
+        .iter()
+        .map(|l| format!("- {l}\n"))
+        .collect();
     let still: Vec<&str> = outcome
         .confirmed
         .iter()

@@ -77,15 +77,27 @@ impl Settings {
             })
         };
         if !(self.max_kl > 0.0 && self.max_kl.is_finite()) {
-            return setting("max-kl", self.max_kl.to_string(), "a number of nats above 0");
+            return setting(
+                "max-kl",
+                self.max_kl.to_string(),
+                "a number of nats above 0",
+            );
         }
         if self.methods.is_empty() || self.ranks.is_empty() || self.strengths.is_empty() {
-            return setting("methods, ranks, strengths", "empty".into(), "at least one of each");
+            return setting(
+                "methods, ranks, strengths",
+                "empty".into(),
+                "at least one of each",
+            );
         }
         if let Some(rank) = self.ranks.iter().find(|r| **r == 0) {
             return setting("ranks", rank.to_string(), "at least 1 direction");
         }
-        if let Some(s) = self.strengths.iter().find(|s| !(**s > 0.0 && s.is_finite())) {
+        if let Some(s) = self
+            .strengths
+            .iter()
+            .find(|s| !(**s > 0.0 && s.is_finite()))
+        {
             return setting("strengths", s.to_string(), "a number above 0");
         }
         if self.controls == 0 || self.at_once == 0 || self.keep.contains(&0) {
@@ -208,7 +220,11 @@ impl Search<'_> {
         let hooks: BTreeSet<Hook> = places.iter().flat_map(|p| p.hooks()).collect();
         let hooks: Vec<Hook> = hooks.into_iter().collect();
         let digest = self.model.digest()?;
-        let key = key(&(digest.to_hex().as_str(), self.settings, text_key(self.texts)));
+        let key = key(&(
+            digest.to_hex().as_str(),
+            self.settings,
+            text_key(self.texts),
+        ));
         let mut journal = Journal::open(journal, &key)?;
 
         let name = format!("states of {} sentences", 2 * self.texts.fit.len());
@@ -462,7 +478,12 @@ impl Search<'_> {
         Ok(Outcome {
             settings: self.settings.clone(),
             rule: self.settings.rule(),
-            languages: self.texts.languages.iter().map(ToString::to_string).collect(),
+            languages: self
+                .texts
+                .languages
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             category: self.texts.category.clone(),
             unedited,
             rounds,

@@ -139,7 +139,8 @@ impl Texts {
                     needed: 2 * FEWEST_NEUTRAL,
                 });
             }
-            let of = |column: &Vec<String>| dealt[half].iter().map(|&r| column[r].clone()).collect();
+            let of =
+                |column: &Vec<String>| dealt[half].iter().map(|&r| column[r].clone()).collect();
             Ok(neutral.columns.iter().map(of).collect())
         };
         Ok(Texts {
@@ -274,17 +275,20 @@ pub(crate) mod tests {
         let texts = Texts::load(&shipped(), &languages, "gender", 1).unwrap();
         let (select, confirm) = (&texts.select, &texts.confirm);
         assert!(select.clusters.len() >= 16 && confirm.clusters.len() >= 16);
-        assert!(select.clusters.iter().all(|c| !confirm.clusters.contains(c)));
+        assert!(
+            select
+                .clusters
+                .iter()
+                .all(|c| !confirm.clusters.contains(c))
+        );
         let sentences = |half: &Half| -> BTreeSet<String> {
             let pairs = half.pairs.iter().flat_map(|p| p.sentences.clone());
-            pairs.chain(half.neutral.iter().flatten().cloned()).collect()
+            pairs
+                .chain(half.neutral.iter().flatten().cloned())
+                .collect()
         };
         assert!(sentences(select).is_disjoint(&sentences(confirm)));
-        let fitted: BTreeSet<String> = texts
-            .fit
-            .iter()
-            .flat_map(|t| t.sentences.clone())
-            .collect();
+        let fitted: BTreeSet<String> = texts.fit.iter().flat_map(|t| t.sentences.clone()).collect();
         assert!(fitted.is_disjoint(&sentences(select)));
         assert!(fitted.is_disjoint(&sentences(confirm)));
         assert!(texts.fit.iter().any(|t| t.language == 1));

@@ -1,0 +1,292 @@
+//! `tune` and `debias`: an edit that serves several languages is searched, confirmed and given back.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use interlingua_edits::Intervention;
+use interlingua_experiment::progress::Event as Shown;
+use interlingua_files::Partial;
+use interlingua_models::Model;
+use interlingua_tune::{Event, Outcome, Search, Settings, Sources, Texts, page};
+
+use crate::flags::{Debias, Tune};
+use crate::model::open;
+use crate::program;
+use crate::terminal::{Progress, print};
+
+/// Text that ships with the program, by the name of its file.
+const SHIPPED: [(&str, &str); 3] = [
+    (
+        "everyday.toml",
+        include_str!("../../../datasets/templates/everyday.toml"),
+    ),
+    (
+        "occupations.toml",
+        include_str!("../../../datasets/templates/occupations.toml"),
+    ),
+    ("neutral.tsv", include_str!("../../../datasets/neutral.tsv")),
+];
+
+/// What an edited model is given back as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// The edit as a file that is applied when the model runs: by this program, or by a hook of twenty lines in
+    /// transformers.
+    Edit,
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Format::Edit => "edit",
+        })
+    }
+}
+
+impl Format {
+    /// Whether it holds only edits that are a change of weights.
+    fn folds(self) -> bool {
+        match self {
+            Format::Edit => false,
+        }
+    }
+
+    /// Writes what it is made of into a folder; says what that is and how it is used.
+    fn write(
+        self,
+        _model: &Model,
+        intervention: &Intervention,
+        _outcome: &Outcome,
+        _folder: &Path,
+    ) -> anyhow::Result<String> {
+        match self {
+            Format::Edit => Ok(format!(
+                "`edit.safetensors` is the edit ({} step{}); the model's own weights are not here and are not changed. \
+                 `interlingua` applies it with `--edit edit.safetensors`; the documentation of Interlingua (docs/interventions.md) \
+                 reads it in ten lines of Python.",
+                intervention.steps().len(),
+                if intervention.steps().len() == 1 {
+                    ""
+                } else {
+                    "s"
+                }
+            )),
+        }
+    }
+}
+
+/// Carries out `tune`.
+///
+/// # Errors
+/// A folder that holds something else, and whatever stops the search.
+pub fn tune(flags: &Tune) -> anyhow::Result<()> {
+    let journal = flags.out.join("journal.jsonl");
+    if flags.out.exists() && !journal.exists() && !is_empty(&flags.out)? {
+        bail!(
+            "{}: is there already and holds no search; choose another name",
+            flags.out.display()
+        );
+    }
+    let (outcome, _, _) = searched(flags, &flags.out, false)?;
+    print(&summary(&outcome))?;
+    print(&format!(
+        "\n{}\nedit {}\n",
+        flags.out.join("report.md").display(),
+        flags.out.join("edit.safetensors").display()
+    ))
+}
+
+/// Carries out `debias`.
+///
+/// # Errors
+/// A folder that is there, and whatever stops the search or the export.
+pub fn debias(flags: &Debias) -> anyhow::Result<()> {
+    let out = &flags.tune.out;
+    if out.exists() {
+        bail!(
+            "{}: is there already; choose another name for the edited model",
+            out.display()
+        );
+    }
+    let mut search = out.clone().into_os_string();
+    search.push(".search");
+    let search = PathBuf::from(search);
+    let (outcome, intervention, model) = searched(&flags.tune, &search, flags.format.folds())?;
+    let made = Partial::folder(out).with_context(|| out.display().to_string())?;
+    let files = flags
+        .format
+        .write(&model, &intervention, &outcome, made.path())
+        .with_context(|| {
+            format!(
+                "the search is kept in {}; the same command goes on from there",
+                search.display()
+            )
+        })?;
+    for name in [
+        "edit.safetensors",
+        "tune.json",
+        "pareto.svg",
+        "journal.jsonl",
+    ] {
+        let (from, to) = (search.join(name), made.path().join(name));
+        std::fs::copy(&from, &to).with_context(|| to.display().to_string())?;
+    }
+    let card = page::card(&outcome, &flags.tune.model.name, &files, &command(flags));
+    write(&made.path().join("README.md"), card.as_bytes())?;
+    made.finish().with_context(|| out.display().to_string())?;
+    std::fs::remove_dir_all(&search).with_context(|| search.display().to_string())?;
+    print(&summary(&outcome))?;
+    print(&format!("\n{}\n", out.join("README.md").display()))
+}
+
+/// Searches with a folder for what it keeps, and writes what was found there.
+fn searched(
+    flags: &Tune,
+    folder: &Path,
+    folded: bool,
+) -> anyhow::Result<(Outcome, Intervention, Model)> {
+    let mut progress = Progress::new();
+    let model = open(&flags.model, &mut progress)?;
+    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let sources = sources(flags, folder)?;
+    let texts = Texts::load(&sources, &flags.languages, &flags.category, flags.seed)?;
+    let settings = settings(flags, folded);
+    let mut begun = None;
+    let mut listener = |event: Event| match event {
+        Event::Rule(text) => progress.show(Shown::Note(text)),
+        Event::Round { text } => progress.show(Shown::Note(text)),
+        Event::Begin(name) => {
+            finish(&mut begun, &mut progress);
+            begun = Some(std::time::Instant::now());
+            let cached = false;
+            progress.show(Shown::Stage { name, cached });
+        }
+        Event::Progress { done, total } => {
+            let note = String::new();
+            progress.show(Shown::Progress { done, total, note });
+        }
+    };
+    let mut search = Search {
+        model: &model,
+        texts: &texts,
+        settings: &settings,
+        listener: &mut listener,
+    };
+    let found = search.run(&folder.join("journal.jsonl"));
+    finish(&mut begun, &mut progress);
+    progress.finish();
+    let (outcome, intervention) = found?;
+    let json = serde_json::to_string_pretty(&outcome).context("plain data")?;
+    write(&folder.join("tune.json"), json.as_bytes())?;
+    let report = page::report(&outcome, &flags.model.name);
+    write(&folder.join("report.md"), report.as_bytes())?;
+    write(&folder.join("pareto.svg"), page::plot(&outcome).as_bytes())?;
+    write(&folder.join("edit.safetensors"), &intervention.to_bytes()?)?;
+    Ok((outcome, intervention, model))
+}
+
+/// Ends the stage that was begun, if one was.
+fn finish(begun: &mut Option<std::time::Instant>, progress: &mut Progress) {
+    if let Some(start) = begun.take() {
+        progress.show(Shown::Done {
+            seconds: start.elapsed().as_secs_f64(),
+        });
+    }
+}
+
+fn settings(flags: &Tune, folded: bool) -> Settings {
+    let default = Settings::default();
+    Settings {
+        methods: flags.methods.clone().unwrap_or(default.methods),
+        ranks: flags.ranks.clone().unwrap_or(default.ranks),
+        strengths: flags.strengths.clone().unwrap_or(default.strengths),
+        folded: folded || flags.folded,
+        max_kl: flags.max_kl,
+        controls: flags.controls,
+        seed: flags.seed,
+        ..Settings::default()
+    }
+}
+
+/// The files that were given, and for the others those that ship, which are written beside the search.
+fn sources(flags: &Tune, folder: &Path) -> anyhow::Result<Sources> {
+    let text = folder.join("text");
+    let shipped = |at: usize| -> anyhow::Result<PathBuf> {
+        let (name, content) = SHIPPED[at];
+        std::fs::create_dir_all(&text).with_context(|| text.display().to_string())?;
+        let path = text.join(name);
+        write(&path, content.as_bytes())?;
+        Ok(path)
+    };
+    let or_shipped = |given: &Option<PathBuf>, at: usize| match given {
+        Some(path) => Ok(path.clone()),
+        None => shipped(at),
+    };
+    Ok(Sources {
+        fit: or_shipped(&flags.fit_text, 0)?,
+        pairs: or_shipped(&flags.pairs, 1)?,
+        neutral: or_shipped(&flags.neutral, 2)?,
+    })
+}
+
+/// What the terminal shows at the end.
+fn summary(outcome: &Outcome) -> String {
+    format!(
+        "\n{}\n\nChosen: {}.\n\n{}\n{}\n",
+        page::verdict(outcome),
+        outcome.chosen.recipe,
+        page::table(outcome),
+        page::optimism(outcome)
+    )
+}
+
+/// What to type to get the same, without the folders of one machine.
+fn command(flags: &Debias) -> String {
+    let of = &flags.tune;
+    let languages: Vec<&str> = of.languages.iter().map(|l| l.code()).collect();
+    let mut line = format!(
+        "{} debias {} --out OUT --languages {} --category {} --max-kl {} --controls {} --seed {} --format {}",
+        program(),
+        of.model.name,
+        languages.join(","),
+        of.category,
+        of.max_kl,
+        of.controls,
+        of.seed,
+        flags.format
+    );
+    let list = |name: &str, values: Option<Vec<String>>| match values {
+        Some(values) => format!(" --{name} {}", values.join(",")),
+        None => String::new(),
+    };
+    line += &list("methods", of.methods.clone());
+    let words = |values: &Option<Vec<usize>>| {
+        let all = values.as_ref()?.iter().map(ToString::to_string);
+        Some(all.collect::<Vec<_>>())
+    };
+    line += &list("ranks", words(&of.ranks));
+    let strengths = of.strengths.as_ref();
+    line += &list(
+        "strengths",
+        strengths.map(|all| all.iter().map(ToString::to_string).collect()),
+    );
+    for (name, given) in [
+        ("fit-text", &of.fit_text),
+        ("pairs", &of.pairs),
+        ("neutral", &of.neutral),
+    ] {
+        if let Some(file) = given.as_ref().and_then(|path| path.file_name()) {
+            line += &format!(" --{name} {}", file.to_string_lossy());
+        }
+    }
+    line
+}
+
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    interlingua_files::write(path, bytes).with_context(|| path.display().to_string())
+}
+
+fn is_empty(folder: &Path) -> anyhow::Result<bool> {
+    let mut entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    Ok(entries.next().is_none())
+}
