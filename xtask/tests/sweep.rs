@@ -35,20 +35,7 @@ fn rows() -> Vec<Value> {
         "[probe]\nkinds = [\"linear\"]\ncodelength = true\n[choose]\nmax_cost = 1000.0\n\
          [[benchmarks]]\nkind = \"seat\"\npath = \"seat\"\ntests.gender = [\"tiny\"]\n",
     );
-    // Enough sentences that probes have theirs.
-    let corpus = String::from_utf8(tiny.read("data/corpus.tsv")).expect("text");
-    let more: String = corpus
-        .lines()
-        .skip(1)
-        .flat_map(|line| {
-            let longer = |word: &'static str| {
-                let cells = line.split('\t').map(move |cell| format!("{cell} {word}"));
-                cells.collect::<Vec<_>>().join("\t") + "\n"
-            };
-            ["x", "y", "z"].map(longer)
-        })
-        .collect();
-    tiny.append("data/corpus.tsv", &more);
+    tiny.more_text();
     rows_of(&tiny)
 }
 

@@ -4,6 +4,9 @@
 //! never computed twice and never taken for another. Entries appear under their
 //! name only when complete.
 //!
+//! What is computed for many settings at once lies in packs: an entry with the results of all that one run lacked, each under
+//! its own key. Their group is in the entry's name, and what is looked up is looked for in all packs of the group.
+//!
 //! Beside an entry `NAME` lies `NAME.b3` with the digest of its bytes, in the form of `b3sum`:
 //! one line per file, names from the cache on, so `b3sum --check *.b3` there checks all of it.
 //! An entry is read only where its bytes are those; one that was changed counts as not there.
@@ -23,8 +26,9 @@ pub struct Cache {
     folder: PathBuf,
 }
 
-/// Raised when what a stage writes changes, so that old entries are not read.
-const FORMAT: u32 = 5;
+/// Raised when what a stage writes changes or what it computes, so that old entries are not read. It is the only version
+/// in a key: a release that computes the same finds what an earlier one has left.
+const FORMAT: u32 = 6;
 
 /// What the cache has under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,8 +61,7 @@ impl Cache {
 
     /// Key of a stage from everything that decides its result.
     pub fn key(stage: &str, inputs: &impl Serialize) -> String {
-        let text = serde_json::to_string(&(env!("CARGO_PKG_VERSION"), FORMAT, stage, inputs))
-            .expect("inputs are plain data");
+        let text = serde_json::to_string(&(FORMAT, stage, inputs)).expect("inputs are plain data");
         blake3::hash(text.as_bytes()).to_hex()[..24].to_owned()
     }
 
@@ -91,14 +94,21 @@ impl Cache {
         stage: &str,
         key: &str,
     ) -> Result<Found<T>, ExperimentError> {
-        let path = self.path(stage, key, ".json");
-        let bytes = match std::fs::read(&path) {
+        self.read(&self.path(stage, key, ".json"))
+    }
+
+    /// Reads the JSON entry of a path.
+    ///
+    /// # Errors
+    /// When it is there but cannot be read.
+    pub fn read<T: DeserializeOwned>(&self, path: &Path) -> Result<Found<T>, ExperimentError> {
+        let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
-            Err(e) => return Err(ExperimentError::io(&path)(e)),
+            Err(e) => return Err(ExperimentError::io(path)(e)),
         };
-        let digest = line(&blake3::hash(&bytes), &name(&path));
-        if let Some(damaged) = judge(&path, self.seal_of(&path)?, &digest) {
+        let digest = line(&blake3::hash(&bytes), &name(path));
+        if let Some(damaged) = judge(path, self.seal_of(path)?, &digest) {
             return Ok(damaged);
         }
         Ok(match serde_json::from_slice(&bytes) {
@@ -117,10 +127,59 @@ impl Cache {
         key: &str,
         value: &impl Serialize,
     ) -> Result<(), ExperimentError> {
-        let path = self.path(stage, key, ".json");
+        self.write(&self.path(stage, key, ".json"), value)
+    }
+
+    /// Writes the JSON entry of a path.
+    ///
+    /// # Errors
+    /// When the disk is full or the folder is gone.
+    pub fn write(&self, path: &Path, value: &impl Serialize) -> Result<(), ExperimentError> {
         let text = serde_json::to_vec(value).expect("results are plain data");
-        self.seal(&path, &line(&blake3::hash(&text), &name(&path)))?;
-        write_atomically(&path, &text)
+        self.seal(path, &line(&blake3::hash(&text), &name(path)))?;
+        write_atomically(path, &text)
+    }
+
+    /// Where the results of these keys lie together; the group says what they have in common.
+    pub fn pack<'a>(
+        &self,
+        stage: &str,
+        group: &str,
+        keys: impl IntoIterator<Item = &'a String>,
+        extension: &str,
+    ) -> PathBuf {
+        let mut hasher = blake3::Hasher::new();
+        for key in keys {
+            hasher.update(key.as_bytes());
+        }
+        let part = &hasher.finalize().to_hex()[..16];
+        self.path(stage, &format!("{group}.{part}"), extension)
+    }
+
+    /// Every entry that a group has: each run adds one with what it lacked.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn packs(
+        &self,
+        stage: &str,
+        group: &str,
+        extension: &str,
+    ) -> Result<Vec<PathBuf>, ExperimentError> {
+        let begin = format!("{stage}-{group}.");
+        let failed = || ExperimentError::io(&self.folder);
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.folder).map_err(failed())? {
+            let path = entry.map_err(failed())?.path();
+            let name = name(&path);
+            let part = name.strip_prefix(&begin);
+            let part = part.and_then(|part| part.strip_suffix(extension));
+            if part.is_some_and(|part| part.bytes().all(|b| b.is_ascii_hexdigit())) {
+                found.push(path);
+            }
+        }
+        found.sort();
+        Ok(found)
     }
 
     /// Begins an entry that others write: a file, or a folder of files.

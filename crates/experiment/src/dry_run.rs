@@ -37,7 +37,7 @@ pub fn dry_run(spec: &Spec, options: &Options, out: &mut String) -> Result<(), E
 
     check::writable(&options.out)?;
     let plan = Plan::new(spec.clone(), options.clone())?;
-    let _ = writeln!(out, "  hook point  {}", plan.hooks.join(", "));
+    let _ = writeln!(out, "  hook point  {}", plan.places_in_words());
     let _ = writeln!(
         out,
         "  settings    {} (methods × fit languages × spaces × categories, with controls)",

@@ -318,8 +318,7 @@ impl Needs {
 
 /// Blocks behind the hook point of a setting: those that are computed again for it.
 fn behind(setting: &Setting, size: &Size) -> usize {
-    let Some(hook) = &setting.hook else { return 0 };
-    match Hook::parse(hook, size.layers) {
+    let behind = |name| match Hook::parse(name, size.layers) {
         Ok(Hook::EMBEDDING) => size.layers,
         Ok(hook) => match hook.block() {
             Some(l) if hook == Hook::output(l) => size.layers - l - 1,
@@ -327,7 +326,9 @@ fn behind(setting: &Setting, size: &Size) -> usize {
             None => 0,
         },
         Err(_) => 0,
-    }
+    };
+    let place = setting.hook.as_deref().unwrap_or_default();
+    place.split('+').map(behind).max().unwrap_or(0)
 }
 
 /// Operations per token that a setting adds: the blocks behind its hook point, and the vocabulary.

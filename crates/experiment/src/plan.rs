@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use interlingua_backend::{Device, DeviceName, Precision};
 use interlingua_data::Manifest;
 use interlingua_models::checkpoint::{self, Checkpoint};
-use interlingua_models::hub::{self, Place};
-use interlingua_models::{ModelError, Residency};
+use interlingua_models::hub;
+use interlingua_models::{Hook, ModelError, Residency};
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
@@ -60,7 +60,7 @@ pub struct Setting {
     pub space: Option<Space>,
     /// Re-insertion, for latent spaces.
     pub reinsert: Option<Reinsert>,
-    /// Hook point, for edits.
+    /// Hook point, for edits; those of a place with several stand with `+` between them.
     pub hook: Option<String>,
     /// Rank.
     pub rank: Option<usize>,
@@ -94,6 +94,15 @@ impl Setting {
     }
 }
 
+/// Where the edits of a setting act.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Its name in settings and rows: its hook points, with `+` between them.
+    pub name: String,
+    /// Hook points, by their place in [`Plan::hooks`].
+    pub sites: Vec<usize>,
+}
+
 /// A run that can be carried out.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -104,9 +113,11 @@ pub struct Plan {
     /// The device, opened.
     pub device: Device,
     /// Where the checkpoint is, unless the model is trained in the run.
-    pub model: Option<Place>,
-    /// Names of the hook points, with `*` resolved.
+    pub model: Option<hub::Place>,
+    /// Names of the hook points, with `*` resolved, each once.
     pub hooks: Vec<String>,
+    /// Where edits act: at one of the hook points, or at several in one pass.
+    pub places: Vec<Place>,
     /// Everything that will be judged.
     pub settings: Vec<Setting>,
 }
@@ -121,15 +132,16 @@ impl Plan {
         let device = options.device.open()?;
         let model = place(&spec.model, &options.model_dir)?;
         let layers = known_layers(&spec, &model)?;
-        let hooks = hooks(&spec, layers)?;
+        let (hooks, places) = places(&spec, layers)?;
         check::files(&spec, &options)?;
-        let settings = settings(&spec, &hooks);
+        let settings = settings(&spec, &places);
         Ok(Plan {
             spec,
             options,
             device,
             model,
             hooks,
+            places,
             settings,
         })
     }
@@ -141,57 +153,115 @@ impl Plan {
             .collect()
     }
 
-    /// Place of a setting's hook point in [`Plan::hooks`].
-    pub fn site(&self, setting: &Setting) -> Option<usize> {
-        let hook = setting.hook.as_ref()?;
-        self.hooks.iter().position(|h| h == hook)
+    /// Names of the places, in one line.
+    pub fn places_in_words(&self) -> String {
+        let names: Vec<&str> = self
+            .places
+            .iter()
+            .map(|place| place.name.as_str())
+            .collect();
+        names.join(", ")
+    }
+
+    /// Places of a setting's hook points in [`Plan::hooks`]; none for the unedited model.
+    pub fn sites(&self, setting: &Setting) -> &[usize] {
+        let place = |hook: &String| self.places.iter().find(|place| place.name == *hook);
+        let place = setting.hook.as_ref().and_then(place);
+        place.map_or(&[], |place| place.sites.as_slice())
     }
 }
 
-/// Every hook point of a spec; `*` takes the number of layers.
-fn hooks(spec: &Spec, layers: Option<usize>) -> Result<Vec<String>, ExperimentError> {
-    let mut all: Vec<String> = Vec::new();
+/// Every hook point of a spec, and the places they make; `*` takes the number of layers.
+fn places(
+    spec: &Spec,
+    layers: Option<usize>,
+) -> Result<(Vec<String>, Vec<Place>), ExperimentError> {
+    let mut hooks: Vec<String> = Vec::new();
+    let mut places: Vec<Place> = Vec::new();
+    let mut site = |name: &String| {
+        let known = hooks.iter().position(|hook| hook == name);
+        known.unwrap_or_else(|| {
+            hooks.push(name.clone());
+            hooks.len() - 1
+        })
+    };
     for typed in spec.hook.values() {
-        let names = match (typed.contains('*'), layers) {
-            (false, _) => vec![typed.clone()],
-            (true, Some(layers)) => (0..layers)
-                .map(|l| typed.replacen('*', &l.to_string(), 1))
-                .collect(),
-            (true, None) => {
-                return Err(ExperimentError::plan(
-                    "hook",
-                    format!(
-                        "`{typed}` stands for every layer, but the model is not here yet to count them; fetch it with \
-                         `model inspect`, or say model.kind = \"hub\" with its geometry"
-                    ),
-                ));
-            }
+        let mut names = Vec::new();
+        for part in typed.split('+') {
+            names.extend(every_layer(part.trim(), layers)?);
+        }
+        let joint: Vec<Vec<String>> = match typed.contains('+') {
+            true => vec![in_order(names, layers)?],
+            false => names.into_iter().map(|name| vec![name]).collect(),
         };
-        for name in names {
-            if let Some(layers) = layers {
-                interlingua_models::Hook::parse(&name, layers)
-                    .map_err(|e| ExperimentError::plan("hook", e.to_string()))?;
-            }
-            if all.contains(&name) {
+        for names in joint {
+            let name = names.join("+");
+            let mut parts = names.iter();
+            let again = parts.find(|part| names.iter().filter(|n| n == part).count() > 1);
+            if let Some(twice) = again.or(places.iter().any(|p| p.name == name).then_some(&name)) {
                 return Err(ExperimentError::plan(
                     "hook",
-                    format!("`{name}` is listed twice"),
+                    format!("`{twice}` is listed twice"),
                 ));
             }
-            all.push(name);
+            let sites = names.iter().map(&mut site).collect();
+            places.push(Place { name, sites });
         }
     }
-    if all.is_empty() {
+    if places.is_empty() {
         return Err(ExperimentError::plan(
             "hook",
             "at least one is needed, such as `final_norm`",
         ));
     }
-    Ok(all)
+    Ok((hooks, places))
+}
+
+/// The hook points that a name stands for.
+fn every_layer(typed: &str, layers: Option<usize>) -> Result<Vec<String>, ExperimentError> {
+    let names: Vec<String> = match (typed.contains('*'), layers) {
+        (false, _) => vec![typed.to_owned()],
+        (true, Some(layers)) => (0..layers)
+            .map(|l| typed.replacen('*', &l.to_string(), 1))
+            .collect(),
+        (true, None) => {
+            return Err(ExperimentError::plan(
+                "hook",
+                format!(
+                    "`{typed}` stands for every layer, but the model is not here yet to count them; fetch it with \
+                     `model inspect`, or say model.kind = \"hub\" with its geometry"
+                ),
+            ));
+        }
+    };
+    if let Some(layers) = layers {
+        for name in &names {
+            parse(name, layers)?;
+        }
+    }
+    Ok(names)
+}
+
+fn parse(name: &str, layers: usize) -> Result<Hook, ExperimentError> {
+    Hook::parse(name, layers).map_err(|e| ExperimentError::plan("hook", e.to_string()))
+}
+
+/// Hook points as the forward pass comes to them, where the model is known.
+fn in_order(names: Vec<String>, layers: Option<usize>) -> Result<Vec<String>, ExperimentError> {
+    let Some(layers) = layers else {
+        return Ok(names);
+    };
+    let hook = |name: String| Ok((parse(&name, layers)?, name));
+    let mut hooks: Vec<(Hook, String)> = names
+        .into_iter()
+        .map(hook)
+        .collect::<Result<_, ExperimentError>>()?;
+    hooks.sort_by_key(|(hook, _)| *hook);
+    Ok(hooks.into_iter().map(|(_, name)| name).collect())
 }
 
 /// The folder of a model or its name on the hub; nothing for a model that the run trains.
-pub(crate) fn place(model: &ModelSpec, model_dir: &Path) -> Result<Option<Place>, ExperimentError> {
+pub(crate) fn place(model: &ModelSpec, model_dir: &Path) -> Result<Option<hub::Place>, ExperimentError> {
     let (key, name) = match model {
         ModelSpec::Train(_) => return Ok(None),
         ModelSpec::Folder { path, .. } => ("model.path", path),
@@ -208,7 +278,7 @@ pub(crate) fn place(model: &ModelSpec, model_dir: &Path) -> Result<Option<Place>
 }
 
 /// Number of blocks, where it can be told before the model is opened; what else can be told is checked.
-fn known_layers(spec: &Spec, model: &Option<Place>) -> Result<Option<usize>, ExperimentError> {
+fn known_layers(spec: &Spec, model: &Option<hub::Place>) -> Result<Option<usize>, ExperimentError> {
     match (model, &spec.model) {
         (None, ModelSpec::Train(train)) => {
             check_scorers(&spec.score.scorers, true)?;
@@ -216,7 +286,7 @@ fn known_layers(spec: &Spec, model: &Option<Place>) -> Result<Option<usize>, Exp
             check::memory(spec, Some(train.hidden_size))?;
             Ok(Some(train.layers))
         }
-        (Some(Place::Local(folder)), _) if checkpoint::is_here(folder) => {
+        (Some(hub::Place::Local(folder)), _) if checkpoint::is_here(folder) => {
             let architecture = Checkpoint::open(folder)?.architecture()?;
             check::architecture(spec, architecture.as_ref())?;
             check::memory(spec, Some(architecture.geometry().hidden_size))?;
@@ -233,12 +303,12 @@ fn known_layers(spec: &Spec, model: &Option<Place>) -> Result<Option<usize>, Exp
 }
 
 /// Every setting of a spec, controls first.
-fn settings(spec: &Spec, hooks: &[String]) -> Vec<Setting> {
+fn settings(spec: &Spec, places: &[Place]) -> Vec<Setting> {
     let mut all = Vec::new();
     for category in &spec.categories {
         all.push(unedited(category));
-        for hook in hooks {
-            settings_at(spec, category, hook, &mut all);
+        for place in places {
+            settings_at(spec, category, &place.name, &mut all);
         }
     }
     all
@@ -260,10 +330,10 @@ fn unedited(category: &str) -> Setting {
     }
 }
 
-/// The settings of one category at one hook point.
-fn settings_at(spec: &Spec, category: &str, hook: &str, all: &mut Vec<Setting>) {
+/// The settings of one category at one place.
+fn settings_at(spec: &Spec, category: &str, place: &str, all: &mut Vec<Setting>) {
     let base = Setting {
-        hook: Some(hook.to_owned()),
+        hook: Some(place.to_owned()),
         strength: Some(1.0),
         ..unedited(category)
     };
@@ -363,7 +433,7 @@ mod tests {
     #[test]
     fn a_star_stands_for_every_layer() {
         let spec = spec("hook = [\"block.*.output\", \"final_norm\"]");
-        let found = hooks(&spec, Some(3)).unwrap();
+        let (found, each) = places(&spec, Some(3)).unwrap();
         let expect = [
             "block.0.output",
             "block.1.output",
@@ -372,11 +442,54 @@ mod tests {
         ];
         assert_eq!(found, expect);
         assert!(
-            hooks(&spec, None)
+            each.iter()
+                .enumerate()
+                .all(|(at, place)| place.sites == [at])
+        );
+        assert!(
+            places(&spec, None)
                 .unwrap_err()
                 .to_string()
                 .contains("not here yet")
         );
+    }
+
+    #[test]
+    fn hook_points_with_a_plus_are_one_place_in_the_order_of_the_pass() {
+        let spec = spec(
+            "hook = [\"block.2.output\", \"block.2.output + block.0.mlp\", \"block.*.units+final_norm\"]",
+        );
+        let (hooks, found) = places(&spec, Some(3)).unwrap();
+        let of = |place: &Place| -> Vec<&str> {
+            place
+                .sites
+                .iter()
+                .map(|&site| hooks[site].as_str())
+                .collect()
+        };
+        assert_eq!(of(&found[0]), ["block.2.output"]);
+        assert_eq!(of(&found[1]), ["block.0.mlp", "block.2.output"]);
+        assert_eq!(found[1].name, "block.0.mlp+block.2.output");
+        assert_eq!(
+            of(&found[2]),
+            [
+                "block.0.units",
+                "block.1.units",
+                "block.2.units",
+                "final_norm"
+            ]
+        );
+        // Each is captured once.
+        assert_eq!(hooks.len(), 6);
+        for (hook, problem) in [
+            ("block.0.mlp+block.0.mlp", "`block.0.mlp` is listed twice"),
+            ("block.0.mlp+block.7.mlp", "block.7.mlp"),
+            ("block.0.mlp+", "hook"),
+        ] {
+            let spec = self::spec(&format!("hook = \"{hook}\""));
+            let error = places(&spec, Some(3)).unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+        }
     }
 
     #[test]
@@ -386,7 +499,7 @@ mod tests {
              hook = [\"block.0.output\", \"final_norm\"]\nstrengths = [0.5, 1.0]\n\
              methods = [{ name = \"sentdebias\", rank = [1, 4] }, { name = \"leace\", rank = 1 }]",
         );
-        let all = settings(&spec, &hooks(&spec, Some(3)).unwrap());
+        let all = settings(&spec, &places(&spec, Some(3)).unwrap().1);
         let count = |method: &str| all.iter().filter(|s| s.in_rows() == method).count();
         assert_eq!(count("none"), 1);
         // hook points × ranks × strengths × languages × spaces
@@ -421,7 +534,7 @@ mod tests {
              methods = [{ name = \"imsae\", rank = 2, languages = [\"each\", \"all\", \"all-but-one\"] }, \
              { name = \"leace\", rank = 1 }]",
         );
-        let all = settings(&spec, &["final_norm".into()]);
+        let all = settings(&spec, &places(&spec, Some(3)).unwrap().1);
         for setting in all.iter().filter(|s| s.in_rows() == "imsae") {
             let languages = match setting.fit_language {
                 Some(FitOn::One(_)) => 1,
@@ -449,7 +562,7 @@ mod tests {
         };
         let three = with("\"en\", \"fr\", \"de\"", "\"all\", \"all-but-one\"");
         check::spec(&three).unwrap();
-        let mut fits: Vec<String> = settings(&three, &["final_norm".into()])
+        let mut fits: Vec<String> = settings(&three, &places(&three, Some(3)).unwrap().1)
             .iter()
             .filter(|s| s.in_rows() == "sentdebias")
             .map(|s| s.fit_language.unwrap().to_string())

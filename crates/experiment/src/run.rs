@@ -15,7 +15,7 @@ use crate::progress::{Event, Listener};
 use crate::report::{self, RunInfo, StageTiming};
 use crate::row::{Item, Row};
 use crate::spec::{DataSpec, ModelSpec};
-use crate::stages::{self, Edited, Rows, Runner};
+use crate::stages::{self, Edited, Rows, Runner, Timing};
 
 /// What a run leaves behind.
 pub struct Outcome {
@@ -78,16 +78,18 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
             &plan.spec.special_tokens,
         ),
     );
-    let edits = stages::fit_stage(
-        &mut run,
-        &model.geometry.shape(),
-        &text,
-        &captured,
-        &sites,
-        &upstream,
-    )?;
+    let shape = model.geometry.shape();
+    let edits = stages::fit_stage(&mut run, &shape, &text, &captured, &sites)?;
+    stages::write_interventions(plan, &shape, &edits, &folder.join("interventions"))?;
     let edited = Edited {
         model: &model,
+        model_key: Cache::key(
+            "model",
+            &(
+                &model_digest,
+                interlingua_backend::device::describe(&plan.device),
+            ),
+        ),
         hooks: plan
             .hooks
             .iter()
@@ -269,16 +271,8 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
         &folder.join("manifest.json"),
         format!("{manifest:#}\n").as_bytes(),
     )?;
-    let log: String = run
-        .timings
-        .iter()
-        .map(|(name, seconds, cached)| {
-            format!(
-                "{}\n",
-                json!({"stage": name, "seconds": seconds, "cached": cached})
-            )
-        })
-        .collect();
+    let line = |timing| format!("{}\n", serde_json::to_value(timing).expect("plain data"));
+    let log: String = run.timings.iter().map(line).collect();
     write_atomically(&folder.join("log.jsonl"), log.as_bytes())?;
     (run.listener)(Event::Done {
         seconds: start.elapsed().as_secs_f64(),
@@ -296,7 +290,7 @@ fn info(
     autoencoder_keys: Vec<(String, String)>,
     projections: Vec<report::Projection>,
     findings: &[String],
-    timings: &[(String, f64, bool)],
+    timings: &[Timing],
 ) -> Result<RunInfo, ExperimentError> {
     let spec = &plan.spec;
     let synthetic = matches!(spec.data, DataSpec::Testbed { .. });
@@ -312,7 +306,7 @@ fn info(
             interlingua_backend::device::describe(&plan.device),
         ),
         ("seed".to_owned(), spec.seed.to_string()),
-        ("hook point".to_owned(), plan.hooks.join(", ")),
+        ("hook point".to_owned(), plan.places_in_words()),
         (
             "autoencoder".to_owned(),
             serde_json::to_string(&spec.autoencoder).expect("plain data"),
@@ -380,10 +374,10 @@ fn info(
         digests,
         timings: timings
             .iter()
-            .map(|(name, seconds, cached)| StageTiming {
-                name: name.clone(),
-                seconds: *seconds,
-                cached: *cached,
+            .map(|timing| StageTiming {
+                name: timing.stage.clone(),
+                seconds: timing.seconds,
+                cached: timing.cached,
             })
             .collect(),
         caveats,

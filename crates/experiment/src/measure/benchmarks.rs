@@ -15,17 +15,17 @@ pub fn benchmark_rows(
     found: &[Judged],
     rows: &mut Vec<Row>,
 ) {
-    for judged in found {
-        let known = info::METRICS.iter().find(|m| m.name == judged.metric);
+    for Judged { setting, number } in found {
+        let known = info::METRICS.iter().find(|m| m.name == number.metric);
         rows.push(Row {
             ideal: known.and_then(|m| m.ideal),
-            p_value: judged.p_value,
+            p_value: number.p_value,
             benchmark: Some(benchmark.to_owned()),
-            scorer: Some(judged.scorer.clone()),
+            scorer: Some(number.scorer.clone()),
             eval_language: Some(language.to_string()),
             ..blank.with_setting(
-                blank.row(&judged.metric, judged.estimate),
-                &blank.plan.settings[judged.setting],
+                blank.row(&number.metric, number.estimate),
+                &blank.plan.settings[*setting],
             )
         });
     }

@@ -36,7 +36,7 @@ pub fn cosine_rows(
         // Strength and re-insertion change lengths, not lines: the first of each is looked at.
         let mut seen: Vec<&Family> = Vec::new();
         for family in families.all.iter().filter(|f| !f.is_control()) {
-            let first = plan.site(&family.common) == Some(site)
+            let first = plan.sites(&family.common) == [site]
                 && family.common.reinsert != Some(Reinsert::Replace)
                 && !seen.iter().any(|other| same_but_strength(other, family));
             if first {
@@ -100,7 +100,7 @@ fn fitted(
             .into_iter()
             .filter_map(|s| {
                 let language = blank.plan.settings[s].fit_language.as_ref()?.to_string();
-                Some((language, directions(edited.edits[s].as_ref()?)?))
+                Some((language, directions(edited.edits[s].as_ref()?.first()?)?))
             })
             .collect();
         for (at, (a, (x, dim))) in fits.iter().enumerate() {
@@ -169,7 +169,7 @@ fn changes(
     language: Language,
     states: &[f32],
 ) -> Result<Vec<f64>, ExperimentError> {
-    let (Some(space), Some(edit)) = (setting.space, edited.edits[place].as_ref()) else {
+    let (Some(space), Some([edit])) = (setting.space, edited.edits[place].as_deref()) else {
         return Ok(Vec::new());
     };
     let spaces = &edited.sites[site];

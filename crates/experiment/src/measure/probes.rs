@@ -9,8 +9,13 @@ use crate::stages::Probed;
 
 /// Rows of one language: accuracy beside chance, and bits per label where they were measured.
 pub fn probe_rows(blank: &Blank<'_>, language: Language, probed: &[Probed], rows: &mut Vec<Row>) {
-    for found in probed {
-        let setting = &blank.plan.settings[found.setting];
+    for Probed {
+        setting,
+        hook,
+        found,
+    } in probed
+    {
+        let setting = &blank.plan.settings[*setting];
         let n = found.accuracy.n;
         let accuracy = (
             format!("probe_accuracy_{}", found.kind),
@@ -29,7 +34,7 @@ pub fn probe_rows(blank: &Blank<'_>, language: Language, probed: &[Probed], rows
                 ideal,
                 benchmark: Some("held-out counterfactuals".into()),
                 eval_language: Some(language.to_string()),
-                hook: Some(found.hook.clone()),
+                hook: Some(hook.clone()),
                 ..blank.with_setting(blank.row(&metric, estimate), setting)
             });
         }

@@ -24,9 +24,9 @@ pub fn transfer_rows(
         return Ok(());
     }
     let unedited = families.unedited();
-    // One hook point at a time: edits are compared at one, and memory holds the draws of one.
-    for (at, hook) in blank.plan.hooks.iter().enumerate() {
-        let here = |f: &usize| families.all[*f].common.hook.as_ref() == Some(hook);
+    // One place at a time: edits are compared at one, and memory holds the draws of one.
+    for (at, place) in blank.plan.places.iter().enumerate() {
+        let here = |f: &usize| families.all[*f].common.hook.as_ref() == Some(&place.name);
         let edited: Vec<usize> = (0..families.all.len()).filter(here).collect();
         let mut measured = edited.clone();
         measured.extend(unedited);

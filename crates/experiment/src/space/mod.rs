@@ -28,6 +28,8 @@ pub struct Spaces {
     pub affine: BTreeMap<(Space, Language), Affine>,
     /// Mean of each language's tokens in each space.
     pub means: BTreeMap<(Space, Language), Vec<f64>>,
+    /// Keys of everything that decides what a space is.
+    pub keys: BTreeMap<Space, String>,
 }
 
 impl Spaces {
@@ -39,6 +41,7 @@ impl Spaces {
             autoencoders: BTreeMap::new(),
             affine: BTreeMap::new(),
             means: BTreeMap::new(),
+            keys: BTreeMap::new(),
         }
     }
 
@@ -47,6 +50,12 @@ impl Spaces {
         self.means
             .get(&(space, language))
             .expect("the plan's spaces have a mean for every language")
+    }
+
+    /// Key of everything that decides what a space is: where states go, and where they come back to. The states
+    /// themselves need none.
+    pub fn key(&self, space: Space) -> &str {
+        self.keys.get(&space).map_or(space.name(), String::as_str)
     }
 
     /// The autoencoder of a latent space.

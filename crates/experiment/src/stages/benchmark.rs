@@ -12,16 +12,24 @@ use interlingua_models::pack::Query;
 use interlingua_models::{Branch, Capture, Hook, Model, Pooling, Sequence};
 use serde::{Deserialize, Serialize};
 
+use super::pack::Pack;
 use super::{Edited, Runner};
 use crate::ExperimentError;
 use crate::benchmarks::{Benchmark, Items};
 use crate::cache::Cache;
 
 /// One number of a benchmark under one setting.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Judged {
     /// Setting, by its place in the plan.
     pub setting: usize,
+    /// The number.
+    pub number: Number,
+}
+
+/// One number, before it knows its setting.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Number {
     /// Metric, as in [`interlingua_metrics::info::METRICS`].
     pub metric: String,
     /// Rule or test that the number belongs to.
@@ -32,8 +40,16 @@ pub struct Judged {
     pub p_value: Option<f64>,
 }
 
-/// A number before it knows its setting: metric, scorer, estimate, p value.
-type Number = (&'static str, String, Estimate, Option<f64>);
+impl Number {
+    fn new(metric: &str, scorer: &str, estimate: Estimate) -> Number {
+        Number {
+            metric: metric.to_owned(),
+            scorer: scorer.to_owned(),
+            estimate,
+            p_value: None,
+        }
+    }
+}
 
 /// Runs one benchmark; `progress` and the cache are the run's.
 pub fn benchmark_stage(
@@ -42,65 +58,67 @@ pub fn benchmark_stage(
     benchmark: &Benchmark,
 ) -> Result<Vec<Judged>, ExperimentError> {
     let plan = run.plan;
-    let key = Cache::key(
+    let group = Cache::key(
         "benchmark",
         &(
-            &edited.upstream,
+            &edited.model_key,
             benchmark,
-            &plan.settings,
-            &plan.spec.methods,
             plan.spec.score.resamples,
             plan.spec.seed,
         ),
     );
-    let cached = run.load::<Vec<Judged>>("benchmark", &key)?;
+    let settings = plan.settings_of(&benchmark.category);
+    let keys = edited.keys(plan, &settings, benchmark.language)?;
+    let mut pack: Pack<Vec<Number>> = Pack::open(run, "benchmark", group, &keys)?;
     let name = format!(
         "{} for {} in {}",
         benchmark.items.name(),
         benchmark.category,
         benchmark.language
     );
-    run.stage(&name, cached.is_some(), |run| {
-        if let Some(found) = cached {
-            return Ok(found);
+    let counts = [pack.missing.len(), pack.wanted];
+    run.stage_of(&name, counts, |run| {
+        let missing: Vec<usize> = pack.missing.iter().map(|&at| settings[at]).collect();
+        if !missing.is_empty() {
+            let found = judge(run, edited, benchmark, &missing, &name)?;
+            pack.add(run, &keys, found)?;
         }
-        let settings = plan.settings_of(&benchmark.category);
-        let edits = edited.site_edits(plan, &settings, benchmark.language)?;
-        let pass = Pass {
-            model: edited.model,
-            branches: &edits.branches(),
-            options: Bootstrap {
-                resamples: plan.spec.score.resamples,
-                interval: Interval::ExpandedBca,
-                ..Bootstrap::seeded(plan.spec.seed)
-            },
-            what: &name,
+        let all = settings.into_iter().zip(pack.all(&keys));
+        let judged = |(setting, numbers): (usize, Vec<Number>)| {
+            let of_setting = move |number| Judged { setting, number };
+            numbers.into_iter().map(of_setting)
         };
-        let mut progress = run.few_updates(settings.len());
-        let numbers = match &benchmark.items {
-            Items::Stereoset(items) => pass.stereoset(items, &mut progress)?,
-            Items::Seat(tests) => pass.seat(tests, &mut progress)?,
-            Items::Bbq(questions) => pass.bbq(questions, &mut progress)?,
-            Items::Templates(items) => pass.templates(items, &mut progress)?,
-        };
-        drop(progress);
-        let mut found = Vec::new();
-        for (&setting, numbers) in settings.iter().zip(numbers) {
-            found.extend(
-                numbers
-                    .into_iter()
-                    .map(|(metric, scorer, estimate, p_value)| Judged {
-                        setting,
-                        metric: metric.to_owned(),
-                        scorer,
-                        estimate,
-                        p_value,
-                    }),
-            );
-        }
-        run.cache.store("benchmark", &key, &found)?;
-        Ok(found)
+        Ok(all.flat_map(judged).collect())
     })
+}
+
+/// The numbers of some settings.
+fn judge(
+    run: &mut Runner<'_>,
+    edited: &Edited<'_>,
+    benchmark: &Benchmark,
+    settings: &[usize],
+    what: &str,
+) -> Result<Vec<Vec<Number>>, ExperimentError> {
+    let plan = run.plan;
+    let edits = edited.site_edits(plan, settings, benchmark.language)?;
+    let pass = Pass {
+        model: edited.model,
+        branches: &edits.branches(),
+        options: Bootstrap {
+            resamples: plan.spec.score.resamples,
+            interval: Interval::ExpandedBca,
+            ..Bootstrap::seeded(plan.spec.seed)
+        },
+        what,
+    };
+    let mut progress = run.few_updates(settings.len());
+    match &benchmark.items {
+        Items::Stereoset(items) => pass.stereoset(items, &mut progress),
+        Items::Seat(tests) => pass.seat(tests, &mut progress),
+        Items::Bbq(questions) => pass.bbq(questions, &mut progress),
+        Items::Templates(items) => pass.templates(items, &mut progress),
+    }
 }
 
 /// A progress callback: units done and in all.
@@ -167,8 +185,8 @@ impl Pass<'_> {
             let scores = templates::scores(&probes, &self.options).map_err(|e| self.metric(e))?;
             let kind = self.kind();
             Ok(vec![
-                ("template_gap", kind.clone(), scores.gap, None),
-                ("template_gap_corrected", kind, scores.corrected, None),
+                Number::new("template_gap", kind, scores.gap),
+                Number::new("template_gap_corrected", kind, scores.corrected),
             ])
         };
         self.texts(&texts, progress)?
@@ -178,9 +196,11 @@ impl Pass<'_> {
     }
 
     /// What a sentence's probability is, in one word.
-    fn kind(&self) -> String {
-        let causal = self.model.geometry.causal;
-        if causal { "causal" } else { "masked" }.to_owned()
+    fn kind(&self) -> &'static str {
+        match self.model.geometry.causal {
+            true => "causal",
+            false => "masked",
+        }
     }
 
     fn bbq(
@@ -267,7 +287,7 @@ impl Pass<'_> {
             numbers.push(("mbbq_accuracy_against_control", Some(against)));
         }
         let number = |(metric, estimate): (&'static str, Option<Estimate>)| {
-            Some((metric, "answer log-likelihood".to_owned(), estimate?, None))
+            Some(Number::new(metric, "answer log-likelihood", estimate?))
         };
         Ok(numbers.into_iter().filter_map(number).collect())
     }
@@ -327,7 +347,7 @@ impl Pass<'_> {
                 ("stereoset_gap", found.gap),
                 ("stereoset_related_gap", found.related_gap),
             ]
-            .map(|(metric, estimate)| (metric, name.to_owned(), estimate, None))
+            .map(|(metric, estimate)| Number::new(metric, name, estimate))
             .to_vec())
         };
         log_probs.iter().map(of_branch).collect()
@@ -442,8 +462,10 @@ impl Pass<'_> {
                 let found = seat::effect(&x, &y, &a, &b, dim, &options).map_err(
                     ExperimentError::metric(format!("{}, {}", self.what, test.name)),
                 )?;
-                let p = Some(found.p_value);
-                numbers.push(("seat_effect", test.name.clone(), found.effect, p));
+                numbers.push(Number {
+                    p_value: Some(found.p_value),
+                    ..Number::new("seat_effect", &test.name, found.effect)
+                });
             }
             Ok(numbers)
         };

@@ -1,12 +1,15 @@
 //! Debiasers are fitted: one edit per setting.
 
-use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 
 use interlingua_data::Language;
-use interlingua_debias::{FitData, FitOptions, Matrix};
-use interlingua_edits::{Edit, Hook, Intervention, ModelShape, Provenance, Site};
+use interlingua_debias::{FitData, FitOptions, Matrix, Param};
+use interlingua_edits::{Edit, Hook, Intervention, ModelShape, Provenance, Site, Tokens};
+use interlingua_files::Partial;
+use serde::Serialize;
 
 use super::{Captured, Runner};
 use crate::ExperimentError;
@@ -18,90 +21,143 @@ use crate::role::{Control, Role};
 use crate::space::Spaces;
 use crate::spec::Space;
 
-/// Fits the edit of every setting; `None` where there is nothing to apply.
+/// Edits of a setting, one for each hook point of its place; `None` where there is nothing to apply.
+pub type Edits = Vec<Option<Vec<Edit>>>;
+
+/// Fits the edits of every setting. Settings that differ in strength or re-insertion alone share what is fitted.
 pub fn fit_stage(
     run: &mut Runner<'_>,
     model: &ModelShape,
     text: &Prepared,
     captured: &Captured,
-    sites: &[Arc<Spaces>],
-    upstream: &str,
-) -> Result<Vec<Option<Edit>>, ExperimentError> {
+    spaces: &[Arc<Spaces>],
+) -> Result<Edits, ExperimentError> {
     let plan = run.plan;
-    let key = Cache::key(
-        "interventions",
-        &(upstream, &plan.settings, &plan.spec.methods, plan.spec.seed),
-    );
-    let entry = run.cache.path("edits", &key, "");
-    let cached = run.has(&entry)?;
-    run.stage("fit debiasers", cached, |run| {
-        if cached {
-            return read(plan, &entry);
+    let mut known: BTreeMap<String, Edit> = BTreeMap::new();
+    for states in captured {
+        for pack in run.cache.packs("edits", group(states), "")? {
+            if run.has(&pack)? {
+                read(&pack, &mut known)?;
+            }
+        }
+    }
+    let mut keys: Vec<Vec<String>> = Vec::with_capacity(plan.settings.len());
+    let mut missing: BTreeMap<String, (usize, Fit<'_>)> = BTreeMap::new();
+    let mut wanted = BTreeSet::new();
+    for setting in &plan.settings {
+        let mut of_setting = Vec::new();
+        for &site in plan.sites(setting) {
+            let Some(space) = setting.space else { continue };
+            let fit = Fit {
+                plan,
+                setting,
+                space,
+                spaces: &spaces[site],
+            };
+            let key = fit.key(text, &captured[site]);
+            if wanted.insert(key.clone()) && !known.contains_key(&key) {
+                missing.insert(key.clone(), (site, fit));
+            }
+            of_setting.push(key);
+        }
+        keys.push(of_setting);
+    }
+    let counts = [missing.len(), wanted.len()];
+    run.stage_of("fit debiasers", counts, |run| {
+        let mut made: Vec<Vec<(&String, Edit)>> = captured.iter().map(|_| Vec::new()).collect();
+        for (at, (key, (site, fit))) in missing.iter().enumerate() {
+            let edit = fit.edit(text, &captured[*site])?;
+            made[*site].push((key, edit));
+            let note = format!("{} in {}", fit.setting.in_rows(), fit.space.name());
+            run.progress(at + 1, missing.len(), note);
+        }
+        for (site, edits) in made.into_iter().enumerate() {
+            keep(run, model, &captured[site], &plan.hooks[site], &edits)?;
+            known.extend(edits.into_iter().map(|(key, edit)| (key.clone(), edit)));
         }
         let mut edits = Vec::with_capacity(plan.settings.len());
-        // Settings that differ in strength or re-insertion alone share what was fitted.
-        let mut known: Vec<(Setting, Edit)> = Vec::new();
-        for (at, setting) in plan.settings.iter().enumerate() {
-            let (Some(space), Some(site)) = (setting.space, plan.site(setting)) else {
-                edits.push(None);
-                continue;
-            };
-            let same = |other: &Setting| {
-                Setting {
-                    reinsert: setting.reinsert,
-                    strength: setting.strength,
-                    ..other.clone()
-                } == *setting
-            };
-            let fitted = match known.iter().find(|(other, _)| same(other)) {
-                Some((_, edit)) => edit.clone(),
-                None => {
-                    let fit = Fit {
-                        plan,
-                        setting,
-                        space,
-                        spaces: &sites[site],
-                    };
-                    let edit = fit.edit(text, &captured[site])?;
-                    known.push((setting.clone(), edit.clone()));
-                    edit
-                }
-            };
-            edits.push(Some(fitted.scaled(setting.strength.unwrap_or(1.0))?));
-            run.progress(
-                at + 1,
-                plan.settings.len(),
-                format!("{} in {}", setting.in_rows(), space.name()),
-            );
+        for (setting, keys) in plan.settings.iter().zip(&keys) {
+            let strength = setting.strength.unwrap_or(1.0);
+            let scaled = keys.iter().map(|key| known[key].scaled(strength));
+            let scaled = scaled.collect::<Result<Vec<_>, _>>()?;
+            edits.push((!scaled.is_empty()).then_some(scaled));
         }
-        let made = run.cache.begin(&entry)?;
-        write(plan, model, &edits, &made.path())?;
-        made.finish()?;
         Ok(edits)
     })
 }
 
-/// File of a setting's edit in the entry's folder.
-fn file(folder: &Path, setting: usize) -> PathBuf {
-    folder.join(format!("{setting:05}.safetensors"))
+/// What the edits that are fitted on some states have in common.
+fn group(states: &super::SiteStates) -> &str {
+    &states.keys[3]
 }
 
-/// Writes one intervention for each setting that has an edit.
-fn write(
+/// Keeps the edits that a run has fitted at one hook point: a folder with an intervention for each, of strength 1.
+fn keep(
+    run: &Runner<'_>,
+    model: &ModelShape,
+    states: &super::SiteStates,
+    hook: &str,
+    edits: &[(&String, Edit)],
+) -> Result<(), ExperimentError> {
+    if edits.is_empty() {
+        return Ok(());
+    }
+    let keys = edits.iter().map(|(key, _)| *key);
+    let made = run
+        .cache
+        .begin(&run.cache.pack("edits", group(states), keys, ""))?;
+    let folder = made.path();
+    std::fs::create_dir_all(&folder).map_err(ExperimentError::io(&folder))?;
+    for (key, edit) in edits {
+        let mut site = Site::raw(Hook::parse(hook, model.layers)?, Tokens::All);
+        site.space = "any".into();
+        let steps = vec![(site, edit.clone())];
+        let intervention = Intervention::new(model.clone(), steps, Provenance::default())?;
+        let path = folder.join(format!("{key}.safetensors"));
+        std::fs::write(&path, intervention.to_bytes()?).map_err(ExperimentError::io(&path))?;
+    }
+    made.finish()
+}
+
+/// Reads the edits of a pack that is whole.
+fn read(folder: &Path, known: &mut BTreeMap<String, Edit>) -> Result<(), ExperimentError> {
+    for file in std::fs::read_dir(folder).map_err(ExperimentError::io(folder))? {
+        let path = file.map_err(ExperimentError::io(folder))?.path();
+        let bytes = std::fs::read(&path).map_err(ExperimentError::io(&path))?;
+        let intervention = Intervention::from_bytes(&bytes)?;
+        let key = path
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned());
+        if let (Some(key), [(_, edit)]) = (key, intervention.steps()) {
+            known.insert(key, edit.clone());
+        }
+    }
+    Ok(())
+}
+
+/// Writes the intervention of each setting into a folder of the run, under the setting's place in the plan.
+pub fn write_interventions(
     plan: &Plan,
     model: &ModelShape,
-    edits: &[Option<Edit>],
+    edits: &Edits,
     folder: &Path,
 ) -> Result<(), ExperimentError> {
-    std::fs::create_dir_all(folder).map_err(ExperimentError::io(folder))?;
-    let tokens = plan.spec.special_tokens.edited();
-    for (at, (setting, edit)) in plan.settings.iter().zip(edits).enumerate() {
-        let (Some(edit), Some(hook), Some(space)) = (edit, &setting.hook, setting.space) else {
+    let failed = || ExperimentError::io(folder);
+    let making = Partial::folder(folder).map_err(failed())?;
+    let made = making.path().join("interventions");
+    std::fs::create_dir_all(&made).map_err(failed())?;
+    for (at, (setting, edits)) in plan.settings.iter().zip(edits).enumerate() {
+        let (Some(edits), Some(space)) = (edits, setting.space) else {
             continue;
         };
-        let mut site = Site::raw(Hook::parse(hook, model.layers)?, tokens);
-        site.space = space.name().into();
-        site.reinsert = setting.reinsert.unwrap_or(site.reinsert);
+        let mut steps = Vec::new();
+        for (&site, edit) in plan.sites(setting).iter().zip(edits) {
+            let tokens = plan.spec.special_tokens.edited();
+            let mut site = Site::raw(Hook::parse(&plan.hooks[site], model.layers)?, tokens);
+            site.space = space.name().into();
+            site.reinsert = setting.reinsert.unwrap_or(site.reinsert);
+            steps.push((site, edit.clone()));
+        }
         let mut notes = BTreeMap::from([("category".to_owned(), setting.category.clone())]);
         if let Some(on) = &setting.fit_language {
             notes.insert("fit_language".into(), on.to_string());
@@ -111,27 +167,33 @@ fn write(
             notes,
             ..Provenance::default()
         };
-        let steps = vec![(site, edit.clone())];
         let intervention = Intervention::new(model.clone(), steps, provenance)?;
-        let path = file(folder, at);
+        let path = made.join(format!("{at:05}.safetensors"));
         std::fs::write(&path, intervention.to_bytes()?).map_err(ExperimentError::io(&path))?;
     }
-    Ok(())
+    // Data under the same names may have changed since an earlier run, and with them the edits.
+    match std::fs::rename(folder, making.path().join("earlier")) {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(ExperimentError::io(folder)(e)),
+        _ => {}
+    }
+    std::fs::rename(&made, folder).map_err(failed())
 }
 
-/// The edits of all settings of an entry that is whole.
-fn read(plan: &Plan, folder: &Path) -> Result<Vec<Option<Edit>>, ExperimentError> {
-    let read = |at: usize| -> Result<Option<Edit>, ExperimentError> {
-        let setting = &plan.settings[at];
-        if setting.space.is_none() || plan.site(setting).is_none() {
-            return Ok(None);
-        }
-        let path = file(folder, at);
-        let bytes = std::fs::read(&path).map_err(ExperimentError::io(&path))?;
-        let intervention = Intervention::from_bytes(&bytes)?;
-        Ok(intervention.steps().first().map(|(_, edit)| edit.clone()))
-    };
-    (0..plan.settings.len()).map(read).collect()
+/// Everything that decides what a fit gives.
+#[derive(Serialize)]
+struct Recipe<'a> {
+    role: Role,
+    method: Option<&'a str>,
+    params: Option<&'a BTreeMap<String, Param>>,
+    rank: Option<usize>,
+    seed: u64,
+    languages: Vec<Language>,
+    /// Digests of the examples of each language.
+    evidence: Vec<String>,
+    /// Keys of the states and of the space that they are taken into, and its width.
+    states: &'a str,
+    space: &'a str,
+    dim: usize,
 }
 
 /// One fit: of a setting, in a space of its hook point.
@@ -154,6 +216,42 @@ impl Fit<'_> {
             space: self.space.name().into(),
             source,
         }
+    }
+
+    /// Key of the fit.
+    fn key(&self, text: &Prepared, states: &super::SiteStates) -> String {
+        let spec = &self.plan.spec;
+        let setting = self.setting;
+        let languages = setting.fit_language.map(|on| on.languages(&spec.languages));
+        let languages = languages.unwrap_or_default();
+        let evidence = languages.iter().map(|&language| {
+            let set = text.fit_set(language, &setting.category);
+            Cache::key("evidence", &(&set.groups, &set.tuples, &set.classes))
+        });
+        let seed = match languages.is_empty() {
+            true => self.random_seed(),
+            false => spec.seed,
+        };
+        let recipe = Recipe {
+            role: setting.role,
+            method: setting.method.as_deref(),
+            params: setting.method_index.map(|at| &spec.methods[at].params),
+            rank: setting.rank,
+            seed,
+            evidence: evidence.collect(),
+            languages,
+            states: &states.keys[3],
+            space: self.spaces.key(self.space),
+            dim: self.spaces.dim(self.space),
+        };
+        Cache::key("edit", &recipe)
+    }
+
+    /// Each category gets its own draw.
+    fn random_seed(&self) -> u64 {
+        let mut categories = self.plan.spec.categories.iter();
+        let category = categories.position(|c| *c == self.setting.category);
+        self.plan.spec.seed * 1000 + category.unwrap_or(0) as u64
     }
 
     fn edit(&self, text: &Prepared, states: &super::SiteStates) -> Result<Edit, ExperimentError> {
@@ -264,9 +362,7 @@ impl Fit<'_> {
     fn random(&self) -> Result<Edit, ExperimentError> {
         let debiaser = interlingua_debias::by_name("random")
             .map_err(|e| ExperimentError::plan("methods", e.to_string()))?;
-        // Each category gets its own draw; the data only say how wide the space is.
-        let mut categories = self.plan.spec.categories.iter();
-        let category = categories.position(|c| *c == self.setting.category);
+        // The data only say how wide the space is.
         let dim = self.spaces.dim(self.space);
         let data = FitData {
             x: Matrix::from_fn(2, dim, |i, j| f64::from(u8::from(i == j))),
@@ -275,8 +371,8 @@ impl Fit<'_> {
             classes: vec!["any".into()],
             ..FitData::default()
         };
-        let options = FitOptions::with_rank(self.setting.rank.unwrap_or(1))
-            .seed(self.plan.spec.seed * 1000 + category.unwrap_or(0) as u64);
+        let options =
+            FitOptions::with_rank(self.setting.rank.unwrap_or(1)).seed(self.random_seed());
         Ok(debiaser
             .fit(&data, &options)
             .map_err(|e| self.failed(e))?

@@ -6,6 +6,7 @@
 mod benchmark;
 mod fit;
 mod model;
+mod pack;
 mod probe;
 mod score;
 mod spaces;
@@ -13,7 +14,7 @@ mod states;
 mod text;
 
 pub use benchmark::{Judged, benchmark_stage};
-pub use fit::fit_stage;
+pub use fit::{Edits, fit_stage, write_interventions};
 pub use model::model_stage;
 pub use probe::{Probed, probe_by_name, probe_stage};
 pub use score::{Neutral, PairScores, Scores, score_stage};
@@ -25,8 +26,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use interlingua_data::Language;
-use interlingua_edits::Edit;
-use interlingua_models::{Branch, Hook, Model, OnTokens};
+use interlingua_edits::{Edit, Factor, Tokens};
+use interlingua_models::{Branch, Hook, Model, OnTokens, StateEdit};
 use serde::de::DeserializeOwned;
 
 use crate::ExperimentError;
@@ -35,7 +36,7 @@ use crate::plan::Plan;
 use crate::progress::Event;
 use crate::role::{Control, Role};
 use crate::space::{SiteEdit, Spaces};
-use crate::spec::Reinsert;
+use crate::spec::{Reinsert, Space};
 
 /// Runs stages one after the other and reports on them.
 pub struct Runner<'a> {
@@ -45,8 +46,22 @@ pub struct Runner<'a> {
     pub cache: Cache,
     /// Receives events.
     pub listener: &'a mut dyn FnMut(Event),
-    /// Stages so far: name, seconds, whether cached.
-    pub timings: Vec<(String, f64, bool)>,
+    /// Stages so far.
+    pub timings: Vec<Timing>,
+}
+
+/// A stage that is done.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Timing {
+    /// Its name.
+    pub stage: String,
+    /// What it took.
+    pub seconds: f64,
+    /// Whether all of it was in the cache.
+    pub cached: bool,
+    /// Of a stage of many settings: how many different edits were computed, and how many there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub computed: Option<[usize; 2]>,
 }
 
 impl Runner<'_> {
@@ -64,8 +79,27 @@ impl Runner<'_> {
         let start = std::time::Instant::now();
         let result = work(self)?;
         let seconds = start.elapsed().as_secs_f64();
-        self.timings.push((name.to_owned(), seconds, cached));
+        self.timings.push(Timing {
+            stage: name.to_owned(),
+            seconds,
+            cached,
+            computed: None,
+        });
         (self.listener)(Event::Done { seconds });
+        Ok(result)
+    }
+
+    /// The same for a stage that computes so many results and finds the others.
+    pub fn stage_of<T>(
+        &mut self,
+        name: &str,
+        [computed, wanted]: [usize; 2],
+        work: impl FnOnce(&mut Self) -> Result<T, ExperimentError>,
+    ) -> Result<T, ExperimentError> {
+        let result = self.stage(name, computed == 0, work)?;
+        if let Some(timing) = self.timings.last_mut() {
+            timing.computed = Some([computed, wanted]);
+        }
         Ok(result)
     }
 
@@ -122,17 +156,89 @@ impl Runner<'_> {
 pub struct Edited<'a> {
     /// The model.
     pub model: &'a Model,
+    /// Key of what the model computes: its digest, and the device.
+    pub model_key: String,
     /// Hook points of the plan.
     pub hooks: Vec<Hook>,
     /// Spaces at each hook point.
     pub sites: Vec<Arc<Spaces>>,
-    /// Edit of each setting of the plan.
-    pub edits: Vec<Option<Edit>>,
+    /// Edits of each setting of the plan, one for each hook point of its place.
+    pub edits: Edits,
     /// Key of all of this.
     pub upstream: String,
 }
 
+/// One edit as it is applied to text in one language.
+struct Step {
+    /// Place of its hook point in the plan.
+    site: usize,
+    space: Space,
+    reinsert: Reinsert,
+    tokens: Tokens,
+    edit: Edit,
+}
+
 impl Edited<'_> {
+    /// What a setting does to text in a language; nothing for the unedited model.
+    fn steps(
+        &self,
+        plan: &Plan,
+        setting: usize,
+        language: Language,
+    ) -> Result<Vec<Step>, ExperimentError> {
+        let edits = self.edits[setting].iter().flatten();
+        let setting = &plan.settings[setting];
+        let Some(space) = setting.space else {
+            return Ok(Vec::new());
+        };
+        let step = |(&site, edit): (&usize, &Edit)| {
+            // A random subspace holds some of the language's mean, which says nothing of groups: were
+            // it taken away, the control would be worse than chance.
+            let edit = match setting.role == Role::Control(Control::Random) {
+                true => edit.around(self.sites[site].mean(space, language))?,
+                false => edit.clone(),
+            };
+            Ok(Step {
+                site,
+                space,
+                reinsert: setting.reinsert.unwrap_or(Reinsert::Residual),
+                tokens: plan.spec.special_tokens.edited(),
+                edit,
+            })
+        };
+        plan.sites(setting).iter().zip(edits).map(step).collect()
+    }
+
+    /// Keys of what some settings do to text in a language. Nothing else decides what the model then says, so what was
+    /// computed under one key stands for every setting that has it.
+    ///
+    /// # Errors
+    /// States whose mean is not finite.
+    pub fn keys(
+        &self,
+        plan: &Plan,
+        settings: &[usize],
+        language: Language,
+    ) -> Result<Vec<String>, ExperimentError> {
+        let key = |&setting: &usize| {
+            let steps = self.steps(plan, setting, language)?;
+            let parts: Vec<_> = steps
+                .iter()
+                .map(|step| {
+                    (
+                        self.hooks[step.site].to_string(),
+                        self.sites[step.site].key(step.space),
+                        step.reinsert,
+                        step.tokens,
+                        digest(&step.edit),
+                    )
+                })
+                .collect();
+            Ok(Cache::key("edit", &parts))
+        };
+        settings.iter().map(key).collect()
+    }
+
     /// The edits of some settings, for text in one language.
     ///
     /// # Errors
@@ -143,54 +249,61 @@ impl Edited<'_> {
         settings: &[usize],
         language: Language,
     ) -> Result<SiteEdits, ExperimentError> {
-        let edit = |&s: &usize| self.site_edit(plan, s, language);
-        Ok(SiteEdits(
-            settings.iter().map(edit).collect::<Result<_, _>>()?,
-        ))
-    }
-
-    /// The edit of one setting at its hook point; `None` for the unedited model.
-    fn site_edit(
-        &self,
-        plan: &Plan,
-        setting: usize,
-        language: Language,
-    ) -> Result<Option<(Hook, OnTokens<SiteEdit>)>, ExperimentError> {
-        let edit = self.edits[setting].as_ref();
-        let setting = &plan.settings[setting];
-        let (Some(site), Some(space), Some(edit)) = (plan.site(setting), setting.space, edit)
-        else {
-            return Ok(None);
+        let edits = |&setting: &usize| {
+            let steps = self.steps(plan, setting, language)?.into_iter();
+            let edit = |step: Step| {
+                let spaces = &self.sites[step.site];
+                let edit = SiteEdit::new(spaces, step.space, step.reinsert, language, &step.edit)?;
+                let tokens = step.tokens;
+                Ok((self.hooks[step.site], OnTokens { edit, tokens }))
+            };
+            steps.map(edit).collect()
         };
-        let spaces = &self.sites[site];
-        // A random subspace holds some of the language's mean, which says nothing of groups: were
-        // it taken away, the control would be worse than chance.
-        let centred = match setting.role == Role::Control(Control::Random) {
-            true => Some(edit.around(spaces.mean(space, language))?),
-            false => None,
-        };
-        let edit = SiteEdit::new(
-            spaces,
-            space,
-            setting.reinsert.unwrap_or(Reinsert::Residual),
-            language,
-            centred.as_ref().unwrap_or(edit),
-        )?;
-        let tokens = plan.spec.special_tokens.edited();
-        Ok(Some((self.hooks[site], OnTokens { edit, tokens })))
+        let found: Result<_, ExperimentError> = settings.iter().map(edits).collect();
+        Ok(SiteEdits(found?))
     }
 }
 
-/// Edits at their hook points; `None` for the unedited model.
-pub struct SiteEdits(pub Vec<Option<(Hook, OnTokens<SiteEdit>)>>);
+/// Digest of an edit's numbers.
+fn digest(edit: &Edit) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut add = |kind: &str, numbers: &[f64]| {
+        hasher.update(kind.as_bytes());
+        hasher.update(&(numbers.len() as u64).to_le_bytes());
+        numbers.iter().for_each(|x| {
+            hasher.update(&x.to_le_bytes());
+        });
+    };
+    add("edit", &[edit.dim() as f64]);
+    add("offset", edit.offset());
+    for factor in [edit.left(), edit.right()] {
+        match factor {
+            Factor::Dense(matrix) => add("dense", matrix.data()),
+            Factor::Units(units, weights) => {
+                add(
+                    "units",
+                    &units.iter().map(|&u| f64::from(u)).collect::<Vec<_>>(),
+                );
+                add("weights", weights);
+            }
+            Factor::Zero => add("zero", &[]),
+        }
+    }
+    hasher.finalize().to_hex()[..32].to_owned()
+}
+
+/// Edits at their hook points, by setting; none for the unedited model.
+pub struct SiteEdits(pub Vec<Vec<(Hook, OnTokens<SiteEdit>)>>);
 
 impl SiteEdits {
     /// The same, as the engine takes them.
     pub fn branches(&self) -> Vec<Branch<'_>> {
-        fn branch(edit: &Option<(Hook, OnTokens<SiteEdit>)>) -> Branch<'_> {
-            match edit {
-                Some((hook, edit)) => Branch::edited(*hook, edit),
-                None => Branch::unedited(),
+        fn branch(edits: &Vec<(Hook, OnTokens<SiteEdit>)>) -> Branch<'_> {
+            let edits = edits.iter();
+            Branch {
+                edits: edits
+                    .map(|(hook, edit)| (*hook, edit as &dyn StateEdit))
+                    .collect(),
             }
         }
         self.0.iter().map(branch).collect()

@@ -13,22 +13,31 @@ use serde::{Deserialize, Serialize};
 
 use interlingua_backend::{from_rows, to_host};
 
-use super::{Captured, Edited, Runner};
+use super::pack::Pack;
+use super::{Captured, Edited, Runner, SiteStates};
 use crate::ExperimentError;
 use crate::cache::Cache;
 use crate::plan::Plan;
 use crate::prepare::Prepared;
+use crate::space::Spaces;
 
 /// Fewest counterfactual sets in each half.
 const FEWEST: usize = 20;
 
 /// What one probe found under one setting.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Probed {
     /// Setting, by its place in the plan.
     pub setting: usize,
     /// Hook point whose states were probed.
     pub hook: String,
+    /// What was found.
+    pub found: Verdict,
+}
+
+/// What one probe found, before it knows its setting.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
     /// Kind of probe.
     pub kind: String,
     /// Share of the judging half whose group the probe names, resampled by set.
@@ -57,80 +66,102 @@ pub fn probe_stage(
     if plan.spec.probe.kinds.is_empty() || halves < FEWEST {
         return Ok(Vec::new());
     }
-    let key = Cache::key(
-        "probes",
-        &(
-            &edited.upstream,
-            category,
-            language,
-            &plan.settings,
-            &plan.spec.methods,
-            &plan.spec.probe,
-            plan.spec.score.resamples,
-            plan.spec.seed,
-        ),
-    );
-    let cached = run.load::<Vec<Probed>>("probes", &key)?;
+    let tuples = &set.probe[..2 * halves];
+    let settings = plan.settings_of(category);
     let name = format!("probe {category} in {language}");
-    run.stage(&name, cached.is_some(), |run| {
-        if let Some(found) = cached {
-            return Ok(found);
-        }
-        let tuples = &set.probe[..2 * halves];
-        let mut found = Vec::new();
-        let settings = plan.settings_of(category);
-        for (site, states) in captured.iter().enumerate() {
-            let mut vectors = Vec::new();
-            for &sentence in tuples.iter().flatten() {
-                states.fit.read(sentence, &mut vectors)?;
+    let mut places = Vec::new();
+    for (site, states) in captured.iter().enumerate() {
+        // The unedited model is probed at every hook point, an edit at its own. What several edits in one pass do to the
+        // states of the last hook point is no map of the states that were captured there, so they are not probed.
+        let here: Vec<usize> = settings
+            .iter()
+            .copied()
+            .filter(|&s| matches!(plan.sites(&plan.settings[s]), [] | [_]))
+            .filter(|&s| plan.sites(&plan.settings[s]).iter().all(|at| *at == site))
+            .collect();
+        let keys = edited.keys(plan, &here, language)?;
+        let group = Cache::key(
+            "probes",
+            &(
+                &states.keys[3],
+                tuples,
+                language,
+                &plan.spec.probe,
+                plan.spec.score.resamples,
+                plan.spec.seed,
+            ),
+        );
+        let pack = Pack::<Vec<Verdict>>::open(run, "probes", group, &keys)?;
+        places.push((site, here, keys, pack));
+    }
+    let sum = |of: fn(&Pack<Vec<Verdict>>) -> usize| places.iter().map(|p| of(&p.3)).sum();
+    let counts = [sum(|p| p.missing.len()), sum(|p| p.wanted)];
+    run.stage_of(&name, counts, |run| {
+        let mut all = Vec::new();
+        for (site, here, keys, mut pack) in places {
+            let missing: Vec<usize> = pack.missing.iter().map(|&at| here[at]).collect();
+            if !missing.is_empty() {
+                let examples = (&captured[site], tuples, set.groups.len());
+                let found = probe(run, edited, site, &missing, examples, language)?;
+                pack.add(run, &keys, found)?;
             }
-            // The unedited model is probed at every hook point, an edit at its own.
-            let here: Vec<usize> = settings
-                .iter()
-                .copied()
-                .filter(|&s| {
-                    plan.site(&plan.settings[s])
-                        .is_none_or(|other| other == site)
-                })
-                .collect();
-            let edits = edited.site_edits(plan, &here, language)?.0;
-            for (at, (&setting, edit)) in here.iter().zip(&edits).enumerate() {
-                let width = edited.sites[site].width;
-                let x = match edit {
-                    None => vectors.clone(),
-                    Some((_, edit)) => {
-                        let rows = vectors.len() / width;
-                        let device = &edited.sites[site].device;
-                        let h = from_rows(vectors.clone(), rows, width, device);
-                        to_host(edit.edit.apply(h, &RowInfo::new(&[], &[])))
-                    }
-                };
-                for kind in &plan.spec.probe.kinds {
-                    let probed = Examples {
-                        x: &x,
-                        width,
-                        groups: set.groups.len(),
-                    };
-                    let what = || {
-                        let method = plan.settings[setting].in_rows();
-                        format!("the {kind} probe for {category} in {language} under {method}")
-                    };
-                    let result = probed
-                        .judge(plan, kind)
-                        .map_err(ExperimentError::metric(what()))?;
-                    found.push(Probed {
-                        setting,
-                        hook: plan.hooks[site].clone(),
-                        kind: kind.clone(),
-                        ..result
-                    });
-                }
-                run.progress(at + 1, here.len(), plan.hooks[site].clone());
+            for (setting, verdicts) in here.into_iter().zip(pack.all(&keys)) {
+                all.extend(verdicts.into_iter().map(|found| Probed {
+                    setting,
+                    hook: plan.hooks[site].clone(),
+                    found,
+                }));
             }
         }
-        run.cache.store("probes", &key, &found)?;
-        Ok(found)
+        Ok(all)
     })
+}
+
+/// Probes the states of one hook point under some settings; `examples` are its states, the counterfactual sets, and the
+/// number of groups.
+fn probe(
+    run: &mut Runner<'_>,
+    edited: &Edited<'_>,
+    site: usize,
+    settings: &[usize],
+    (states, tuples, groups): (&SiteStates, &[Vec<usize>], usize),
+    language: Language,
+) -> Result<Vec<Vec<Verdict>>, ExperimentError> {
+    let plan = run.plan;
+    let mut vectors = Vec::new();
+    for &sentence in tuples.iter().flatten() {
+        states.fit.read(sentence, &mut vectors)?;
+    }
+    let Spaces { width, device, .. } = &*edited.sites[site];
+    let edits = edited.site_edits(plan, settings, language)?.0;
+    let mut all = Vec::new();
+    for (at, (&setting, steps)) in settings.iter().zip(&edits).enumerate() {
+        let mut h = from_rows(vectors.clone(), vectors.len() / width, *width, device);
+        for (_, edit) in steps {
+            h = edit.edit.apply(h, &RowInfo::new(&[], &[]));
+        }
+        let examples = Examples {
+            x: &to_host(h),
+            width: *width,
+            groups,
+        };
+        let judge = |kind: &String| {
+            let method = plan.settings[setting].in_rows();
+            let what = format!("the {kind} probe in {language} under {method}");
+            let verdict = examples.judge(plan, kind);
+            verdict.map_err(ExperimentError::metric(what))
+        };
+        all.push(
+            plan.spec
+                .probe
+                .kinds
+                .iter()
+                .map(judge)
+                .collect::<Result<_, _>>()?,
+        );
+        run.progress(at + 1, settings.len(), plan.hooks[site].clone());
+    }
+    Ok(all)
 }
 
 /// The probe of a kind.
@@ -156,7 +187,7 @@ struct Examples<'a> {
 }
 
 impl Examples<'_> {
-    fn judge(&self, plan: &Plan, kind: &str) -> Result<Probed, interlingua_metrics::MetricError> {
+    fn judge(&self, plan: &Plan, kind: &str) -> Result<Verdict, interlingua_metrics::MetricError> {
         let seed = plan.spec.seed;
         let probe = probe_by_name(kind, seed).expect("the plan's probes exist");
         let options = Bootstrap {
@@ -184,10 +215,8 @@ impl Examples<'_> {
                 Some(length.bits / n as f64)
             }
         };
-        Ok(Probed {
-            setting: 0,
-            hook: String::new(),
-            kind: String::new(),
+        Ok(Verdict {
+            kind: kind.to_owned(),
             accuracy: bootstrap::clustered_mean(&judged.hits, Some(&sets), &options)?,
             chance: 1.0 / self.groups as f64,
             bits,

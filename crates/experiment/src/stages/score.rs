@@ -3,6 +3,7 @@
 use interlingua_data::{BiasPair, Language};
 use serde::{Deserialize, Serialize};
 
+use super::pack::Pack;
 use super::{Edited, Runner};
 use crate::ExperimentError;
 use crate::cache::Cache;
@@ -12,7 +13,7 @@ use crate::requests::{Requests, compare_texts};
 pub type PairScores = Vec<Option<[(f64, u32); 2]>>;
 
 /// Token log-probabilities reduced to what the metrics read.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Scores {
     /// Settings, by their place in the plan.
     pub settings: Vec<usize>,
@@ -36,6 +37,13 @@ pub struct Neutral {
     pub agreeing: u32,
 }
 
+/// Scores of one setting.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct OfSetting {
+    pairs: Vec<PairScores>,
+    neutral: Vec<Neutral>,
+}
+
 /// Scores the pairs of one category and language, and held-out text, under every setting.
 pub fn score_stage(
     run: &mut Runner<'_>,
@@ -46,60 +54,69 @@ pub fn score_stage(
     neutral: &[String],
 ) -> Result<Scores, ExperimentError> {
     let plan = run.plan;
-    let texts: Vec<(&str, &str)> = pairs
+    let texts: Vec<_> = pairs
         .iter()
-        .map(|p| (p.more.as_str(), p.less.as_str()))
+        .map(|p| (p.more.as_str(), p.less.as_str(), p.direction))
         .collect();
-    let key = Cache::key(
+    let scorers = &plan.spec.score.scorers;
+    let group = Cache::key(
         "scores",
-        &(
-            &edited.upstream,
-            category,
-            language,
-            &texts,
-            neutral,
-            &plan.settings,
-            &plan.spec.methods,
-            &plan.spec.score.scorers,
-            plan.spec.seed,
-        ),
+        &(&edited.model_key, language, &texts, neutral, scorers),
     );
-    let cached = run.load::<Scores>("scores", &key)?;
+    let settings = plan.settings_of(category);
+    let keys = edited.keys(plan, &settings, language)?;
+    let mut pack = Pack::open(run, "scores", group, &keys)?;
     let name = format!("score {category} in {language}");
-    run.stage(&name, cached.is_some(), |run| {
-        if let Some(scores) = cached {
-            return Ok(scores);
+    let counts = [pack.missing.len(), pack.wanted];
+    run.stage_of(&name, counts, |run| {
+        let missing: Vec<usize> = pack.missing.iter().map(|&at| settings[at]).collect();
+        if !missing.is_empty() {
+            let found = score(run, edited, &missing, language, pairs, neutral)?;
+            pack.add(run, &keys, found)?;
         }
-        let settings = plan.settings_of(category);
-        let edits = edited.site_edits(plan, &settings, language)?;
-        let branches = edits.branches();
-        if plan.spec.score.scorers.is_empty() {
-            let none = settings.len();
-            let scores = Scores {
-                settings,
-                pairs: vec![Vec::new(); none],
-                neutral: vec![Vec::new(); none],
-            };
-            run.cache.store("scores", &key, &scores)?;
-            return Ok(scores);
-        }
-        let mut requests = Requests::new(edited.model, &plan.spec.score.scorers)?;
-        requests.add_pairs(pairs)?;
-        let log_probs = requests.log_probs(&branches, &mut run.few_updates(branches.len()))?;
-        let mut scores = Scores {
+        let all = pack.all(&keys);
+        let (pairs, neutral) = all.into_iter().map(|of| (of.pairs, of.neutral)).unzip();
+        Ok(Scores {
             settings,
-            pairs: Vec::new(),
-            neutral: compare_texts(
-                edited.model,
-                neutral,
-                &branches,
-                &mut run.few_updates(branches.len()),
-            )?,
-        };
-        for log_probs in &log_probs {
-            scores.pairs.push(requests.pair_scores(log_probs)?);
-        }
-        run.cache.store("scores", &key, &scores)?;
-        Ok(scores)
+            pairs,
+            neutral,
+        })
     })
+}
+
+/// Scores some settings.
+fn score(
+    run: &mut Runner<'_>,
+    edited: &Edited<'_>,
+    settings: &[usize],
+    language: Language,
+    pairs: &[&BiasPair],
+    neutral: &[String],
+) -> Result<Vec<OfSetting>, ExperimentError> {
+    let plan = run.plan;
+    if plan.spec.score.scorers.is_empty() {
+        let none = OfSetting {
+            pairs: Vec::new(),
+            neutral: Vec::new(),
+        };
+        return Ok(vec![none; settings.len()]);
+    }
+    let edits = edited.site_edits(plan, settings, language)?;
+    let branches = edits.branches();
+    let mut requests = Requests::new(edited.model, &plan.spec.score.scorers)?;
+    requests.add_pairs(pairs)?;
+    let log_probs = requests.log_probs(&branches, &mut run.few_updates(branches.len()))?;
+    let neutral = compare_texts(
+        edited.model,
+        neutral,
+        &branches,
+        &mut run.few_updates(branches.len()),
+    )?;
+    let of_setting = |(log_probs, neutral)| {
+        Ok(OfSetting {
+            pairs: requests.pair_scores(log_probs)?,
+            neutral,
+        })
+    };
+    log_probs.iter().zip(neutral).map(of_setting).collect()
 }

@@ -85,7 +85,11 @@ fn spaces_at(
     for &space in spec.spaces.iter().filter(|s| s.is_latent()) {
         let config = config(space, &spec.autoencoder);
         let (autoencoder, key) = autoencoder(run, states, twins, space, place, &config)?;
-        digests.push((format!("autoencoder ({}{place})", space.name()), key));
+        digests.push((
+            format!("autoencoder ({}{place})", space.name()),
+            key.clone(),
+        ));
+        spaces.keys.insert(space, key);
         spaces.autoencoders.insert(space, autoencoder);
     }
     let affine: Vec<Space> = spec
@@ -106,6 +110,8 @@ fn spaces_at(
         }
         for (at, &space) in affine.iter().enumerate() {
             let dim = spec.autoencoder.latent;
+            let key = (space.name(), &states.keys[0], &spec.languages, dim);
+            spaces.keys.insert(space, Cache::key("affine", &key));
             let maps = affine::fit(space, &means, width, dim, &run.plan.device)?;
             for (&language, map) in spec.languages.iter().zip(maps) {
                 spaces.affine.insert((space, language), map);

@@ -1,0 +1,76 @@
+//! Results of many settings in few entries: only what is missing is computed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Runner;
+use crate::ExperimentError;
+use crate::cache::Found;
+
+/// Results of a group of settings by their keys, and where in the list of keys those stand that have none.
+pub struct Pack<T> {
+    stage: &'static str,
+    group: String,
+    /// What is known.
+    pub known: BTreeMap<String, T>,
+    /// Places of keys without a result, one for each key.
+    pub missing: Vec<usize>,
+    /// Different keys.
+    pub wanted: usize,
+}
+
+impl<T: Serialize + DeserializeOwned + Clone> Pack<T> {
+    /// What the cache knows of these keys.
+    pub fn open(
+        run: &mut Runner<'_>,
+        stage: &'static str,
+        group: String,
+        keys: &[String],
+    ) -> Result<Pack<T>, ExperimentError> {
+        let mut known = BTreeMap::new();
+        for path in run.cache.packs(stage, &group, ".json")? {
+            let found: Found<BTreeMap<String, T>> = run.cache.read(&path)?;
+            if matches!(found, Found::Damaged(_)) {
+                run.cache.remove(&path)?;
+            }
+            known.extend(run.usable(found).unwrap_or_default());
+        }
+        let mut seen = BTreeSet::new();
+        let missing = keys.iter().enumerate().filter(|(_, key)| {
+            let first = seen.insert(*key);
+            first && !known.contains_key(*key)
+        });
+        let missing = missing.map(|(at, _)| at).collect();
+        Ok(Pack {
+            stage,
+            group,
+            missing,
+            wanted: seen.len(),
+            known,
+        })
+    }
+
+    /// Keeps what was computed for the keys that had none, in the order of [`Pack::missing`].
+    pub fn add(
+        &mut self,
+        run: &Runner<'_>,
+        keys: &[String],
+        results: Vec<T>,
+    ) -> Result<(), ExperimentError> {
+        let keys = self.missing.drain(..).map(|at| keys[at].clone());
+        let new: BTreeMap<String, T> = keys.zip(results).collect();
+        if !new.is_empty() {
+            let path = run.cache.pack(self.stage, &self.group, new.keys(), ".json");
+            run.cache.write(&path, &new)?;
+        }
+        self.known.extend(new);
+        Ok(())
+    }
+
+    /// The results of all keys, in their order.
+    pub fn all(&self, keys: &[String]) -> Vec<T> {
+        keys.iter().map(|key| self.known[key].clone()).collect()
+    }
+}
