@@ -25,7 +25,8 @@ type Counts = BTreeMap<String, [u64; 2]>;
 fn folders(tiny: &Tiny) -> BTreeSet<String> {
     let results = tiny.results();
     let runs = results.keys().filter(|name| name.ends_with("/rows.jsonl"));
-    runs.map(|name| name.trim_end_matches("/rows.jsonl").to_owned()).collect()
+    runs.map(|name| name.trim_end_matches("/rows.jsonl").to_owned())
+        .collect()
 }
 
 /// Runs what the file says now: what its stages computed, its rows, and the stages without settings that were computed.
@@ -73,9 +74,16 @@ fn computed(counts: &Counts, stage: &str) -> u64 {
 fn only_what_is_added_is_computed() {
     let tiny = Tiny::new();
     tiny.write("data/seat/tiny.jsonl", SEAT.as_bytes());
-    tiny.write("data/seat2/tiny.jsonl", SEAT.replace("trees", "books").as_bytes());
+    tiny.write(
+        "data/seat2/tiny.jsonl",
+        SEAT.replace("trees", "books").as_bytes(),
+    );
     tiny.replace("tiny.toml", "\"latent\"]", "\"latent\", \"cca\"]");
-    tiny.replace("tiny.toml", ", { name = \"inlp\", rank = 1 }]", "]\nfit.languages = [\"each\"]");
+    tiny.replace(
+        "tiny.toml",
+        ", { name = \"inlp\", rank = 1 }]",
+        "]\nfit.languages = [\"each\"]",
+    );
     tiny.append(
         "tiny.toml",
         "[probe]\nkinds = [\"linear\"]\n\
@@ -86,25 +94,42 @@ fn only_what_is_added_is_computed() {
     let fits = (2 * LANGUAGES * SPACES) as u64;
     // Random subspaces and the autoencoder alone beside what is fitted, and for scores the unedited model.
     let all = fits + SPACES as u64 + 1;
-    for (stage, all) in [("fit", all), ("score", all + 1), ("probe", all + 1), ("seat", all + 1)] {
+    for (stage, all) in [
+        ("fit", all),
+        ("score", all + 1),
+        ("probe", all + 1),
+        ("seat", all + 1),
+    ] {
         assert_eq!(computed(&first, stage), all, "{stage}");
     }
 
     // A method, with its control on shuffled examples; the random ones of rank 1 are there.
-    tiny.replace("tiny.toml", "rank = 1 }]", "rank = 1 }, { name = \"leace\", rank = 1 }]");
+    tiny.replace(
+        "tiny.toml",
+        "rank = 1 }]",
+        "rank = 1 }, { name = \"leace\", rank = 1 }]",
+    );
     let (counts, _, others) = run(&tiny);
     for stage in ["fit", "score", "probe", "seat"] {
         assert_eq!(computed(&counts, stage), fits, "{stage}");
     }
     let again = ["open model", "fit affine spaces", "intervals and tests"];
-    assert_eq!(others, again.map(String::from).into(), "nothing else is computed");
+    assert_eq!(
+        others,
+        again.map(String::from).into(),
+        "nothing else is computed"
+    );
 
     // A strength: nothing is fitted for it.
     tiny.replace("tiny.toml", "[data]", "strengths = [1.0, 0.5]\n\n[data]");
     let (counts, ..) = run(&tiny);
     assert_eq!(computed(&counts, "fit"), 0);
     for stage in ["score", "probe", "seat"] {
-        assert_eq!(computed(&counts, stage), 2 * fits + SPACES as u64, "{stage}");
+        assert_eq!(
+            computed(&counts, stage),
+            2 * fits + SPACES as u64,
+            "{stage}"
+        );
     }
 
     // A fit language, for two methods with their controls.
@@ -112,7 +137,11 @@ fn only_what_is_added_is_computed() {
     let (counts, ..) = run(&tiny);
     assert_eq!(computed(&counts, "fit"), (2 * 2 * SPACES) as u64);
     for stage in ["score", "probe", "seat"] {
-        assert_eq!(computed(&counts, stage), (2 * 2 * 2 * SPACES) as u64, "{stage}");
+        assert_eq!(
+            computed(&counts, stage),
+            (2 * 2 * 2 * SPACES) as u64,
+            "{stage}"
+        );
     }
 
     // A benchmark, under every setting.
@@ -125,12 +154,21 @@ fn only_what_is_added_is_computed() {
         assert_eq!(computed(&counts, stage), 0, "{stage}");
     }
     // Both have one name; the log has them one after the other.
-    assert_eq!(counts["seat for gender in en"][0], counts["seat for gender in en"][1]);
+    assert_eq!(
+        counts["seat for gender in en"][0],
+        counts["seat for gender in en"][1]
+    );
 
     // Step by step is the same as at once.
     let fresh = tiny.copy();
     std::fs::remove_dir_all(fresh.path().join("runs")).unwrap();
     let (counts, at_once, _) = run(&fresh);
-    assert!(counts.values().all(|[computed, of]| computed == of), "{counts:?}");
-    assert!(rows == at_once, "rows of a run that grew differ from those of one at once");
+    assert!(
+        counts.values().all(|[computed, of]| computed == of),
+        "{counts:?}"
+    );
+    assert!(
+        rows == at_once,
+        "rows of a run that grew differ from those of one at once"
+    );
 }

@@ -261,7 +261,10 @@ fn in_order(names: Vec<String>, layers: Option<usize>) -> Result<Vec<String>, Ex
 }
 
 /// The folder of a model or its name on the hub; nothing for a model that the run trains.
-pub(crate) fn place(model: &ModelSpec, model_dir: &Path) -> Result<Option<hub::Place>, ExperimentError> {
+pub(crate) fn place(
+    model: &ModelSpec,
+    model_dir: &Path,
+) -> Result<Option<hub::Place>, ExperimentError> {
     let (key, name) = match model {
         ModelSpec::Train(_) => return Ok(None),
         ModelSpec::Folder { path, .. } => ("model.path", path),
