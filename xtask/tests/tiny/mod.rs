@@ -134,6 +134,7 @@ impl Tiny {
     }
 
     /// Gives the corpus four times as many sentences: enough that probes have theirs.
+    #[allow(dead_code, reason = "only tests with probes take it")]
     pub fn more_text(&self) {
         let corpus = String::from_utf8(self.read("data/corpus.tsv")).expect("text");
         let longer = |line: &str, word: &str| {

@@ -298,7 +298,7 @@ pub struct SiteEdits(pub Vec<Vec<(Hook, OnTokens<SiteEdit>)>>);
 impl SiteEdits {
     /// The same, as the engine takes them.
     pub fn branches(&self) -> Vec<Branch<'_>> {
-        fn branch(edits: &Vec<(Hook, OnTokens<SiteEdit>)>) -> Branch<'_> {
+        fn branch(edits: &[(Hook, OnTokens<SiteEdit>)]) -> Branch<'_> {
             let edits = edits.iter();
             Branch {
                 edits: edits
@@ -306,6 +306,6 @@ impl SiteEdits {
                     .collect(),
             }
         }
-        self.0.iter().map(branch).collect()
+        self.0.iter().map(|edits| branch(edits)).collect()
     }
 }
