@@ -151,7 +151,7 @@ pub struct Tune {
     /// language.
     #[arg(long, value_name = "NATS", default_value_t = 0.1)]
     pub max_kl: f64,
-    /// Methods that are tried, separated by commas; `interlingua methods` lists them [default: sentdebias,mean-difference].
+    /// Methods that are tried, separated by commas; `interlingua methods` lists them [default: sentdebias,leace].
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub methods: Option<Vec<String>>,
     /// Ranks that are tried, separated by commas [default: 1,2,4].
@@ -175,6 +175,10 @@ pub struct Tune {
     /// Sentence templates to judge by, in place of those that ship: attributes say which group they lean to.
     #[arg(long, value_name = "FILE.toml")]
     pub pairs: Option<PathBuf>,
+    /// Text of the synthetic testbed, for a model that `interlingua reproduce` has trained on it with this `--seed`
+    /// (OUT/cache/lm-*): what is planted there is known.
+    #[arg(long, conflicts_with_all = ["fit_text", "pairs", "neutral"])]
+    pub testbed: bool,
     /// Parallel neutral text, in place of that which ships: one column a language.
     #[arg(long, value_name = "FILE.tsv")]
     pub neutral: Option<PathBuf>,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use interlingua_data::testbed::{Testbed, TestbedConfig};
 use interlingua_edits::Intervention;
 use interlingua_experiment::progress::Event as Shown;
 use interlingua_files::Partial;
@@ -148,8 +149,13 @@ fn searched(
     let mut progress = Progress::new();
     let model = open(&flags.model, &mut progress)?;
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    let sources = sources(flags, folder)?;
-    let texts = Texts::load(&sources, &flags.languages, &flags.category, flags.seed)?;
+    let texts = match flags.testbed {
+        true => Texts::planted(&testbed(flags)?, &flags.category, flags.seed)?,
+        false => {
+            let sources = sources(flags, folder)?;
+            Texts::load(&sources, &flags.languages, &flags.category, flags.seed)?
+        }
+    };
     let settings = settings(flags, folded);
     let mut begun = None;
     let mut listener = |event: Event| match event {
@@ -229,6 +235,15 @@ fn sources(flags: &Tune, folder: &Path) -> anyhow::Result<Sources> {
     })
 }
 
+/// The testbed of a seed, in the languages of the search.
+fn testbed(flags: &Tune) -> anyhow::Result<Testbed> {
+    Ok(Testbed::new(TestbedConfig {
+        seed: flags.seed,
+        languages: flags.languages.clone(),
+        ..TestbedConfig::default()
+    })?)
+}
+
 /// What the terminal shows at the end.
 fn summary(outcome: &Outcome) -> String {
     format!(
@@ -259,6 +274,9 @@ fn command(flags: &Debias) -> String {
         Some(values) => format!(" --{name} {}", values.join(",")),
         None => String::new(),
     };
+    if of.testbed {
+        line += " --testbed";
+    }
     line += &list("methods", of.methods.clone());
     let words = |values: &Option<Vec<usize>>| {
         let all = values.as_ref()?.iter().map(ToString::to_string);

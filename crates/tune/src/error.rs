@@ -8,6 +8,9 @@ pub enum TuneError {
     /// A file of sentences.
     #[error(transparent)]
     Data(#[from] interlingua_data::DataError),
+    /// Text of the testbed.
+    #[error(transparent)]
+    Testbed(#[from] interlingua_data::testbed::TestbedError),
     /// The model.
     #[error(transparent)]
     Model(#[from] interlingua_models::ModelError),

@@ -43,7 +43,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Settings {
-            methods: vec!["sentdebias".into(), "mean-difference".into()],
+            methods: vec!["sentdebias".into(), "leace".into()],
             ranks: vec![1, 2, 4],
             strengths: vec![0.5, 1.0, 1.5],
             folded: false,
@@ -270,10 +270,19 @@ impl Search<'_> {
     ) -> Result<Vec<Round>, TuneError> {
         let settings = self.settings;
         // First which place and method, at the smallest rank and the whole strength.
+        let constant = self.with_constant(evidence)?;
         let mut first = Vec::new();
         for &place in places {
             for method in &settings.methods {
-                first.extend(self.variants(method, place, settings.ranks[0], 1.0));
+                let recipe = Recipe {
+                    role: Role::Method,
+                    method: method.clone(),
+                    place,
+                    rank: self.largest(method, settings.ranks[0]),
+                    strength: 1.0,
+                    centred: false,
+                };
+                first.extend(self.variants(recipe, constant.contains(&method.as_str())));
             }
         }
         let mut rounds = vec![self.round(evidence, 0.25, first, journal)?];
@@ -301,26 +310,43 @@ impl Search<'_> {
         Ok(rounds)
     }
 
-    /// A method at a place: as it is, and around the mean where a hook can do that.
-    fn variants(&self, method: &str, place: Place, rank: usize, strength: f64) -> Vec<Recipe> {
-        let recipe = Recipe {
-            role: Role::Method,
-            method: method.to_owned(),
-            place,
-            rank: self.largest(method, rank),
-            strength,
-            centred: false,
+    /// The methods whose edits hold a constant by themselves, such as a mean that they leave alone.
+    fn with_constant(&self, evidence: &Evidence) -> Result<Vec<&str>, TuneError> {
+        let mut found = Vec::new();
+        for method in &self.settings.methods {
+            let recipe = Recipe {
+                role: Role::Method,
+                method: method.clone(),
+                place: Place::FinalNorm,
+                rank: self.largest(method, 1),
+                strength: 1.0,
+                centred: false,
+            };
+            let intervention = evidence.intervention(&recipe, self.settings.seed)?;
+            let mut edits = intervention.steps().iter();
+            if edits.any(|(_, edit)| edit.offset().iter().any(|b| *b != 0.0)) {
+                found.push(method.as_str());
+            }
+        }
+        Ok(found)
+    }
+
+    /// A method at a place as it is, and around the mean; what its place can hold of the two.
+    fn variants(&self, recipe: Recipe, constant: bool) -> Vec<Recipe> {
+        let centred = Recipe {
+            centred: true,
+            ..recipe.clone()
         };
-        match self.settings.folded {
-            // Weights without a bias hold no constant.
-            true => vec![recipe],
-            false => vec![
-                recipe.clone(),
-                Recipe {
-                    centred: true,
-                    ..recipe
-                },
-            ],
+        // Weights without a bias hold no constant, and writers are tried for what weights hold.
+        let holds_constant = match recipe.place {
+            Place::Output(_) => true,
+            Place::FinalNorm => !self.settings.folded,
+            Place::Writers { .. } => false,
+        };
+        match (holds_constant, constant) {
+            (false, true) => Vec::new(),
+            (false, false) | (true, true) => vec![recipe],
+            (true, false) => vec![recipe, centred],
         }
     }
 

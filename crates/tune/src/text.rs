@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use interlingua_data::testbed::{Split, Testbed};
 use interlingua_data::{
-    Language, Leans, OnBadRow, ParallelOptions, TemplateItem, TemplateOptions, load_parallel,
-    load_templates,
+    Direction, Language, Leans, OnBadRow, ParallelOptions, TemplateItem, TemplateOptions,
+    load_parallel, load_templates,
 };
 
 use crate::TuneError;
@@ -14,6 +15,9 @@ use crate::TuneError;
 const FEWEST_CLUSTERS: usize = 4;
 /// Fewest neutral sentences of a half.
 const FEWEST_NEUTRAL: usize = 8;
+
+/// Stream of the testbed's generator: none of those that experiments use.
+const STREAM: u64 = 40;
 
 /// Where the text is.
 #[derive(Debug, Clone)]
@@ -47,7 +51,7 @@ pub struct Pair {
 }
 
 /// One half of the items: what chooses, or what confirms.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Half {
     /// Names of the attributes; both leanings in turn, so that any first part of them is balanced.
     pub clusters: Vec<String>,
@@ -124,39 +128,129 @@ impl Texts {
             language: place(item.language),
             sentences: [item.a, item.b],
         });
-        let fit = fit.collect();
+        let fit: Vec<Twins> = fit.collect();
         let items = templates(&sources.pairs)?;
         let options = ParallelOptions::new(languages, OnBadRow::Error);
         let neutral = load_parallel(&sources.neutral, &options)?.0;
-        let [select, confirm] = halves(&items, &place, seed, &sources.pairs)?;
-        let dealt = deal(neutral.columns.first().map_or(0, Vec::len), seed);
-        let rows = |half: usize| -> Result<Vec<Vec<String>>, TuneError> {
-            if dealt[half].len() < FEWEST_NEUTRAL {
-                return Err(TuneError::TooFew {
-                    file: sources.neutral.clone(),
-                    what: "neutral sentences",
-                    found: neutral.columns.first().map_or(0, Vec::len),
-                    needed: 2 * FEWEST_NEUTRAL,
-                });
-            }
-            let of =
-                |column: &Vec<String>| dealt[half].iter().map(|&r| column[r].clone()).collect();
-            Ok(neutral.columns.iter().map(of).collect())
-        };
-        Ok(Texts {
+        let mut judged = Vec::with_capacity(items.len());
+        for item in items {
+            let leans = item.leans.ok_or_else(|| TuneError::NoLeaning {
+                file: sources.pairs.clone(),
+                attribute: item.attribute.clone(),
+            })?;
+            let side = Side::of(leans);
+            judged.push(Item {
+                language: place(item.language),
+                attribute: item.attribute,
+                side,
+                sentences: match side {
+                    Side::First => [item.a, item.b],
+                    Side::Second => [item.b, item.a],
+                },
+            });
+        }
+        Texts {
             languages: languages.to_vec(),
             category: category.to_owned(),
             fit,
+            select: Half::default(),
+            confirm: Half::default(),
+        }
+        .dealt(judged, &neutral.columns, seed, sources)
+    }
+
+    /// Text of the synthetic testbed, for a model that was trained on it: attributes and sentences that its training
+    /// corpus for fits does not have.
+    ///
+    /// # Errors
+    /// A category that the testbed does not have, too few items for a split.
+    pub fn planted(testbed: &Testbed, category: &str, seed: u64) -> Result<Texts, TuneError> {
+        let languages = testbed.languages();
+        let (mut fit, mut neutral) = (Vec::new(), Vec::new());
+        for (language, &code) in languages.iter().enumerate() {
+            let twins =
+                testbed.counterfactual_sentences(code, category, 240, Split::Fit, STREAM)?;
+            fit.extend(twins.into_iter().map(|sentences| Twins {
+                language,
+                sentences,
+            }));
+            neutral.push(testbed.neutral_sentences(code, 120, Split::Eval, STREAM)?);
+        }
+        let mut items = Vec::new();
+        for pair in testbed.minimal_pairs(category, 120, Split::Eval, STREAM)? {
+            let both = pair.more.into_iter().zip(pair.less);
+            for (language, ((_, more), (_, less))) in both.enumerate() {
+                items.push(Item {
+                    language,
+                    attribute: pair.attribute.clone(),
+                    side: match pair.direction {
+                        Direction::Stereo => Side::First,
+                        Direction::Antistereo => Side::Second,
+                    },
+                    sentences: [more, less],
+                });
+            }
+        }
+        let name = PathBuf::from("the testbed");
+        let sources = Sources {
+            fit: name.clone(),
+            pairs: name.clone(),
+            neutral: name,
+        };
+        Texts {
+            languages: languages.to_vec(),
+            category: category.to_owned(),
+            fit,
+            select: Half::default(),
+            confirm: Half::default(),
+        }
+        .dealt(items, &neutral, seed, &sources)
+    }
+
+    /// Deals pairs and neutral sentences into the halves.
+    fn dealt(
+        self,
+        items: Vec<Item>,
+        neutral: &[Vec<String>],
+        seed: u64,
+        sources: &Sources,
+    ) -> Result<Texts, TuneError> {
+        let [select, confirm] = halves(items, seed, &sources.pairs)?;
+        let rows = neutral.first().map_or(0, Vec::len);
+        let dealt = deal(rows, seed);
+        if dealt.iter().any(|half| half.len() < FEWEST_NEUTRAL) {
+            return Err(TuneError::TooFew {
+                file: sources.neutral.clone(),
+                what: "neutral sentences",
+                found: rows,
+                needed: 2 * FEWEST_NEUTRAL,
+            });
+        }
+        let neutral = |half: usize| -> Vec<Vec<String>> {
+            let of =
+                |column: &Vec<String>| dealt[half].iter().map(|&r| column[r].clone()).collect();
+            neutral.iter().map(of).collect()
+        };
+        Ok(Texts {
             select: Half {
-                neutral: rows(0)?,
+                neutral: neutral(0),
                 ..select
             },
             confirm: Half {
-                neutral: rows(1)?,
+                neutral: neutral(1),
                 ..confirm
             },
+            ..self
         })
     }
+}
+
+/// A pair before it is dealt.
+struct Item {
+    language: usize,
+    attribute: String,
+    side: Side,
+    sentences: [String; 2],
 }
 
 /// Numbers below `count` in an order that depends on the seed alone, dealt to two halves in turn.
@@ -176,38 +270,31 @@ fn draw(seed: u64, item: &str) -> [u8; 32] {
 }
 
 /// Pairs dealt into halves by attribute: each half gets as many that lean to either group.
-fn halves(
-    items: &[TemplateItem],
-    place: &dyn Fn(Language) -> usize,
-    seed: u64,
-    file: &Path,
-) -> Result<[Half; 2], TuneError> {
+fn halves(items: Vec<Item>, seed: u64, file: &Path) -> Result<[Half; 2], TuneError> {
     let mut leaning: BTreeMap<Side, BTreeSet<&str>> = BTreeMap::new();
-    for item in items {
-        let leans = item.leans.ok_or_else(|| TuneError::NoLeaning {
-            file: file.to_owned(),
-            attribute: item.attribute.clone(),
-        })?;
-        let side = Side::of(leans);
-        leaning.entry(side).or_default().insert(&item.attribute);
+    for item in &items {
+        leaning
+            .entry(item.side)
+            .or_default()
+            .insert(&item.attribute);
     }
     // Of each leaning, attributes in the order of the seed; then one of each leaning in turn.
     let ordered = |side: Side| -> Vec<&str> {
-        let mut names: Vec<&str> = leaning
-            .get(&side)
-            .map(|names| names.iter().copied().collect())
-            .unwrap_or_default();
+        let names = leaning.get(&side).into_iter().flatten();
+        let mut names: Vec<&str> = names.copied().collect();
         names.sort_by_key(|name| draw(seed, name));
         names
     };
     let (first, second) = (ordered(Side::First), ordered(Side::Second));
-    let both = first.iter().zip(&second);
-    let mut clusters: [Vec<String>; 2] = [Vec::new(), Vec::new()];
-    for (at, (a, b)) in both.enumerate() {
-        clusters[at % 2].extend([(*a).to_owned(), (*b).to_owned()]);
+    let mut halves = [Half::default(), Half::default()];
+    for (at, (a, b)) in first.iter().zip(&second).enumerate() {
+        let names = [(*a).to_owned(), (*b).to_owned()];
+        halves[at % 2].clusters.extend(names);
     }
-    let smaller = clusters.iter().map(Vec::len).min().unwrap_or(0);
-    if smaller < FEWEST_CLUSTERS {
+    if halves
+        .iter()
+        .any(|half| half.clusters.len() < FEWEST_CLUSTERS)
+    {
         return Err(TuneError::TooFew {
             file: file.to_owned(),
             what: "attributes of which as many lean to either group",
@@ -215,28 +302,19 @@ fn halves(
             needed: 2 * FEWEST_CLUSTERS,
         });
     }
-    Ok(clusters.map(|clusters| {
-        let mut pairs = Vec::new();
-        for item in items {
-            let Some(cluster) = clusters.iter().position(|c| *c == item.attribute) else {
-                continue;
-            };
-            let (a, b) = (item.a.clone(), item.b.clone());
-            pairs.push(Pair {
-                language: place(item.language),
-                cluster,
-                sentences: match item.leans.map(Side::of) {
-                    Some(Side::First) => [a, b],
-                    _ => [b, a],
-                },
-            });
+    for item in items {
+        for half in &mut halves {
+            let place = half.clusters.iter().position(|c| *c == item.attribute);
+            if let Some(cluster) = place {
+                half.pairs.push(Pair {
+                    language: item.language,
+                    cluster,
+                    sentences: item.sentences.clone(),
+                });
+            }
         }
-        Half {
-            clusters,
-            pairs,
-            neutral: Vec::new(),
-        }
-    }))
+    }
+    Ok(halves)
 }
 
 /// The group that an attribute leans to.
@@ -310,6 +388,19 @@ pub(crate) mod tests {
         // Another seed deals otherwise.
         let other = Texts::load(&shipped(), &languages, "gender", 2).unwrap();
         assert_ne!(other.select.clusters, select.clusters);
+    }
+
+    #[test]
+    fn the_testbed_gives_all_three_splits() {
+        let testbed = Testbed::new(interlingua_data::testbed::TestbedConfig::default()).unwrap();
+        let texts = Texts::planted(&testbed, "religion", 1).unwrap();
+        assert_eq!(texts.languages.len(), 4);
+        for half in [&texts.select, &texts.confirm] {
+            assert!(half.clusters.len() >= FEWEST_CLUSTERS);
+            assert!(half.neutral.iter().all(|of| of.len() == 60));
+            assert!((0..4).all(|l| half.pairs.iter().any(|p| p.language == l)));
+        }
+        assert!(Texts::planted(&testbed, "age", 1).is_err());
     }
 
     #[test]
