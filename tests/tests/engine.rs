@@ -315,7 +315,7 @@ fn all_log_probs(model: &Model, edit: Option<&dyn StateEdit>) -> Vec<Vec<Vec<f64
         }
     };
     match edit {
-        None => logits(model, &sequences, &mut |s, first, part| {
+        None => logits(model, &sequences, &Branch::unedited(), &mut |s, first, part| {
             fill(s, first, part);
             Ok(())
         })

@@ -260,6 +260,14 @@ impl Edit {
         Some(sum)
     }
 
+    /// Both factors, L and R, with all their zeros.
+    ///
+    /// # Shapes
+    /// k×d each: directions as rows.
+    pub fn factors(&self) -> [Matrix; 2] {
+        [&self.left, &self.right].map(|factor| dense(factor, self.offset.len(), self.dim))
+    }
+
     /// What the edit looks at: an orthonormal basis of the directions that decide by how
     /// much a state changes. A shift looks at nothing.
     ///

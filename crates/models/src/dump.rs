@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `offsets` | i64 `[texts + 1]` | |
 //! | `token_ids` | i64 `[tokens]` | special tokens included |
-//! | `states.HOOK` | f32 `[tokens, width]` | one for each hook point asked for; `cargo xtask hooks` has the widths |
+//! | `states.HOOK` | f32 `[tokens, width]` | one for each hook point asked for; the command `hooks` has the widths |
 //! | `log_probs` | f32 `[tokens]` | nats; of every token from those before it, in a masked model from all others; NaN where none is asked for (special tokens) |
 //! | `logits` | f32 `[tokens, vocabulary]` | on request |
 
@@ -39,7 +39,7 @@ pub struct Written {
     pub tokens: usize,
 }
 
-/// Runs the unedited model on texts and writes what is asked for to `out`.
+/// Runs a branch of the model on texts and writes what is asked for to `out`.
 ///
 /// `progress` is called with units of work done and in all.
 ///
@@ -50,9 +50,11 @@ pub fn write(
     model: &Model,
     texts: &[String],
     request: &Request,
+    branch: &Branch<'_>,
     out: &Path,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Written, ModelError> {
+    let branches = std::slice::from_ref(branch);
     let sequences = texts
         .iter()
         .map(|text| model.sequence(text))
@@ -119,21 +121,21 @@ pub fn write(
                 pooling: Pooling::All,
             })
             .collect();
-        engine::capture(
+        engine::capture_branches(
             model,
             &sequences,
+            branches,
             &captures,
-            &mut |c, s, rows| file.write(first_state + c, offsets[s] * widths[c] as u64, rows),
+            &mut |_, c, s, rows| file.write(first_state + c, offsets[s] * widths[c] as u64, rows),
             progress,
         )?;
     }
     if request.log_probs {
-        let unedited = [Branch::unedited()];
         let scores = if model.geometry.causal {
-            engine::token_log_probs(model, &sequences, &unedited, progress)?
+            engine::token_log_probs(model, &sequences, branches, progress)?
         } else {
             let requests: Vec<_> = sequences.iter().cloned().map(MaskRequest::text).collect();
-            masked_log_probs(model, &requests, &unedited, progress)?
+            masked_log_probs(model, &requests, branches, progress)?
         };
         for ((sequence, &at), scores) in sequences.iter().zip(&offsets).zip(&scores[0]) {
             let mut row = vec![f32::NAN; sequence.tokens.len()];
@@ -144,7 +146,7 @@ pub fn write(
         }
     }
     if request.logits {
-        engine::logits(model, &sequences, &mut |s, first, part| {
+        engine::logits(model, &sequences, branch, &mut |s, first, part| {
             let cols = part.len() / sequences[s].tokens.len();
             for (row, part) in part.chunks_exact(cols).enumerate() {
                 let row = offsets[s] + row as u64;

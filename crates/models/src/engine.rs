@@ -8,9 +8,11 @@
 mod capture;
 mod rows;
 mod score;
+mod session;
 
 pub use capture::{BranchSink, Capture, Pooling, Sink, capture, capture_branches};
 pub use rows::{OnTokens, RowInfo};
+pub use session::{Next, Session};
 pub use score::{
     Comparison, Comparisons, LogProbs, LogitSink, compare, compare_queries, logits,
     query_log_probs, token_log_probs,

@@ -117,6 +117,27 @@ pub enum ModelError {
         /// The checkpoint folder or file.
         folder: PathBuf,
     },
+    /// Generation of a model whose tokens see what follows.
+    #[error("{architecture} is no causal model, so it generates no text; one with a causal LM head does")]
+    NotCausal {
+        /// The architecture.
+        architecture: String,
+    },
+    /// Generation with weights that are read from the disk in every pass.
+    #[error(
+        "every token would read all {:.2} GB of weights from the disk; generation needs them in memory: --residency resident",
+        *.bytes as f64 / 1e9
+    )]
+    StreamedGeneration {
+        /// Bytes of the weights.
+        bytes: u64,
+    },
+    /// Generation as it cannot be.
+    #[error("{problem}")]
+    Generation {
+        /// What is wrong and what would work.
+        problem: String,
+    },
     /// A hook that does not exist in this model.
     #[error(transparent)]
     Hook(interlingua_edits::HookError),

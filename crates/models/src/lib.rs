@@ -12,9 +12,11 @@ pub mod config;
 pub mod dump;
 pub mod engine;
 pub mod error;
+pub mod export;
 pub mod file;
 #[cfg(test)]
 mod fuzz;
+pub mod generate;
 mod growth;
 pub mod header;
 pub mod hub;

@@ -10,6 +10,7 @@ use interlingua_backend::{Device, DeviceError, Precision, Tensor};
 use interlingua_edits::Role;
 
 use crate::ModelError;
+use crate::input;
 use crate::architectures::{Architecture, Block, Embedding, Head, Norm};
 use crate::chat::Message;
 use crate::checkpoint::Checkpoint;
@@ -155,6 +156,47 @@ impl Model {
     pub fn with_budget(mut self, budget: Budget) -> Model {
         self.budget = budget;
         self
+    }
+
+    /// The same model, resident with all blocks ready to run, as generation needs it, which goes through them once per
+    /// token. Weights of few bits take as much memory as those of many then.
+    ///
+    /// # Errors
+    /// A model that streams its weights, or does not fit into the memory of this machine.
+    pub fn ready(mut self) -> Result<Model, ModelError> {
+        if self.residency == Residency::Stream {
+            return Err(ModelError::StreamedGeneration {
+                bytes: self.weights.bytes(),
+            });
+        }
+        let needed = self.precision.bytes() * self.weights.parameters();
+        if let Some(left) = most_memory()
+            && needed > left
+            && is_plain_cpu(&self.device)
+        {
+            return Err(ModelError::Memory {
+                folder: self.folder,
+                residency: self.residency,
+                needed,
+                left,
+            });
+        }
+        self.keep_blocks = true;
+        let (g, precision) = (&self.geometry, self.precision);
+        let table = |t: Table| {
+            Table::new(t.name().to_owned(), g.vocab_size, g.hidden_size, true).with_precision(precision)
+        };
+        self.tables = self.tables.into_iter().map(table).collect();
+        for layer in 0..self.geometry.layers {
+            self.block(layer)?;
+        }
+        // The head is loaded by its first use, and so is the embedding.
+        self.embed(&[0], &[0])?;
+        if self.architecture.head_table().is_some() {
+            let (_, head) = self.head()?;
+            head.slices(&self.weights, &self.device, &mut |_, _| Ok(()))?;
+        }
+        Ok(self)
     }
 
     /// The same model with words before every text, such as the `query: ` that E5 was trained with. They are context:
@@ -366,6 +408,34 @@ impl Model {
             .or_else(|| id(&special.eos))
             .or(self.geometry.bos)
             .or(self.geometry.eos)
+    }
+
+    /// The tokens that end a text that is generated: `eos_token_id` of `generation_config.json`, where the checkpoint has
+    /// it, else of its configuration.
+    ///
+    /// # Errors
+    /// A `generation_config.json` that cannot be read, or names a token that is none.
+    pub fn end_tokens(&self) -> Result<Vec<u32>, ModelError> {
+        let path = self.folder.join("generation_config.json");
+        let own: Vec<u32> = self.geometry.eos.into_iter().collect();
+        if !input::is_there(&path)? {
+            return Ok(own);
+        }
+        let json = crate::config::read_json(&path)?;
+        let ids = match json.get("eos_token_id") {
+            None | Some(serde_json::Value::Null) => return Ok(own),
+            Some(serde_json::Value::Array(ids)) => ids.clone(),
+            Some(id) => vec![id.clone()],
+        };
+        let token = |id: &serde_json::Value| {
+            let id = id.as_u64().filter(|&id| id < self.geometry.vocab_size as u64);
+            id.map(|id| id as u32).ok_or_else(|| ModelError::Config {
+                path: path.clone(),
+                key: "eos_token_id".into(),
+                problem: "is no token, and no list of tokens, of the vocabulary".into(),
+            })
+        };
+        ids.iter().map(token).collect()
     }
 
     /// What each token of a sequence is: special at either end, given or asked for, the last of the text.

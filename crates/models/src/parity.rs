@@ -11,6 +11,7 @@ use std::path::Path;
 
 use safetensors::SafeTensors;
 
+use crate::Branch;
 use crate::engine::{self, Capture, Pooling};
 use crate::{Model, ModelError, Sequence};
 
@@ -127,7 +128,7 @@ pub fn compare(model: &Model, golden: &Path) -> Result<Agreement, ModelError> {
             .iter()
             .map(|s| vec![0.0; s.tokens.len() * vocabulary])
             .collect();
-        engine::logits(model, &sequences, &mut |s, first, part| {
+        engine::logits(model, &sequences, &Branch::unedited(), &mut |s, first, part| {
             let tokens = sequences[s].tokens.len();
             let cols = part.len() / tokens;
             for (row, part) in found[s]

@@ -360,6 +360,22 @@ impl Weights {
         }
     }
 
+    /// What the files call a tensor.
+    ///
+    /// # Errors
+    /// When there is no such tensor.
+    pub fn name_in_file(&self, name: &str) -> Result<&str, ModelError> {
+        Ok(self.locate(name)?.0)
+    }
+
+    /// How a tensor's values are stored, such as `BF16`.
+    ///
+    /// # Errors
+    /// When there is no such tensor.
+    pub fn dtype_of(&self, name: &str) -> Result<String, ModelError> {
+        Ok(self.locate(name)?.1.stored.kind.name())
+    }
+
     /// The shape of a tensor.
     ///
     /// # Errors

@@ -35,6 +35,36 @@ pub fn attention(
     asked: &[u32],
     spec: &Attention,
 ) -> Vec<f32> {
+    each_part(q, nodes, asked, spec, |index, queries, part, q| {
+        let mut rows = Vec::new();
+        path_rows(nodes, index, &mut rows);
+        let keys = Keys::Packed { k, v, rows: &rows };
+        attention_node(part, q, keys, (nodes[index], queries), spec);
+    })
+}
+
+/// The same where the keys and values of all nodes' sequences are kept; a node is the end of its sequence.
+pub fn attention_kept(
+    q: &[f32],
+    kept: &[Kept],
+    nodes: &[Node],
+    asked: &[u32],
+    spec: &Attention,
+) -> Vec<f32> {
+    each_part(q, nodes, asked, spec, |index, queries, part, q| {
+        let keys = Keys::Kept(&kept[index]);
+        attention_node(part, q, keys, (nodes[index], queries), spec);
+    })
+}
+
+/// Calls `attend` for every node and some of its queries: the node, the rows, where the result belongs, the queries.
+fn each_part(
+    q: &[f32],
+    nodes: &[Node],
+    asked: &[u32],
+    spec: &Attention,
+    attend: impl Fn(usize, &[u32], &mut [f32], &[f32]) + Sync,
+) -> Vec<f32> {
     let width = spec.heads * spec.head_dim;
     let mut out = vec![0.0; q.len()];
     let mut parts = Vec::with_capacity(nodes.len());
@@ -55,12 +85,30 @@ pub fn attention(
     parts
         .into_par_iter()
         .with_min_len(together)
-        .for_each(|(index, queries, part, q)| {
-            let mut keys = Vec::new();
-            path_rows(nodes, index, &mut keys);
-            attention_node(part, q, k, v, &keys, (nodes[index], queries), spec);
-        });
+        .for_each(|(index, queries, part, q)| attend(index, queries, part, q));
     out
+}
+
+/// The keys and values of one sequence, one head after the other, each token after token.
+#[derive(Debug, Clone, Default)]
+pub struct Kept {
+    /// Of each key head: tokens × head_dim.
+    pub keys: Vec<Vec<f32>>,
+    /// The same of the values.
+    pub values: Vec<Vec<f32>>,
+}
+
+/// Where a node's keys and values are.
+#[derive(Clone, Copy)]
+enum Keys<'a> {
+    /// In the tensors of a pack, at these rows.
+    Packed {
+        k: &'a [f32],
+        v: &'a [f32],
+        rows: &'a [u32],
+    },
+    /// Kept for its sequence.
+    Kept(&'a Kept),
 }
 
 /// The rows of a node's sequence, in order: those it shares first, its own last.
@@ -87,14 +135,12 @@ pub fn path_rows(nodes: &[Node], index: usize, rows: &mut Vec<u32>) {
 fn attention_node(
     out: &mut [f32],
     q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    keys: &[u32],
+    keys: Keys<'_>,
     own: (Node, &[u32]),
     spec: &Attention,
 ) {
     const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
-    attend::<FUSED>(out, q, k, v, keys, own, spec);
+    attend::<FUSED>(out, q, keys, own, spec);
 }
 
 /// `out`, zeros at first, becomes the attention of some queries of a node.
@@ -102,44 +148,53 @@ fn attention_node(
 fn attend<const FUSED: bool>(
     out: &mut [f32],
     q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    keys: &[u32],
+    keys: Keys<'_>,
     (node, queries): (Node, &[u32]),
     spec: &Attention,
 ) {
     let (heads, kv_heads, head_dim) = (spec.heads, spec.kv_heads, spec.head_dim);
     let (width, kv_width) = (heads * head_dim, kv_heads * head_dim);
     let scale = spec.scale;
-    let before = keys.len() - node.len;
+    let tokens = match keys {
+        Keys::Packed { rows, .. } => rows.len(),
+        Keys::Kept(kept) => kept.keys[0].len() / head_dim,
+    };
+    let before = tokens - node.len;
     // Whole lanes: what is beyond the last key counts nothing.
-    let mut weights = vec![0.0f32; keys.len().next_multiple_of(LANES)];
+    let mut weights = vec![0.0f32; tokens.next_multiple_of(LANES)];
     // Of one head, row by row: in the tensors they are so far apart, often by nearly a power of two,
     // that they drive each other out of the nearest cache.
     let (mut own_keys, mut own_values) = (Vec::new(), Vec::new());
     let group = heads / kv_heads;
     for head in 0..heads {
-        if head % group == 0 {
-            let at = head / group * head_dim;
+        let of_group = head / group;
+        if let Keys::Packed { k, v, rows } = keys
+            && head % group == 0
+        {
+            let at = of_group * head_dim;
             for (states, own) in [(k, &mut own_keys), (v, &mut own_values)] {
                 own.clear();
-                for &row in keys {
+                for &row in rows {
                     own.extend_from_slice(&states[row as usize * kv_width + at..][..head_dim]);
                 }
             }
         }
+        let (head_keys, head_values): (&[f32], &[f32]) = match keys {
+            Keys::Packed { .. } => (&own_keys, &own_values),
+            Keys::Kept(kept) => (&kept.keys[of_group], &kept.values[of_group]),
+        };
         for (i, &row) in queries.iter().enumerate() {
             let query = &q[i * width + head * head_dim..][..head_dim];
             let at = before + row as usize - node.start;
             let range = match spec.mask {
                 Mask::Causal => 0..at + 1,
                 Mask::Window(window) => (at + 1).saturating_sub(window)..at + 1,
-                Mask::Full => 0..keys.len(),
+                Mask::Full => 0..tokens,
             };
             let weights = &mut weights[..range.len().next_multiple_of(LANES)];
             let (own, beyond) = weights.split_at_mut(range.len());
             let seen = range.start * head_dim..range.end * head_dim;
-            dots::<FUSED>(query, &own_keys[seen.clone()], own);
+            dots::<FUSED>(query, &head_keys[seen.clone()], own);
             own.iter_mut().for_each(|w| *w *= scale);
             if let Some(cap) = spec.softcap {
                 for w in own.iter_mut() {
@@ -159,7 +214,7 @@ fn attend<const FUSED: bool>(
             let (own, beyond) = weights.split_at_mut(range.len());
             beyond.fill(0.0);
             let target = &mut out[i * width + head * head_dim..][..head_dim];
-            mix::<FUSED>(own, &own_values[seen], target);
+            mix::<FUSED>(own, &head_values[seen], target);
             let norm = 1.0 / sum_by(weights, |w| w);
             target.iter_mut().for_each(|t| *t *= norm);
         }

@@ -14,7 +14,7 @@ mod rotary;
 
 pub use activation::{activate, gate, silu_gate_backward};
 pub use adamw::{Step, adamw, squares};
-pub use attention::{Node, attention, attention_backward, path_rows};
+pub use attention::{Kept, Node, attention, attention_backward, attention_kept, path_rows};
 pub use head::{Reduced, Reference, Shape, Update, cross_entropy_grad, reduce, shape_logits};
 pub use norm::{add_bias, column_sums, layer_norm, layer_norm_backward, rms_norm, squared_error};
 pub use product::{Factor, Panels, View, WIDEST, product, product_in, products};

@@ -118,6 +118,9 @@ pub fn attention(
     spec: &Attention,
 ) -> Tensor<2> {
     spec.check(&q, &k, &v, tree);
+    if let Some(past) = &tree.past {
+        return past.attention(q, k, v, tree, spec);
+    }
     let device = q.device();
     if !is_plain_cpu(&device) {
         return plain::attention(q, k, v, tree, spec);

@@ -9,6 +9,7 @@ pub mod backward;
 mod head;
 mod matrix;
 mod norm;
+mod past;
 pub mod plain;
 mod rotary;
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub use attention::{Attention, Mask, alibi_slopes, attention};
 pub use head::{Change, Comparison, Directions, Logits, Scores, Slice, cross_entropy, logits};
 pub use matrix::{Matrix, Weight, affine, linear};
 pub use norm::{layer_norm, rms_norm};
+pub use past::Past;
 pub use rotary::{Rotary, RotaryScaling, RotaryStyle, rotary};
 
 use std::borrow::Cow;
@@ -47,6 +49,9 @@ pub struct Tree {
     ///
     /// Only where all rows are asked for.
     pub repeats: Option<Repeats>,
+    /// What attention has of the tokens before these, where a text is read in several passes: every node is then the
+    /// next tokens of one sequence.
+    pub past: Option<Past>,
 }
 
 /// Which rows are equal.

@@ -188,6 +188,10 @@ impl Architecture for Gpt2 {
         Some(lm_head(self.tied, self.embedding_table()))
     }
 
+    fn stores_transposed(&self) -> bool {
+        true
+    }
+
     fn modules(&self) -> Modules {
         Modules {
             prefix: "transformer.",

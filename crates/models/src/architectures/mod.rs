@@ -101,6 +101,11 @@ pub trait Architecture: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether the matrices of blocks are stored `[in, out]`.
+    fn stores_transposed(&self) -> bool {
+        false
+    }
+
     /// Where transformers has the states of the hook points.
     fn modules(&self) -> Modules;
 }

@@ -10,7 +10,7 @@ use super::{
     Branch, Deliver, LowRank, RowInfo, at_once, check, check_length, edited, forward, operations,
     packs, reads_rows,
 };
-use super::{Capture, Pooling, capture};
+use super::{Capture, Pooling, capture_branches};
 use crate::ModelError;
 use crate::architectures::Head;
 use crate::model::Model;
@@ -364,7 +364,7 @@ fn by_query<T: Copy>(
 /// Receives the index of a sequence, the first vocabulary entry, and logits `[tokens × entries]`.
 pub type LogitSink<'a> = &'a mut dyn FnMut(usize, usize, &[f32]) -> Result<(), ModelError>;
 
-/// Logits of every token, from the unedited model, in slices of the vocabulary.
+/// Logits of every token under one branch, in slices of the vocabulary.
 ///
 /// The final states are held in memory, the logits are not.
 ///
@@ -373,6 +373,7 @@ pub type LogitSink<'a> = &'a mut dyn FnMut(usize, usize, &[f32]) -> Result<(), M
 pub fn logits(
     model: &Model,
     sequences: &[Sequence],
+    branch: &Branch<'_>,
     sink: LogitSink<'_>,
 ) -> Result<(), ModelError> {
     let (head, table) = model.head()?;
@@ -381,11 +382,12 @@ pub fn logits(
         hook: Hook::FINAL_NORM,
         pooling: Pooling::All,
     }];
-    capture(
+    capture_branches(
         model,
         sequences,
+        std::slice::from_ref(branch),
         &everything,
-        &mut |_, sequence, rows| {
+        &mut |_, _, sequence, rows| {
             states[sequence] = rows.to_vec();
             Ok(())
         },

@@ -112,6 +112,43 @@ fn part_of(path: &Path) -> Option<(String, u64, u64)> {
     Some((name.to_owned(), read(number)?, read(count)?))
 }
 
+/// `general.architecture` of GGUF, and the names of tensors, for an architecture of transformers.
+pub(crate) fn family_of(architecture: &str) -> Option<(&'static str, &'static names::Names)> {
+    let name = match architecture {
+        "LlamaForCausalLM" | "MistralForCausalLM" => "llama",
+        "Qwen2ForCausalLM" => "qwen2",
+        "Qwen3ForCausalLM" => "qwen3",
+        "Gemma2ForCausalLM" => "gemma2",
+        "Gemma3ForCausalLM" | "Gemma3ForConditionalGeneration" => "gemma3",
+        "CohereForCausalLM" => "command-r",
+        "Cohere2ForCausalLM" => "cohere2",
+        "GPT2LMHeadModel" => "gpt2",
+        "BloomForCausalLM" => "bloom",
+        _ => return None,
+    };
+    let family = config::FAMILIES.iter().find(|family| family.name == name)?;
+    Some((family.name, family.names))
+}
+
+/// Where a row of a tensor lies in a GGUF file.
+pub(crate) type RowOrder = Box<dyn Fn(usize) -> usize>;
+
+/// GGUF's name of an architecture's tensor, and the order of its rows there.
+pub(crate) fn name_of(
+    architecture: &str,
+    tensor: &str,
+    heads: usize,
+    head_dim: usize,
+) -> Option<(String, RowOrder)> {
+    let (_, names) = family_of(architecture)?;
+    let (name, layout) = names.in_file(tensor, names::Heads { heads, head_dim })?;
+    let order: RowOrder = match layout {
+        Layout::Rows(order) => Box::new(move |row| order.in_file(row)),
+        _ => Box::new(|row| row),
+    };
+    Some((name, order))
+}
+
 impl Gguf {
     /// Opens a file, and its other parts where it is split.
     ///

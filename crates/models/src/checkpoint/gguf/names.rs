@@ -4,7 +4,7 @@ use crate::checkpoint::layout::{Layout, Order};
 
 /// How the names of one architecture are made.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(crate) struct Names {
     /// GGUF's name and the architecture's, without `.weight` and `.bias`, of tensors outside the blocks.
     pub whole: &'static [(&'static str, &'static str)],
     /// What stands for `blk`.
@@ -17,7 +17,7 @@ pub(super) struct Names {
 
 /// What the converter changed of an architecture's tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
+pub(crate) enum Change {
     Nothing,
     /// Rows of queries and keys are paired.
     Pairs,
@@ -31,7 +31,7 @@ pub(super) enum Change {
 
 /// Sizes that orders of rows depend on.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Heads {
+pub(crate) struct Heads {
     pub heads: usize,
     pub head_dim: usize,
 }
@@ -58,6 +58,21 @@ impl Names {
         let to = find(self.block, part).filter(|_| plain)?;
         let layout = self.layout(part, end, heads);
         Some((format!("{}.{number}.{to}.{end}", self.blocks), layout))
+    }
+
+    /// The file's name of an architecture's tensor, and how it differs there: the way back from [`Names::of`].
+    pub fn in_file(&self, tensor: &str, heads: Heads) -> Option<(String, Layout)> {
+        let (stem, end) = tensor.rsplit_once('.')?;
+        let find = |list: &[(&'static str, &str)], part: &str| {
+            list.iter().find(|(_, to)| *to == part).map(|(of, _)| *of)
+        };
+        let within = stem.strip_prefix(self.blocks).and_then(|s| s.strip_prefix('.'));
+        let name = match within.and_then(|s| s.split_once('.')) {
+            Some((number, part)) => format!("blk.{number}.{}.{end}", find(self.block, part)?),
+            None => format!("{}.{end}", find(self.whole, stem)?),
+        };
+        let (back, layout) = self.of(&name, heads)?;
+        (back == tensor).then_some((name, layout))
     }
 
     fn layout(&self, part: &str, end: &str, Heads { heads, head_dim }: Heads) -> Layout {
