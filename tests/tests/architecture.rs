@@ -112,7 +112,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("hf-hub", &["interlingua-models"]),
     // Files and archives.
     ("polars", &["interlingua-data", "interlingua-experiment"]),
-    ("maud", &["interlingua-experiment"]),
+    ("maud", &["interlingua-experiment", "interlingua-cli"]),
     ("encoding_rs", &["interlingua-data"]),
     ("flate2", &["interlingua-data"]),
     ("quick-xml", &["interlingua-data"]),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use interlingua_backend::{DeviceName, Precision};
 use interlingua_data::{Format, Language};
 use interlingua_models::Residency;
@@ -27,6 +27,62 @@ pub enum Command {
     /// Inspect, run and make language models.
     #[command(subcommand)]
     Model(Model),
+    /// Measure bias and utility of a model, with an edit beside it or without.
+    #[command(after_help = "Examples:
+  interlingua measure MODEL
+  interlingua measure MODEL --languages en,de --edit edit.safetensors --out measured
+  interlingua measure MODEL --tasks data/crows_pairs_en/crows_pairs_anonymized.csv --languages en
+
+Without --tasks, bias is the preference for occupations that a stereotype gives to one gender
+(datasets/templates/occupations.toml). Utility is perplexity on neutral sentences; with an edit, the divergence from
+the unedited model too. Brackets are 95 % intervals of a bootstrap over attributes, pairs or sentences.
+With --out, the table is written as JSON, Markdown and HTML, finished parts are kept, and the same command goes on.")]
+    Measure(MeasureFlags),
+    /// Fit an edit with nothing but a model: the sentences are those of this project.
+    #[command(after_help = "Examples:
+  interlingua fit MODEL --method leace --out edit.safetensors
+  interlingua fit MODEL --method sentdebias --rank 2 --language en,fr,de,nl --hook final_norm --out edit.safetensors
+  interlingua fit MODEL --method mean-shift --hook block.12.output --tokens all --strength 0.5 --out edit.safetensors
+
+`interlingua methods` lists the methods and their parameters, `interlingua show` says what came out, and
+`interlingua measure MODEL --edit` what it does. An edit of all tokens can be exported into weights.")]
+    Fit(FitFlags),
+    /// Say what an intervention file is, from what, and for which model.
+    #[command(after_help = "Examples:
+  interlingua show edit.safetensors
+
+The page of interventions (docs/interventions.md) has the format.
+Exit codes: 0 it is one, 1 it cannot be read, 2 the flags were wrong.")]
+    Show {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Write text after prompts, with an edit or without, or both beside each other.
+    #[command(after_help = "Examples:
+  interlingua generate MODEL --prompt 'The nurse said that' --edit edit.safetensors --side-by-side
+  interlingua generate MODEL --prompts prompts.txt --tokens 64 --temperature 0.8 --top-p 0.95 --seed 7
+  interlingua generate MODEL --prompts prompts.txt --edit edit.safetensors --side-by-side --html pages.html
+  interlingua generate MODEL --prompt 'Who repairs cars?' --chat --json
+
+The likeliest token is taken unless --temperature or --top-p is given. Weights are held in memory, in the
+precision of the products: four bytes each in f32, whatever the file has. A text ends at an end token of the
+checkpoint (eos_token_id of config.json and generation_config.json) or after --tokens tokens.")]
+    Generate(GenerateFlags),
+    /// Write a model with an edit as files that other programs load.
+    #[command(after_help = "Examples:
+  interlingua export MODEL --edit edit.safetensors --as hf --out model-edited
+  interlingua export MODEL --edit edit.safetensors --as peft --out adapter
+  interlingua export MODEL --edit edit.safetensors --as gguf-lora --out adapter.gguf
+  interlingua export MODEL --edit steer.safetensors --as gguf-control-vector --out steer.gguf
+
+hf                   a checkpoint folder whose weights have taken up the edit; loads as the source does
+peft                 a LoRA adapter folder, for transformers with peft, and for vLLM
+gguf-lora            a LoRA adapter for llama.cpp (--lora), over any quantisation of the same model
+gguf-control-vector  shifts of blocks' outputs, for llama.cpp (--control-vector)
+
+What a format cannot hold exactly is refused, with the size of what would be lost and what would work
+(docs/export.md). Exit codes: 0 it is written, 1 it is refused or failed, 2 the flags were wrong.")]
+    Export(ExportFlags),
     /// Search an edit that makes a model less biased in every language it serves, and confirm it on items that did
     /// not choose it.
     #[command(after_help = "Examples:
@@ -225,6 +281,9 @@ pub struct CaptureFlags {
     /// Put every text into the checkpoint's chat template first, as a user's message.
     #[arg(long)]
     pub chat: bool,
+    /// Run the model under this intervention.
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub edit: Option<PathBuf>,
     /// Write the logits too: tokens × vocabulary values.
     #[arg(long)]
     pub logits: bool,
@@ -251,6 +310,9 @@ pub struct ScoreFlags {
     /// Language of the pairs.
     #[arg(long, default_value = "en")]
     pub language: Language,
+    /// Score the model under this intervention.
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub edit: Option<PathBuf>,
     /// How a sentence is scored; `interlingua metrics` lists the scorers [default: lm-eval for causal models,
     /// nangia for masked ones].
     #[arg(long, value_name = "NAME")]
@@ -261,6 +323,163 @@ pub struct ScoreFlags {
     /// Print JSON instead of text.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Flags of `measure`.
+#[derive(Debug, Args)]
+pub struct MeasureFlags {
+    /// The model.
+    #[command(flatten)]
+    pub model: Opened,
+    /// Measure the model under this intervention too.
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub edit: Option<PathBuf>,
+    /// Files of minimal pairs, separated by commas [default: the occupations of this project].
+    #[arg(long, value_name = "FILES", value_delimiter = ',')]
+    pub tasks: Vec<PathBuf>,
+    /// Languages, separated by commas.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "en,fr,de,nl")]
+    pub languages: Vec<Language>,
+    /// Only pairs of these categories, separated by commas [default: all].
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub categories: Vec<String>,
+    /// Only so many pairs of a task and a language, from the first.
+    #[arg(long)]
+    pub limit: Option<usize>,
+    /// How a sentence is scored; `interlingua metrics` lists the scorers [default: lm-eval for causal models,
+    /// nangia for masked ones].
+    #[arg(long, value_name = "NAME")]
+    pub scorer: Option<String>,
+    /// Of the intervals.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Write measure.json, measure.md and measure.html into this folder, and keep what is finished there.
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// Print JSON instead of the table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `fit`.
+#[derive(Debug, Args)]
+pub struct FitFlags {
+    /// The model.
+    #[command(flatten)]
+    pub model: Opened,
+    /// The method; `interlingua methods` lists them.
+    #[arg(long, value_name = "NAME")]
+    pub method: String,
+    /// Directions that are taken away, for methods that have a rank.
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    pub rank: usize,
+    /// A parameter of the method; may be given several times.
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    pub params: Vec<String>,
+    /// Hook points, separated by commas; an edit is fitted at each by itself. `interlingua hooks` lists them.
+    #[arg(long, value_name = "LIST", default_value = "final_norm")]
+    pub hook: String,
+    /// The tokens that are fitted on and edited: text (all but the special ones) or all.
+    #[arg(long, value_name = "SET", default_value = "text", value_parser = ["text", "all"])]
+    pub tokens: String,
+    /// Languages of the sentences, separated by commas.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "en")]
+    pub language: Vec<Language>,
+    /// Which groups.
+    #[arg(long, default_value = "gender")]
+    pub category: String,
+    /// Factor on the edit.
+    #[arg(long, default_value_t = 1.0)]
+    pub strength: f64,
+    /// Of methods that draw.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Templates of sentences that differ in the group alone [default: datasets/templates/everyday.toml].
+    #[arg(long, value_name = "FILE")]
+    pub templates: Option<PathBuf>,
+    /// The file to write.
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub out: PathBuf,
+    /// Replace the file if it is there.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// What `export` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// A checkpoint folder.
+    Hf,
+    /// An adapter folder of PEFT.
+    Peft,
+    /// A LoRA adapter of llama.cpp.
+    GgufLora,
+    /// A control vector of llama.cpp.
+    GgufControlVector,
+}
+
+/// Flags of `export`.
+#[derive(Debug, Args)]
+pub struct ExportFlags {
+    /// A checkpoint folder, a GGUF file, or a name of the Hugging Face hub: owner/name, owner/name@revision.
+    #[arg(value_name = "MODEL")]
+    pub model: String,
+    /// The intervention.
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub edit: PathBuf,
+    /// What to write.
+    #[arg(long = "as", value_name = "FORMAT")]
+    pub format: ExportFormat,
+    /// The folder or file to write, which must not be there.
+    #[arg(long, value_name = "PATH")]
+    pub out: PathBuf,
+}
+
+/// Flags of `generate`.
+#[derive(Debug, Args)]
+pub struct GenerateFlags {
+    /// The model.
+    #[command(flatten)]
+    pub model: Opened,
+    /// A prompt; may be given several times.
+    #[arg(long, value_name = "TEXT", required_unless_present = "prompts")]
+    pub prompt: Vec<String>,
+    /// Prompts, one on each line, in UTF-8.
+    #[arg(long, value_name = "FILE")]
+    pub prompts: Option<PathBuf>,
+    /// Generate under this intervention.
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub edit: Option<PathBuf>,
+    /// Generate without the edit too, and show both.
+    #[arg(long, requires = "edit")]
+    pub side_by_side: bool,
+    /// At most so many new tokens for each prompt.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub tokens: u32,
+    /// Draw tokens, from logits that are divided by this.
+    #[arg(long, value_name = "T")]
+    pub temperature: Option<f64>,
+    /// Draw tokens, from the likeliest that together have this probability.
+    #[arg(long, value_name = "P")]
+    pub top_p: Option<f64>,
+    /// Of the random numbers; every prompt has its own.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Put every prompt into the checkpoint's chat template first, as a user's message.
+    #[arg(long)]
+    pub chat: bool,
+    /// Prompts that are gone on with side by side.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub batch: u32,
+    /// Print JSON instead of text: prompts and texts with their tokens.
+    #[arg(long)]
+    pub json: bool,
+    /// Also write a page with the prompts and the texts.
+    #[arg(long, value_name = "FILE.html")]
+    pub html: Option<PathBuf>,
+    /// Replace the page if it is there.
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Subcommands of `model`.

@@ -5,7 +5,12 @@
 
 pub mod allocator;
 pub mod data;
+pub mod edits;
+pub mod export;
+pub mod fit;
 pub mod flags;
+pub mod generate;
+pub mod measure;
 pub mod model;
 pub mod output;
 pub mod reproduce;
@@ -76,6 +81,11 @@ pub fn carry_out(command: &Command) -> anyhow::Result<()> {
         Command::Reproduce(flags) => reproduce::reproduce(flags),
         Command::Data(command) => data::data(command),
         Command::Model(command) => model::model(command),
+        Command::Measure(flags) => measure::measure(flags),
+        Command::Fit(flags) => fit::fit(flags),
+        Command::Show { file } => edits::show(file),
+        Command::Generate(flags) => generate::generate(flags),
+        Command::Export(flags) => export::export(flags),
         Command::Tune(flags) => tune::tune(flags),
         Command::Debias(flags) => tune::debias(flags),
         Command::Methods => print(&terminal::methods()),

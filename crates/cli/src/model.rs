@@ -14,12 +14,12 @@ use interlingua_experiment::progress::Event;
 use interlingua_experiment::requests::Requests;
 use interlingua_metrics::crows;
 use interlingua_models::config::Geometry;
-use interlingua_models::engine::Branch;
 use interlingua_models::hub::{self, HubOptions, Place};
 use interlingua_models::model::peak_memory;
 use interlingua_models::{Budget, Hook, Residency, dump, input};
 
 use crate::data::manifests;
+use crate::edits;
 use crate::flags::{CaptureFlags, DataPlaces, InspectFlags, Model, Opened, Pretrain, ScoreFlags};
 use crate::output;
 use crate::program;
@@ -39,7 +39,10 @@ pub fn model(command: &Model) -> anyhow::Result<()> {
 }
 
 /// A folder as it is; a name of the hub through its cache.
-fn folder(name: &str, progress: &mut Progress) -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// A name that is neither, or cannot be fetched.
+pub fn folder(name: &str, progress: &mut Progress) -> anyhow::Result<PathBuf> {
     let name = match hub::locate(name, None)? {
         Place::Local(folder) => return Ok(folder),
         Place::Hub(name) => name,
@@ -59,14 +62,19 @@ fn folder(name: &str, progress: &mut Progress) -> anyhow::Result<PathBuf> {
     Ok(resolved?.folder)
 }
 
-pub(crate) fn open(
-    flags: &Opened,
-    progress: &mut Progress,
-) -> anyhow::Result<interlingua_models::Model> {
+/// Opens a model, which is fetched first where it is on the hub alone.
+///
+/// # Errors
+/// What is wrong with its name or its files.
+pub fn open(flags: &Opened, progress: &mut Progress) -> anyhow::Result<interlingua_models::Model> {
     open_folder(&folder(&flags.name, progress)?, flags)
 }
 
-fn open_folder(folder: &Path, flags: &Opened) -> anyhow::Result<interlingua_models::Model> {
+/// Opens a checkpoint as the flags say.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn open_folder(folder: &Path, flags: &Opened) -> anyhow::Result<interlingua_models::Model> {
     let device = flags.device.open()?;
     let model = interlingua_models::Model::open(folder, &device, flags.memory.residency)?
         .with_precision(flags.memory.precision)?;
@@ -209,7 +217,10 @@ fn render(model: &interlingua_models::Model, text: &str) -> anyhow::Result<()> {
 const MAX_LINE: u64 = 1 << 20;
 
 /// The lines of a text file, without the mark of UTF-8 at its beginning.
-fn lines(path: &Path) -> anyhow::Result<Vec<String>> {
+///
+/// # Errors
+/// Names the line that is empty, too long or not UTF-8.
+pub fn lines(path: &Path) -> anyhow::Result<Vec<String>> {
     let place = |at: usize| format!("{}: line {at}", path.display());
     let (file, _) = input::open(path)?;
     let mut reader = BufReader::new(file);
@@ -249,7 +260,10 @@ fn lines(path: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// The hook points of a list; each of them once.
-fn hooks(list: &str, geometry: &Geometry) -> anyhow::Result<Vec<Hook>> {
+///
+/// # Errors
+/// A name that the model has not, or one that stands there twice.
+pub fn hooks(list: &str, geometry: &Geometry) -> anyhow::Result<Vec<Hook>> {
     if list == "all" {
         return Ok(geometry.hooks());
     }
@@ -267,7 +281,9 @@ fn hooks(list: &str, geometry: &Geometry) -> anyhow::Result<Vec<Hook>> {
 
 fn capture(flags: &CaptureFlags) -> anyhow::Result<()> {
     let mut progress = Progress::new();
-    output::check_new(&flags.out, &[&flags.text], flags.force)?;
+    let mut reads: Vec<&Path> = vec![&flags.text];
+    reads.extend(flags.edit.as_deref());
+    output::check_new(&flags.out, &reads, flags.force)?;
     let texts = lines(&flags.text)?;
     let folder = folder(&flags.model.name, &mut progress)?;
     output::check_apart(&flags.out, &folder)?;
@@ -290,7 +306,9 @@ fn capture(flags: &CaptureFlags) -> anyhow::Result<()> {
             .collect::<Result<Vec<_>, _>>()?,
         false => texts,
     };
-    let written = dump::write(&model, &texts, &request, &flags.out, &mut |done, total| {
+    let steps = edits::steps(flags.edit.as_deref(), &model)?;
+    let branch = steps.branch();
+    let written = dump::write(&model, &texts, &request, &branch, &flags.out, &mut |done, total| {
         progress.show(Event::Progress {
             done,
             total,
@@ -335,6 +353,7 @@ fn score(flags: &ScoreFlags) -> anyhow::Result<()> {
         bail!("{}: no pairs in {}", flags.pairs.display(), flags.language);
     }
     let model = open(&flags.model, &mut progress)?;
+    let steps = edits::steps(flags.edit.as_deref(), &model)?;
     let scorer = match &flags.scorer {
         Some(name) => name.clone(),
         None if model.geometry.causal => "lm-eval".to_owned(),
@@ -348,7 +367,7 @@ fn score(flags: &ScoreFlags) -> anyhow::Result<()> {
         cached: false,
     });
     let start = Instant::now();
-    let answers = requests.log_probs(&[Branch::unedited()], &mut |done, total| {
+    let answers = requests.log_probs(&[steps.branch()], &mut |done, total| {
         progress.show(Event::Progress {
             done,
             total,

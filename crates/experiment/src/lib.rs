@@ -7,6 +7,7 @@
 //! A [`spec::Spec`] is what a user typed, a [`plan::Plan`] what it resolved to;
 //! only a plan can run. Every stage is content-addressed in [`cache`].
 
+pub mod alone;
 mod benchmarks;
 pub mod cache;
 mod check;

@@ -1,0 +1,59 @@
+//! `export`: a model with an edit as files that other programs load.
+
+use anyhow::Context;
+use interlingua_backend::device::cpu;
+use interlingua_models::export::{folder, gguf, lora};
+use interlingua_models::{Model, Residency};
+
+use crate::flags::{ExportFlags, ExportFormat};
+use crate::terminal::{Progress, print, tell};
+use crate::{edits, model, output};
+
+/// Writes the files, or says why they cannot hold the edit.
+///
+/// # Errors
+/// A model or an edit that cannot be read or do not fit, an edit that the format cannot hold, something at `--out`.
+pub fn export(flags: &ExportFlags) -> anyhow::Result<()> {
+    let edit = edits::read(&flags.edit)?;
+    let source = model::folder(&flags.model, &mut Progress::new())?;
+    let out = &flags.out;
+    output::check_apart(out, &source)?;
+    // Weights are read once, tensor by tensor.
+    let model = Model::open(&source, &cpu(), Residency::Stream)?;
+    let refused = || format!("{} as {}", flags.edit.display(), name(flags.format));
+    let what = match flags.format {
+        ExportFormat::Hf => {
+            let written = folder::write(&model, &edit, out).with_context(refused)?;
+            let head = match written.untied {
+                true => ", and the head is a matrix of its own now (tie_word_embeddings = false)",
+                false => "",
+            };
+            format!("{} tensor(s) changed: {}{head}", written.tensors.len(), written.tensors.join(", "))
+        }
+        ExportFormat::Peft => {
+            let rank = lora::peft(&model, &edit, &flags.model, out).with_context(refused)?;
+            format!("an adapter of rank {rank}")
+        }
+        ExportFormat::GgufLora => {
+            let rank = lora::gguf(&model, &edit, out).with_context(refused)?;
+            format!("an adapter of rank {rank}")
+        }
+        ExportFormat::GgufControlVector => {
+            let count = gguf::control_vector(&model, &edit, out).with_context(refused)?;
+            format!("a control vector of {count} direction(s)")
+        }
+    };
+    if let Some(caveat) = model.caveat() {
+        tell(&caveat);
+    }
+    print(&format!("{}: {what}\n", out.display()))
+}
+
+fn name(format: ExportFormat) -> &'static str {
+    match format {
+        ExportFormat::Hf => "hf",
+        ExportFormat::Peft => "peft",
+        ExportFormat::GgufLora => "gguf-lora",
+        ExportFormat::GgufControlVector => "gguf-control-vector",
+    }
+}
