@@ -5,7 +5,7 @@ use std::path::Path;
 use interlingua_backend::device::cpu;
 use interlingua_edits::{Edit, Hook, Intervention, Matrix, Provenance, Site, Tokens};
 use interlingua_models::engine::{Branch, logits};
-use interlingua_models::export::{ExportError, folder, gguf, lora, writer};
+use interlingua_models::export::{ExportError, Side, folder, gguf, lora, writer};
 use interlingua_models::intervene::Steps;
 use interlingua_models::{Model, Residency, Sequence};
 use interlingua_tests::fixtures;
@@ -132,8 +132,9 @@ fn adapters_hold_the_difference_of_the_weights() {
                 (hook, tokens, edit)
             })
             // An adapter leaves biases as they are.
-            .filter(|(hook, ..)| match writer(model.architecture(), *hook).unwrap() {
-                writer => !writer.bias || writer.side == interlingua_models::export::Side::Input,
+            .filter(|(hook, ..)| {
+                let writer = writer(model.architecture(), *hook).unwrap();
+                !writer.bias || writer.side == Side::Input
             })
             .collect();
         let intervention = made(&model, steps);
