@@ -315,10 +315,15 @@ fn all_log_probs(model: &Model, edit: Option<&dyn StateEdit>) -> Vec<Vec<Vec<f64
         }
     };
     match edit {
-        None => logits(model, &sequences, &Branch::unedited(), &mut |s, first, part| {
-            fill(s, first, part);
-            Ok(())
-        })
+        None => logits(
+            model,
+            &sequences,
+            &Branch::unedited(),
+            &mut |s, first, part| {
+                fill(s, first, part);
+                Ok(())
+            },
+        )
         .unwrap(),
         Some(edit) => {
             let branch = [Branch::edited(Hook::FINAL_NORM, edit)];

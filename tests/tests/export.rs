@@ -32,7 +32,8 @@ fn folder_of(name: &str) -> std::path::PathBuf {
 }
 
 fn open(path: &Path) -> Model {
-    Model::open(path, &cpu(), Residency::Resident).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    Model::open(path, &cpu(), Residency::Resident)
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 fn number(i: usize) -> f64 {
@@ -48,12 +49,23 @@ fn erase(width: usize, salt: usize, mean: bool) -> Edit {
 }
 
 fn made(model: &Model, steps: Vec<(Hook, Tokens, Edit)>) -> Intervention {
-    let steps = steps.into_iter().map(|(hook, tokens, edit)| (Site::raw(hook, tokens), edit));
-    Intervention::new(model.geometry.shape(), steps.collect(), Provenance::default()).unwrap()
+    let steps = steps
+        .into_iter()
+        .map(|(hook, tokens, edit)| (Site::raw(hook, tokens), edit));
+    Intervention::new(
+        model.geometry.shape(),
+        steps.collect(),
+        Provenance::default(),
+    )
+    .unwrap()
 }
 
 fn all_logits(model: &Model, branch: &Branch<'_>) -> Vec<f32> {
-    let tokens = |salt: u32| (0..9u32).map(|i| (i * i * 3 + i * salt + 2) % model.geometry.vocab_size as u32).collect();
+    let tokens = |salt: u32| {
+        (0..9u32)
+            .map(|i| (i * i * 3 + i * salt + 2) % model.geometry.vocab_size as u32)
+            .collect()
+    };
     let sequences = [Sequence::new(tokens(1), 1), Sequence::new(tokens(4), 1)];
     let mut all = Vec::new();
     logits(model, &sequences, branch, &mut |_, _, part| {
@@ -68,7 +80,10 @@ fn all_logits(model: &Model, branch: &Branch<'_>) -> Vec<f32> {
 fn apart(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     let scale = b.iter().fold(1e-6f32, |m, x| m.max(x.abs()));
-    a.iter().zip(b).fold(0.0f32, |m, (x, y)| m.max((x - y).abs())) / scale
+    a.iter()
+        .zip(b)
+        .fold(0.0f32, |m, (x, y)| m.max((x - y).abs()))
+        / scale
 }
 
 /// Every hook point that a weight takes up, with a constant where there is a bias.
@@ -78,7 +93,11 @@ fn foldable(model: &Model) -> Vec<(Hook, Tokens, Edit)> {
     hooks
         .filter_map(|(salt, hook)| {
             let writer = writer(model.architecture(), hook).ok()?;
-            Some((hook, Tokens::All, erase(shape.width(hook).unwrap(), salt, writer.bias)))
+            Some((
+                hook,
+                Tokens::All,
+                erase(shape.width(hook).unwrap(), salt, writer.bias),
+            ))
         })
         .collect()
 }
@@ -91,7 +110,11 @@ fn folded_weights_compute_what_the_edit_does_in_every_architecture() {
         let unedited = all_logits(&model, &Branch::unedited());
         let steps = foldable(&model);
         // Three projections, two inputs, and the head, at least; without BLOOM's joint projections.
-        assert!(steps.len() > model.geometry.layers * 2, "{name}: {}", steps.len());
+        assert!(
+            steps.len() > model.geometry.layers * 2,
+            "{name}: {}",
+            steps.len()
+        );
         let together = [steps.clone()];
         let alone = steps.into_iter().map(|step| vec![step]);
         for steps in together.into_iter().chain(alone) {
@@ -99,18 +122,29 @@ fn folded_weights_compute_what_the_edit_does_in_every_architecture() {
             let intervention = made(&model, steps);
             let prepared = Steps::new(&intervention, &model).unwrap();
             let edited = all_logits(&model, &prepared.branch());
-            assert!(apart(&edited, &unedited) > 1e-3, "{name}, {at:?}: the edit is seen");
+            assert!(
+                apart(&edited, &unedited) > 1e-3,
+                "{name}, {at:?}: the edit is seen"
+            );
             let place = tempfile::tempdir().unwrap();
             let out = place.path().join("edited");
-            let written = folder::write(&model, &intervention, &out).unwrap_or_else(|e| panic!("{name}, {at:?}: {e}"));
+            let written = folder::write(&model, &intervention, &out)
+                .unwrap_or_else(|e| panic!("{name}, {at:?}: {e}"));
             assert!(!written.tensors.is_empty());
             let exported = open(&out);
             let found = all_logits(&exported, &Branch::unedited());
             let bound = if name.contains("bf16") { 0.05 } else { 2e-5 };
-            assert!(apart(&found, &edited) < bound, "{name}, {at:?}: {}", apart(&found, &edited));
+            assert!(
+                apart(&found, &edited) < bound,
+                "{name}, {at:?}: {}",
+                apart(&found, &edited)
+            );
             assert_eq!(exported.weights().dtypes(), model.weights().dtypes());
             let files = |folder: &Path| {
-                let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name()).collect();
+                let mut names: Vec<_> = std::fs::read_dir(folder)
+                    .unwrap()
+                    .map(|e| e.unwrap().file_name())
+                    .collect();
                 names.sort();
                 names
             };
@@ -128,7 +162,13 @@ fn adapters_hold_the_difference_of_the_weights() {
             .into_iter()
             .map(|(hook, tokens, edit)| {
                 let offset = vec![0.0; edit.offset().len()];
-                let edit = Edit::new(edit.dim(), edit.left().clone(), edit.right().clone(), offset).unwrap();
+                let edit = Edit::new(
+                    edit.dim(),
+                    edit.left().clone(),
+                    edit.right().clone(),
+                    offset,
+                )
+                .unwrap();
                 (hook, tokens, edit)
             })
             // An adapter leaves biases as they are.
@@ -147,13 +187,27 @@ fn adapters_hold_the_difference_of_the_weights() {
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
         let read = |name: &str| -> (Vec<usize>, Vec<f32>) {
             let tensor = tensors.tensor(name).unwrap();
-            let numbers = tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
+            let numbers = tensor
+                .data()
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|b| f32::from_le_bytes(*b));
             (tensor.shape().to_vec(), numbers.collect())
         };
-        let names: Vec<String> = tensors.names().iter().filter(|n| n.ends_with("lora_A.weight")).map(|n| n.to_string()).collect();
+        let names: Vec<String> = tensors
+            .names()
+            .iter()
+            .filter(|n| n.ends_with("lora_A.weight"))
+            .map(|n| n.to_string())
+            .collect();
         assert!(names.len() > 3, "{name}: {names:?}");
         for a_name in names {
-            let module = a_name.strip_prefix("base_model.model.").unwrap().strip_suffix(".lora_A.weight").unwrap();
+            let module = a_name
+                .strip_prefix("base_model.model.")
+                .unwrap()
+                .strip_suffix(".lora_A.weight")
+                .unwrap();
             let (a_shape, a) = read(&a_name);
             let (b_shape, b) = read(&a_name.replace("lora_A", "lora_B"));
             let (rank, inside, out) = (a_shape[0], a_shape[1], b_shape[0]);
@@ -162,13 +216,23 @@ fn adapters_hold_the_difference_of_the_weights() {
                 "lm_head" => model.architecture().head_table().unwrap(),
                 _ => weight.clone(),
             };
-            let (new, old) = (edited.weights().read(&weight).unwrap(), model.weights().read(&old).unwrap());
+            let (new, old) = (
+                edited.weights().read(&weight).unwrap(),
+                model.weights().read(&old).unwrap(),
+            );
             let transposed = model.architecture().stores_transposed() && module != "lm_head";
             for i in 0..out {
                 for j in 0..inside {
-                    let at = if transposed { j * out + i } else { i * inside + j };
+                    let at = if transposed {
+                        j * out + i
+                    } else {
+                        i * inside + j
+                    };
                     let product: f32 = (0..rank).map(|k| b[i * rank + k] * a[k * inside + j]).sum();
-                    assert!((new[at] - old[at] - product).abs() < 1e-5, "{name}, {module}");
+                    assert!(
+                        (new[at] - old[at] - product).abs() < 1e-5,
+                        "{name}, {module}"
+                    );
                 }
             }
         }
@@ -179,32 +243,125 @@ fn adapters_hold_the_difference_of_the_weights() {
 fn what_a_format_cannot_hold_is_refused_with_its_size() {
     let place = tempfile::tempdir().unwrap();
     let out = place.path().join("out");
-    let (gemma, gpt2, llama) = (open(&folder_of("gemma3")), open(&folder_of("gpt2")), open(&folder_of("llama-llama3")));
+    let (gemma, gpt2, llama) = (
+        open(&folder_of("gemma3")),
+        open(&folder_of("gpt2")),
+        open(&folder_of("llama-llama3")),
+    );
     let width = |model: &Model| model.geometry.hidden_size;
     let shift = |model: &Model| Edit::shift((0..width(model)).map(number).collect()).unwrap();
-    let hf: fn(&Model, &Intervention, &Path) -> Option<ExportError> = |m, i, o| folder::write(m, i, o).err();
-    let peft: fn(&Model, &Intervention, &Path) -> Option<ExportError> = |m, i, o| lora::peft(m, i, "x", o).err();
-    let adapter: fn(&Model, &Intervention, &Path) -> Option<ExportError> = |m, i, o| lora::gguf(m, i, o).err();
-    let vector: fn(&Model, &Intervention, &Path) -> Option<ExportError> = |m, i, o| gguf::control_vector(m, i, o).err();
+    let hf: fn(&Model, &Intervention, &Path) -> Option<ExportError> =
+        |m, i, o| folder::write(m, i, o).err();
+    let peft: fn(&Model, &Intervention, &Path) -> Option<ExportError> =
+        |m, i, o| lora::peft(m, i, "x", o).err();
+    let adapter: fn(&Model, &Intervention, &Path) -> Option<ExportError> =
+        |m, i, o| lora::gguf(m, i, o).err();
+    let vector: fn(&Model, &Intervention, &Path) -> Option<ExportError> =
+        |m, i, o| gguf::control_vector(m, i, o).err();
     let cases = [
-        (hf, &gemma, Hook::mlp(0), Tokens::All, erase(width(&gemma), 1, false), "a norm stands behind"),
-        (hf, &gemma, Hook::output(1), Tokens::All, shift(&gemma), "gguf-control-vector"),
-        (hf, &gemma, Hook::FINAL_NORM, Tokens::Text, erase(width(&gemma), 1, false), "--tokens all"),
-        (hf, &gemma, Hook::FINAL_NORM, Tokens::All, erase(width(&gemma), 1, true), "constant of norm"),
-        (hf, &llama, Hook::mlp(0), Tokens::All, shift(&llama), "constant of norm"),
-        (peft, &gpt2, Hook::mlp(0), Tokens::All, shift(&gpt2), "constant of norm"),
-        (adapter, &gemma, Hook::FINAL_NORM, Tokens::All, erase(width(&gemma), 1, false), "is its embedding"),
-        (vector, &llama, Hook::output(0), Tokens::All, shift(&llama), "first block"),
-        (vector, &llama, Hook::mlp(1), Tokens::All, shift(&llama), "not at the output"),
-        (vector, &llama, Hook::output(1), Tokens::All, erase(width(&llama), 1, false), "looks at the state"),
-        (vector, &llama, Hook::output(1), Tokens::Prompt, shift(&llama), "`prompt`"),
+        (
+            hf,
+            &gemma,
+            Hook::mlp(0),
+            Tokens::All,
+            erase(width(&gemma), 1, false),
+            "a norm stands behind",
+        ),
+        (
+            hf,
+            &gemma,
+            Hook::output(1),
+            Tokens::All,
+            shift(&gemma),
+            "gguf-control-vector",
+        ),
+        (
+            hf,
+            &gemma,
+            Hook::FINAL_NORM,
+            Tokens::Text,
+            erase(width(&gemma), 1, false),
+            "--tokens all",
+        ),
+        (
+            hf,
+            &gemma,
+            Hook::FINAL_NORM,
+            Tokens::All,
+            erase(width(&gemma), 1, true),
+            "constant of norm",
+        ),
+        (
+            hf,
+            &llama,
+            Hook::mlp(0),
+            Tokens::All,
+            shift(&llama),
+            "constant of norm",
+        ),
+        (
+            peft,
+            &gpt2,
+            Hook::mlp(0),
+            Tokens::All,
+            shift(&gpt2),
+            "constant of norm",
+        ),
+        (
+            adapter,
+            &gemma,
+            Hook::FINAL_NORM,
+            Tokens::All,
+            erase(width(&gemma), 1, false),
+            "is its embedding",
+        ),
+        (
+            vector,
+            &llama,
+            Hook::output(0),
+            Tokens::All,
+            shift(&llama),
+            "first block",
+        ),
+        (
+            vector,
+            &llama,
+            Hook::mlp(1),
+            Tokens::All,
+            shift(&llama),
+            "not at the output",
+        ),
+        (
+            vector,
+            &llama,
+            Hook::output(1),
+            Tokens::All,
+            erase(width(&llama), 1, false),
+            "looks at the state",
+        ),
+        (
+            vector,
+            &llama,
+            Hook::output(1),
+            Tokens::Prompt,
+            shift(&llama),
+            "`prompt`",
+        ),
     ];
     for (export, model, hook, tokens, edit, part) in cases {
-        let error = export(model, &made(model, vec![(hook, tokens, edit)]), &out).expect(part).to_string();
+        let error = export(model, &made(model, vec![(hook, tokens, edit)]), &out)
+            .expect(part)
+            .to_string();
         assert!(error.contains(part), "{error}");
-        assert!(std::fs::read_dir(place.path()).unwrap().next().is_none(), "{part}: nothing is left");
+        assert!(
+            std::fs::read_dir(place.path()).unwrap().next().is_none(),
+            "{part}: nothing is left"
+        );
     }
-    let fits = made(&llama, vec![(Hook::mlp(0), Tokens::All, erase(width(&llama), 1, false))]);
+    let fits = made(
+        &llama,
+        vec![(Hook::mlp(0), Tokens::All, erase(width(&llama), 1, false))],
+    );
     std::fs::create_dir(&out).unwrap();
     for export in [hf, peft, adapter] {
         let error = export(&llama, &fits, &out).expect("refused").to_string();
@@ -218,7 +375,14 @@ fn gguf_files_have_the_header_of_the_format() {
     let model = open(&folder_of("llama-llama3"));
     let place = tempfile::tempdir().unwrap();
     let vector: Vec<f64> = (0..model.geometry.hidden_size).map(number).collect();
-    let steer = made(&model, vec![(Hook::output(1), Tokens::All, Edit::shift(vector.clone()).unwrap())]);
+    let steer = made(
+        &model,
+        vec![(
+            Hook::output(1),
+            Tokens::All,
+            Edit::shift(vector.clone()).unwrap(),
+        )],
+    );
     let path = place.path().join("steer.gguf");
     assert_eq!(gguf::control_vector(&model, &steer, &path).unwrap(), 1);
     let bytes = std::fs::read(&path).unwrap();
@@ -231,9 +395,20 @@ fn gguf_files_have_the_header_of_the_format() {
     assert_eq!(start % 32, 0);
     assert_eq!(bytes[start..][..raw.len()], raw);
     let path = place.path().join("adapter.gguf");
-    let erase = made(&model, vec![(Hook::mlp(0), Tokens::All, erase(model.geometry.hidden_size, 1, false))]);
+    let erase = made(
+        &model,
+        vec![(
+            Hook::mlp(0),
+            Tokens::All,
+            erase(model.geometry.hidden_size, 1, false),
+        )],
+    );
     assert_eq!(lora::gguf(&model, &erase, &path).unwrap(), 2);
     let bytes = std::fs::read(&path).unwrap();
     let has = |word: &[u8]| bytes.windows(word.len()).any(|w| w == word);
-    assert!(has(b"adapter.lora.alpha") && has(b"blk.0.ffn_down.weight.lora_a") && has(b"blk.0.ffn_down.weight.lora_b"));
+    assert!(
+        has(b"adapter.lora.alpha")
+            && has(b"blk.0.ffn_down.weight.lora_a")
+            && has(b"blk.0.ffn_down.weight.lora_b")
+    );
 }

@@ -74,13 +74,18 @@ fn cached_steps_give_the_logits_of_the_whole_text() {
         for (text, logits) in texts.iter().zip(&mut whole) {
             logits.resize(text.len() * vocabulary, 0.0);
         }
-        logits(&model, &sequences, &Branch::unedited(), &mut |s, first, part| {
-            let columns = part.len() / texts[s].len();
-            for (row, values) in part.chunks_exact(columns).enumerate() {
-                whole[s][row * vocabulary + first..][..columns].copy_from_slice(values);
-            }
-            Ok(())
-        })
+        logits(
+            &model,
+            &sequences,
+            &Branch::unedited(),
+            &mut |s, first, part| {
+                let columns = part.len() / texts[s].len();
+                for (row, values) in part.chunks_exact(columns).enumerate() {
+                    whole[s][row * vocabulary + first..][..columns].copy_from_slice(values);
+                }
+                Ok(())
+            },
+        )
         .unwrap();
         let unedited = Branch::unedited();
         let mut session = Session::new(&model, &unedited, texts.len()).unwrap();
@@ -100,13 +105,20 @@ fn cached_steps_give_the_logits_of_the_whole_text() {
             for (found, &t) in found.chunks_exact(vocabulary).zip(&live) {
                 places[t] += step;
                 let expected = &whole[t][(places[t] - 1) * vocabulary..][..vocabulary];
-                close(found, expected, &format!("{name}, text {t}, {} tokens", places[t]));
+                close(
+                    found,
+                    expected,
+                    &format!("{name}, text {t}, {} tokens", places[t]),
+                );
             }
             let keep: Vec<bool> = live.iter().map(|&t| places[t] < texts[t].len()).collect();
             session.retain(&keep);
             live.retain(|&t| places[t] < texts[t].len());
         }
-        assert!(places.iter().zip(&texts).all(|(p, t)| *p == t.len()), "{name}");
+        assert!(
+            places.iter().zip(&texts).all(|(p, t)| *p == t.len()),
+            "{name}"
+        );
     }
 }
 
@@ -119,16 +131,28 @@ fn edits_act_on_the_tokens_that_their_set_names() {
         let given = 6;
         let vocabulary = model.geometry.vocab_size;
         for tokens in [Tokens::All, Tokens::Text, Tokens::Prompt, Tokens::Generated] {
-            let steps = [Hook::values(0), Hook::output(0), Hook::mlp(1), Hook::FINAL_NORM].map(|hook| {
+            let steps = [
+                Hook::values(0),
+                Hook::output(0),
+                Hook::mlp(1),
+                Hook::FINAL_NORM,
+            ]
+            .map(|hook| {
                 let width = shape.width(hook).unwrap();
                 let vector = (0..width).map(|i| (i % 5) as f64 - 1.5).collect();
                 (Site::raw(hook, tokens), Edit::shift(vector).unwrap())
             });
-            let made = Intervention::new(shape.clone(), steps.to_vec(), Provenance::default()).unwrap();
+            let made =
+                Intervention::new(shape.clone(), steps.to_vec(), Provenance::default()).unwrap();
             let steps = Steps::new(&made, &model).unwrap();
             let branch = steps.branch();
             let sequence = Sequence::new(text.clone(), given);
-            let whole = token_log_probs(&model, &[sequence], std::slice::from_ref(&branch), &mut |_, _| {});
+            let whole = token_log_probs(
+                &model,
+                &[sequence],
+                std::slice::from_ref(&branch),
+                &mut |_, _| {},
+            );
             let whole = &whole.unwrap()[0][0];
             let mut session = Session::new(&model, &branch, 1).unwrap();
             let mut place = 0;
@@ -156,16 +180,36 @@ fn a_prompt_goes_on_alike_alone_and_among_others() {
         .iter()
         .flat_map(|text| [3, 5].map(|n| Sequence::new(text[..n].to_vec(), 1)))
         .collect();
-    let sample = Choice::Sample { temperature: 1.3, top_p: 0.9, seed: 4 };
+    let sample = Choice::Sample {
+        temperature: 1.3,
+        top_p: 0.9,
+        seed: 4,
+    };
     for choice in [Choice::Greedy, sample] {
         let run = |prompts: &[Sequence], batch| {
-            let options = Options { choice, new_tokens: 7, stop: vec![3, 5, 9, 11], batch };
-            generate(&model, prompts, &Branch::unedited(), &options, &mut |_, _| {}).unwrap()
+            let options = Options {
+                choice,
+                new_tokens: 7,
+                stop: vec![3, 5, 9, 11],
+                batch,
+            };
+            generate(
+                &model,
+                prompts,
+                &Branch::unedited(),
+                &options,
+                &mut |_, _| {},
+            )
+            .unwrap()
         };
         let together = run(&prompts, 16);
         assert_eq!(together, run(&prompts, 1), "{choice:?}");
         assert_eq!(together[..1], run(&prompts[..1], 1), "{choice:?}");
-        assert!(together.iter().all(|t| t.ended != (t.tokens.len() == 7 && !t.ended)));
+        assert!(
+            together
+                .iter()
+                .all(|t| t.ended != (t.tokens.len() == 7 && !t.ended))
+        );
     }
 }
 
@@ -174,7 +218,8 @@ fn what_cannot_be_generated_is_refused() {
     let folder = |name: &str| fixtures().join("models/architectures").join(name);
     let streamed = Model::open(&folder("gemma3"), &cpu(), Residency::Stream).unwrap();
     let unedited = Branch::unedited();
-    let told = |found: Result<Session<'_, '_>, ModelError>| found.err().expect("refused").to_string();
+    let told =
+        |found: Result<Session<'_, '_>, ModelError>| found.err().expect("refused").to_string();
     assert!(told(Session::new(&streamed, &unedited, 1)).contains("--residency resident"));
     let masked = open("bert-mlm");
     assert!(told(Session::new(&masked, &unedited, 1)).contains("no causal model"));
@@ -183,10 +228,30 @@ fn what_cannot_be_generated_is_refused() {
     let most = model.max_tokens();
     for (choice, new_tokens, part) in [
         (Choice::Greedy, most, "longer than"),
-        (Choice::Sample { temperature: 0.0, top_p: 1.0, seed: 1 }, 1, "temperature"),
-        (Choice::Sample { temperature: 1.0, top_p: 1.5, seed: 1 }, 1, "likeliest"),
+        (
+            Choice::Sample {
+                temperature: 0.0,
+                top_p: 1.0,
+                seed: 1,
+            },
+            1,
+            "temperature",
+        ),
+        (
+            Choice::Sample {
+                temperature: 1.0,
+                top_p: 1.5,
+                seed: 1,
+            },
+            1,
+            "likeliest",
+        ),
     ] {
-        let options = Options { choice, new_tokens, ..Options::default() };
+        let options = Options {
+            choice,
+            new_tokens,
+            ..Options::default()
+        };
         let found = generate(&model, &prompt, &unedited, &options, &mut |_, _| {});
         let error = found.expect_err(part).to_string();
         assert!(error.contains(part), "{error}");

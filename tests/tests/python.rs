@@ -21,12 +21,19 @@ fn documented() -> String {
 #[test]
 fn forward_hooks_of_transformers_do_what_the_file_says() {
     let named = std::env::var("INTERLINGUA_PYTHON").ok();
-    let python = named.into_iter().chain(["python3".to_owned()]).find(|python| {
-        let tried = Command::new(python).args(["-c", "import numpy, safetensors, torch, transformers"]).output();
-        tried.is_ok_and(|out| out.status.success())
-    });
+    let python = named
+        .into_iter()
+        .chain(["python3".to_owned()])
+        .find(|python| {
+            let tried = Command::new(python)
+                .args(["-c", "import numpy, safetensors, torch, transformers"])
+                .output();
+            tried.is_ok_and(|out| out.status.success())
+        });
     let Some(python) = python else {
-        println!("skipped: no python3 with torch and transformers; INTERLINGUA_PYTHON may name one");
+        println!(
+            "skipped: no python3 with torch and transformers; INTERLINGUA_PYTHON may name one"
+        );
         return;
     };
     let source = fixtures().join("models/architectures/gemma3");
@@ -37,21 +44,39 @@ fn forward_hooks_of_transformers_do_what_the_file_says() {
     let right = Matrix::from_fn(2, d, |i, j| number(i * 31 + j * 3));
     let mean: Vec<f64> = (0..d).map(number).collect();
     let steps = vec![
-        (Site::raw(Hook::output(0), Tokens::Text), Edit::shift(mean.clone()).unwrap()),
-        (Site::raw(Hook::output(1), Tokens::All), Edit::clamp(d, vec![1, 5], vec![0.5, -2.0]).unwrap()),
-        (Site::raw(Hook::FINAL_NORM, Tokens::Text), Edit::erase(left, right, Some(&mean)).unwrap()),
+        (
+            Site::raw(Hook::output(0), Tokens::Text),
+            Edit::shift(mean.clone()).unwrap(),
+        ),
+        (
+            Site::raw(Hook::output(1), Tokens::All),
+            Edit::clamp(d, vec![1, 5], vec![0.5, -2.0]).unwrap(),
+        ),
+        (
+            Site::raw(Hook::FINAL_NORM, Tokens::Text),
+            Edit::erase(left, right, Some(&mean)).unwrap(),
+        ),
     ];
     let made = Intervention::new(model.geometry.shape(), steps, Provenance::default()).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("edit.safetensors"), made.to_bytes().unwrap()).unwrap();
+    std::fs::write(
+        folder.path().join("edit.safetensors"),
+        made.to_bytes().unwrap(),
+    )
+    .unwrap();
     let start = model.start_token().unwrap();
     let tokens = vec![start, 7, 9, 7, 12, 5, 3];
     let prepared = Steps::new(&made, &model).unwrap();
     let mut ours = Vec::new();
-    logits(&model, &[Sequence::new(tokens.clone(), 1)], &prepared.branch(), &mut |_, _, part| {
-        ours.extend_from_slice(part);
-        Ok(())
-    })
+    logits(
+        &model,
+        &[Sequence::new(tokens.clone(), 1)],
+        &prepared.branch(),
+        &mut |_, _, part| {
+            ours.extend_from_slice(part);
+            Ok(())
+        },
+    )
     .unwrap();
     let ask = format!(
         "from transformers import AutoModelForCausalLM\n\
@@ -60,10 +85,21 @@ fn forward_hooks_of_transformers_do_what_the_file_says() {
          with torch.no_grad():\n    print(*model(torch.tensor([{tokens:?}])).logits.ravel().tolist())\n",
         source.display().to_string()
     );
-    let out = Command::new(&python).args(["-c", &(documented() + &ask)]).current_dir(&folder).output().unwrap();
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let out = Command::new(&python)
+        .args(["-c", &(documented() + &ask)])
+        .current_dir(&folder)
+        .output()
+        .unwrap();
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
     let text = String::from_utf8(out.stdout).unwrap();
-    let theirs: Vec<f32> = text.split_whitespace().map(|x| x.parse().unwrap()).collect();
+    let theirs: Vec<f32> = text
+        .split_whitespace()
+        .map(|x| x.parse().unwrap())
+        .collect();
     assert_eq!(ours.len(), theirs.len());
     let scale = theirs.iter().fold(0.0f32, |m, x| m.max(x.abs()));
     for (a, b) in ours.iter().zip(&theirs) {

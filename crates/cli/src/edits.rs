@@ -32,9 +32,7 @@ pub fn read(path: &Path) -> anyhow::Result<Intervention> {
 pub fn steps(path: Option<&Path>, model: &Model) -> anyhow::Result<Steps> {
     match path {
         None => Ok(Steps::none()),
-        Some(path) => {
-            Steps::new(&read(path)?, model).with_context(|| path.display().to_string())
-        }
+        Some(path) => Steps::new(&read(path)?, model).with_context(|| path.display().to_string()),
     }
 }
 
@@ -64,7 +62,11 @@ pub fn describe(intervention: &Intervention) -> String {
         let _ = writeln!(out, "{key:<7} {value}");
     }
     let steps = intervention.steps();
-    let _ = writeln!(out, "\n{} step(s), in the order of the forward pass", steps.len());
+    let _ = writeln!(
+        out,
+        "\n{} step(s), in the order of the forward pass",
+        steps.len()
+    );
     for (at, (site, edit)) in steps.iter().enumerate() {
         let _ = writeln!(out, "{:>3}. {}", at + 1, step(site, edit));
     }
@@ -97,7 +99,11 @@ fn step(site: &Site, edit: &Edit) -> String {
     };
     let space = match site.is_raw() {
         true => String::new(),
-        false => format!(", in the space `{}`, put back as {}", site.space, site.reinsert.name()),
+        false => format!(
+            ", in the space `{}`, put back as {}",
+            site.space,
+            site.reinsert.name()
+        ),
     };
     format!(
         "{:<20} {what}, on {} tokens, {} wide{space}",
@@ -129,9 +135,18 @@ mod tests {
     fn every_kind_of_step_is_described() {
         let basis = Matrix::new(1, 4, vec![1.0, 0.0, 0.0, 0.0]).unwrap();
         let steps = vec![
-            (Site::raw(Hook::units(0), Tokens::All), Edit::clamp(6, vec![3], vec![0.0]).unwrap()),
-            (Site::raw(Hook::output(0), Tokens::Text), Edit::shift(vec![3.0, 0.0, 4.0, 0.0]).unwrap()),
-            (Site::raw(Hook::FINAL_NORM, Tokens::Last), Edit::projection(&basis).unwrap()),
+            (
+                Site::raw(Hook::units(0), Tokens::All),
+                Edit::clamp(6, vec![3], vec![0.0]).unwrap(),
+            ),
+            (
+                Site::raw(Hook::output(0), Tokens::Text),
+                Edit::shift(vec![3.0, 0.0, 4.0, 0.0]).unwrap(),
+            ),
+            (
+                Site::raw(Hook::FINAL_NORM, Tokens::Last),
+                Edit::projection(&basis).unwrap(),
+            ),
         ];
         let provenance = Provenance {
             method: Some("leace".into()),

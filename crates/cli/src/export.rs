@@ -28,7 +28,11 @@ pub fn export(flags: &ExportFlags) -> anyhow::Result<()> {
                 true => ", and the head is a matrix of its own now (tie_word_embeddings = false)",
                 false => "",
             };
-            format!("{} tensor(s) changed: {}{head}", written.tensors.len(), written.tensors.join(", "))
+            format!(
+                "{} tensor(s) changed: {}{head}",
+                written.tensors.len(),
+                written.tensors.join(", ")
+            )
         }
         ExportFormat::Peft => {
             let rank = lora::peft(&model, &edit, &flags.model, out).with_context(refused)?;

@@ -54,9 +54,16 @@ pub fn fit(flags: &FitFlags) -> anyhow::Result<()> {
         },
         neutral: own("datasets/neutral.tsv")?,
     };
-    progress.show(Event::Stage { name: "read the sentences".into(), cached: false });
+    progress.show(Event::Stage {
+        name: "read the sentences".into(),
+        cached: false,
+    });
     let made = run(&model, &request, &mut |done, total| {
-        progress.show(Event::Progress { done, total, note: String::new() });
+        progress.show(Event::Progress {
+            done,
+            total,
+            note: String::new(),
+        });
     });
     progress.finish();
     let made = made?;
@@ -65,5 +72,9 @@ pub fn fit(flags: &FitFlags) -> anyhow::Result<()> {
     if let Some(caveat) = model.caveat() {
         tell(&caveat);
     }
-    print(&format!("{}\n{}", flags.out.display(), edits::describe(&made)))
+    print(&format!(
+        "{}\n{}",
+        flags.out.display(),
+        edits::describe(&made)
+    ))
 }

@@ -338,7 +338,12 @@ pub struct MeasureFlags {
     #[arg(long, value_name = "FILES", value_delimiter = ',')]
     pub tasks: Vec<PathBuf>,
     /// Languages, separated by commas.
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "en,fr,de,nl")]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "en,fr,de,nl"
+    )]
     pub languages: Vec<Language>,
     /// Only pairs of these categories, separated by commas [default: all].
     #[arg(long, value_name = "LIST", value_delimiter = ',')]

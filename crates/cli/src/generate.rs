@@ -62,20 +62,31 @@ pub fn generate(flags: &GenerateFlags) -> anyhow::Result<()> {
     let start = Instant::now();
     let mut sides = Vec::new();
     for &(name, steps) in runs {
-        progress.show(Event::Stage { name: format!("generate, {name}"), cached: false });
+        progress.show(Event::Stage {
+            name: format!("generate, {name}"),
+            cached: false,
+        });
         let branch = steps.branch();
         let texts = run(&model, &sequences, &branch, &options, &mut |done, total| {
-            progress.show(Event::Progress { done, total, note: String::new() });
+            progress.show(Event::Progress {
+                done,
+                total,
+                note: String::new(),
+            });
         });
         progress.finish();
         let texts = sequences.iter().zip(texts?);
         let texts = texts.map(|(prompt, generated)| text(&model, prompt, generated));
-        sides.push(Side { name, texts: texts.collect() });
+        sides.push(Side {
+            name,
+            texts: texts.collect(),
+        });
     }
     let seconds = start.elapsed().as_secs_f64();
     if let Some(path) = &flags.html {
         let page = page(&flags.model.name, &prompts, &sides, &model).into_string();
-        interlingua_files::write(path, page.as_bytes()).with_context(|| path.display().to_string())?;
+        interlingua_files::write(path, page.as_bytes())
+            .with_context(|| path.display().to_string())?;
     }
     print(&match flags.json {
         true => as_json(&prompts, &sequences, &sides, seconds),
@@ -84,8 +95,15 @@ pub fn generate(flags: &GenerateFlags) -> anyhow::Result<()> {
     if let Some(caveat) = model.caveat() {
         tell(&caveat);
     }
-    let count: usize = sides.iter().flat_map(|s| &s.texts).map(|t| t.generated.tokens.len()).sum();
-    tell(&format!("{count} tokens in {seconds:.1} s: {:.1} a second", count as f64 / seconds));
+    let count: usize = sides
+        .iter()
+        .flat_map(|s| &s.texts)
+        .map(|t| t.generated.tokens.len())
+        .sum();
+    tell(&format!(
+        "{count} tokens in {seconds:.1} s: {:.1} a second",
+        count as f64 / seconds
+    ));
     Ok(())
 }
 
@@ -137,7 +155,12 @@ fn as_text(prompts: &[String], sides: &[Side]) -> String {
             let text = side.texts[at].text.trim_end();
             match sides.len() {
                 1 => drop(writeln!(out, "{text}")),
-                _ => drop(writeln!(out, "[{}]{}{text}", side.name, if text.starts_with(' ') { "" } else { " " })),
+                _ => drop(writeln!(
+                    out,
+                    "[{}]{}{text}",
+                    side.name,
+                    if text.starts_with(' ') { "" } else { " " }
+                )),
             }
         }
     }
@@ -198,11 +221,20 @@ mod tests {
     fn both_sides_stand_below_their_prompt() {
         let side = |name, text: &str| Side {
             name,
-            texts: vec![Text { text: text.into(), generated: Generated::default() }],
+            texts: vec![Text {
+                text: text.into(),
+                generated: Generated::default(),
+            }],
         };
-        let sides = [side("unedited", " he left.\n"), side("edited", "they left.")];
+        let sides = [
+            side("unedited", " he left.\n"),
+            side("edited", "they left."),
+        ];
         let text = as_text(&["I said".into()], &sides);
         assert_eq!(text, "> I said\n[unedited] he left.\n[edited] they left.\n");
-        assert_eq!(as_text(&["I said".into()], &sides[..1]), "> I said\n he left.\n");
+        assert_eq!(
+            as_text(&["I said".into()], &sides[..1]),
+            "> I said\n he left.\n"
+        );
     }
 }

@@ -20,14 +20,23 @@ use crate::{edits, model};
 /// A model, an edit or pairs that cannot be read, languages that a file does not have.
 pub fn measure(flags: &MeasureFlags) -> anyhow::Result<()> {
     let tasks = tasks(flags)?;
-    if let Some(out) = flags.out.as_ref().filter(|out| out.exists() && !out.is_dir()) {
-        bail!("{}: is no folder; choose another name for --out", out.display());
+    if let Some(out) = flags
+        .out
+        .as_ref()
+        .filter(|out| out.exists() && !out.is_dir())
+    {
+        bail!(
+            "{}: is no folder; choose another name for --out",
+            out.display()
+        );
     }
     let mut progress = Progress::new();
     let model = model::open(&flags.model, &mut progress)?;
     let steps = edits::steps(flags.edit.as_deref(), &model)?;
     let digest = match &flags.edit {
-        Some(path) => blake3::hash(&input::read(path, edits::MAX_FILE)?).to_hex().to_string(),
+        Some(path) => blake3::hash(&input::read(path, edits::MAX_FILE)?)
+            .to_hex()
+            .to_string(),
         None => String::new(),
     };
     let request = Request {
@@ -51,7 +60,13 @@ pub fn measure(flags: &MeasureFlags) -> anyhow::Result<()> {
                 bar.borrow_mut().show(Event::Done { seconds: 0.0 });
             }
         },
-        &mut |done, total| bar.borrow_mut().show(Event::Progress { done, total, note: String::new() }),
+        &mut |done, total| {
+            bar.borrow_mut().show(Event::Progress {
+                done,
+                total,
+                note: String::new(),
+            })
+        },
     );
     progress.finish();
     let rows = rows?;
@@ -61,7 +76,10 @@ pub fn measure(flags: &MeasureFlags) -> anyhow::Result<()> {
             "Occupations: gaps are log-probability ratios in nats, above 0 towards the stereotype. The sentences were written for this project; no survey and no speaker panel stands behind them.".into(),
         );
     }
-    let name = |path: &Path| path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+    let name = |path: &Path| {
+        path.file_name()
+            .map_or_else(String::new, |n| n.to_string_lossy().into_owned())
+    };
     let about = About {
         model: flags.model.name.clone(),
         edit: flags.edit.as_deref().map(name),
@@ -74,23 +92,37 @@ pub fn measure(flags: &MeasureFlags) -> anyhow::Result<()> {
     );
     if let Some(out) = &flags.out {
         std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
-        let files = [("measure.json", json.clone()), ("measure.md", markdown(&rows, &about)), ("measure.html", page(&rows, &about))];
+        let files = [
+            ("measure.json", json.clone()),
+            ("measure.md", markdown(&rows, &about)),
+            ("measure.html", page(&rows, &about)),
+        ];
         for (name, text) in files {
             let path = out.join(name);
-            interlingua_files::write(&path, text.as_bytes()).with_context(|| path.display().to_string())?;
+            interlingua_files::write(&path, text.as_bytes())
+                .with_context(|| path.display().to_string())?;
         }
         tell(&format!("{}", out.join("measure.html").display()));
     }
-    print(&if flags.json { json } else { markdown(&rows, &about) })
+    print(&if flags.json {
+        json
+    } else {
+        markdown(&rows, &about)
+    })
 }
 
 /// Names and files of what bias is measured on.
 fn tasks(flags: &MeasureFlags) -> anyhow::Result<Vec<(String, PathBuf)>> {
     if flags.tasks.is_empty() {
-        return Ok(vec![("occupations".into(), own("datasets/templates/occupations.toml")?)]);
+        return Ok(vec![(
+            "occupations".into(),
+            own("datasets/templates/occupations.toml")?,
+        )]);
     }
     let task = |file: &PathBuf| {
-        let name = file.file_stem().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+        let name = file
+            .file_stem()
+            .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         (name, file.clone())
     };
     Ok(flags.tasks.iter().map(task).collect())

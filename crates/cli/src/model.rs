@@ -308,13 +308,20 @@ fn capture(flags: &CaptureFlags) -> anyhow::Result<()> {
     };
     let steps = edits::steps(flags.edit.as_deref(), &model)?;
     let branch = steps.branch();
-    let written = dump::write(&model, &texts, &request, &branch, &flags.out, &mut |done, total| {
-        progress.show(Event::Progress {
-            done,
-            total,
-            note: String::new(),
-        });
-    });
+    let written = dump::write(
+        &model,
+        &texts,
+        &request,
+        &branch,
+        &flags.out,
+        &mut |done, total| {
+            progress.show(Event::Progress {
+                done,
+                total,
+                note: String::new(),
+            });
+        },
+    );
     progress.finish();
     let written = written?;
     if let Some(caveat) = model.caveat() {

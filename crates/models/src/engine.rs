@@ -12,11 +12,11 @@ mod session;
 
 pub use capture::{BranchSink, Capture, Pooling, Sink, capture, capture_branches};
 pub use rows::{OnTokens, RowInfo};
-pub use session::{Next, Session};
 pub use score::{
     Comparison, Comparisons, LogProbs, LogitSink, compare, compare_queries, logits,
     query_log_probs, token_log_probs,
 };
+pub use session::{Next, Session};
 
 use interlingua_backend::Tensor;
 use interlingua_backend::device::{self, is_plain_cpu};

@@ -118,7 +118,9 @@ pub enum ModelError {
         folder: PathBuf,
     },
     /// Generation of a model whose tokens see what follows.
-    #[error("{architecture} is no causal model, so it generates no text; one with a causal LM head does")]
+    #[error(
+        "{architecture} is no causal model, so it generates no text; one with a causal LM head does"
+    )]
     NotCausal {
         /// The architecture.
         architecture: String,

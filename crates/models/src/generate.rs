@@ -75,16 +75,27 @@ pub fn generate(
     let mut from = 0;
     while from < prompts.len() {
         let mut rows = 0;
-        let fits = prompts[from..].iter().take(options.batch.max(1)).take_while(|prompt| {
-            rows += prompt.tokens.len();
-            rows <= PROMPT_TOKENS
-        });
+        let fits = prompts[from..]
+            .iter()
+            .take(options.batch.max(1))
+            .take_while(|prompt| {
+                rows += prompt.tokens.len();
+                rows <= PROMPT_TOKENS
+            });
         let to = from + fits.count().max(1);
         let mut done = from * options.new_tokens;
-        batch(model, from..to, prompts, branch, options, &mut all, &mut || {
-            done += 1;
-            progress(done.min(total), total);
-        })?;
+        batch(
+            model,
+            from..to,
+            prompts,
+            branch,
+            options,
+            &mut all,
+            &mut || {
+                done += 1;
+                progress(done.min(total), total);
+            },
+        )?;
         progress(to * options.new_tokens, total);
         from = to;
     }
@@ -94,12 +105,19 @@ pub fn generate(
 /// Refuses what cannot be generated.
 fn check(model: &Model, prompts: &[Sequence], options: &Options) -> Result<(), ModelError> {
     let bad = |problem: String| Err(ModelError::Generation { problem });
-    if let Choice::Sample { temperature, top_p, .. } = options.choice {
+    if let Choice::Sample {
+        temperature, top_p, ..
+    } = options.choice
+    {
         if !(temperature.is_finite() && temperature > 0.0) {
-            return bad(format!("a temperature of {temperature} is not positive; without one the likeliest token is taken"));
+            return bad(format!(
+                "a temperature of {temperature} is not positive; without one the likeliest token is taken"
+            ));
         }
         if !(top_p > 0.0 && top_p <= 1.0) {
-            return bad(format!("a share of {top_p} for the likeliest tokens is not above 0 and at most 1"));
+            return bad(format!(
+                "a share of {top_p} for the likeliest tokens is not above 0 and at most 1"
+            ));
         }
     }
     let most = model.max_tokens();
@@ -127,7 +145,10 @@ fn batch(
     one_more: &mut dyn FnMut(),
 ) -> Result<(), ModelError> {
     let mut session = Session::new(model, branch, range.len())?;
-    let mut choosers: Vec<Chooser> = range.clone().map(|at| Chooser::new(options.choice, at)).collect();
+    let mut choosers: Vec<Chooser> = range
+        .clone()
+        .map(|at| Chooser::new(options.choice, at))
+        .collect();
     let mut live: Vec<usize> = range.collect();
     let mut next: Vec<Next> = live.iter().map(|&at| prompt(model, &prompts[at])).collect();
     while !live.is_empty() && options.new_tokens > 0 {
@@ -136,7 +157,11 @@ fn batch(
         let logits = to_host(logits);
         next.clear();
         let mut keep = Vec::with_capacity(live.len());
-        for ((&at, chooser), logits) in live.iter().zip(&mut choosers).zip(logits.chunks_exact(vocabulary)) {
+        for ((&at, chooser), logits) in live
+            .iter()
+            .zip(&mut choosers)
+            .zip(logits.chunks_exact(vocabulary))
+        {
             if logits.iter().any(|x| x.is_nan()) {
                 return Err(ModelError::NotFiniteOutput { index: at });
             }
@@ -148,7 +173,10 @@ fn batch(
             let goes_on = !text.ended && text.tokens.len() < options.new_tokens;
             keep.push(goes_on);
             if goes_on {
-                next.push(Next { tokens: vec![token], roles: vec![WRITTEN] });
+                next.push(Next {
+                    tokens: vec![token],
+                    roles: vec![WRITTEN],
+                });
             }
         }
         session.retain(&keep);
@@ -161,7 +189,11 @@ fn batch(
 }
 
 /// A token that was generated, when it is read: the last of the text so far.
-const WRITTEN: Role = Role { special: false, given: false, last: true };
+const WRITTEN: Role = Role {
+    special: false,
+    given: false,
+    last: true,
+};
 
 /// All tokens of a prompt are given.
 fn prompt(model: &Model, prompt: &Sequence) -> Next {
@@ -193,9 +225,12 @@ impl Chooser {
 
     fn choose(&mut self, logits: &[f32]) -> u32 {
         match (self.choice, &mut self.random) {
-            (Choice::Sample { temperature, top_p, .. }, Some(random)) => {
-                draw(logits, temperature, top_p, random.random())
-            }
+            (
+                Choice::Sample {
+                    temperature, top_p, ..
+                },
+                Some(random),
+            ) => draw(logits, temperature, top_p, random.random()),
             _ => likeliest(logits),
         }
     }

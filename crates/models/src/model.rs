@@ -10,11 +10,11 @@ use interlingua_backend::{Device, DeviceError, Precision, Tensor};
 use interlingua_edits::Role;
 
 use crate::ModelError;
-use crate::input;
 use crate::architectures::{Architecture, Block, Embedding, Head, Norm};
 use crate::chat::Message;
 use crate::checkpoint::Checkpoint;
 use crate::config::Geometry;
+use crate::input;
 use crate::pack::Sequence;
 use crate::spill::Budget;
 use crate::table::Table;
@@ -184,7 +184,8 @@ impl Model {
         self.keep_blocks = true;
         let (g, precision) = (&self.geometry, self.precision);
         let table = |t: Table| {
-            Table::new(t.name().to_owned(), g.vocab_size, g.hidden_size, true).with_precision(precision)
+            Table::new(t.name().to_owned(), g.vocab_size, g.hidden_size, true)
+                .with_precision(precision)
         };
         self.tables = self.tables.into_iter().map(table).collect();
         for layer in 0..self.geometry.layers {
@@ -428,7 +429,9 @@ impl Model {
             Some(id) => vec![id.clone()],
         };
         let token = |id: &serde_json::Value| {
-            let id = id.as_u64().filter(|&id| id < self.geometry.vocab_size as u64);
+            let id = id
+                .as_u64()
+                .filter(|&id| id < self.geometry.vocab_size as u64);
             id.map(|id| id as u32).ok_or_else(|| ModelError::Config {
                 path: path.clone(),
                 key: "eos_token_id".into(),

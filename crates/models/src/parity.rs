@@ -128,17 +128,22 @@ pub fn compare(model: &Model, golden: &Path) -> Result<Agreement, ModelError> {
             .iter()
             .map(|s| vec![0.0; s.tokens.len() * vocabulary])
             .collect();
-        engine::logits(model, &sequences, &Branch::unedited(), &mut |s, first, part| {
-            let tokens = sequences[s].tokens.len();
-            let cols = part.len() / tokens;
-            for (row, part) in found[s]
-                .chunks_exact_mut(vocabulary)
-                .zip(part.chunks_exact(cols))
-            {
-                row[first..first + cols].copy_from_slice(part);
-            }
-            Ok(())
-        })?;
+        engine::logits(
+            model,
+            &sequences,
+            &Branch::unedited(),
+            &mut |s, first, part| {
+                let tokens = sequences[s].tokens.len();
+                let cols = part.len() / tokens;
+                for (row, part) in found[s]
+                    .chunks_exact_mut(vocabulary)
+                    .zip(part.chunks_exact(cols))
+                {
+                    row[first..first + cols].copy_from_slice(part);
+                }
+                Ok(())
+            },
+        )?;
         for (s, found) in found.iter().enumerate() {
             let expected = floats(&format!("{s}.logits"))?;
             *worst = worst.max(difference(found, &expected));

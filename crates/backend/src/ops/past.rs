@@ -65,9 +65,13 @@ impl Past {
         let lengths: Vec<usize> = kept.iter().map(|kept| tokens(kept, spec)).collect();
         let mut whole = Tree::sequences(&lengths);
         let ends = whole.nodes.iter().zip(&tree.nodes);
-        let firsts: Vec<usize> = ends.map(|(all, new)| all.start + all.len - new.len - new.start).collect();
+        let firsts: Vec<usize> = ends
+            .map(|(all, new)| all.start + all.len - new.len - new.start)
+            .collect();
         let node_of = |row: u32| {
-            let after = tree.nodes.partition_point(|node| node.start <= row as usize);
+            let after = tree
+                .nodes
+                .partition_point(|node| node.start <= row as usize);
             after - 1
         };
         let asked = tree.asked_rows();
@@ -84,7 +88,13 @@ impl Past {
             }
             from_rows(values, whole.rows(), spec.kv_heads * spec.head_dim, &device)
         };
-        plain::attention(q, all(|kept| &kept.keys), all(|kept| &kept.values), &whole, spec)
+        plain::attention(
+            q,
+            all(|kept| &kept.keys),
+            all(|kept| &kept.values),
+            &whole,
+            spec,
+        )
     }
 }
 
@@ -100,5 +110,7 @@ fn add(heads: &mut Vec<Vec<f32>>, rows: &[f32], node: &Node, spec: &Attention) {
 }
 
 fn tokens(kept: &Kept, spec: &Attention) -> usize {
-    kept.keys.first().map_or(0, |head| head.len() / spec.head_dim)
+    kept.keys
+        .first()
+        .map_or(0, |head| head.len() / spec.head_dim)
 }

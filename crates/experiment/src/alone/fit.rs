@@ -83,7 +83,10 @@ pub fn fit(
             .filter(|&row| !tuples || sentences.set[row].is_some())
             .collect();
         let of = |row: &usize| &states[row * width..][..width];
-        let vectors: Vec<f32> = rows.iter().flat_map(|row| of(row).iter().copied()).collect();
+        let vectors: Vec<f32> = rows
+            .iter()
+            .flat_map(|row| of(row).iter().copied())
+            .collect();
         let data = FitData {
             x: Matrix::from_f32(rows.len(), width, &vectors).map_err(|e| failed(e.into()))?,
             label: rows.iter().map(|&row| sentences.label[row]).collect(),
@@ -93,7 +96,10 @@ pub fn fit(
             neutral: Some(2),
         };
         let edit = method.fit(&data, &request.options).map_err(failed)?.edit;
-        steps.push((Site::raw(hook, request.tokens), edit.scaled(request.strength)?));
+        steps.push((
+            Site::raw(hook, request.tokens),
+            edit.scaled(request.strength)?,
+        ));
     }
     let mut notes = BTreeMap::from([
         ("category".to_owned(), request.category.clone()),
@@ -149,7 +155,10 @@ fn sentences(request: &Request) -> Result<Sentences, ExperimentError> {
                 ),
             ));
         }
-        for text in neutral(&request.neutral, language)?.iter().take(sets - before) {
+        for text in neutral(&request.neutral, language)?
+            .iter()
+            .take(sets - before)
+        {
             all.add(text, 2, None, at);
         }
     }
@@ -179,16 +188,26 @@ fn states(
         other => {
             return Err(ExperimentError::plan(
                 "--tokens",
-                format!("an edit is fitted on means over `all` or `text` tokens, not `{}`", other.name()),
+                format!(
+                    "an edit is fitted on means over `all` or `text` tokens, not `{}`",
+                    other.name()
+                ),
             ));
         }
     };
-    let sequences: Result<Vec<Sequence>, _> = texts.iter().map(|text| model.sequence(text)).collect();
+    let sequences: Result<Vec<Sequence>, _> =
+        texts.iter().map(|text| model.sequence(text)).collect();
     let shape = model.geometry.shape();
-    let captures: Vec<Capture> = hooks.iter().map(|&hook| Capture { hook, pooling }).collect();
+    let captures: Vec<Capture> = hooks
+        .iter()
+        .map(|&hook| Capture { hook, pooling })
+        .collect();
     let widths: Result<Vec<usize>, _> = hooks.iter().map(|&hook| shape.width(hook)).collect();
     let widths = widths?;
-    let mut states: Vec<Vec<f32>> = widths.iter().map(|width| vec![0.0; width * texts.len()]).collect();
+    let mut states: Vec<Vec<f32>> = widths
+        .iter()
+        .map(|width| vec![0.0; width * texts.len()])
+        .collect();
     let mut take = |capture: usize, sequence: usize, rows: &[f32]| {
         states[capture][sequence * widths[capture]..][..widths[capture]].copy_from_slice(rows);
         Ok(())

@@ -7,9 +7,9 @@ use interlingua_data::load::{BiasOptions, load_bias};
 use interlingua_data::{BiasPair, Language, OnBadRow};
 use interlingua_metrics::bootstrap::{Bootstrap, Estimate, clustered_mean, clustered_ratio, ratio};
 use interlingua_metrics::perplexity::perplexity;
+use interlingua_models::Model;
 use interlingua_models::engine::Branch;
 use interlingua_models::intervene::Steps;
-use interlingua_models::Model;
 use serde::{Deserialize, Serialize};
 
 use super::neutral;
@@ -84,16 +84,28 @@ pub fn measure(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<Row>, ExperimentError> {
     let scorer = request.scorer.clone().unwrap_or_else(|| {
-        if model.geometry.causal { "lm-eval" } else { "nangia" }.to_owned()
+        if model.geometry.causal {
+            "lm-eval"
+        } else {
+            "nangia"
+        }
+        .to_owned()
     });
     let mut branches = vec![Branch::unedited()];
     branches.extend(steps.iter().map(|(steps, _)| steps.branch()));
-    let upstream = (model.digest()?.to_hex().to_string(), steps.map_or("", |(_, digest)| digest), &scorer);
+    let upstream = (
+        model.digest()?.to_hex().to_string(),
+        steps.map_or("", |(_, digest)| digest),
+        &scorer,
+    );
     let mut rows = Vec::new();
     for &language in &request.languages {
         for (task, file) in &request.tasks {
             let pairs = pairs(file, language, request)?;
-            let texts: Vec<(&str, &str)> = pairs.iter().map(|p| (p.more.as_str(), p.less.as_str())).collect();
+            let texts: Vec<(&str, &str)> = pairs
+                .iter()
+                .map(|p| (p.more.as_str(), p.less.as_str()))
+                .collect();
             let key = key(&("pairs", &upstream, language, &texts))?;
             let found = kept(request, &key, say, format!("{task} in {language}"), || {
                 score(model, &branches, &scorer, &pairs, progress)
@@ -102,30 +114,54 @@ pub fn measure(
         }
         let texts = neutral(&request.neutral, language)?;
         let key = key(&("neutral", &upstream, language, &texts))?;
-        let found = kept(request, &key, say, format!("neutral text in {language}"), || {
-            let found = compare_texts(model, &texts, &branches, progress)?;
-            let of = |texts: &Vec<crate::stages::Neutral>| {
-                texts.iter().map(|t| (t.log_prob, t.tokens, t.divergence, t.agreeing)).collect()
-            };
-            Ok(Texts { models: found.iter().map(of).collect() })
-        })?;
+        let found = kept(
+            request,
+            &key,
+            say,
+            format!("neutral text in {language}"),
+            || {
+                let found = compare_texts(model, &texts, &branches, progress)?;
+                let of = |texts: &Vec<crate::stages::Neutral>| {
+                    texts
+                        .iter()
+                        .map(|t| (t.log_prob, t.tokens, t.divergence, t.agreeing))
+                        .collect()
+                };
+                Ok(Texts {
+                    models: found.iter().map(of).collect(),
+                })
+            },
+        )?;
         rows.extend(utility_rows(language, &found, request.seed)?);
     }
     Ok(rows)
 }
 
 /// The pairs of a task in a language.
-fn pairs(file: &Path, language: Language, request: &Request) -> Result<Vec<BiasPair>, ExperimentError> {
+fn pairs(
+    file: &Path,
+    language: Language,
+    request: &Request,
+) -> Result<Vec<BiasPair>, ExperimentError> {
     let options = BiasOptions::new(&[language], OnBadRow::Skip);
     let (set, _) = load_bias(file, &options)?;
     let wanted = |p: &BiasPair| {
-        p.language == language && (request.categories.is_empty() || request.categories.contains(&p.category))
+        p.language == language
+            && (request.categories.is_empty() || request.categories.contains(&p.category))
     };
-    let pairs: Vec<BiasPair> = set.pairs.into_iter().filter(wanted).take(request.limit.unwrap_or(usize::MAX)).collect();
+    let pairs: Vec<BiasPair> = set
+        .pairs
+        .into_iter()
+        .filter(wanted)
+        .take(request.limit.unwrap_or(usize::MAX))
+        .collect();
     if pairs.is_empty() {
         return Err(ExperimentError::plan(
             "--languages",
-            format!("{} has no pairs of these categories in {language}; leave the language or the file out", file.display()),
+            format!(
+                "{} has no pairs of these categories in {language}; leave the language or the file out",
+                file.display()
+            ),
         ));
     }
     Ok(pairs)
@@ -159,7 +195,10 @@ fn score(
         items.push((pair.category.clone(), cluster, gaps));
     }
     if items.is_empty() {
-        return Err(ExperimentError::plan("--scorer", format!("`{scorer}` can score none of the pairs")));
+        return Err(ExperimentError::plan(
+            "--scorer",
+            format!("`{scorer}` can score none of the pairs"),
+        ));
     }
     Ok(Pairs { items })
 }
@@ -173,27 +212,36 @@ fn source(pair: &BiasPair) -> &str {
 }
 
 /// Mean gap, mean |gap| and preferences of every category, and what changed.
-fn bias_rows(language: Language, task: &str, found: &Pairs, seed: u64) -> Result<Vec<Row>, ExperimentError> {
+fn bias_rows(
+    language: Language,
+    task: &str,
+    found: &Pairs,
+    seed: u64,
+) -> Result<Vec<Row>, ExperimentError> {
     let options = Bootstrap::seeded(seed);
     let mut categories: Vec<&String> = found.items.iter().map(|item| &item.0).collect();
     categories.sort();
     categories.dedup();
     let mut rows = Vec::new();
     for category in categories {
-        let items: Vec<&(String, usize, Vec<f64>)> = found.items.iter().filter(|i| i.0 == *category).collect();
+        let items: Vec<&(String, usize, Vec<f64>)> =
+            found.items.iter().filter(|i| i.0 == *category).collect();
         let clusters: Vec<usize> = items.iter().map(|i| i.1).collect();
         let metrics: [(&str, fn(f64) -> f64); 3] = [
             ("mean gap", |gap| gap),
             ("mean |gap|", f64::abs),
-            ("prefers the stereotype (%)", |gap| match gap.partial_cmp(&0.0) {
-                Some(std::cmp::Ordering::Greater) => 100.0,
-                Some(std::cmp::Ordering::Equal) => 50.0,
-                _ => 0.0,
+            ("prefers the stereotype (%)", |gap| {
+                match gap.partial_cmp(&0.0) {
+                    Some(std::cmp::Ordering::Greater) => 100.0,
+                    Some(std::cmp::Ordering::Equal) => 50.0,
+                    _ => 0.0,
+                }
             }),
         ];
         for (metric, of) in metrics {
             let mut row = |model: &str, values: Vec<f64>| -> Result<(), ExperimentError> {
-                let estimate = clustered_mean(&values, Some(&clusters), &options).map_err(ExperimentError::metric(metric))?;
+                let estimate = clustered_mean(&values, Some(&clusters), &options)
+                    .map_err(ExperimentError::metric(metric))?;
                 rows.push(Row {
                     language: language.to_string(),
                     task: task.to_owned(),
@@ -209,7 +257,10 @@ fn bias_rows(language: Language, task: &str, found: &Pairs, seed: u64) -> Result
                 row(name, items.iter().map(|i| of(i.2[at])).collect())?;
             }
             if models == 2 {
-                row("change", items.iter().map(|i| of(i.2[1]) - of(i.2[0])).collect())?;
+                row(
+                    "change",
+                    items.iter().map(|i| of(i.2[1]) - of(i.2[0])).collect(),
+                )?;
             }
         }
     }
@@ -233,25 +284,42 @@ fn utility_rows(language: Language, found: &Texts, seed: u64) -> Result<Vec<Row>
     for (texts, name) in found.models.iter().zip(MODELS) {
         let log_probs: Vec<f64> = texts.iter().map(|t| t.0).collect();
         let tokens: Vec<usize> = texts.iter().map(|t| t.1 as usize).collect();
-        row("perplexity", name, perplexity(&log_probs, &tokens, &options).map_err(ExperimentError::metric("perplexity"))?);
+        row(
+            "perplexity",
+            name,
+            perplexity(&log_probs, &tokens, &options)
+                .map_err(ExperimentError::metric("perplexity"))?,
+        );
     }
     if let [before, after] = &found.models[..] {
         let tokens: Vec<f64> = after.iter().map(|t| f64::from(t.1)).collect();
-        let per_token = |values: Vec<f64>, what: &'static str| ratio(&values, &tokens, &options).map_err(ExperimentError::metric(what));
+        let per_token = |values: Vec<f64>, what: &'static str| {
+            ratio(&values, &tokens, &options).map_err(ExperimentError::metric(what))
+        };
         let clusters: Vec<usize> = (0..tokens.len()).collect();
         let losses: Vec<f64> = before.iter().zip(after).map(|(b, a)| b.0 - a.0).collect();
-        let loss = clustered_ratio(&losses, &tokens, Some(&clusters), &options).map_err(ExperimentError::metric("loss"))?;
+        let loss = clustered_ratio(&losses, &tokens, Some(&clusters), &options)
+            .map_err(ExperimentError::metric("loss"))?;
         row("loss per token (nats)", "change", loss);
-        row("KL(unedited ‖ edited) per token (nats)", "edited", per_token(after.iter().map(|t| t.2).collect(), "divergence")?);
+        row(
+            "KL(unedited ‖ edited) per token (nats)",
+            "edited",
+            per_token(after.iter().map(|t| t.2).collect(), "divergence")?,
+        );
         let agreeing = after.iter().map(|t| 100.0 * f64::from(t.3)).collect();
-        row("same likeliest token (%)", "edited", per_token(agreeing, "agreement")?);
+        row(
+            "same likeliest token (%)",
+            "edited",
+            per_token(agreeing, "agreement")?,
+        );
     }
     Ok(rows)
 }
 
 /// The digest of what decides a part's result.
 fn key(parts: &impl Serialize) -> Result<String, ExperimentError> {
-    let bytes = serde_json::to_vec(parts).map_err(|e| ExperimentError::plan("cache", e.to_string()))?;
+    let bytes =
+        serde_json::to_vec(parts).map_err(|e| ExperimentError::plan("cache", e.to_string()))?;
     Ok(blake3::hash(&bytes).to_hex()[..24].to_owned())
 }
 
@@ -269,7 +337,9 @@ fn kept<T: Serialize + for<'d> Deserialize<'d>>(
     };
     let path = folder.join(format!("{key}.json"));
     // A part that cannot be read is made again.
-    let found = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let found = std::fs::read(&path)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
     if let Some(found) = found {
         say(name, true);
         return Ok(found);
@@ -277,7 +347,8 @@ fn kept<T: Serialize + for<'d> Deserialize<'d>>(
     say(name, false);
     let made = make()?;
     std::fs::create_dir_all(folder).map_err(ExperimentError::io(folder))?;
-    let bytes = serde_json::to_vec(&made).map_err(|e| ExperimentError::plan("cache", e.to_string()))?;
+    let bytes =
+        serde_json::to_vec(&made).map_err(|e| ExperimentError::plan("cache", e.to_string()))?;
     interlingua_files::write(&path, &bytes).map_err(ExperimentError::io(&path))?;
     Ok(made)
 }

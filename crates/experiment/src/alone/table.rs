@@ -37,10 +37,14 @@ fn lines(rows: &[Row]) -> Vec<Line<'_>> {
     for row in rows {
         let same = |line: &Line<'_>| {
             let f = line.first;
-            (&f.language, &f.task, &f.category, &f.metric) == (&row.language, &row.task, &row.category, &row.metric)
+            (&f.language, &f.task, &f.category, &f.metric)
+                == (&row.language, &row.task, &row.category, &row.metric)
         };
         if !lines.last().is_some_and(same) {
-            lines.push(Line { first: row, cells: Default::default() });
+            lines.push(Line {
+                first: row,
+                cells: Default::default(),
+            });
         }
         let at = COLUMNS.iter().position(|c| *c == row.model);
         if let (Some(line), Some(at)) = (lines.last_mut(), at) {
@@ -51,7 +55,11 @@ fn lines(rows: &[Row]) -> Vec<Line<'_>> {
 }
 
 fn columns(about: &About) -> usize {
-    if about.edit.is_some() { COLUMNS.len() } else { 1 }
+    if about.edit.is_some() {
+        COLUMNS.len()
+    } else {
+        1
+    }
 }
 
 /// A table for a page of documentation, or for the terminal.
@@ -140,7 +148,12 @@ mod tests {
             category: "gender".into(),
             metric: metric.into(),
             model: model.into(),
-            estimate: Estimate { value, ci_low: Some(value - 1.0), ci_high: Some(value + 1.0), n: 7 },
+            estimate: Estimate {
+                value,
+                ci_low: Some(value - 1.0),
+                ci_high: Some(value + 1.0),
+                n: 7,
+            },
         };
         let rows = [
             row("mean |gap|", "unedited", 2.0),
@@ -148,13 +161,20 @@ mod tests {
             row("mean |gap|", "change", -1.0),
             row("mean gap", "unedited", 0.5),
         ];
-        let about = About { model: "m".into(), edit: Some("e".into()), notes: vec!["A note.".into()] };
+        let about = About {
+            model: "m".into(),
+            edit: Some("e".into()),
+            notes: vec!["A note.".into()],
+        };
         let text = markdown(&rows, &about);
         assert!(
             text.contains("| en | occupations | gender | mean \\|gap\\| | 7 | 2.000 [1.000, 3.000] | 1.000 [0.000, 2.000] | -1.000 [-2.000, 0.000] |\n"),
             "{text}"
         );
-        assert!(text.contains("| mean gap | 7 | 0.500 [-0.500, 1.500] |  |  |\n"), "{text}");
+        assert!(
+            text.contains("| mean gap | 7 | 0.500 [-0.500, 1.500] |  |  |\n"),
+            "{text}"
+        );
         let alone = markdown(&rows[..1], &About::default());
         assert!(alone.contains("| n | unedited |\n"), "{alone}");
         assert!(page(&rows, &about).contains("<td>-1.000 [-2.000, 0.000]</td>"));

@@ -1,7 +1,7 @@
 //! Texts that are read token by token: what attention has seen of them is kept.
 
-use interlingua_backend::ops::{self, Past, Tree};
 use interlingua_backend::Tensor;
+use interlingua_backend::ops::{self, Past, Tree};
 use interlingua_edits::{Hook, Role};
 
 use super::{Branch, RowInfo, check_length, edited, run};
@@ -56,7 +56,9 @@ impl<'m, 'b> Session<'m, 'b> {
         Ok(Session {
             model,
             branch,
-            pasts: (0..model.geometry.layers).map(|_| Past::new(texts)).collect(),
+            pasts: (0..model.geometry.layers)
+                .map(|_| Past::new(texts))
+                .collect(),
             lengths: vec![0; texts],
         })
     }
@@ -72,7 +74,8 @@ impl<'m, 'b> Session<'m, 'b> {
             past.retain(keep);
         }
         let mut keep = keep.iter();
-        self.lengths.retain(|_| keep.next().copied().unwrap_or(false));
+        self.lengths
+            .retain(|_| keep.next().copied().unwrap_or(false));
     }
 
     /// Reads at least one token more of every text; gives the logits that follow the last of each.
@@ -86,7 +89,11 @@ impl<'m, 'b> Session<'m, 'b> {
         let tree = self.tree(next)?;
         let tokens: Vec<u32> = next.iter().flat_map(|n| n.tokens.iter().copied()).collect();
         let roles: Vec<Role> = next.iter().flat_map(|n| n.roles.iter().copied()).collect();
-        let lasts: Vec<u32> = tree.nodes.iter().map(|n| (n.start + n.len - 1) as u32).collect();
+        let lasts: Vec<u32> = tree
+            .nodes
+            .iter()
+            .map(|n| (n.start + n.len - 1) as u32)
+            .collect();
         let positions = tree.positions.clone();
         let all = RowInfo::new(&positions, &roles);
         let asked = all.some(lasts.iter().copied());
@@ -124,8 +131,10 @@ impl<'m, 'b> Session<'m, 'b> {
         let lengths: Vec<usize> = next.iter().map(|n| n.tokens.len()).collect();
         let mut tree = Tree::sequences(&lengths);
         let vocabulary = self.model.geometry.vocab_size;
-        for (index, (next, (node, &before))) in
-            next.iter().zip(tree.nodes.iter().zip(&self.lengths)).enumerate()
+        for (index, (next, (node, &before))) in next
+            .iter()
+            .zip(tree.nodes.iter().zip(&self.lengths))
+            .enumerate()
         {
             if next.tokens.is_empty() {
                 let problem = "has no token to be read".to_owned();
@@ -148,12 +157,16 @@ impl<'m, 'b> Session<'m, 'b> {
         let (head, table) = self.model.head()?;
         let h = head.transform(h);
         let mut parts = Vec::new();
-        table.slices(self.model.weights(), &self.model.device, &mut |first, slice| {
-            let [tokens, _] = slice.dims();
-            let bias = head.bias.as_ref().map(|b| &b[first..first + tokens]);
-            parts.push(ops::logits(h.clone(), slice, bias, head.logits));
-            Ok(())
-        })?;
+        table.slices(
+            self.model.weights(),
+            &self.model.device,
+            &mut |first, slice| {
+                let [tokens, _] = slice.dims();
+                let bias = head.bias.as_ref().map(|b| &b[first..first + tokens]);
+                parts.push(ops::logits(h.clone(), slice, bias, head.logits));
+                Ok(())
+            },
+        )?;
         Ok(match parts.len() {
             1 => parts.remove(0),
             _ => Tensor::cat(parts, 1),

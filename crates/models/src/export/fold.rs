@@ -65,7 +65,11 @@ impl Fold {
     pub fn ready<'a>(&self, weights: &'a Weights) -> Result<Folded<'a>, ModelError> {
         let shape = weights.shape(&self.weight())?;
         let (rows, columns) = (shape[0], shape[1]);
-        let (out, inside) = if self.transposed { (columns, rows) } else { (rows, columns) };
+        let (out, inside) = if self.transposed {
+            (columns, rows)
+        } else {
+            (rows, columns)
+        };
         // Of the weight [out, in]: input L, R over `in`; output L, R over `out`.
         let input = self.input.as_ref().map(|(_, edit)| edit.factors().into());
         let output = self.output.iter().map(|(_, at, edit)| {
@@ -73,7 +77,8 @@ impl Fold {
             (widen(&left, *at, out), widen(&right, *at, out))
         });
         let output = stack(output.collect(), out);
-        let input: (Matrix, Matrix) = input.unwrap_or_else(|| (Matrix::zeros(0, inside), Matrix::zeros(0, inside)));
+        let input: (Matrix, Matrix) =
+            input.unwrap_or_else(|| (Matrix::zeros(0, inside), Matrix::zeros(0, inside)));
         let mut folded = Folded {
             weights,
             name: self.weight(),
@@ -146,7 +151,9 @@ impl Folded<'_> {
     /// Ranges of rows that are read at once.
     pub fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let (rows, step) = (self.rows, (BLOCK / self.columns.max(1)).max(1));
-        (0..rows).step_by(step).map(move |from| from..(from + step).min(rows))
+        (0..rows)
+            .step_by(step)
+            .map(move |from| from..(from + step).min(rows))
     }
 
     /// Rows of the matrix as it is, in f64.
@@ -157,7 +164,9 @@ impl Folded<'_> {
 
     fn lose(&self, row: &mut [f64]) {
         let (a, b) = &self.row;
-        let times: Vec<f64> = (0..a.rows()).map(|j| interlingua_edits::dot(a.row(j), row)).collect();
+        let times: Vec<f64> = (0..a.rows())
+            .map(|j| interlingua_edits::dot(a.row(j), row))
+            .collect();
         for (j, times) in times.into_iter().enumerate() {
             interlingua_edits::axpy(-times, b.row(j), row);
         }
@@ -229,7 +238,14 @@ impl Folded<'_> {
             }
         }
         let below = |first: &Matrix, second: &Matrix, width: usize| {
-            stack(vec![(first.clone(), first.clone()), (second.clone(), second.clone())], width).0
+            stack(
+                vec![
+                    (first.clone(), first.clone()),
+                    (second.clone(), second.clone()),
+                ],
+                width,
+            )
+            .0
         };
         Ok(match self.row_first {
             // Stored [out, in]: −(W·L₁)R₁ and −L₂(R₂·W).
@@ -255,7 +271,11 @@ pub fn bias(fold: &Fold, weights: &Weights) -> Result<Vec<f64>, ModelError> {
     let (rows, columns) = (shape[0], shape[1]);
     let out = if fold.transposed { columns } else { rows };
     let mut bias: Vec<f64> = match fold.bias {
-        true => weights.read(&format!("{}.bias", fold.module))?.into_iter().map(f64::from).collect(),
+        true => weights
+            .read(&format!("{}.bias", fold.module))?
+            .into_iter()
+            .map(f64::from)
+            .collect(),
         false => vec![0.0; out],
     };
     if let Some((_, edit)) = &fold.input
@@ -278,7 +298,8 @@ pub fn bias(fold: &Fold, weights: &Weights) -> Result<Vec<f64>, ModelError> {
     for (_, at, edit) in &fold.output {
         let part = &mut bias[*at..*at + edit.dim()];
         let mut states = Matrix::from_rows(&[part.to_vec()], edit.dim());
-        edit.apply_matrix(&mut states).expect("a row of the edit's width");
+        edit.apply_matrix(&mut states)
+            .expect("a row of the edit's width");
         part.copy_from_slice(states.row(0));
     }
     Ok(bias)

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use super::fold::{Fold, Folded, bias};
 use super::{ExportError, folds, norm};
+use crate::Model;
 use crate::checkpoint::Checkpoint;
 use crate::weights::{LM_HEAD, Weights};
-use crate::Model;
 
 /// Bytes that are copied at once.
 const COPIED: u64 = 8 << 20;
@@ -43,7 +43,11 @@ pub struct Written {
 ///
 /// # Errors
 /// A source that is no folder of safetensors; edits that no weight takes up exactly; something at `out`; a full disk.
-pub fn write(model: &Model, intervention: &Intervention, out: &Path) -> Result<Written, ExportError> {
+pub fn write(
+    model: &Model,
+    intervention: &Intervention,
+    out: &Path,
+) -> Result<Written, ExportError> {
     let Checkpoint::Folder(source) = Checkpoint::open(&model.folder)? else {
         return Err(ExportError::Format {
             problem: "the weights are in a GGUF file, whose blocks of few bits cannot hold an edit exactly; give the folder of \
@@ -52,12 +56,19 @@ pub fn write(model: &Model, intervention: &Intervention, out: &Path) -> Result<W
         });
     };
     if out.symlink_metadata().is_ok() {
-        return Err(ExportError::Exists { path: out.to_owned() });
+        return Err(ExportError::Exists {
+            path: out.to_owned(),
+        });
     }
     let folds = folds(model, intervention)?;
     let weights = model.weights();
     let embedding = model.architecture().embedding_table();
-    let mut changes = Changes { weights, changed: BTreeMap::new(), biases: BTreeMap::new(), head: None };
+    let mut changes = Changes {
+        weights,
+        changed: BTreeMap::new(),
+        biases: BTreeMap::new(),
+        head: None,
+    };
     for fold in &folds {
         changes.add(fold, &embedding)?;
     }
@@ -70,7 +81,13 @@ pub fn write(model: &Model, intervention: &Intervention, out: &Path) -> Result<W
     for (at, file) in files.iter().enumerate() {
         let name = file.file_name().unwrap_or_default();
         let last = at + 1 == files.len();
-        shard(&changes, file, &folder.path().join(name), last, &mut written)?;
+        shard(
+            &changes,
+            file,
+            &folder.path().join(name),
+            last,
+            &mut written,
+        )?;
     }
     beside(&source, folder.path(), &files, &written)?;
     folder.finish().map_err(ExportError::io(out))?;
@@ -90,7 +107,9 @@ impl<'a> Changes<'a> {
     fn add(&mut self, fold: &Fold, embedding: &str) -> Result<(), ExportError> {
         let constant = bias(fold, self.weights)?;
         if fold.bias {
-            let name = self.weights.name_in_file(&format!("{}.bias", fold.module))?;
+            let name = self
+                .weights
+                .name_in_file(&format!("{}.bias", fold.module))?;
             self.biases.insert(name.to_owned(), constant);
         } else {
             lost(fold, &constant, "the checkpoint")?;
@@ -160,7 +179,15 @@ fn shard(
         let shape = vec![head.rows, head.columns];
         let bytes = (head.rows * head.columns) as u64 * width(&dtype)?;
         written.head_bytes = bytes;
-        all.push((Entry { name: LM_HEAD.into(), dtype, shape, bytes }, None));
+        all.push((
+            Entry {
+                name: LM_HEAD.into(),
+                dtype,
+                shape,
+                bytes,
+            },
+            None,
+        ));
     }
     let file = Partial::file(target).map_err(ExportError::io(target))?;
     let mut to = BufWriter::with_capacity(1 << 20, file.handle());
@@ -179,7 +206,8 @@ fn shard(
                 written.tensors.push(entry.name.clone());
             }
             (None, Some(bias), _) => {
-                to.write_all(&encode(bias, &entry.dtype)?).map_err(ExportError::io(target))?;
+                to.write_all(&encode(bias, &entry.dtype)?)
+                    .map_err(ExportError::io(target))?;
                 written.tensors.push(entry.name.clone());
             }
             (None, None, Some(begin)) => {
@@ -193,10 +221,7 @@ fn shard(
     file.finish().map_err(ExportError::io(target))
 }
 
-fn header(
-    to: &mut impl Write,
-    all: &[(Entry, Option<u64>)],
-) -> std::io::Result<()> {
+fn header(to: &mut impl Write, all: &[(Entry, Option<u64>)]) -> std::io::Result<()> {
     let mut json = serde_json::Map::new();
     json.insert("__metadata__".into(), json!({"format": "pt"}));
     let mut at = 0;
@@ -240,11 +265,20 @@ fn width(dtype: &str) -> Result<u64, ExportError> {
 /// Values as a type stores them.
 fn encode(values: &[f64], dtype: &str) -> Result<Vec<u8>, ExportError> {
     Ok(match dtype {
-        "F32" => values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect(),
-        "BF16" => values.iter().flat_map(|&v| bf16::from_f64(v).to_le_bytes()).collect(),
+        "F32" => values
+            .iter()
+            .flat_map(|&v| (v as f32).to_le_bytes())
+            .collect(),
+        "BF16" => values
+            .iter()
+            .flat_map(|&v| bf16::from_f64(v).to_le_bytes())
+            .collect(),
         _ => {
             width(dtype)?;
-            values.iter().flat_map(|&v| f16::from_f64(v).to_le_bytes()).collect()
+            values
+                .iter()
+                .flat_map(|&v| f16::from_f64(v).to_le_bytes())
+                .collect()
         }
     })
 }
@@ -256,21 +290,38 @@ fn beside(
     weights: &[PathBuf],
     written: &Written,
 ) -> Result<(), ExportError> {
-    const WEIGHTS: &[&str] = &["safetensors", "bin", "gguf", "pt", "pth", "h5", "msgpack", "onnx", "ot", "partial"];
+    const WEIGHTS: &[&str] = &[
+        "safetensors",
+        "bin",
+        "gguf",
+        "pt",
+        "pth",
+        "h5",
+        "msgpack",
+        "onnx",
+        "ot",
+        "partial",
+    ];
     for entry in std::fs::read_dir(source).map_err(ExportError::io(source))? {
         let path = entry.map_err(ExportError::io(source))?.path();
-        let is_weights = path.extension().is_some_and(|e| WEIGHTS.iter().any(|w| e.eq_ignore_ascii_case(w)));
+        let is_weights = path
+            .extension()
+            .is_some_and(|e| WEIGHTS.iter().any(|w| e.eq_ignore_ascii_case(w)));
         let found = std::fs::metadata(&path).map_err(ExportError::io(&path))?;
         if is_weights || weights.contains(&path) || !found.is_file() || found.len() > MAX_BESIDE {
             continue;
         }
-        let Some(name) = path.file_name() else { continue };
+        let Some(name) = path.file_name() else {
+            continue;
+        };
         let to = target.join(name);
         let text = name.to_string_lossy();
         let bytes = std::fs::read(&path).map_err(ExportError::io(&path))?;
         let bytes = match written.untied {
             true if text == "config.json" => untied(&path, &bytes)?,
-            true if text == "model.safetensors.index.json" => with_head(&path, &bytes, weights, written.head_bytes)?,
+            true if text == "model.safetensors.index.json" => {
+                with_head(&path, &bytes, weights, written.head_bytes)?
+            }
             _ => bytes,
         };
         std::fs::write(&to, bytes).map_err(ExportError::io(&to))?;

@@ -40,9 +40,15 @@ pub struct Tensor {
 ///
 /// # Source
 /// The format of ggml, docs/gguf.md.
-pub fn write(out: &Path, settings: &[(&str, Value<'_>)], tensors: &[Tensor]) -> Result<(), ExportError> {
+pub fn write(
+    out: &Path,
+    settings: &[(&str, Value<'_>)],
+    tensors: &[Tensor],
+) -> Result<(), ExportError> {
     if out.symlink_metadata().is_ok() {
-        return Err(ExportError::Exists { path: out.to_owned() });
+        return Err(ExportError::Exists {
+            path: out.to_owned(),
+        });
     }
     if let Some(folder) = out.parent().filter(|f| !f.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(ExportError::io(folder))?;
@@ -54,7 +60,11 @@ pub fn write(out: &Path, settings: &[(&str, Value<'_>)], tensors: &[Tensor]) -> 
     file.finish().map_err(ExportError::io(out))
 }
 
-fn body(to: &mut impl Write, settings: &[(&str, Value<'_>)], tensors: &[Tensor]) -> std::io::Result<()> {
+fn body(
+    to: &mut impl Write,
+    settings: &[(&str, Value<'_>)],
+    tensors: &[Tensor],
+) -> std::io::Result<()> {
     let mut head = b"GGUF".to_vec();
     head.extend(3u32.to_le_bytes());
     head.extend((tensors.len() as u64).to_le_bytes());
@@ -108,7 +118,11 @@ fn text(to: &mut Vec<u8>, text: &str) {
 /// # Errors
 /// An edit that is no shift of a block's output, or of the first block's, which such a file cannot steer; an architecture
 /// that GGUF does not know here; those of [`write`].
-pub fn control_vector(model: &Model, intervention: &Intervention, out: &Path) -> Result<usize, ExportError> {
+pub fn control_vector(
+    model: &Model,
+    intervention: &Intervention,
+    out: &Path,
+) -> Result<usize, ExportError> {
     let architecture = gguf_name(model)?;
     let mut tensors = Vec::new();
     for (at, hook, edit) in merged(model, intervention)? {
@@ -123,11 +137,19 @@ pub fn control_vector(model: &Model, intervention: &Intervention, out: &Path) ->
             })
         };
         let Some(constant) = edit.constant() else {
-            return refused(format!("is an edit that looks at the state ({} of rank {})", edit.kind().name(), edit.rank()));
+            return refused(format!(
+                "is an edit that looks at the state ({} of rank {})",
+                edit.kind().name(),
+                edit.rank()
+            ));
         };
         match layer {
             None => return refused("is not at the output of a block".into()),
-            Some(0) => return refused("is at the output of the first block, which llama.cpp does not steer".into()),
+            Some(0) => {
+                return refused(
+                    "is at the output of the first block, which llama.cpp does not steer".into(),
+                );
+            }
             Some(layer) => {
                 debug_assert_eq!(hook, Hook::output(layer));
                 if norm(&constant) > 0.0 {
@@ -143,7 +165,10 @@ pub fn control_vector(model: &Model, intervention: &Intervention, out: &Path) ->
     let settings = [
         ("general.architecture", Value::Text("controlvector")),
         ("controlvector.model_hint", Value::Text(architecture)),
-        ("controlvector.layer_count", Value::U32(tensors.len() as u32)),
+        (
+            "controlvector.layer_count",
+            Value::U32(tensors.len() as u32),
+        ),
     ];
     write(out, &settings, &tensors)?;
     Ok(tensors.len())

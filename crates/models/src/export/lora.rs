@@ -25,14 +25,21 @@ struct Difference {
 }
 
 /// The differences of all modules; refuses what an adapter leaves out.
-fn differences(model: &Model, intervention: &Intervention, format: &'static str) -> Result<Vec<Difference>, ExportError> {
+fn differences(
+    model: &Model,
+    intervention: &Intervention,
+    format: &'static str,
+) -> Result<Vec<Difference>, ExportError> {
     let weights = model.weights();
     let mut all = Vec::new();
     for fold in folds(model, intervention)? {
         let mut constant = bias(&fold, weights)?;
         if fold.bias {
             let old = weights.read(&format!("{}.bias", fold.module))?;
-            constant.iter_mut().zip(old).for_each(|(new, old)| *new -= f64::from(old));
+            constant
+                .iter_mut()
+                .zip(old)
+                .for_each(|(new, old)| *new -= f64::from(old));
         }
         lost(&fold, &constant, format)?;
         let (a, b) = fold.ready(weights)?.low_rank()?;
@@ -45,15 +52,25 @@ fn differences(model: &Model, intervention: &Intervention, format: &'static str)
 ///
 /// # Errors
 /// Edits that no weight takes up, or that add a constant; something at `out`; a full disk.
-pub fn peft(model: &Model, intervention: &Intervention, base: &str, out: &Path) -> Result<usize, ExportError> {
+pub fn peft(
+    model: &Model,
+    intervention: &Intervention,
+    base: &str,
+    out: &Path,
+) -> Result<usize, ExportError> {
     if out.symlink_metadata().is_ok() {
-        return Err(ExportError::Exists { path: out.to_owned() });
+        return Err(ExportError::Exists {
+            path: out.to_owned(),
+        });
     }
     let all = differences(model, intervention, "a LoRA adapter")?;
     let tied = model.architecture().embedding_table();
     // In transformers, a head that is the embedding is a module of its own all the same.
     let module = |fold: &Fold| match fold.weight() == tied {
-        true => LM_HEAD.strip_suffix(".weight").unwrap_or(LM_HEAD).to_owned(),
+        true => LM_HEAD
+            .strip_suffix(".weight")
+            .unwrap_or(LM_HEAD)
+            .to_owned(),
         false => fold.module.clone(),
     };
     let rank = all.iter().map(|d| d.a.rows()).max().unwrap_or(0).max(1);
@@ -68,7 +85,11 @@ pub fn peft(model: &Model, intervention: &Intervention, base: &str, out: &Path) 
         values.push(columns(b, rank));
     }
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    let file = TensorFile::create(&folder.path().join("adapter_model.safetensors"), &tensors, &metadata)?;
+    let file = TensorFile::create(
+        &folder.path().join("adapter_model.safetensors"),
+        &tensors,
+        &metadata,
+    )?;
     for (at, values) in values.iter().enumerate() {
         file.write(at, 0, values)?;
     }
@@ -89,7 +110,8 @@ pub fn peft(model: &Model, intervention: &Intervention, base: &str, out: &Path) 
     });
     let path = folder.path().join("adapter_config.json");
     let mut file = std::fs::File::create(&path).map_err(ExportError::io(&path))?;
-    file.write_all(format!("{config:#}\n").as_bytes()).map_err(ExportError::io(&path))?;
+    file.write_all(format!("{config:#}\n").as_bytes())
+        .map_err(ExportError::io(&path))?;
     folder.finish().map_err(ExportError::io(out))?;
     Ok(rank)
 }
@@ -118,9 +140,13 @@ pub fn gguf(model: &Model, intervention: &Intervention, out: &Path) -> Result<us
                 ),
             });
         }
-        let (name, order) = name_of(&g.architecture, &fold.weight(), g.heads, g.head_dim).ok_or_else(|| ExportError::Format {
-            problem: format!("GGUF has no name for `{}` that is known here", fold.weight()),
-        })?;
+        let (name, order) = name_of(&g.architecture, &fold.weight(), g.heads, g.head_dim)
+            .ok_or_else(|| ExportError::Format {
+                problem: format!(
+                    "GGUF has no name for `{}` that is known here",
+                    fold.weight()
+                ),
+            })?;
         let (width, out) = (a.cols(), b.cols());
         tensors.push(Tensor {
             name: format!("{name}.lora_a"),

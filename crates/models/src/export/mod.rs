@@ -147,7 +147,12 @@ pub fn writer(architecture: &dyn Architecture, hook: Hook) -> Result<Writer, &'s
         // A model within another has other names in transformers than in its files.
         let name = match needed.contains_key(&weight) {
             true => Some(weight),
-            false => needed.keys().find(|name| weight.ends_with(&format!(".{name}")) || name.ends_with(&format!(".{weight}"))).cloned(),
+            false => needed
+                .keys()
+                .find(|name| {
+                    weight.ends_with(&format!(".{name}")) || name.ends_with(&format!(".{weight}"))
+                })
+                .cloned(),
         };
         let module = name.and_then(|n| Some(n.strip_suffix(".weight")?.to_owned()));
         let module = module.ok_or("its weight has no name of its own")?;
@@ -162,7 +167,10 @@ pub fn writer(architecture: &dyn Architecture, hook: Hook) -> Result<Writer, &'s
         if hook != Hook::FINAL_NORM {
             return Err(RESIDUAL);
         }
-        let Some(table) = architecture.head_table().filter(|_| architecture.geometry().causal) else {
+        let Some(table) = architecture
+            .head_table()
+            .filter(|_| architecture.geometry().causal)
+        else {
             return Err("no head reads it as it is");
         };
         return Ok(Writer {
@@ -175,7 +183,11 @@ pub fn writer(architecture: &dyn Architecture, hook: Hook) -> Result<Writer, &'s
     let transposed = architecture.stores_transposed();
     let within = |module: &str| {
         let block = modules.block.replace("{L}", &layer.to_string());
-        let prefix = if needed.keys().any(|n| n.starts_with(modules.prefix)) { modules.prefix } else { "" };
+        let prefix = if needed.keys().any(|n| n.starts_with(modules.prefix)) {
+            modules.prefix
+        } else {
+            ""
+        };
         format!("{prefix}{block}.{module}")
     };
     let projection = |at: usize| match modules.qkv[at].split_once('[') {
@@ -187,7 +199,8 @@ pub fn writer(architecture: &dyn Architecture, hook: Hook) -> Result<Writer, &'s
         Some(_) => Err("its weight holds queries, keys and values of each head in turn"),
     };
     // What the last weight of a part writes is the part's result where no norm follows.
-    let last = |weight: &str, of: &str| match weight == of || weight.starts_with(&format!("{of}.")) {
+    let last = |weight: &str, of: &str| match weight == of || weight.starts_with(&format!("{of}."))
+    {
         true => found(within(weight), Side::Output(0), transposed),
         false => Err("a norm stands behind the weight that writes it"),
     };
@@ -264,7 +277,10 @@ fn size(edit: &Edit) -> f64 {
     }
     let [left, right] = edit.factors();
     // ‖LᵀR‖² = Σ (L·Lᵀ)(R·Rᵀ), of k × k.
-    let (l, r) = (left.matmul(&left.transpose()), right.matmul(&right.transpose()));
+    let (l, r) = (
+        left.matmul(&left.transpose()),
+        right.matmul(&right.transpose()),
+    );
     let sum: f64 = l.data().iter().zip(r.data()).map(|(a, b)| a * b).sum();
     sum.max(0.0).sqrt()
 }
@@ -277,7 +293,12 @@ fn norm(x: &[f64]) -> f64 {
 fn instead(architecture: &dyn Architecture, hook: Hook, edit: &Edit) -> String {
     let mut ways = Vec::new();
     if let Some(layer) = hook.block() {
-        let near = [Hook::attention(layer), Hook::mlp(layer), Hook::heads(layer), Hook::units(layer)];
+        let near = [
+            Hook::attention(layer),
+            Hook::mlp(layer),
+            Hook::heads(layer),
+            Hook::units(layer),
+        ];
         let near: Vec<String> = near
             .into_iter()
             .filter(|hook| writer(architecture, *hook).is_ok())

@@ -66,7 +66,9 @@ impl Names {
         let find = |list: &[(&'static str, &str)], part: &str| {
             list.iter().find(|(_, to)| *to == part).map(|(of, _)| *of)
         };
-        let within = stem.strip_prefix(self.blocks).and_then(|s| s.strip_prefix('.'));
+        let within = stem
+            .strip_prefix(self.blocks)
+            .and_then(|s| s.strip_prefix('.'));
         let name = match within.and_then(|s| s.split_once('.')) {
             Some((number, part)) => format!("blk.{number}.{}.{end}", find(self.block, part)?),
             None => format!("{}.{end}", find(self.whole, stem)?),
