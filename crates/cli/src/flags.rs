@@ -210,7 +210,7 @@ pub struct Tune {
     /// Methods that are tried, separated by commas; `interlingua methods` lists them [default: sentdebias,leace].
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub methods: Option<Vec<String>>,
-    /// Ranks that are tried, separated by commas [default: 1,2,4].
+    /// Ranks that are tried, separated by commas [default: 1,2,4,8].
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub ranks: Option<Vec<usize>>,
     /// Strengths that are tried, separated by commas [default: 0.5,1,1.5].
@@ -222,6 +222,9 @@ pub struct Tune {
     /// Random edits of the chosen one's shape, for the confirmation.
     #[arg(long, default_value_t = 5)]
     pub controls: usize,
+    /// Candidates that are judged in one pass over the weights.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub at_once: usize,
     /// Seed of splits, fits, controls and intervals.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,

@@ -209,6 +209,7 @@ fn settings(flags: &Tune, folded: bool) -> Settings {
         folded: folded || flags.folded,
         max_kl: flags.max_kl,
         controls: flags.controls,
+        at_once: flags.at_once,
         seed: flags.seed,
         ..Settings::default()
     }

@@ -34,7 +34,8 @@ pub struct Settings {
     pub keep: [usize; 2],
     /// Random controls of the chosen edit's shape.
     pub controls: usize,
-    /// Candidates that are judged in one pass.
+    /// Candidates that are judged in one pass; nothing that comes out depends on it.
+    #[serde(skip)]
     pub at_once: usize,
     /// Seed of splits, fits, controls and intervals.
     pub seed: u64,
@@ -44,7 +45,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             methods: vec!["sentdebias".into(), "leace".into()],
-            ranks: vec![1, 2, 4],
+            ranks: vec![1, 2, 4, 8],
             strengths: vec![0.5, 1.0, 1.5],
             folded: false,
             max_kl: 0.1,
