@@ -32,7 +32,7 @@ pub struct Answers {
 
 /// Asks the model, under every candidate, for what a half asks.
 ///
-/// Result: one [`Answers`] per intervention, in their order.
+/// Result: one [`Answers`] per intervention, in their order. `progress` is called with sentences done and in all.
 ///
 /// # Errors
 /// A sentence that the model cannot take, and whatever stops the pass.
@@ -50,8 +50,13 @@ pub fn ask(
     };
     let pairs = sequences(&mut half.pairs.iter().flat_map(|pair| &pair.sentences))?;
     let neutral = sequences(&mut half.neutral.iter().flatten())?;
-    let scores = token_log_probs(model, &pairs, &branches, progress)?;
-    let costs = compare(model, &neutral, &branches, progress)?;
+    let all = pairs.len() + neutral.len();
+    let mut of_pairs = |done: usize, total: usize| progress(done * pairs.len() / total.max(1), all);
+    let scores = token_log_probs(model, &pairs, &branches, &mut of_pairs)?;
+    let mut of_neutral = |done: usize, total: usize| {
+        progress(pairs.len() + done * neutral.len() / total.max(1), all);
+    };
+    let costs = compare(model, &neutral, &branches, &mut of_neutral)?;
     let mut all = Vec::with_capacity(candidates.len());
     for (scores, costs) in scores.iter().zip(&costs) {
         let sum = |tokens: &Vec<f32>| tokens.iter().map(|&t| f64::from(t)).sum::<f64>();

@@ -427,12 +427,19 @@ impl Search<'_> {
                 let intervention = evidence.intervention(&recipes[at], self.settings.seed)?;
                 steps.push(Steps::new(&intervention, self.model)?);
             }
-            let done = group * self.settings.at_once;
-            (self.listener)(Event::Progress {
-                done,
-                total: missing.len(),
-            });
-            let found = judge::ask(self.model, half, &steps, &mut |_, _| {})?;
+            let before = group * self.settings.at_once;
+            let listener = &mut *self.listener;
+            let mut last = 0;
+            let mut progress = |done: usize, all: usize| {
+                // A thousandth of a candidate is the unit.
+                let done = 1000 * before + 1000 * together.len() * done / all.max(1);
+                if done > last + 10 * missing.len() {
+                    last = done;
+                    let total = 1000 * missing.len();
+                    listener(Event::Progress { done, total });
+                }
+            };
+            let found = judge::ask(self.model, half, &steps, &mut progress)?;
             for (&at, answers) in together.iter().zip(found) {
                 journal.keep(&keys[at], recipes[at].to_string(), answers)?;
             }
