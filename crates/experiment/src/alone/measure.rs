@@ -67,6 +67,9 @@ struct Texts {
     models: Vec<Vec<(f64, u32, f64, u32)>>,
 }
 
+/// A number of the table: its name, and what it is of a gap; the mean of that is shown.
+type Metric = (&'static str, fn(f64) -> f64);
+
 /// The names of the models that are compared.
 const MODELS: [&str; 2] = ["unedited", "edited"];
 
@@ -227,7 +230,7 @@ fn bias_rows(
         let items: Vec<&(String, usize, Vec<f64>)> =
             found.items.iter().filter(|i| i.0 == *category).collect();
         let clusters: Vec<usize> = items.iter().map(|i| i.1).collect();
-        let metrics: [(&str, fn(f64) -> f64); 3] = [
+        let metrics: [Metric; 3] = [
             ("mean gap", |gap| gap),
             ("mean |gap|", f64::abs),
             ("prefers the stereotype (%)", |gap| {
