@@ -20,7 +20,7 @@ pub struct Cli {
 pub enum Command {
     /// What the program `interlingua` does.
     #[command(flatten)]
-    Program(interlingua_cli::flags::Command),
+    Program(Box<interlingua_cli::flags::Command>),
     /// Join the reports of run folders into one page of the documentation.
     Results {
         /// Run folders, such as runs/testbed-0123abcd.

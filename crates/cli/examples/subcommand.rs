@@ -16,7 +16,7 @@ struct Mine {
 #[derive(Subcommand)]
 enum Command {
     #[command(flatten)]
-    Interlingua(interlingua_cli::flags::Command),
+    Interlingua(Box<interlingua_cli::flags::Command>),
     /// What only this program does.
     Greet,
 }

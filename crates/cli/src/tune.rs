@@ -7,11 +7,12 @@ use interlingua_data::testbed::{Testbed, TestbedConfig};
 use interlingua_edits::Intervention;
 use interlingua_experiment::progress::Event as Shown;
 use interlingua_files::Partial;
-use interlingua_models::Model;
+use interlingua_models::checkpoint::Checkpoint;
+use interlingua_models::{Model, export};
 use interlingua_tune::{Event, Outcome, Search, Settings, Sources, Texts, page};
 
 use crate::flags::{Debias, Tune};
-use crate::model::open;
+use crate::model::{folder, open};
 use crate::program;
 use crate::terminal::{Progress, print};
 
@@ -34,12 +35,16 @@ pub enum Format {
     /// The edit as a file that is applied when the model runs: by this program, or by a hook of twenty lines in
     /// transformers.
     Edit,
+    /// A checkpoint folder, `model`, whose weights have taken up the edit, and the edit beside it. Only edits are searched
+    /// that weights take up exactly.
+    Hf,
 }
 
 impl std::fmt::Display for Format {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Format::Edit => "edit",
+            Format::Hf => "hf",
         })
     }
 }
@@ -49,18 +54,31 @@ impl Format {
     fn folds(self) -> bool {
         match self {
             Format::Edit => false,
+            Format::Hf => true,
         }
     }
 
     /// Writes what it is made of into a folder; says what that is and how it is used.
     fn write(
         self,
-        _model: &Model,
+        model: &Model,
         intervention: &Intervention,
         _outcome: &Outcome,
-        _folder: &Path,
+        folder: &Path,
     ) -> anyhow::Result<String> {
         match self {
+            Format::Hf => {
+                let written = export::folder::write(model, intervention, &folder.join("model"))?;
+                Ok(format!(
+                    "`model` is a checkpoint folder that loads as the original does; {} of its tensors have taken up the edit{}. \
+                     `edit.safetensors` is the edit by itself.",
+                    written.tensors.len(),
+                    match written.untied {
+                        true => ", and its head is a matrix of its own",
+                        false => "",
+                    }
+                ))
+            }
             Format::Edit => Ok(format!(
                 "`edit.safetensors` is the edit ({} step{}); the model's own weights are not here and are not changed. \
                  `interlingua` applies it with `--edit edit.safetensors`; the documentation of Interlingua (docs/interventions.md) \
@@ -108,6 +126,17 @@ pub fn debias(flags: &Debias) -> anyhow::Result<()> {
             "{}: is there already; choose another name for the edited model",
             out.display()
         );
+    }
+    if flags.format == Format::Hf {
+        // Before hours of a search, not after.
+        let source = folder(&flags.tune.model.name, &mut Progress::new())?;
+        if let Checkpoint::Gguf(_) = Checkpoint::open(&source)? {
+            bail!(
+                "{}: a GGUF file's blocks of few bits cannot take up an edit exactly; give the folder of the original \
+                 checkpoint, or leave out --format hf",
+                source.display()
+            );
+        }
     }
     let mut search = out.clone().into_os_string();
     search.push(".search");
