@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use anyhow::{Context, bail};
-use interlingua_debias::{Debiaser, Needs, ParamSpec};
+use interlingua_debias::{Debiaser, Needs, ParamSpec, Size};
 use interlingua_metrics::crows::SCORERS;
 use interlingua_metrics::info::{METRICS, MetricInfo};
 
@@ -26,6 +26,8 @@ pub struct Method {
     pub citation: &'static str,
     /// What its data must hold.
     pub needs: Needs,
+    /// What says how large its edit is.
+    pub size: Size,
     /// Its parameters besides rank and seed.
     pub params: &'static [ParamSpec],
 }
@@ -38,6 +40,7 @@ impl From<&dyn Debiaser> for Method {
             summary: method.summary(),
             citation: method.citation(),
             needs: method.needs(),
+            size: method.size(),
             params: method.params(),
         }
     }
@@ -241,6 +244,12 @@ fn methods_table(methods: &[Method]) -> String {
 fn method_head(m: &Method) -> String {
     let mut out = format!("{}\n\n| | |\n|---|---|\n", m.summary);
     let _ = writeln!(out, "| learns from | {} |", learns_from(&m.needs));
+    let size = match m.size {
+        Size::Rank => "directions that are removed (`rank`)",
+        Size::Units => "units that are changed (`units`)",
+        Size::Strength => "how far states are moved (`strength`)",
+    };
+    let _ = writeln!(out, "| size | {size} |");
     if m.needs.seed {
         out.push_str("| seed | changes the result |\n");
     }

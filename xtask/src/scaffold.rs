@@ -4,7 +4,7 @@
 //! it was.
 
 use anyhow::bail;
-use interlingua_debias::Needs;
+use interlingua_debias::{Needs, Size};
 use interlingua_metrics::info::{METRICS, MetricInfo};
 
 use crate::docs::{self, Method};
@@ -107,6 +107,7 @@ pub fn debiaser(flags: &New) -> anyhow::Result<()> {
             classes: 2,
             ..Needs::default()
         },
+        size: Size::Rank,
         params: &[],
     });
     docs::plan_methods(&mut edits, &methods)?;

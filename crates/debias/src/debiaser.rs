@@ -1,5 +1,6 @@
 //! What every debiasing method offers, and the list of all of them.
 
+use crate::control;
 use crate::methods;
 use crate::options::{ParamSpec, Params};
 use crate::{Edit, FitData, FitError, FitOptions, Keep, Moments, UnknownMethod};
@@ -21,6 +22,44 @@ pub trait Debiaser: Sync {
     fn docs(&self) -> &'static str;
     /// What the data must hold.
     fn needs(&self) -> Needs;
+    /// How the states of a sentence become the vectors that the method learns from.
+    ///
+    /// # Errors
+    /// Options that cannot be meant.
+    fn reduce(&self, options: &FitOptions) -> Result<Reduce, FitError> {
+        let _ = options;
+        Ok(Reduce::Mean)
+    }
+    /// What says how large its edit is.
+    fn size(&self) -> Size {
+        Size::Rank
+    }
+    /// All that the method demands of whoever gives it evidence.
+    ///
+    /// # Errors
+    /// Options that cannot be meant.
+    fn demand(&self, options: &FitOptions) -> Result<Demand, FitError> {
+        Ok(Demand {
+            reduce: self.reduce(options)?,
+            needs: self.needs(),
+            size: self.size(),
+        })
+    }
+    /// The random control of a fit: an edit of the same kind and size that knows nothing of the groups.
+    ///
+    /// A method that removes directions is matched by any random subspace of its rank, which the method `random`
+    /// gives for all of them. What an edit of another kind is matched by hangs on the edit: a shift by a shift of equal
+    /// length in a random direction, an edit of units by the same change of as many random units.
+    ///
+    /// # Shapes
+    /// An edit of dimension d gives one of dimension d.
+    ///
+    /// # Errors
+    /// Data that the control cannot be drawn for.
+    fn control(&self, data: &FitData, options: &FitOptions, fitted: &Edit) -> Result<Edit, FitError> {
+        let _ = data;
+        Ok(control::random_like(fitted, options.seed)?)
+    }
     /// Parameters besides rank and seed.
     fn params(&self) -> &'static [ParamSpec] {
         &[]
@@ -97,6 +136,57 @@ pub struct Needs {
     pub languages: bool,
 }
 
+/// How the states of a sentence's tokens become what a method learns from. Special tokens count where the fit says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum Reduce {
+    /// Their mean: one vector.
+    #[default]
+    Mean,
+    /// The last one.
+    Last,
+    /// The largest value of each unit: one vector.
+    Max,
+    /// Each by itself, with the class of its sentence.
+    Tokens,
+}
+
+impl Reduce {
+    /// All of them.
+    pub const ALL: [Reduce; 4] = [Reduce::Mean, Reduce::Last, Reduce::Max, Reduce::Tokens];
+
+    /// Name in specs and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reduce::Mean => "mean",
+            Reduce::Last => "last",
+            Reduce::Max => "max",
+            Reduce::Tokens => "tokens",
+        }
+    }
+}
+
+/// What says how large the edit of a method is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Size {
+    /// How many directions it removes.
+    Rank,
+    /// How many units it changes.
+    Units,
+    /// How far it moves states, and nothing else.
+    Strength,
+}
+
+/// What a method demands of whoever gives it evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Demand {
+    /// How states become the vectors that it learns from.
+    pub reduce: Reduce,
+    /// What the data must hold.
+    pub needs: Needs,
+    /// What says how large its edit is.
+    pub size: Size,
+}
+
 /// What a fit gives.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fitted {
@@ -122,6 +212,8 @@ pub fn registry() -> &'static [&'static dyn Debiaser] {
         &methods::sal::Sal,
         &methods::imsae::Imsae,
         &methods::mean_shift::MeanShift,
+        &methods::steering::Steering,
+        &methods::clamp_units::ClampUnits,
     ];
     ALL
 }

@@ -85,6 +85,16 @@ pub enum FitError {
         /// Largest rank that can be.
         max: usize,
     },
+    /// The number of units asked for is impossible in this space.
+    #[error("{method}: {units} units is outside 1..={max}, for the states have {max}")]
+    UnitsOutOfRange {
+        /// The method.
+        method: &'static str,
+        /// Units asked for.
+        units: usize,
+        /// Units that there are.
+        max: usize,
+    },
     /// The data varies along fewer directions than were asked for.
     #[error("{method} found only {found} directions with any variance, {rank} were asked for")]
     Degenerate {

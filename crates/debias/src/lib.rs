@@ -27,6 +27,7 @@
 //! # Adding a method
 //! One file in `methods/` and one line in [`registry`].
 
+pub mod control;
 mod data;
 mod debiaser;
 mod error;
@@ -38,7 +39,7 @@ mod options;
 pub mod svm;
 
 pub use data::FitData;
-pub use debiaser::{Debiaser, Fitted, Needs, by_name, registry};
+pub use debiaser::{Debiaser, Demand, Fitted, Needs, Reduce, Size, by_name, registry};
 pub use error::{FitError, UnknownMethod};
 pub use interlingua_edits::{Edit, EditError, Kind, Matrix, subspace_cosine};
 pub use methods::oracle::OracleEraser;

@@ -13,6 +13,9 @@ pub struct FitOptions {
     /// Number of directions to remove; `None` is the method's own default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rank: Option<usize>,
+    /// Number of units to change, for methods whose size that is; `None` is the method's own default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub units: Option<usize>,
     /// Seed of everything random in the fit.
     pub seed: u64,
     /// Parameters of the method by name, see [`crate::Debiaser::params`].
@@ -25,6 +28,14 @@ impl FitOptions {
     pub fn with_rank(rank: usize) -> Self {
         Self {
             rank: Some(rank),
+            ..Self::default()
+        }
+    }
+
+    /// Defaults, with the number of units set.
+    pub fn with_units(units: usize) -> Self {
+        Self {
+            units: Some(units),
             ..Self::default()
         }
     }
@@ -161,6 +172,22 @@ impl<'a> Params<'a> {
             None => Ok(None),
             Some(Param::Text(v)) => Ok(Some(v)),
             Some(other) => self.bad(name, other, "a name"),
+        }
+    }
+
+    /// A name out of a list.
+    pub(crate) fn one_of(
+        &self,
+        name: &'static str,
+        known: &[&'static str],
+        expected: &'static str,
+    ) -> Result<Option<usize>, FitError> {
+        let Some(text) = self.text(name)? else {
+            return Ok(None);
+        };
+        match known.iter().position(|&k| k == text) {
+            Some(at) => Ok(Some(at)),
+            None => self.bad(name, &Param::Text(text.to_owned()), expected),
         }
     }
 

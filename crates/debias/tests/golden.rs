@@ -5,6 +5,7 @@
 //! (with `debias/golden.json` in it). With `--nocapture` every check prints
 //! `parity | what | against | largest difference | bound`.
 
+use interlingua_debias::methods::clamp_units::average_precision;
 use interlingua_debias::methods::rlace::fantope_eigenvalues;
 use interlingua_debias::svm::{SvmOptions, SvmProblem};
 use interlingua_debias::{Edit, FitData, FitOptions, Kind, Matrix, OracleEraser, by_name};
@@ -342,5 +343,69 @@ fn sal_and_imsae() {
                 parity.add(&what, distance(fitted.edit.matrix().data(), projection));
             }
         }
+    }
+}
+
+/// Of `tests/generators/units_golden.py`.
+#[derive(Deserialize)]
+struct Units {
+    cases: Vec<Experts>,
+}
+
+#[derive(Deserialize)]
+struct Experts {
+    name: String,
+    rows: usize,
+    dim: usize,
+    x: Vec<f64>,
+    label: Vec<usize>,
+    units: usize,
+    precision: Vec<f64>,
+    chosen: Vec<u32>,
+    positives: Vec<f64>,
+    rest: Vec<f64>,
+    steering: Vec<f64>,
+}
+
+#[test]
+fn expert_units_and_steering() {
+    let mut precision = Parity::new("average precision", "scikit-learn", 1e-12);
+    let mut medians = Parity::new("medians of expert units", "numpy", 1e-12);
+    let mut steering = Parity::new("steering vector", "definition, numpy", 1e-12);
+    let units: Units = read("units.json");
+    assert!(units.cases.len() >= 4);
+    for case in units.cases {
+        let data = FitData {
+            x: Matrix::new(case.rows, case.dim, case.x).unwrap(),
+            tuple: vec![None; case.rows],
+            classes: ["he", "she", "neutral"].map(String::from).to_vec(),
+            neutral: Some(2),
+            label: case.label,
+            ..FitData::default()
+        };
+        let positive: Vec<bool> = data.label.iter().map(|&label| label == 0).collect();
+        for (unit, expect) in case.precision.iter().enumerate() {
+            let scores: Vec<f64> = (0..case.rows).map(|row| data.x.at(row, unit)).collect();
+            let found = average_precision(&scores, &positive);
+            precision.add(&case.name, (found - expect).abs());
+        }
+        for (value, expect) in [("positives", &case.positives), ("rest", &case.rest)] {
+            let options = FitOptions::with_units(case.units).param("value", value);
+            let fitted = by_name("clamp-units").unwrap().fit(&data, &options).unwrap();
+            assert_eq!(fitted.edit.kind(), Kind::Clamp, "{}", case.name);
+            let Factor::Units(chosen, _) = fitted.edit.left() else {
+                panic!("{}: no units", case.name)
+            };
+            assert_eq!(*chosen, case.chosen, "{}", case.name);
+            medians.add(&case.name, distance(fitted.edit.offset(), expect));
+            let controlled = by_name("clamp-units")
+                .unwrap()
+                .control(&data, &options.seed(5), &fitted.edit)
+                .unwrap();
+            assert_eq!((controlled.kind(), controlled.rank()), (Kind::Clamp, case.units));
+        }
+        let fitted = by_name("steering").unwrap().fit(&data, &FitOptions::default());
+        let vector = fitted.unwrap().edit.constant().unwrap();
+        steering.add(&case.name, distance(&vector, &case.steering));
     }
 }

@@ -336,9 +336,9 @@ fn branch(setting: &Setting, size: &Size) -> f64 {
     // An edit of low rank of what the vocabulary's matrix reads costs its rank per logit, not the width.
     let low_rank = setting.hook.as_deref() == Some("final_norm")
         && setting.space == Some(Space::Raw)
-        && setting.rank.is_some_and(|rank| 8 * rank <= size.width)
+        && setting.rank().is_some_and(|rank| 8 * rank <= size.width)
         && size.causal;
-    let share = match setting.rank {
+    let share = match setting.rank() {
         Some(rank) if low_rank => rank as f64 / size.width as f64,
         _ => 1.0,
     };
@@ -371,7 +371,7 @@ fn fits(plan: &Plan, size: &Size, tokens: &Tokens) -> f64 {
             let languages = s
                 .fit_language
                 .map_or(1, |on| on.languages(&spec.languages).len());
-            (languages * s.rank.unwrap_or(1)) as f64
+            (languages * s.rank().unwrap_or(1)) as f64
         })
         .sum();
     FIT * 2.0 * rows * size.width as f64 * directions / shared

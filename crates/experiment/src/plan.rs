@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use interlingua_backend::{Device, DeviceName, Precision};
 use interlingua_data::Manifest;
+use interlingua_edits::ModelShape;
 use interlingua_models::checkpoint::{self, Checkpoint};
 use interlingua_models::hub;
 use interlingua_models::{Hook, ModelError, Residency};
@@ -14,7 +15,7 @@ use crate::check;
 use crate::fit_on::FitOn;
 use crate::requests::check_scorers;
 use crate::role::{Control, Role};
-use crate::spec::{MethodSpec, ModelSpec, Reinsert, Space, Spec};
+use crate::spec::{Extent, MethodSpec, ModelSpec, Reinsert, Space, Spec};
 
 /// Where a run takes things from and puts them.
 #[derive(Debug, Clone)]
@@ -62,8 +63,8 @@ pub struct Setting {
     pub reinsert: Option<Reinsert>,
     /// Hook point, for edits; those of a place with several stand with `+` between them.
     pub hook: Option<String>,
-    /// Rank.
-    pub rank: Option<usize>,
+    /// Size, for edits that have one besides their strength.
+    pub extent: Option<Extent>,
     /// Strength, for edits.
     pub strength: Option<f64>,
 }
@@ -74,21 +75,43 @@ impl Setting {
         self.role.in_rows(self.method.as_deref())
     }
 
-    /// The matched controls of a setting of a method: the same fitted on shuffled examples, and a random
-    /// subspace of equal rank in the same place.
+    /// Directions that it removes, if that is its size.
+    pub fn rank(&self) -> Option<usize> {
+        match self.extent {
+            Some(Extent::Rank(rank)) => Some(rank),
+            _ => None,
+        }
+    }
+
+    /// Units that it changes, if that is its size.
+    pub fn units(&self) -> Option<usize> {
+        match self.extent {
+            Some(Extent::Units(units)) => Some(units),
+            _ => None,
+        }
+    }
+
+    /// The matched controls of a setting of a method: the same fitted on shuffled examples, and a random edit in the same
+    /// place. A random subspace matches every method of its rank; what is no subspace has a control of its own.
     pub fn controls(&self) -> [Setting; 2] {
         [
             Setting {
                 role: Role::Control(Control::Shuffled),
                 ..self.clone()
             },
-            Setting {
-                role: Role::Control(Control::Random),
-                method: None,
-                params: None,
-                method_index: None,
-                fit_language: None,
-                ..self.clone()
+            match self.rank() {
+                None => Setting {
+                    role: Role::Control(Control::Random),
+                    ..self.clone()
+                },
+                Some(_) => Setting {
+                    role: Role::Control(Control::Random),
+                    method: None,
+                    params: None,
+                    method_index: None,
+                    fit_language: None,
+                    ..self.clone()
+                },
             },
         ]
     }
@@ -131,8 +154,11 @@ impl Plan {
         check::spec(&spec)?;
         let device = options.device.open()?;
         let model = place(&spec.model, &options.model_dir)?;
-        let layers = known_layers(&spec, &model)?;
-        let (hooks, places) = places(&spec, layers)?;
+        let shape = known_shape(&spec, &model)?;
+        let (hooks, places) = places(&spec, shape.as_ref().map(|shape| shape.layers))?;
+        if let Some(shape) = &shape {
+            check::widths(&spec, &hooks, shape)?;
+        }
         check::files(&spec, &options)?;
         let settings = settings(&spec, &places);
         Ok(Plan {
@@ -280,29 +306,48 @@ pub(crate) fn place(
     Ok(Some(found))
 }
 
-/// Number of blocks, where it can be told before the model is opened; what else can be told is checked.
-fn known_layers(spec: &Spec, model: &Option<hub::Place>) -> Result<Option<usize>, ExperimentError> {
-    match (model, &spec.model) {
+/// Sizes of the model, where they can be told before it is opened; what else can be told is checked.
+fn known_shape(
+    spec: &Spec,
+    model: &Option<hub::Place>,
+) -> Result<Option<ModelShape>, ExperimentError> {
+    let shape = match (model, &spec.model) {
         (None, ModelSpec::Train(train)) => {
             check_scorers(&spec.score.scorers, true)?;
-            check::widths(spec, train.hidden_size)?;
-            check::memory(spec, Some(train.hidden_size))?;
-            Ok(Some(train.layers))
+            ModelShape {
+                architecture: "CohereForCausalLM".into(),
+                layers: train.layers,
+                hidden: train.hidden_size,
+                heads: train.heads,
+                kv_heads: train.kv_heads,
+                head_dim: train.hidden_size / train.heads.max(1),
+                intermediate: train.intermediate_size,
+                gated: true,
+            }
         }
         (Some(hub::Place::Local(folder)), _) if checkpoint::is_here(folder) => {
             let architecture = Checkpoint::open(folder)?.architecture()?;
             check::architecture(spec, architecture.as_ref())?;
-            check::memory(spec, Some(architecture.geometry().hidden_size))?;
-            Ok(Some(architecture.geometry().layers))
+            architecture.geometry().shape()
         }
         // What else is wrong with a folder is told by opening it; the hub's is not here yet.
         (_, ModelSpec::Hub { geometry, .. }) => {
-            check::widths(spec, geometry.hidden_size as usize)?;
-            check::memory(spec, Some(geometry.hidden_size as usize))?;
-            Ok(Some(geometry.layers as usize))
+            let [hidden, heads] = [geometry.hidden_size, geometry.heads].map(|n| n as usize);
+            ModelShape {
+                architecture: "the model".into(),
+                layers: geometry.layers as usize,
+                hidden,
+                heads,
+                kv_heads: geometry.kv_heads as usize,
+                head_dim: hidden / heads.max(1),
+                intermediate: geometry.intermediate_size as usize,
+                gated: geometry.mlp_matrices == 3,
+            }
         }
-        _ => Ok(None),
-    }
+        _ => return Ok(None),
+    };
+    check::memory(spec, Some(shape.hidden))?;
+    Ok(Some(shape))
 }
 
 /// Every setting of a spec, controls first.
@@ -328,7 +373,7 @@ fn unedited(category: &str) -> Setting {
         space: None,
         reinsert: None,
         hook: None,
-        rank: None,
+        extent: None,
         strength: None,
     }
 }
@@ -356,8 +401,21 @@ fn settings_at(spec: &Spec, category: &str, place: &str, all: &mut Vec<Setting>)
         });
     }
     // Every way into the model in every space, for each strength.
+    let strengths = || spec.strengths.values().iter().copied();
+    let own = |method: &MethodSpec| -> Vec<f64> {
+        match &method.strength {
+            Some(own) => own.values().to_vec(),
+            None => strengths().collect(),
+        }
+    };
+    let mut every: Vec<f64> = strengths().collect();
+    for strength in spec.methods.iter().flat_map(own) {
+        if !every.contains(&strength) {
+            every.push(strength);
+        }
+    }
     let mut at = Vec::new();
-    for &strength in spec.strengths.values() {
+    for &strength in &every {
         for &space in &spec.spaces {
             at.extend(ways(space).into_iter().map(|reinsert| Setting {
                 space: Some(space),
@@ -367,41 +425,57 @@ fn settings_at(spec: &Spec, category: &str, place: &str, all: &mut Vec<Setting>)
             }));
         }
     }
+    let takes = |method: &MethodSpec, place: &Setting| {
+        let here = |spaces: &Vec<Space>| place.space.is_some_and(|s| spaces.contains(&s));
+        method.spaces.as_ref().is_none_or(here)
+            && place.strength.is_some_and(|s| own(method).contains(&s))
+    };
     let fits = |method: &MethodSpec| {
         let kinds = method.languages.as_ref().unwrap_or(&spec.fit.languages);
         FitOn::every(kinds, &spec.languages)
     };
-    let mut ranks: Vec<usize> = Vec::new();
-    for method in &spec.methods {
-        for &rank in method.rank.values() {
+    let ranks = |method: &MethodSpec| -> Vec<Extent> {
+        let mut ranks = Vec::new();
+        for extent in method.extents() {
             ranks.extend(
                 fits(method)
                     .iter()
-                    .map(|&on| removed(spec, method, rank, on)),
+                    .map(|&on| removed(spec, method, extent, on)),
             );
         }
-    }
-    ranks.sort_unstable();
-    ranks.dedup();
+        ranks.retain(|extent| matches!(extent, Extent::Rank(_)));
+        ranks
+    };
+    let mut different: Vec<Extent> = spec.methods.iter().flat_map(ranks).collect();
+    different.sort_unstable();
+    different.dedup();
     // What an edit does is judged beside a control at the same place: same space, way back,
     // strength and rank.
-    for &rank in &ranks {
-        all.extend(at.iter().map(|place| Setting {
+    for extent in different {
+        let of_rank = || spec.methods.iter().filter(|m| ranks(m).contains(&extent));
+        let wanted = at.iter().filter(|place| of_rank().any(|m| takes(m, place)));
+        all.extend(wanted.map(|place| Setting {
             role: Role::Control(Control::Random),
-            rank: Some(rank),
+            extent: Some(extent),
             ..place.clone()
         }));
     }
     for (index, method) in spec.methods.iter().enumerate() {
-        for &rank in method.rank.values() {
-            for role in [Role::Control(Control::Shuffled), Role::Method] {
+        for extent in method.extents() {
+            let own_random = match extent {
+                Extent::Rank(_) => None,
+                _ => Some(Role::Control(Control::Random)),
+            };
+            let roles = [Role::Control(Control::Shuffled), Role::Method];
+            for role in own_random.into_iter().chain(roles) {
                 for on in fits(method) {
-                    all.extend(at.iter().map(|place| Setting {
+                    let places = at.iter().filter(|place| takes(method, place));
+                    all.extend(places.map(|place| Setting {
                         role,
                         method: Some(method.name.clone()),
                         params: method.params_name(),
                         method_index: Some(index),
-                        rank: Some(removed(spec, method, rank, on)),
+                        extent: Some(removed(spec, method, extent, on)),
                         fit_language: Some(on),
                         ..place.clone()
                     }));
@@ -411,12 +485,12 @@ fn settings_at(spec: &Spec, category: &str, place: &str, all: &mut Vec<Setting>)
     }
 }
 
-/// Directions that a method of a rank removes, fitted in these languages.
-fn removed(spec: &Spec, method: &MethodSpec, rank: usize, on: FitOn) -> usize {
-    let known = interlingua_debias::by_name(&method.name);
-    match known.is_ok_and(|m| m.needs().languages) {
-        true => rank * on.languages(&spec.languages).len(),
-        false => rank,
+/// What a method of a size changes, fitted in these languages.
+fn removed(spec: &Spec, method: &MethodSpec, extent: Extent, on: FitOn) -> Extent {
+    let each = method.known().is_some_and(|m| m.needs().languages);
+    match extent {
+        Extent::Rank(rank) if each => Extent::Rank(rank * on.languages(&spec.languages).len()),
+        extent => extent,
     }
 }
 
@@ -544,7 +618,7 @@ mod tests {
                 Some(FitOn::All) => 3,
                 _ => 2,
             };
-            assert_eq!(setting.rank, Some(2 * languages));
+            assert_eq!(setting.rank(), Some(2 * languages));
             assert!(
                 setting
                     .controls()
@@ -554,6 +628,42 @@ mod tests {
         }
         let count = |method: &str| all.iter().filter(|s| s.in_rows() == method).count();
         assert_eq!((count("imsae"), count("leace")), (3 + 1 + 3, 3));
+    }
+
+    #[test]
+    fn controls_match_the_kind_of_the_edit() {
+        let spec = spec(
+            "languages = [\"en\", \"fr\"]\ncategories = [\"gender\"]\nspaces = [\"raw\", \"cca\"]\nstrengths = 0.5\n\
+             methods = [{ name = \"steering\", strength = [1.0, 2.0] }, { name = \"leace\", rank = 1 }, \
+             { name = \"clamp-units\", units = [3, 5], spaces = [\"raw\"] }]",
+        );
+        check::spec(&spec).unwrap();
+        let all = settings(&spec, &places(&spec, Some(3)).unwrap().1);
+        let count = |method: &str| all.iter().filter(|s| s.in_rows() == method).count();
+        // strengths × fit languages × spaces
+        assert_eq!(count("steering"), 2 * 2 * 2);
+        assert_eq!(count("steering:random"), count("steering"));
+        // sizes × fit languages
+        assert_eq!(count("clamp-units"), 2 * 2);
+        assert_eq!(count("clamp-units:random"), count("clamp-units"));
+        assert_eq!(count("leace"), 2 * 2);
+        // Only where a method of a rank is: at strength 0.5.
+        assert_eq!(count("random"), 2);
+        for setting in all.iter().filter(|s| s.role == Role::Method) {
+            for control in setting.controls() {
+                assert_eq!(
+                    all.iter().filter(|s| **s == control).count(),
+                    1,
+                    "{control:?}"
+                );
+            }
+        }
+        let extents: Vec<String> = ["steering", "leace", "clamp-units"]
+            .map(|name| all.iter().find(|s| s.in_rows() == name).unwrap())
+            .iter()
+            .map(|s| s.extent.unwrap().to_string())
+            .collect();
+        assert_eq!(extents, ["one vector", "rank 1", "3 units"]);
     }
 
     #[test]

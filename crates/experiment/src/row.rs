@@ -53,8 +53,11 @@ pub struct Row {
     pub hook: Option<String>,
     /// What is done with special tokens: `edited`, `fitted` (edited, and part of the fit) or `left`.
     pub special_tokens: Option<String>,
-    /// Rank of the edit.
+    /// Directions that the edit removes, if that is its size.
     pub rank: Option<u64>,
+    /// Units that the edit changes, if that is its size.
+    #[serde(default)]
+    pub units: Option<u64>,
     /// Strength of the edit (1 = full).
     pub strength: Option<f64>,
     /// The attribute subset, where a row is about one: planted strength on the testbed.
@@ -115,8 +118,11 @@ pub struct Item {
     pub reinsert: Option<String>,
     /// Hook point.
     pub hook: Option<String>,
-    /// Rank of the edit.
+    /// Directions that the edit removes, if that is its size.
     pub rank: Option<u64>,
+    /// Units that the edit changes, if that is its size.
+    #[serde(default)]
+    pub units: Option<u64>,
     /// Strength of the edit (1 = full).
     pub strength: Option<f64>,
 }

@@ -394,14 +394,24 @@ impl SpecialTokens {
     }
 }
 
-/// One debiasing method and the rank it removes.
+/// One debiasing method and how large its edits are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MethodSpec {
     /// Name in the registry.
     pub name: String,
-    /// Directions to remove, one number or several to compare.
-    pub rank: OneOrMany<usize>,
+    /// Directions to remove, one number or several to compare; for methods whose size that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<OneOrMany<usize>>,
+    /// Units to change, one number or several; for methods whose size that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub units: Option<OneOrMany<usize>>,
+    /// Strengths, where they are not what [`Spec::strengths`] says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strength: Option<OneOrMany<f64>>,
+    /// Spaces that it is fitted in, where they are not all of [`Spec::spaces`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spaces: Option<Vec<Space>>,
     /// Which languages it is fitted in, where it is not what [`FitSpec::languages`] says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub languages: Option<Vec<FitOver>>,
@@ -433,7 +443,62 @@ impl FitOver {
     }
 }
 
+/// How large an edit is, besides its strength.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Extent {
+    /// So many directions are removed.
+    Rank(usize),
+    /// So many units are changed.
+    Units(usize),
+    /// It is one vector.
+    Vector,
+}
+
+impl std::fmt::Display for Extent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Extent::Rank(rank) => write!(f, "rank {rank}"),
+            Extent::Units(1) => f.write_str("1 unit"),
+            Extent::Units(units) => write!(f, "{units} units"),
+            Extent::Vector => f.write_str("one vector"),
+        }
+    }
+}
+
 impl MethodSpec {
+    /// The method, if there is one of this name.
+    pub fn known(&self) -> Option<&'static dyn interlingua_debias::Debiaser> {
+        interlingua_debias::by_name(&self.name).ok()
+    }
+
+    /// The sizes of its edits.
+    pub fn extents(&self) -> Vec<Extent> {
+        let all = |values: &Option<OneOrMany<usize>>, of: fn(usize) -> Extent| -> Vec<Extent> {
+            let values = values.iter().flat_map(OneOrMany::values);
+            values.map(|&n| of(n)).collect()
+        };
+        match self.known().map(|method| method.size()) {
+            Some(interlingua_debias::Size::Units) => all(&self.units, Extent::Units),
+            Some(interlingua_debias::Size::Strength) => vec![Extent::Vector],
+            _ => all(&self.rank, Extent::Rank),
+        }
+    }
+
+    /// What its fits are told besides size and seed.
+    pub fn options(&self) -> interlingua_debias::FitOptions {
+        interlingua_debias::FitOptions {
+            params: self.params.clone(),
+            ..Default::default()
+        }
+    }
+
+    /// How states become the vectors that it learns from.
+    pub fn reduce(&self) -> interlingua_debias::Reduce {
+        let reduce = self.known().and_then(|m| m.reduce(&self.options()).ok());
+        reduce.unwrap_or_default()
+    }
+
     /// The parameters in one word, such as `c=0.1,rounds=5`: the axis that tells the rows of this
     /// method from those of the same method with others. `None` where every one is the method's own
     /// default.
@@ -711,7 +776,10 @@ fn two_methods() -> Vec<MethodSpec> {
     [("sentdebias", 1), ("inlp", 6)]
         .map(|(name, rank)| MethodSpec {
             name: name.into(),
-            rank: OneOrMany::One(rank),
+            rank: Some(OneOrMany::One(rank)),
+            units: None,
+            strength: None,
+            spaces: None,
             languages: None,
             params: Default::default(),
         })

@@ -19,7 +19,7 @@
 //! x n×d, v d.
 
 use crate::options::{ParamSpec, Params, rank_within};
-use crate::{Debiaser, Edit, FitData, FitError, FitOptions, Fitted, Matrix, Needs};
+use crate::{Debiaser, Edit, FitData, FitError, FitOptions, Fitted, Matrix, Needs, Size};
 use interlingua_edits::{axpy, norm};
 
 /// Counterfactual mean shift. There is one vector, so a rank other than 1 is
@@ -59,6 +59,10 @@ impl Debiaser for MeanShift {
             groups: true,
             ..Needs::default()
         }
+    }
+
+    fn size(&self) -> Size {
+        Size::Strength
     }
 
     fn params(&self) -> &'static [ParamSpec] {
@@ -148,7 +152,7 @@ fn from(options: &FitOptions, groups: &[&str]) -> Result<usize, FitError> {
         })
 }
 
-fn mean(x: &Matrix, rows: &[usize]) -> Vec<f64> {
+pub(super) fn mean(x: &Matrix, rows: &[usize]) -> Vec<f64> {
     let mut mean = vec![0.0; x.cols()];
     for &row in rows {
         axpy(1.0 / rows.len() as f64, x.row(row), &mut mean);

@@ -1,5 +1,6 @@
 //! The methods, one file each.
 
+pub mod clamp_units;
 pub mod class_means_pca;
 pub mod densray;
 pub mod imsae;
@@ -14,6 +15,7 @@ pub mod random;
 pub mod rlace;
 pub mod sal;
 pub mod sentdebias;
+pub mod steering;
 
 use crate::linalg::{extend_basis, mirror_lower, symmetric_eigen};
 use crate::{Debiaser, Edit, EditError, FitData, FitError, FitOptions, Fitted, Matrix};

@@ -65,7 +65,7 @@ impl Debiaser for RandomSubspace {
 ///
 /// # Shapes
 /// k×d, k ≤ d.
-pub(super) fn haar_basis(k: usize, d: usize, seed: u64) -> Matrix {
+pub(crate) fn haar_basis(k: usize, d: usize, seed: u64) -> Matrix {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut basis = Vec::with_capacity(k);
     // A draw is dependent on the earlier ones with probability zero; should

@@ -2,26 +2,26 @@
 
 use std::path::Path;
 
-use interlingua_models::Model;
+use interlingua_edits::ModelShape;
 use interlingua_models::architectures::Architecture;
 use interlingua_models::masked::mask_token;
 use interlingua_models::model::available_memory;
+use interlingua_models::{Hook, Model};
 
 use crate::ExperimentError;
 use crate::plan::Plan;
 use crate::prepare::Prepared;
 use crate::requests::check_scorers;
-use crate::spec::{BenchmarkSpec, ModelSpec, Space, Spec, TrainSpec};
+use crate::spec::{BenchmarkSpec, Extent, ModelSpec, Space, Spec, TrainSpec};
 
-/// Checks scorers, widths and ranks against what `config.json` says.
+/// Checks scorers and benchmarks against what `config.json` says.
 ///
 /// # Errors
 /// The first key of the spec that this model does not allow.
 pub fn architecture(spec: &Spec, architecture: &dyn Architecture) -> Result<(), ExperimentError> {
     let geometry = architecture.geometry();
     if architecture.head_table().is_none() {
-        headless(spec, &geometry.architecture)?;
-        return widths(spec, geometry.hidden_size);
+        return headless(spec, &geometry.architecture);
     }
     check_scorers(&spec.score.scorers, geometry.causal)?;
     let asks = |b: &BenchmarkSpec| matches!(b, BenchmarkSpec::Bbq { .. });
@@ -31,7 +31,7 @@ pub fn architecture(spec: &Spec, architecture: &dyn Architecture) -> Result<(), 
             "BBQ asks for the probability of an answer after its question, which a masked model does not have",
         ));
     }
-    widths(spec, geometry.hidden_size)
+    Ok(())
 }
 
 /// Refuses what a model without an LM head cannot be asked.
@@ -55,28 +55,43 @@ fn headless(spec: &Spec, architecture: &str) -> Result<(), ExperimentError> {
     Err(ExperimentError::plan(key, problem))
 }
 
-/// Checks what has to fit into the width of the states.
+/// Checks what has to fit into the widths of the states at the hook points.
 ///
 /// # Errors
-/// A latent space wider than the states, a rank that some space does not have.
-pub fn widths(spec: &Spec, width: usize) -> Result<(), ExperimentError> {
-    if spec.spaces.iter().any(|&s| is_narrowed(s)) {
-        spec.autoencoder.check(width)?;
-    }
-    for (at, method) in spec.methods.iter().enumerate() {
-        for &space in &spec.spaces {
-            let dim = if is_narrowed(space) {
-                spec.autoencoder.latent
-            } else {
-                width
-            };
-            if let Some(rank) = method.rank.values().iter().find(|&&rank| rank > dim) {
+/// A hook point that the model lacks, a latent space wider than its states, a rank or a number of units that some
+/// space does not have.
+pub fn widths(spec: &Spec, hooks: &[String], shape: &ModelShape) -> Result<(), ExperimentError> {
+    for name in hooks {
+        let plan = |problem: String| ExperimentError::plan("hook", problem);
+        let hook = Hook::parse(name, shape.layers).map_err(|e| plan(e.to_string()))?;
+        let width = shape.width(hook).map_err(|e| plan(e.to_string()))?;
+        if spec.spaces.iter().any(|&s| is_narrowed(s)) {
+            spec.autoencoder.check(width)?;
+        }
+        for (at, method) in spec.methods.iter().enumerate() {
+            for &space in method.spaces.as_ref().unwrap_or(&spec.spaces) {
+                let dim = if is_narrowed(space) {
+                    spec.autoencoder.latent
+                } else {
+                    width
+                };
+                let large = |extent: &Extent| match *extent {
+                    Extent::Rank(rank) => rank > dim,
+                    Extent::Units(units) => units > dim,
+                    Extent::Vector => false,
+                };
+                let (key, number) = match method.extents().into_iter().find(large) {
+                    None | Some(Extent::Vector) => continue,
+                    Some(Extent::Rank(rank)) => ("rank", rank),
+                    Some(Extent::Units(units)) => ("units", units),
+                };
+                let problem = format!(
+                    "{number} is more than the {dim} dimensions of space `{}` at {name}",
+                    space.name()
+                );
                 return Err(ExperimentError::plan(
-                    format!("methods[{at}].rank"),
-                    format!(
-                        "{rank} is more than the {dim} dimensions of space `{}`",
-                        space.name()
-                    ),
+                    format!("methods[{at}].{key}"),
+                    problem,
                 ));
             }
         }
@@ -96,6 +111,7 @@ fn is_narrowed(space: Space) -> bool {
 /// the model takes or of none, a tokenizer that fails.
 pub fn model(plan: &Plan, model: &Model, text: &Prepared) -> Result<(), ExperimentError> {
     architecture(&plan.spec, model.architecture())?;
+    widths(&plan.spec, &plan.hooks, &model.geometry.shape())?;
     if model.architecture().head_table().is_none() {
         // It masks nothing and scores nothing.
     } else if !model.geometry.causal {

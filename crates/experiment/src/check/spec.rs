@@ -1,10 +1,11 @@
 //! What was typed, looked at alone.
 
-use interlingua_debias::FitOptions;
+use interlingua_debias::{Debiaser, Reduce, Size};
 
 use crate::ExperimentError;
 use crate::spec::{
-    BenchmarkSpec, ChooseSpec, DataSpec, FitOver, Geometry, MethodSpec, ModelSpec, Spec, TrainSpec,
+    BenchmarkSpec, ChooseSpec, DataSpec, FitOver, Geometry, MethodSpec, ModelSpec, Space, Spec,
+    TrainSpec,
 };
 
 /// Checks every value of a spec that needs no file to be judged.
@@ -40,22 +41,8 @@ pub fn spec(spec: &Spec) -> Result<(), ExperimentError> {
     }
     methods(&spec.methods)?;
     fit_languages(spec)?;
-    let strengths = spec.strengths.values();
-    if strengths.is_empty() || strengths.iter().any(|s| !s.is_finite() || *s == 0.0) {
-        return Err(ExperimentError::plan(
-            "strengths",
-            "each must be a number other than 0, and there must be one; 1 is the method's own",
-        ));
-    }
-    if let Some(strength) = strengths.iter().find(|s| s.abs() > MOST_STRENGTH) {
-        return Err(ExperimentError::plan(
-            "strengths",
-            format!(
-                "{strength} is not from -{MOST_STRENGTH} to {MOST_STRENGTH}; 1 is the method's own"
-            ),
-        ));
-    }
-    distinct("strengths", strengths)?;
+    method_spaces(spec)?;
+    strengths("strengths", spec.strengths.values())?;
     choice(&spec.choose)?;
     for kind in &spec.probe.kinds {
         crate::stages::probe_by_name(kind, spec.seed)?;
@@ -98,6 +85,24 @@ pub fn spec(spec: &Spec) -> Result<(), ExperimentError> {
         ModelSpec::Hub { geometry, .. } => described(geometry)?,
     }
     benchmarks(&spec.benchmarks)
+}
+
+fn strengths(key: &str, strengths: &[f64]) -> Result<(), ExperimentError> {
+    if strengths.is_empty() || strengths.iter().any(|s| !s.is_finite() || *s == 0.0) {
+        return Err(ExperimentError::plan(
+            key,
+            "each must be a number other than 0, and there must be one; 1 is the method's own",
+        ));
+    }
+    if let Some(strength) = strengths.iter().find(|s| s.abs() > MOST_STRENGTH) {
+        return Err(ExperimentError::plan(
+            key,
+            format!(
+                "{strength} is not from -{MOST_STRENGTH} to {MOST_STRENGTH}; 1 is the method's own"
+            ),
+        ));
+    }
+    distinct(key, strengths)
 }
 
 /// Most rows, sentences or pairs of anything: more than any corpus that is read whole.
@@ -181,35 +186,108 @@ fn methods(methods: &[MethodSpec]) -> Result<(), ExperimentError> {
                 ),
             ));
         }
-        let ranks = method.rank.values();
-        if ranks.is_empty() || ranks.contains(&0) {
-            return Err(ExperimentError::plan(
-                key("rank"),
-                "0 removes nothing; at least 1 is needed",
-            ));
-        }
-        distinct(&key("rank"), ranks)?;
-        let options = FitOptions {
-            params: method.params.clone(),
-            ..FitOptions::default()
-        };
+        sizes(method, known, &key)?;
         known
-            .check(&options)
+            .check(&method.options())
             .map_err(|e| ExperimentError::plan(key("params"), e.to_string()))?;
-        // Two fits of one name, rank and parameters would be rows of the same axes.
+        // Two fits of one name, size and parameters would be rows of the same axes.
         let same = |other: &&MethodSpec| {
             other.name == method.name && other.params_name() == method.params_name()
         };
         for other in methods[..at].iter().filter(same) {
-            if let Some(rank) = ranks.iter().find(|r| other.rank.values().contains(r)) {
+            let theirs = other.extents();
+            if let Some(extent) = method.extents().iter().find(|e| theirs.contains(e)) {
                 return Err(ExperimentError::plan(
                     format!("methods[{at}]"),
                     format!(
-                        "`{}` with rank {rank} and the same parameters is listed twice",
+                        "`{}` with {extent} and the same parameters is listed twice",
                         method.name
                     ),
                 ));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Checks that a method has the sizes that it takes, and no others.
+fn sizes(
+    method: &MethodSpec,
+    known: &dyn Debiaser,
+    key: &dyn Fn(&str) -> String,
+) -> Result<(), ExperimentError> {
+    let name = known.name();
+    let size = known.size();
+    let given = [
+        (Size::Rank, "rank", &method.rank, "removes nothing"),
+        (Size::Units, "units", &method.units, "changes nothing"),
+    ];
+    for (of, field, values, zero) in given {
+        let Some(values) = values else {
+            if of == size {
+                let such = match of {
+                    Size::Units => "units = 10",
+                    _ => "rank = 1",
+                };
+                let problem =
+                    format!("`{name}` needs to know how large its edits are, such as {such}");
+                return Err(ExperimentError::plan(key(field), problem));
+            }
+            continue;
+        };
+        if of != size {
+            let instead = match size {
+                Size::Rank => "its size is its rank",
+                Size::Units => "its size is the number of its units",
+                Size::Strength => "its size is its strength alone; leave this out",
+            };
+            return Err(ExperimentError::plan(
+                key(field),
+                format!("`{name}` takes none: {instead}"),
+            ));
+        }
+        let values = values.values();
+        if values.is_empty() || values.contains(&0) {
+            return Err(ExperimentError::plan(
+                key(field),
+                format!("0 {zero}; at least 1 is needed"),
+            ));
+        }
+        distinct(&key(field), values)?;
+    }
+    if let Some(own) = &method.strength {
+        strengths(&key("strength"), own.values())?;
+    }
+    Ok(())
+}
+
+/// Checks where methods are fitted.
+fn method_spaces(spec: &Spec) -> Result<(), ExperimentError> {
+    for (at, method) in spec.methods.iter().enumerate() {
+        let key = format!("methods[{at}].spaces");
+        if let Some(own) = &method.spaces {
+            some(&key, own, "raw")?;
+            distinct_names(&key, own.iter().map(|s| s.name()))?;
+            if let Some(other) = own.iter().find(|s| !spec.spaces.contains(s)) {
+                let problem = format!(
+                    "`{}` is not among the spaces of the experiment",
+                    other.name()
+                );
+                return Err(ExperimentError::plan(key, problem));
+            }
+        }
+        let spaces = method.spaces.as_ref().unwrap_or(&spec.spaces);
+        let other = spaces.iter().find(|s| **s != Space::Raw);
+        if let (Reduce::Max, Some(space)) = (method.reduce(), other) {
+            return Err(ExperimentError::plan(
+                key,
+                format!(
+                    "`{}` learns from the largest value of each unit over the tokens of a sentence, which space `{}` has \
+                     none of; say spaces = [\"raw\"], or params.reduce = \"mean\"",
+                    method.name,
+                    space.name()
+                ),
+            ));
         }
     }
     Ok(())
@@ -613,5 +691,78 @@ mod tests {
                 &["methods[0].params", "`rounds`", "whole number"],
             ),
         ]);
+    }
+
+    #[test]
+    fn a_method_has_the_size_that_it_takes() {
+        let with = |methods: &str| {
+            let text = format!("spaces = [\"raw\", \"cca\"]\nmethods = [{methods}]\n");
+            spec(&parsed(&text, "").unwrap()).map_err(|e| e.to_string())
+        };
+        for good in [
+            "{ name = \"steering\" }, { name = \"mean-shift\", strength = [0.5, 2.0] }",
+            "{ name = \"clamp-units\", units = [1, 4], spaces = [\"raw\"] }",
+            "{ name = \"clamp-units\", units = 4, params = { reduce = \"mean\" } }",
+        ] {
+            with(good).unwrap();
+        }
+        for (bad, key, problem) in [
+            (
+                "{ name = \"leace\" }",
+                "methods[0].rank",
+                "such as rank = 1",
+            ),
+            (
+                "{ name = \"leace\", rank = 1, units = 2 }",
+                "methods[0].units",
+                "its size is its rank",
+            ),
+            (
+                "{ name = \"steering\", rank = 1 }",
+                "methods[0].rank",
+                "its strength alone",
+            ),
+            (
+                "{ name = \"clamp-units\", spaces = [\"raw\"] }",
+                "methods[0].units",
+                "such as units = 10",
+            ),
+            (
+                "{ name = \"clamp-units\", units = 0, spaces = [\"raw\"] }",
+                "methods[0].units",
+                "0 changes nothing",
+            ),
+            (
+                "{ name = \"clamp-units\", units = 4 }",
+                "methods[0].spaces",
+                "space `cca` has none of",
+            ),
+            (
+                "{ name = \"steering\", strength = [] }",
+                "methods[0].strength",
+                "a number other than 0",
+            ),
+            (
+                "{ name = \"steering\", spaces = [\"lir\"] }",
+                "methods[0].spaces",
+                "not among the spaces",
+            ),
+            (
+                "{ name = \"steering\", params = { reduce = \"sum\" } }",
+                "methods[0].params",
+                "mean, last, max or tokens",
+            ),
+            (
+                "{ name = \"steering\" }, { name = \"steering\" }",
+                "methods[1]",
+                "one vector and the same parameters",
+            ),
+        ] {
+            let error = with(bad).unwrap_err();
+            assert!(
+                error.starts_with(key) && error.contains(problem),
+                "{bad}: {error}"
+            );
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! The text of a run against its methods and categories.
 
-use interlingua_debias::{FitOptions, by_name};
+use interlingua_debias::by_name;
 
 use crate::ExperimentError;
 use crate::prepare::{FitSet, Prepared};
-use crate::spec::{MethodSpec, Spec};
+use crate::spec::{Extent, MethodSpec, Spec};
 
 /// Checks that every category has pairs in every language, and that every method has what it learns from.
 ///
@@ -47,7 +47,7 @@ pub fn text(spec: &Spec, text: &Prepared) -> Result<(), ExperimentError> {
 
 /// Whether a method can learn its ranks, and has the groups that it names, from the examples of one category and language.
 fn learns(at: usize, spec: &MethodSpec, set: &FitSet) -> Result<(), ExperimentError> {
-    let (name, ranks) = (spec.name.as_str(), spec.rank.values());
+    let name = spec.name.as_str();
     let key = |field: &str| format!("methods[{at}].{field}");
     let method = by_name(name).map_err(|e| ExperimentError::plan(key("name"), e.to_string()))?;
     let needs = method.needs();
@@ -77,11 +77,7 @@ fn learns(at: usize, spec: &MethodSpec, set: &FitSet) -> Result<(), ExperimentEr
         .filter(|&g| occurs(g))
         .map(|g| set.groups[g].as_str())
         .collect();
-    let options = FitOptions {
-        params: spec.params.clone(),
-        ..FitOptions::default()
-    };
-    method.check_groups(&options, &names).map_err(|e| {
+    method.check_groups(&spec.options(), &names).map_err(|e| {
         ExperimentError::plan(key("params"), format!("{e} (in the text of {place})"))
     })?;
     let examples = if needs.tuples {
@@ -90,13 +86,14 @@ fn learns(at: usize, spec: &MethodSpec, set: &FitSet) -> Result<(), ExperimentEr
         set.classes.len()
     };
     let most = method.max_rank(classes, present, usize::MAX).min(examples);
-    match ranks.iter().find(|&&rank| rank > most) {
-        Some(rank) => Err(ExperimentError::plan(
+    let large = |extent: &Extent| matches!(extent, Extent::Rank(rank) if *rank > most);
+    match spec.extents().into_iter().find(large) {
+        Some(Extent::Rank(rank)) => Err(ExperimentError::plan(
             key("rank"),
             format!(
                 "{rank} is more than the {most} directions that `{name}` can find in the text of {place}"
             ),
         )),
-        None => Ok(()),
+        _ => Ok(()),
     }
 }

@@ -9,7 +9,7 @@ use crate::ExperimentError;
 use crate::report::{Projection, ProjectionPoint};
 use crate::row::Row;
 use crate::space::{Spaces, project};
-use crate::spec::Space;
+use crate::spec::{Reinsert, Space};
 use crate::stages::{Rows, sentence_vectors};
 
 /// Retrieval, cosine margin and CKA of the held-out rows, in every space.
@@ -137,7 +137,7 @@ fn projection(
     }
 }
 
-/// Mean squared error of the way through each autoencoder, relative to the variance of the states.
+/// Mean squared error of the way there and back of each space that loses something, relative to the variance of the states.
 pub fn reconstruction_rows(
     blank: &Blank<'_>,
     hook: &str,
@@ -145,7 +145,7 @@ pub fn reconstruction_rows(
     heldout: &Rows<'_>,
     rows: &mut Vec<Row>,
 ) -> Result<(), ExperimentError> {
-    for (space, autoencoder) in &spaces.autoencoders {
+    for (space, found) in spaces.all().filter(|(_, found)| found.loses()) {
         for (at, &language) in blank.plan.spec.languages.iter().enumerate() {
             let width = spaces.width;
             let (mut errors, mut sizes) = (Vec::new(), Vec::new());
@@ -158,9 +158,10 @@ pub fn reconstruction_rows(
                     .for_each(|(m, x)| *m += f64::from(*x) / tokens as f64);
             }
             let h = interlingua_backend::from_rows(all.clone(), tokens, width, &spaces.device);
-            let rebuilt = interlingua_backend::to_host(
-                autoencoder.decode(language.code(), autoencoder.encode(language.code(), h)?)?,
-            );
+            found.check(language)?;
+            let unchanged = |z| z;
+            let rebuilt = found.apply(language, Reinsert::Replace, h, &unchanged);
+            let rebuilt = interlingua_backend::to_host(rebuilt);
             let mut from = 0;
             for len in lengths {
                 let range = from * width..(from + len) * width;

@@ -206,7 +206,8 @@ pub fn items(
                     space: setting.space.map(|s| s.name().to_owned()),
                     reinsert: setting.reinsert.map(|r| r.name().to_owned()),
                     hook: setting.hook.clone(),
-                    rank: setting.rank.map(|r| r as u64),
+                    rank: setting.rank().map(|r| r as u64),
+                    units: setting.units().map(|u| u as u64),
                     strength: setting.strength,
                 });
             }

@@ -21,7 +21,7 @@ use crate::ExperimentError;
 use crate::plan::Plan;
 use crate::prepare::Prepared;
 use crate::row::Row;
-use crate::spec::Space;
+use crate::spec::{Extent, Space};
 use crate::stages::Scores;
 
 /// All scores of a run: category, language, scores.
@@ -31,7 +31,7 @@ pub type Scored = [(String, Language, Scores)];
 fn comparable(a: &Family, b: &Family) -> bool {
     let (mut x, mut y) = (a.common.clone(), b.common.clone());
     for setting in [&mut x, &mut y] {
-        (setting.hook, setting.rank, setting.strength) = (None, None, None);
+        (setting.hook, setting.extent, setting.strength) = (None, None, None);
     }
     a.fits == b.fits && x == y
 }
@@ -102,10 +102,10 @@ pub fn choice_rows(
         };
         let setting = &families.all[point].common;
         notes.push(format!(
-            "{name}: of {} operating points, {} with rank {} and strength {} was chosen",
+            "{name}: of {} operating points, {} with {} and strength {} was chosen",
             points.len(),
             setting.hook.as_deref().unwrap_or("no hook point"),
-            setting.rank.unwrap_or(0),
+            setting.extent.unwrap_or(Extent::Vector),
             setting.strength.unwrap_or(1.0)
         ));
         chosen.push(point);

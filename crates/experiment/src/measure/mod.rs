@@ -68,7 +68,8 @@ impl Blank<'_> {
                 .hook
                 .as_ref()
                 .map(|_| self.plan.spec.special_tokens.name().to_owned()),
-            rank: setting.rank.map(|r| r as u64),
+            rank: setting.rank().map(|r| r as u64),
+            units: setting.units().map(|u| u as u64),
             strength: setting.strength,
             ..row
         }

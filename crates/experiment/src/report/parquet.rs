@@ -34,6 +34,7 @@ pub fn rows_parquet(rows: &[Row]) -> Result<Vec<u8>, ReportError> {
         column("hook", rows, |r| r.hook.as_deref()),
         column("special_tokens", rows, |r| r.special_tokens.as_deref()),
         column("rank", rows, |r| r.rank),
+        column("units", rows, |r| r.units),
         column("strength", rows, |r| r.strength),
         column("planted", rows, |r| r.planted),
         column("versus", rows, |r| r.versus.as_deref()),
@@ -72,6 +73,7 @@ pub fn items_parquet(items: &[Item]) -> Result<Vec<u8>, ReportError> {
         column("reinsert", items, |i| i.reinsert.as_deref()),
         column("hook", items, |i| i.hook.as_deref()),
         column("rank", items, |i| i.rank),
+        column("units", items, |i| i.units),
         column("strength", items, |i| i.strength),
     ];
     encode("items.parquet", items.len(), columns)

@@ -21,7 +21,7 @@ pub fn rows_jsonl(rows: &[Row]) -> Result<String, ReportError> {
 }
 
 /// The header of `rows.csv`: the names of the fields of [`Row`].
-pub(super) const COLUMNS: [&str; 30] = [
+pub(super) const COLUMNS: [&str; 31] = [
     "metric",
     "value",
     "ci_low",
@@ -44,6 +44,7 @@ pub(super) const COLUMNS: [&str; 30] = [
     "hook",
     "special_tokens",
     "rank",
+    "units",
     "strength",
     "planted",
     "versus",
@@ -83,7 +84,7 @@ pub fn pairs_csv(pairs: &[PairText]) -> String {
     out
 }
 
-fn fields(row: &Row) -> [String; 30] {
+fn fields(row: &Row) -> [String; 31] {
     let text = |value: &Option<String>| value.as_deref().map(csv_field).unwrap_or_default();
     let number = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
     [
@@ -111,6 +112,7 @@ fn fields(row: &Row) -> [String; 30] {
         text(&row.hook),
         text(&row.special_tokens),
         row.rank.map(|v| v.to_string()).unwrap_or_default(),
+        row.units.map(|v| v.to_string()).unwrap_or_default(),
         number(row.strength),
         number(row.planted),
         text(&row.versus),

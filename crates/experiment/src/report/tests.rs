@@ -496,7 +496,7 @@ fn items_survive_parquet() {
     ];
     let bytes = items_parquet(&items).unwrap();
     let frame = ParquetReader::new(Cursor::new(bytes)).finish().unwrap();
-    assert_eq!(frame.shape(), (2, 21));
+    assert_eq!(frame.shape(), (2, 22));
     assert_eq!(
         frame.column("tokens_more").unwrap().u32().unwrap().get(0),
         Some(7)

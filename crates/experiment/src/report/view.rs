@@ -595,6 +595,7 @@ struct Varying {
     reinsert: bool,
     hook: bool,
     rank: bool,
+    units: bool,
     strength: bool,
     seed: bool,
 }
@@ -621,6 +622,7 @@ impl Varying {
             reinsert: several(|r| r.reinsert.clone()),
             hook: several(|r| r.hook.clone()),
             rank: several(|r| r.rank.map(|v| v.to_string())),
+            units: several(|r| r.units.map(|v| v.to_string())),
             strength: several(|r| r.strength.map(|v| v.to_string())),
             seed: several(|r| Some(r.seed.to_string())),
         }
@@ -639,6 +641,9 @@ impl Varying {
         }
         if self.rank {
             parts.extend(row.rank.map(|v| format!("rank {v}")));
+        }
+        if self.units {
+            parts.extend(row.units.map(|v| format!("{v} units")));
         }
         if self.strength {
             parts.extend(row.strength.map(|v| format!("strength {v}")));

@@ -8,12 +8,16 @@
 //! states: μₓ = 0 and Aₓ = Bₓ = P, a projection. What they take out is not a part
 //! of z and is left as it is in h.
 
+use std::collections::BTreeMap;
+
 use faer::{Mat, MatRef, Side};
 use interlingua_backend::{Device, Tensor, from_rows};
+use interlingua_data::Language;
 use interlingua_models::engine::LowRank;
 
+use super::{Passage, StateSpace};
 use crate::ExperimentError;
-use crate::spec::Space;
+use crate::spec::{Reinsert, Space};
 
 /// The way of one language into a space and back.
 #[derive(Debug, Clone)]
@@ -67,6 +71,65 @@ impl Affine {
             Some((into, _)) => into.dims()[1],
             None => self.mean.dims()[1],
         }
+    }
+}
+
+/// A space with an affine way for each language.
+pub struct AffineSpace {
+    name: Space,
+    ways: BTreeMap<Language, Affine>,
+}
+
+impl AffineSpace {
+    /// The space of this name, with the way of each language.
+    pub fn new(name: Space, languages: &[Language], ways: Vec<Affine>) -> AffineSpace {
+        AffineSpace {
+            name,
+            ways: languages.iter().copied().zip(ways).collect(),
+        }
+    }
+
+    fn way(&self, language: Language) -> &Affine {
+        let way = self.ways.get(&language);
+        way.expect("the language was checked when the edit was made")
+    }
+}
+
+impl StateSpace for AffineSpace {
+    fn dim(&self) -> usize {
+        self.ways.values().next().map_or(0, Affine::dim)
+    }
+
+    fn check(&self, language: Language) -> Result<(), ExperimentError> {
+        if self.ways.contains_key(&language) {
+            return Ok(());
+        }
+        let known: Vec<&str> = self.ways.keys().map(Language::code).collect();
+        Err(ExperimentError::plan(
+            "languages",
+            format!(
+                "space `{}` has no map for `{language}`; it was fitted on {}",
+                self.name.name(),
+                known.join(", ")
+            ),
+        ))
+    }
+
+    fn enter(&self, language: Language, h: Tensor<2>) -> Tensor<2> {
+        self.way(language).enter(h)
+    }
+
+    /// What the way in leaves out of a state stays as it is, so both re-insertions are one.
+    fn leave(&self, language: Language, _: Reinsert, passage: Passage) -> Tensor<2> {
+        passage.states + self.way(language).back(passage.changed - passage.points)
+    }
+
+    fn is_affine(&self) -> bool {
+        true
+    }
+
+    fn low_rank(&self, language: Language, change: LowRank) -> Option<LowRank> {
+        Some(self.way(language).low_rank(change))
     }
 }
 

@@ -1,48 +1,140 @@
 //! Spaces that edits are fitted and applied in, and the way back to hidden states.
 
 pub mod affine;
+pub mod latent;
+pub mod raw;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use interlingua_autoencoder::Autoencoder;
 use interlingua_backend::{Device, Tensor, from_rows, to_host};
 use interlingua_data::Language;
-use interlingua_edits::{Edit, Factor, Kind};
+use interlingua_edits::Edit;
 use interlingua_models::engine::LowRank;
+use interlingua_models::intervene::RawEdit;
 use interlingua_models::{RowInfo, StateEdit};
 
 use crate::ExperimentError;
 use crate::spec::{Reinsert, Space};
-use affine::Affine;
 
-/// The fitted parts of all spaces at one hook point.
+/// States and what became of them in a space.
+pub struct Passage {
+    /// The states, `[rows, width of a state]`.
+    pub states: Tensor<2>,
+    /// Their points in the space, `[rows, dim]`.
+    pub points: Tensor<2>,
+    /// These points, changed.
+    pub changed: Tensor<2>,
+}
+
+/// A space that states are taken into, changed in, and taken back from. One file for each family of them.
+///
+/// Whoever enters or leaves it has asked [`StateSpace::check`] whether it takes the language.
+pub trait StateSpace: Send + Sync {
+    /// Width of its points.
+    fn dim(&self) -> usize;
+
+    /// Whether it takes the states of a language.
+    ///
+    /// # Errors
+    /// A language that it was not fitted on.
+    fn check(&self, language: Language) -> Result<(), ExperimentError>;
+
+    /// States into the space.
+    ///
+    /// # Shapes
+    /// `h`: `[rows, width of a state]`; result `[rows, dim]`.
+    fn enter(&self, language: Language, h: Tensor<2>) -> Tensor<2>;
+
+    /// States whose points in the space were changed.
+    ///
+    /// # Shapes
+    /// Result `[rows, width of a state]`.
+    fn leave(&self, language: Language, reinsert: Reinsert, passage: Passage) -> Tensor<2>;
+
+    /// Changes states by an edit of their points.
+    ///
+    /// # Shapes
+    /// `h`: `[rows, width of a state]`, result the same; the edit takes and gives `[rows, dim]`.
+    fn apply(
+        &self,
+        language: Language,
+        reinsert: Reinsert,
+        h: Tensor<2>,
+        edit: &dyn Fn(Tensor<2>) -> Tensor<2>,
+    ) -> Tensor<2> {
+        let points = self.enter(language, h.clone());
+        let changed = edit(points.clone());
+        let passage = Passage {
+            states: h,
+            points,
+            changed,
+        };
+        self.leave(language, reinsert, passage)
+    }
+
+    /// Whether the way in is affine, so that the point of a mean of states is the mean of their points.
+    fn is_affine(&self) -> bool {
+        false
+    }
+
+    /// Whether the way there and back loses something of a state.
+    fn loses(&self) -> bool {
+        false
+    }
+
+    /// A change of low rank of points as one of states, if it is one.
+    fn low_rank(&self, language: Language, change: LowRank) -> Option<LowRank> {
+        let _ = (language, change);
+        None
+    }
+}
+
+/// All spaces at one hook point.
 pub struct Spaces {
     /// Device of all tensors.
     pub device: Device,
     /// Width of a hidden state.
     pub width: usize,
-    /// The autoencoders of the latent spaces.
-    pub autoencoders: BTreeMap<Space, Autoencoder>,
-    /// The maps of the affine spaces.
-    pub affine: BTreeMap<(Space, Language), Affine>,
+    all: BTreeMap<Space, Arc<dyn StateSpace>>,
     /// Mean of each language's tokens in each space.
     pub means: BTreeMap<(Space, Language), Vec<f64>>,
     /// Keys of everything that decides what a space is.
-    pub keys: BTreeMap<Space, String>,
+    keys: BTreeMap<Space, String>,
 }
 
 impl Spaces {
     /// The raw space alone.
     pub fn raw(width: usize, device: &Device) -> Spaces {
+        let raw: Arc<dyn StateSpace> = Arc::new(raw::Raw { width });
         Spaces {
             device: device.clone(),
             width,
-            autoencoders: BTreeMap::new(),
-            affine: BTreeMap::new(),
+            all: BTreeMap::from([(Space::Raw, raw)]),
             means: BTreeMap::new(),
             keys: BTreeMap::new(),
         }
+    }
+
+    /// Adds a space, with the key of everything that decides what it is.
+    pub fn add(&mut self, name: Space, space: impl StateSpace + 'static, key: String) {
+        self.all.insert(name, Arc::new(space));
+        self.keys.insert(name, key);
+    }
+
+    /// All spaces.
+    pub fn all(&self) -> impl Iterator<Item = (Space, &dyn StateSpace)> {
+        self.all.iter().map(|(name, space)| (*name, &**space))
+    }
+
+    /// A space.
+    pub fn get(&self, space: Space) -> &dyn StateSpace {
+        &**self.shared(space)
+    }
+
+    fn shared(&self, space: Space) -> &Arc<dyn StateSpace> {
+        let found = self.all.get(&space);
+        found.expect("the plan's spaces are fitted at every hook point")
     }
 
     /// Mean of a language's tokens in a space.
@@ -58,30 +150,9 @@ impl Spaces {
         self.keys.get(&space).map_or(space.name(), String::as_str)
     }
 
-    /// The autoencoder of a latent space.
-    pub fn autoencoder(&self, space: Space) -> &Autoencoder {
-        self.autoencoders
-            .get(&space)
-            .expect("the plan's latent spaces have an autoencoder")
-    }
-
-    fn affine(&self, space: Space, language: Language) -> &Affine {
-        self.affine
-            .get(&(space, language))
-            .expect("the plan's affine spaces have a map for every language")
-    }
-
     /// Width of vectors in a space.
     pub fn dim(&self, space: Space) -> usize {
-        match space {
-            Space::Raw => self.width,
-            space if space.is_latent() => self.autoencoder(space).config.latent,
-            space => {
-                let mut maps = self.affine.iter();
-                let map = maps.find(|((s, _), _)| *s == space);
-                map.expect("the plan's affine spaces are fitted").1.dim()
-            }
-        }
+        self.get(space).dim()
     }
 
     /// Hidden states of a language into the space.
@@ -97,122 +168,23 @@ impl Spaces {
         language: Language,
         states: Vec<f32>,
     ) -> Result<Vec<f32>, ExperimentError> {
-        self.check(space, language)?;
+        let found = self.get(space);
+        found.check(language)?;
         if states.is_empty() || space == Space::Raw {
             return Ok(states);
         }
         let rows = states.len() / self.width;
         let h = from_rows(states, rows, self.width, &self.device);
-        Ok(to_host(if space.is_latent() {
-            self.autoencoder(space).encode(language.code(), h)?
-        } else {
-            self.affine(space, language).enter(h)
-        }))
-    }
-
-    /// Whether a space takes the states of a language.
-    ///
-    /// # Errors
-    /// A language that the space was not fitted on.
-    pub fn check(&self, space: Space, language: Language) -> Result<(), ExperimentError> {
-        if space.is_latent() {
-            self.autoencoder(space).knows(language.code())?;
-        }
-        if space.is_affine() && !self.affine.contains_key(&(space, language)) {
-            let known: Vec<&str> = self
-                .affine
-                .keys()
-                .filter(|(s, _)| *s == space)
-                .map(|(_, language)| language.code())
-                .collect();
-            return Err(ExperimentError::plan(
-                "languages",
-                format!(
-                    "space `{}` has no map for `{language}`; it was fitted on {}",
-                    space.name(),
-                    known.join(", ")
-                ),
-            ));
-        }
-        Ok(())
-    }
-}
-
-/// Rᵀ, b and Lᵀ of an erasure.
-struct EraseTensors {
-    right: Tensor<2>,
-    offset: Tensor<2>,
-    left: Tensor<2>,
-}
-
-/// An edit on the device.
-enum EditTensors {
-    Identity,
-    /// `z − (z·Rᵀ − b)·Lᵀ`.
-    Erase(Box<EraseTensors>),
-    /// Any other edit is applied on the host.
-    Host(Box<Edit>),
-}
-
-impl EditTensors {
-    fn new(edit: &Edit, device: &Device) -> EditTensors {
-        match (edit.left(), edit.right()) {
-            (Factor::Dense(left), Factor::Dense(right)) => {
-                let f32s = |m: &[f64]| m.iter().map(|&x| x as f32).collect::<Vec<_>>();
-                let (k, d) = (left.rows(), left.cols());
-                EditTensors::Erase(Box::new(EraseTensors {
-                    right: from_rows(f32s(right.data()), k, d, device).transpose(),
-                    offset: from_rows(f32s(edit.offset()), 1, k, device),
-                    left: from_rows(f32s(left.data()), k, d, device),
-                }))
-            }
-            _ if edit.kind() == Kind::Identity => EditTensors::Identity,
-            _ => EditTensors::Host(Box::new(edit.clone())),
-        }
-    }
-
-    /// The same as a change of low rank, if it is one.
-    fn low_rank(&self) -> Option<LowRank> {
-        match self {
-            EditTensors::Erase(erase) => Some(LowRank {
-                right: erase.right.clone(),
-                offset: erase.offset.clone(),
-                left: erase.left.clone(),
-            }),
-            EditTensors::Identity | EditTensors::Host(_) => None,
-        }
-    }
-
-    fn apply(&self, z: Tensor<2>) -> Tensor<2> {
-        match self {
-            EditTensors::Identity => z,
-            EditTensors::Erase(erase) => {
-                let EraseTensors {
-                    right,
-                    offset,
-                    left,
-                } = &**erase;
-                let coefficients = z.clone().matmul(right.clone()) - offset.clone();
-                z - coefficients.matmul(left.clone())
-            }
-            EditTensors::Host(edit) => {
-                let (device, [rows, cols]) = (z.device(), z.dims());
-                let mut values = to_host(z);
-                edit.apply_rows(&mut values)
-                    .expect("the dimension was checked when the edit was fitted");
-                from_rows(values, rows, cols, &device)
-            }
-        }
+        Ok(to_host(found.enter(language, h)))
     }
 }
 
 /// An edit in a space, as the engine sees it: states in, states out.
 pub struct SiteEdit {
-    spaces: Arc<Spaces>,
-    space: Space,
+    space: Arc<dyn StateSpace>,
     reinsert: Reinsert,
     language: Language,
-    edit: EditTensors,
+    edit: RawEdit,
 }
 
 impl SiteEdit {
@@ -221,53 +193,31 @@ impl SiteEdit {
     /// # Errors
     /// A language that the space was not fitted on.
     pub fn new(
-        spaces: &Arc<Spaces>,
+        spaces: &Spaces,
         space: Space,
         reinsert: Reinsert,
         language: Language,
         edit: &Edit,
     ) -> Result<SiteEdit, ExperimentError> {
-        spaces.check(space, language)?;
+        let space = spaces.shared(space);
+        space.check(language)?;
         Ok(SiteEdit {
-            spaces: spaces.clone(),
-            space,
+            space: space.clone(),
             reinsert,
             language,
-            edit: EditTensors::new(edit, &spaces.device),
+            edit: RawEdit::new(edit, &spaces.device),
         })
     }
 }
 
 impl StateEdit for SiteEdit {
     fn low_rank(&self) -> Option<LowRank> {
-        let change = self.edit.low_rank()?;
-        match self.space {
-            Space::Raw => Some(change),
-            space if space.is_latent() => None,
-            space => Some(self.spaces.affine(space, self.language).low_rank(change)),
-        }
+        self.space.low_rank(self.language, self.edit.low_rank()?)
     }
 
-    fn apply(&self, h: Tensor<2>, _: &RowInfo<'_>) -> Tensor<2> {
-        let spaces = &self.spaces;
-        if self.space == Space::Raw {
-            return self.edit.apply(h);
-        }
-        if self.space.is_latent() {
-            let autoencoder = spaces.autoencoder(self.space);
-            let language = self.language.code();
-            let known = "the language was checked when the edit was made";
-            let z = autoencoder.encode(language, h.clone()).expect(known);
-            let decode = |z| autoencoder.decode(language, z).expect(known);
-            let edited = decode(self.edit.apply(z.clone()));
-            return match self.reinsert {
-                Reinsert::Replace => edited,
-                Reinsert::Residual => h + edited - decode(z),
-            };
-        }
-        let affine = spaces.affine(self.space, self.language);
-        let z = affine.enter(h.clone());
-        h + affine.back(self.edit.apply(z.clone()) - z)
+    fn apply(&self, h: Tensor<2>, rows: &RowInfo<'_>) -> Tensor<2> {
+        let edit = |points| self.edit.apply(points, rows);
+        self.space.apply(self.language, self.reinsert, h, &edit)
     }
 }
 
@@ -322,11 +272,10 @@ mod tests {
         ];
         for space in affine_spaces {
             let maps = affine::fit(space, &[states.clone(), other.clone()], width, dim, &device);
-            for (language, map) in [Language::EN, Language::FR].into_iter().zip(maps.unwrap()) {
-                spaces.affine.insert((space, language), map);
-            }
+            let languages = [Language::EN, Language::FR];
+            let found = affine::AffineSpace::new(space, &languages, maps.unwrap());
+            spaces.add(space, found, String::new());
         }
-        let spaces = Arc::new(spaces);
         for space in affine_spaces.into_iter().chain([Space::Raw]) {
             let d = spaces.dim(space);
             let factor =

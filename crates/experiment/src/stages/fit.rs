@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use interlingua_data::Language;
-use interlingua_debias::{FitData, FitOptions, Matrix, Param};
+use interlingua_debias::{FitData, FitOptions, Matrix, Param, Reduce};
 use interlingua_edits::{Edit, Hook, Intervention, ModelShape, Provenance, Site, Tokens};
 use interlingua_files::Partial;
+use interlingua_models::store::Store;
 use serde::Serialize;
 
 use super::{Captured, Runner};
@@ -19,7 +20,7 @@ use crate::plan::{Plan, Setting};
 use crate::prepare::{FitSet, Prepared};
 use crate::role::{Control, Role};
 use crate::space::Spaces;
-use crate::spec::Space;
+use crate::spec::{Extent, MethodSpec, Space};
 
 /// Edits of a setting, one for each hook point of its place; `None` where there is nothing to apply.
 pub type Edits = Vec<Option<Vec<Edit>>>;
@@ -185,7 +186,7 @@ struct Recipe<'a> {
     role: Role,
     method: Option<&'a str>,
     params: Option<&'a BTreeMap<String, Param>>,
-    rank: Option<usize>,
+    extent: Option<Extent>,
     seed: u64,
     languages: Vec<Language>,
     /// Digests of the examples of each language.
@@ -228,23 +229,34 @@ impl Fit<'_> {
             let set = text.fit_set(language, &setting.category);
             Cache::key("evidence", &(&set.groups, &set.tuples, &set.classes))
         });
-        let seed = match languages.is_empty() {
-            true => self.random_seed(),
-            false => spec.seed,
+        let seed = match setting.role {
+            Role::Control(Control::Random) => self.random_seed(),
+            _ => spec.seed,
         };
         let recipe = Recipe {
             role: setting.role,
             method: setting.method.as_deref(),
-            params: setting.method_index.map(|at| &spec.methods[at].params),
-            rank: setting.rank,
+            params: self.method().map(|method| &method.params),
+            extent: setting.extent,
             seed,
             evidence: evidence.collect(),
             languages,
-            states: &states.keys[3],
+            states: states.fit_by(self.reduce()).1,
             space: self.spaces.key(self.space),
             dim: self.spaces.dim(self.space),
         };
         Cache::key("edit", &recipe)
+    }
+
+    /// The method, of a setting that is fitted.
+    fn method(&self) -> Option<&MethodSpec> {
+        let index = self.setting.method_index?;
+        Some(&self.plan.spec.methods[index])
+    }
+
+    /// How states become the vectors that are learnt from.
+    fn reduce(&self) -> Reduce {
+        self.method().map(MethodSpec::reduce).unwrap_or_default()
     }
 
     /// Each category gets its own draw.
@@ -255,7 +267,7 @@ impl Fit<'_> {
     }
 
     fn edit(&self, text: &Prepared, states: &super::SiteStates) -> Result<Edit, ExperimentError> {
-        match (self.setting.method_index, self.setting.fit_language) {
+        match (self.method(), self.setting.fit_language) {
             (Some(method), Some(on)) => self.learned(method, on, text, states),
             _ if self.setting.role == Role::Control(Control::Random) => self.random(),
             _ => Ok(Edit::identity(self.spaces.dim(self.space))),
@@ -264,32 +276,38 @@ impl Fit<'_> {
 
     fn learned(
         &self,
-        method: usize,
+        method: &MethodSpec,
         on: FitOn,
         text: &Prepared,
         states: &super::SiteStates,
     ) -> Result<Edit, ExperimentError> {
         let spec = &self.plan.spec;
-        let method = &spec.methods[method];
         let debiaser = interlingua_debias::by_name(&method.name)
             .map_err(|e| ExperimentError::plan("methods.name", e.to_string()))?;
         let languages = on.languages(&spec.languages);
-        let mut data = self.data(&languages, debiaser.needs().tuples, text, states)?;
+        let mut options = method.options().seed(spec.seed);
+        let demand = debiaser.demand(&options).map_err(|e| self.failed(e))?;
+        let states = states.fit_by(demand.reduce).0;
+        let mut data = self.data(&languages, demand.needs.tuples, text, states)?;
         if self.setting.role == Role::Control(Control::Shuffled) {
             data = data.shuffled(spec.seed).map_err(|e| self.failed(e))?;
         }
-        let rank = self.setting.rank.unwrap_or(1);
         // The rank of a setting counts all that is removed, that of such a method one language's.
-        let rank = match debiaser.needs().languages {
-            true => rank / languages.len(),
-            false => rank,
-        };
-        let mut options = FitOptions::with_rank(rank).seed(spec.seed);
-        options.params = method.params.clone();
-        Ok(debiaser
-            .fit(&data, &options)
-            .map_err(|e| self.failed(e))?
-            .edit)
+        options.rank = self
+            .setting
+            .rank()
+            .map(|rank| match demand.needs.languages {
+                true => rank / languages.len(),
+                false => rank,
+            });
+        options.units = self.setting.units();
+        let fitted = debiaser.fit(&data, &options).map_err(|e| self.failed(e))?;
+        if self.setting.role == Role::Control(Control::Random) {
+            let options = options.seed(self.random_seed());
+            let control = debiaser.control(&data, &options, &fitted.edit);
+            return control.map_err(|e| self.failed(e));
+        }
+        Ok(fitted.edit)
     }
 
     /// Examples of all languages of a fit, each taken into the space by its own language's way.
@@ -298,7 +316,7 @@ impl Fit<'_> {
         languages: &[Language],
         tuples: bool,
         text: &Prepared,
-        states: &super::SiteStates,
+        states: &Store,
     ) -> Result<FitData, ExperimentError> {
         let category = &self.setting.category;
         let mut sets = Vec::new();
@@ -341,10 +359,12 @@ impl Fit<'_> {
         for (at, ((language, _), examples)) in sets.iter().zip(&all).enumerate() {
             let mut states_of = Vec::with_capacity(examples.len() * self.spaces.width);
             for example in examples {
-                states.fit.read(example.sentence, &mut states_of)?;
-                data.label.push(example.class);
-                data.tuple.push(example.set.map(|set| first_set + set));
-                data.language.push(at);
+                // One vector, or one for each token.
+                for _ in 0..states.read(example.sentence, &mut states_of)? {
+                    data.label.push(example.class);
+                    data.tuple.push(example.set.map(|set| first_set + set));
+                    data.language.push(at);
+                }
             }
             first_set += examples
                 .iter()
@@ -372,7 +392,7 @@ impl Fit<'_> {
             ..FitData::default()
         };
         let options =
-            FitOptions::with_rank(self.setting.rank.unwrap_or(1)).seed(self.random_seed());
+            FitOptions::with_rank(self.setting.rank().unwrap_or(1)).seed(self.random_seed());
         Ok(debiaser
             .fit(&data, &options)
             .map_err(|e| self.failed(e))?

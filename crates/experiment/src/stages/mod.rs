@@ -11,6 +11,8 @@ mod probe;
 mod score;
 mod spaces;
 mod states;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use benchmark::{Judged, benchmark_stage};

@@ -9,7 +9,9 @@ use super::{Captured, Rows, Runner, SiteStates};
 use crate::ExperimentError;
 use crate::cache::Cache;
 use crate::progress::Event;
-use crate::space::{Spaces, affine};
+use crate::space::Spaces;
+use crate::space::affine::{self, AffineSpace};
+use crate::space::latent::Latent;
 use crate::spec::Space;
 
 /// Names of artefacts with their digests or keys.
@@ -89,8 +91,7 @@ fn spaces_at(
             format!("autoencoder ({}{place})", space.name()),
             key.clone(),
         ));
-        spaces.keys.insert(space, key);
-        spaces.autoencoders.insert(space, autoencoder);
+        spaces.add(space, Latent { autoencoder }, key);
     }
     let affine: Vec<Space> = spec
         .spaces
@@ -110,12 +111,11 @@ fn spaces_at(
         }
         for (at, &space) in affine.iter().enumerate() {
             let dim = spec.autoencoder.latent;
-            let key = (space.name(), &states.keys[0], &spec.languages, dim);
-            spaces.keys.insert(space, Cache::key("affine", &key));
+            let inputs = (space.name(), &states.keys[0], &spec.languages, dim);
+            let key = Cache::key("affine", &inputs);
             let maps = affine::fit(space, &means, width, dim, &run.plan.device)?;
-            for (&language, map) in spec.languages.iter().zip(maps) {
-                spaces.affine.insert((space, language), map);
-            }
+            let found = AffineSpace::new(space, &spec.languages, maps);
+            spaces.add(space, found, key);
             run.progress(at + 1, affine.len(), space.name().to_owned());
         }
         Ok(())

@@ -1,9 +1,12 @@
 //! Hidden states of all text, at every hook point of the plan.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use interlingua_autoencoder::States;
 use interlingua_backend::device::describe;
 use interlingua_backend::{from_rows, to_host};
 use interlingua_data::{Language, ParallelCorpus};
+use interlingua_debias::Reduce;
 use interlingua_models::engine::capture;
 use interlingua_models::store::{Store, Writer};
 use interlingua_models::{Capture, Hook, Model, Pooling, Sequence};
@@ -31,6 +34,18 @@ pub struct SiteStates {
     pub fit: Store,
     /// Keys of the four stores.
     pub keys: [String; 4],
+    /// The fit sentences reduced otherwise, with the keys of these stores, for methods that learn from them.
+    pub reduced: BTreeMap<Reduce, (Store, String)>,
+}
+
+impl SiteStates {
+    /// The fit sentences as a method demands them, and the key of these states.
+    pub fn fit_by(&self, reduce: Reduce) -> (&Store, &str) {
+        match self.reduced.get(&reduce) {
+            Some((store, key)) => (store, key),
+            None => (&self.fit, &self.keys[3]),
+        }
+    }
 }
 
 /// Captures every state that later stages need.
@@ -54,38 +69,81 @@ pub fn states_stage(
             .cloned()
             .collect::<Vec<String>>()
     };
-    let mean = match run.plan.spec.special_tokens {
-        SpecialTokens::Fitted => Pooling::MeanAll,
-        SpecialTokens::Edited | SpecialTokens::Left => Pooling::Mean,
-    };
-    let fit_sentences = text.fit_sentences.iter().map(|(_, s)| s.clone()).collect();
     let requests = [
-        ("training rows", rows(&text.train), Pooling::Tokens),
-        ("validation rows", rows(&text.validation), Pooling::Tokens),
-        ("held-out rows", rows(&text.heldout), Pooling::Tokens),
-        ("fit sentences", fit_sentences, mean),
+        ("training rows", rows(&text.train)),
+        ("validation rows", rows(&text.validation)),
+        ("held-out rows", rows(&text.heldout)),
     ];
     let mut made = Vec::new();
-    for (name, sentences, pooling) in requests {
-        made.push(states_of(run, model, digest, &hooks, name, &sentences, pooling)?.into_iter());
+    for (name, sentences) in requests {
+        let found = states_of(
+            run,
+            model,
+            digest,
+            &hooks,
+            name,
+            &sentences,
+            &[Pooling::Tokens],
+        )?;
+        made.push(found.into_iter());
     }
+    let fit: Vec<String> = text.fit_sentences.iter().map(|(_, s)| s.clone()).collect();
+    let fitted = run.plan.spec.special_tokens == SpecialTokens::Fitted;
+    let mut reductions: BTreeSet<Reduce> =
+        run.plan.spec.methods.iter().map(|m| m.reduce()).collect();
+    // Probes look at means, whatever methods learn from.
+    reductions.remove(&Reduce::Mean);
+    let all = std::iter::once(Reduce::Mean).chain(reductions.iter().copied());
+    let pooled: Vec<Pooling> = all.map(|reduce| pooling(reduce, fitted)).collect();
+    let name = "fit sentences";
+    let mut fits = states_of(run, model, digest, &hooks, name, &fit, &pooled)?.into_iter();
     let mut next = |at: usize| made[at].next().expect("one store per hook point");
     Ok(hooks
         .iter()
         .map(|_| {
-            let [train, validation, heldout, fit] = [0, 1, 2, 3].map(&mut next);
+            let mut fit = || fits.next().expect("one store per hook point and reduction");
+            let [train, validation, heldout] = [0, 1, 2].map(&mut next);
+            let mean = fit();
             SiteStates {
-                keys: [train.1, validation.1, heldout.1, fit.1],
+                keys: [train.1, validation.1, heldout.1, mean.1],
                 train: train.0,
                 validation: validation.0,
                 heldout: heldout.0,
-                fit: fit.0,
+                fit: mean.0,
+                reduced: reductions.iter().map(|&reduce| (reduce, fit())).collect(),
             }
         })
         .collect())
 }
 
-/// States of some sentences at every hook point, with their keys, in one pass over the weights.
+/// What the engine is asked for; special tokens count where methods are fitted on them.
+fn pooling(reduce: Reduce, special: bool) -> Pooling {
+    match (reduce, special) {
+        (Reduce::Mean, false) => Pooling::Mean,
+        (Reduce::Mean, true) => Pooling::MeanAll,
+        (Reduce::Max, false) => Pooling::Max,
+        (Reduce::Max, true) => Pooling::MaxAll,
+        (Reduce::Last, _) => Pooling::Last,
+        (Reduce::Tokens, false) => Pooling::Tokens,
+        (Reduce::Tokens, true) => Pooling::All,
+    }
+}
+
+/// How a pooling is called in keys.
+fn kind(pooling: Pooling) -> &'static str {
+    match pooling {
+        Pooling::Mean => "mean",
+        Pooling::MeanAll => "mean-all",
+        Pooling::Max => "max",
+        Pooling::MaxAll => "max-all",
+        Pooling::Last => "last",
+        Pooling::Tokens => "tokens",
+        Pooling::All => "tokens-all",
+    }
+}
+
+/// States of some sentences in one pass over the weights, with their keys: those of the first hook point in every pooling,
+/// then those of the next.
 fn states_of(
     run: &mut Runner<'_>,
     model: &Model,
@@ -93,21 +151,19 @@ fn states_of(
     hooks: &[Hook],
     name: &str,
     sentences: &[String],
-    pooling: Pooling,
+    poolings: &[Pooling],
 ) -> Result<Vec<(Store, String)>, ExperimentError> {
-    let kind = match pooling {
-        Pooling::Mean => "mean",
-        Pooling::MeanAll => "mean-all",
-        Pooling::Tokens | Pooling::All => "tokens",
-    };
     let device = describe(&run.plan.device);
-    let keys: Vec<String> = hooks
+    let mut captures = Vec::new();
+    for &hook in hooks {
+        captures.extend(poolings.iter().map(|&pooling| Capture { hook, pooling }));
+    }
+    let keys: Vec<String> = captures
         .iter()
-        .map(|hook| {
-            Cache::key(
-                "states",
-                &(digest, hook.to_string(), kind, "f32", &device, sentences),
-            )
+        .map(|c| {
+            let kind = kind(c.pooling);
+            let inputs = (digest, c.hook.to_string(), kind, "f32", &device, sentences);
+            Cache::key("states", &inputs)
         })
         .collect();
     let path = |run: &Runner<'_>, key: &str| run.cache.path("states", key, ".safetensors");
@@ -123,29 +179,20 @@ fn states_of(
                 .iter()
                 .map(|s| model.sequence(s))
                 .collect::<Result<Vec<Sequence>, _>>()?;
+            let wanted: Vec<Capture> = missing.iter().map(|&at| captures[at]).collect();
             let (mut writers, mut entries) = (Vec::new(), Vec::new());
-            for &at in &missing {
-                let lengths = sequences.iter().map(|s| match pooling {
-                    Pooling::Mean | Pooling::MeanAll => 1,
-                    _ => s.text().len(),
-                });
+            for (&at, capture) in missing.iter().zip(&wanted) {
+                let lengths = sequences.iter().map(|s| capture.pooling.rows(s));
                 let entry = run.cache.begin(&path(run, &keys[at]))?;
-                let width = model.geometry.shape().width(hooks[at])?;
+                let width = model.geometry.shape().width(capture.hook)?;
                 writers.push(Writer::create(&entry.path(), width, lengths)?);
                 entries.push(entry);
             }
-            let captures: Vec<Capture> = missing
-                .iter()
-                .map(|&at| Capture {
-                    hook: hooks[at],
-                    pooling,
-                })
-                .collect();
             let listener = &mut *run.listener;
             capture(
                 model,
                 &sequences,
-                &captures,
+                &wanted,
                 &mut |at, sequence, rows| writers[at].write(sequence, rows),
                 &mut |done, total| {
                     listener(Event::Progress {
@@ -244,14 +291,14 @@ pub fn sentence_vectors(
     at: usize,
 ) -> Result<Vec<f32>, ExperimentError> {
     let (tokens, lengths) = rows.tokens(at)?;
-    // Affine spaces commute with the mean; only an autoencoder must see every token.
-    if !space.is_latent() {
+    // Affine ways commute with the mean; only others must see every token.
+    if spaces.get(space).is_affine() {
         return spaces.enter(space, language, pool(&tokens, &lengths, rows.width()));
     }
     encode_means(spaces, space, language, &tokens, &lengths)
 }
 
-/// Mean latents of sentences from their token states.
+/// Mean points of sentences from their token states.
 fn encode_means(
     spaces: &Spaces,
     space: Space,
@@ -259,8 +306,9 @@ fn encode_means(
     tokens: &[f32],
     lengths: &[usize],
 ) -> Result<Vec<f32>, ExperimentError> {
-    let autoencoder = spaces.autoencoder(space);
-    let (width, dim) = (autoencoder.width, autoencoder.config.latent);
+    let found = spaces.get(space);
+    found.check(language)?;
+    let (width, dim) = (spaces.width, found.dim());
     let mut out = Vec::with_capacity(lengths.len() * dim);
     let mut from = 0;
     for group in lengths.chunks(256) {
@@ -271,7 +319,7 @@ fn encode_means(
             width,
             &spaces.device,
         );
-        let latents = to_host(autoencoder.encode(language.code(), part)?);
+        let latents = to_host(found.enter(language, part));
         out.extend(pool(&latents, group, dim));
         from += count;
     }

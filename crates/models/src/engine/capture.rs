@@ -15,10 +15,32 @@ pub enum Pooling {
     Mean,
     /// Mean over all tokens, context too: one row.
     MeanAll,
+    /// The largest value of each unit over the tokens that are not context: one row.
+    Max,
+    /// The largest value of each unit over all tokens, context too: one row.
+    MaxAll,
+    /// The last token that is not context: one row.
+    Last,
     /// One row per token that is not context.
     Tokens,
     /// One row per token, context too.
     All,
+}
+
+impl Pooling {
+    /// How many rows are kept of a sequence.
+    pub fn rows(self, sequence: &Sequence) -> usize {
+        match self {
+            Pooling::Mean | Pooling::MeanAll | Pooling::Max | Pooling::MaxAll | Pooling::Last => 1,
+            Pooling::Tokens => sequence.text().len(),
+            Pooling::All => sequence.tokens.len(),
+        }
+    }
+
+    /// Whether context counts too.
+    fn is_whole(self) -> bool {
+        matches!(self, Pooling::All | Pooling::MeanAll | Pooling::MaxAll)
+    }
 }
 
 /// A request for states.
@@ -90,8 +112,7 @@ pub fn capture_branches(
     let queries: Vec<Query> = sequences.iter().map(query).collect();
     let hooks = captures.iter().map(|c| c.hook);
     check(model, &queries, branches, hooks.chain(edited(branches)))?;
-    let whole = |pooling| matches!(pooling, Pooling::All | Pooling::MeanAll);
-    if captures.iter().any(|c| !whole(c.pooling))
+    if captures.iter().any(|c| !c.pooling.is_whole())
         && let Some(index) = sequences.iter().position(|s| s.text().is_empty())
     {
         return Err(ModelError::Sequence {
@@ -110,9 +131,9 @@ pub fn capture_branches(
         for (c, request) in captures.iter().enumerate().filter(|(_, c)| c.hook == at) {
             for member in &pack.members {
                 let index = member.sequence;
-                let kept = match request.pooling {
-                    Pooling::All | Pooling::MeanAll => 0..member.rows.len(),
-                    Pooling::Mean | Pooling::Tokens => sequences[index].text(),
+                let kept = match request.pooling.is_whole() {
+                    true => 0..member.rows.len(),
+                    false => sequences[index].text(),
                 };
                 gather(&host, width, &member.rows[kept], request.pooling, &mut rows);
                 if rows.iter().any(|x| !x.is_finite()) {
@@ -184,6 +205,20 @@ fn gather(host: &[f32], width: usize, rows: &[u32], pooling: Pooling, out: &mut 
             for &row in rows {
                 out.extend_from_slice(&host[row as usize * width..][..width]);
             }
+        }
+        Pooling::Last => {
+            if let Some(&row) = rows.last() {
+                out.extend_from_slice(&host[row as usize * width..][..width]);
+            }
+        }
+        Pooling::Max | Pooling::MaxAll => {
+            let mut most = vec![f32::NEG_INFINITY; width];
+            for &row in rows {
+                for (m, &x) in most.iter_mut().zip(&host[row as usize * width..][..width]) {
+                    *m = m.max(x);
+                }
+            }
+            out.extend(most);
         }
         Pooling::Mean | Pooling::MeanAll => {
             let mut sum = vec![0.0f64; width];

@@ -37,6 +37,9 @@ pub fn controls(view: &View) -> Table {
             Role::AutoencoderOnly => {
                 "Encoded and decoded with nothing erased: what the autoencoder alone does to bias and to the language model."
             }
+            Role::Control(Control::Random) if variant.role.method(&variant.method).is_some() => {
+                "A random edit of the same kind and size: a vector of equal length, or as many units."
+            }
             Role::Control(Control::Random) if is_unaligned => {
                 "A random subspace of the same rank in the latent space of an autoencoder trained without alignment."
             }

@@ -10,7 +10,7 @@ use crate::role::Role;
 use crate::row::Row;
 
 /// What a point belongs to, and where it lies: role, method, space, re-insertion; hook point, rank, strength.
-type Point<'a> = (Role, &'a str, &'a str, &'a str, &'a str, u64, String);
+type Point<'a> = (Role, &'a str, &'a str, &'a str, &'a str, String, String);
 
 fn point(row: &Row) -> Point<'_> {
     (
@@ -19,7 +19,11 @@ fn point(row: &Row) -> Point<'_> {
         row.space.as_deref().unwrap_or_default(),
         row.reinsert.as_deref().unwrap_or_default(),
         row.hook.as_deref().unwrap_or_default(),
-        row.rank.unwrap_or(0),
+        match (row.rank, row.units) {
+            (Some(rank), _) => rank.to_string(),
+            (None, Some(units)) => format!("{units} units"),
+            (None, None) => String::new(),
+        },
         row.strength.map_or(String::new(), |s| s.to_string()),
     )
 }
@@ -98,11 +102,7 @@ pub fn operating(view: &View) -> Table {
             words(text::edit(*role, method)),
             words(site),
             words(dash(hook)),
-            words(if *rank == 0 {
-                "–".to_string()
-            } else {
-                rank.to_string()
-            }),
+            words(dash(rank)),
             words(dash(strength)),
             Cell::Number(absolute(rows, Judged::Own)),
             Cell::Number(others),

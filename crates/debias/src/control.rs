@@ -1,0 +1,107 @@
+//! Random controls: edits of the same kind and size as a fitted one, that know nothing of the groups.
+
+use interlingua_edits::{Edit, Factor, Matrix, norm};
+use rand::SeedableRng;
+use rand::seq::index::sample;
+use rand_chacha::ChaCha8Rng;
+
+use crate::FitError;
+use crate::methods::random::haar_basis;
+
+/// A random edit that matches a fitted one: of a shift the same length in a random direction, of an edit of units the
+/// same change of random units, of any other edit the projection away from a random subspace of its rank.
+///
+/// # Shapes
+/// An edit of dimension d gives one of dimension d.
+///
+/// # Errors
+/// [`FitError::Overflow`] for an edit too large to be drawn again.
+pub fn random_like(edit: &Edit, seed: u64) -> Result<Edit, FitError> {
+    let dim = edit.dim();
+    let drawn = match (edit.left(), edit.right()) {
+        _ if edit.offset().is_empty() => Ok(edit.clone()),
+        (Factor::Dense(_), Factor::Zero) => {
+            let length = norm(&edit.constant().unwrap_or_default());
+            let mut vector = haar_basis(1, dim, seed).row(0).to_vec();
+            vector.iter_mut().for_each(|v| *v *= length);
+            Edit::shift(vector)
+        }
+        (Factor::Units(units, weights), right) => {
+            let drawn = random_units(dim, units.len(), seed);
+            let drawn: Vec<u32> = drawn.into_iter().map(|unit| unit as u32).collect();
+            let right = match right {
+                Factor::Units(_, weights) => Factor::Units(drawn.clone(), weights.clone()),
+                other => other.clone(),
+            };
+            let left = Factor::Units(drawn, weights.clone());
+            Edit::new(dim, left, right, edit.offset().to_vec())
+        }
+        _ => Edit::projection(&subspace(edit.rank(), dim, seed)),
+    };
+    drawn.map_err(|_| FitError::Overflow {
+        what: "the random control of the edit",
+    })
+}
+
+/// Different units, in ascending order, each as likely as the others.
+///
+/// # Shapes
+/// At most `dim` of them, all below `dim`.
+pub fn random_units(dim: usize, count: usize, seed: u64) -> Vec<usize> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut units = sample(&mut rng, dim, count.min(dim)).into_vec();
+    units.sort_unstable();
+    units
+}
+
+fn subspace(rank: usize, dim: usize, seed: u64) -> Matrix {
+    haar_basis(rank.min(dim), dim, seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use interlingua_edits::Kind;
+
+    #[test]
+    fn a_control_has_the_kind_and_size_of_what_it_controls() {
+        let shift = Edit::shift(vec![3.0, 0.0, 4.0, 0.0]).unwrap();
+        let drawn = random_like(&shift, 1).unwrap();
+        assert_eq!(drawn.kind(), Kind::Shift);
+        assert!((norm(&drawn.constant().unwrap()) - 5.0).abs() < 1e-12);
+        assert_ne!(drawn, shift);
+        assert_ne!(drawn, random_like(&shift, 2).unwrap());
+
+        let erase = Edit::projection(&haar_basis(2, 6, 9)).unwrap();
+        let drawn = random_like(&erase, 1).unwrap();
+        assert_eq!((drawn.kind(), drawn.rank()), (Kind::Erase, 2));
+        assert_eq!(drawn, Edit::projection(&haar_basis(2, 6, 1)).unwrap());
+
+        let clamp = Edit::clamp(50, vec![7, 30, 2], vec![1.0, 2.0, 3.0]).unwrap();
+        let drawn = random_like(&clamp, 3).unwrap();
+        assert_eq!((drawn.kind(), drawn.rank()), (Kind::Clamp, 3));
+        assert_eq!(drawn.offset(), clamp.offset());
+        assert_ne!(drawn, clamp);
+
+        let scale = Edit::scale(50, vec![7, 30], vec![0.5, 0.0]).unwrap();
+        assert_eq!(random_like(&scale, 3).unwrap().kind(), Kind::Scale);
+        let add = Edit::add(50, vec![7, 30], vec![0.5, 0.0]).unwrap();
+        assert_eq!(random_like(&add, 3).unwrap().kind(), Kind::Add);
+        let none = Edit::identity(4);
+        assert_eq!(random_like(&none, 3).unwrap(), none);
+    }
+
+    #[test]
+    fn every_unit_is_as_likely() {
+        let mut counts = [0; 5];
+        for seed in 0..4000 {
+            let units = random_units(5, 2, seed);
+            assert!(units[0] < units[1]);
+            units.iter().for_each(|&unit| counts[unit] += 1);
+        }
+        for count in counts {
+            assert!((1500..1700).contains(&count), "{counts:?}");
+        }
+        assert_eq!(random_units(3, 9, 0), [0, 1, 2]);
+    }
+}
