@@ -73,8 +73,11 @@ fn run() -> Run {
 impl Run {
     fn rows(&self, metric: &str, method: &str, hook: &str) -> Vec<&Value> {
         let is = |row: &&Value| {
-            (row["metric"].as_str(), row["method"].as_str(), row["hook"].as_str())
-                == (Some(metric), Some(method), Some(hook))
+            (
+                row["metric"].as_str(),
+                row["method"].as_str(),
+                row["hook"].as_str(),
+            ) == (Some(metric), Some(method), Some(hook))
         };
         self.rows.iter().filter(is).collect()
     }
@@ -121,26 +124,48 @@ fn shifts_clamps_and_two_hook_points_go_the_whole_road() {
                 assert!(!run.rows("mean_gap", control, hook).is_empty(), "{control}");
             }
             let differences = run.rows("gap_difference", method, hook);
-            assert!(differences.iter().any(|row| row["versus"] == "control"), "{method}");
+            assert!(
+                differences.iter().any(|row| row["versus"] == "control"),
+                "{method}"
+            );
         }
     }
     // The edits do something, and two in one pass something else than one.
     let gaps = |method: &str, hook: &str| -> Vec<f64> {
         let rows = run.rows("mean_gap", method, hook);
-        rows.iter().map(|row| row["value"].as_f64().unwrap()).collect()
+        rows.iter()
+            .map(|row| row["value"].as_f64().unwrap())
+            .collect()
     };
     let is_unedited = |row: &&Value| row["metric"] == "mean_gap" && row["role"] == "unedited";
     let unedited = run.rows.iter().filter(is_unedited);
     let unedited: Vec<f64> = unedited.map(|row| row["value"].as_f64().unwrap()).collect();
     assert_eq!(unedited.len(), LANGUAGES);
     for method in ["steering", "clamp-units", "leace"] {
-        assert_ne!(gaps(method, "block.0.output"), gaps(method, TWO), "{method}");
-        assert!(gaps(method, TWO).iter().all(|gap| !unedited.contains(gap)), "{method}");
+        assert_ne!(
+            gaps(method, "block.0.output"),
+            gaps(method, TWO),
+            "{method}"
+        );
+        assert!(
+            gaps(method, TWO).iter().all(|gap| !unedited.contains(gap)),
+            "{method}"
+        );
     }
     // Probes look at one hook point alone.
-    assert!(!run.rows("probe_accuracy_linear", "steering", "block.1.units").is_empty());
-    assert!(run.rows("probe_accuracy_linear", "steering", TWO).is_empty());
-    for words in ["Steering, at random", "Expert units, at random", "Expert units, shuffled labels"] {
+    assert!(
+        !run.rows("probe_accuracy_linear", "steering", "block.1.units")
+            .is_empty()
+    );
+    assert!(
+        run.rows("probe_accuracy_linear", "steering", TWO)
+            .is_empty()
+    );
+    for words in [
+        "Steering, at random",
+        "Expert units, at random",
+        "Expert units, shuffled labels",
+    ] {
         assert!(run.tables.contains(words), "{words}:\n{}", run.tables);
     }
 }

@@ -56,7 +56,12 @@ pub trait Debiaser: Sync {
     ///
     /// # Errors
     /// Data that the control cannot be drawn for.
-    fn control(&self, data: &FitData, options: &FitOptions, fitted: &Edit) -> Result<Edit, FitError> {
+    fn control(
+        &self,
+        data: &FitData,
+        options: &FitOptions,
+        fitted: &Edit,
+    ) -> Result<Edit, FitError> {
         let _ = data;
         Ok(control::random_like(fitted, options.seed)?)
     }

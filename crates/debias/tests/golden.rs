@@ -391,7 +391,10 @@ fn expert_units_and_steering() {
         }
         for (value, expect) in [("positives", &case.positives), ("rest", &case.rest)] {
             let options = FitOptions::with_units(case.units).param("value", value);
-            let fitted = by_name("clamp-units").unwrap().fit(&data, &options).unwrap();
+            let fitted = by_name("clamp-units")
+                .unwrap()
+                .fit(&data, &options)
+                .unwrap();
             assert_eq!(fitted.edit.kind(), Kind::Clamp, "{}", case.name);
             let Factor::Units(chosen, _) = fitted.edit.left() else {
                 panic!("{}: no units", case.name)
@@ -402,9 +405,14 @@ fn expert_units_and_steering() {
                 .unwrap()
                 .control(&data, &options.seed(5), &fitted.edit)
                 .unwrap();
-            assert_eq!((controlled.kind(), controlled.rank()), (Kind::Clamp, case.units));
+            assert_eq!(
+                (controlled.kind(), controlled.rank()),
+                (Kind::Clamp, case.units)
+            );
         }
-        let fitted = by_name("steering").unwrap().fit(&data, &FitOptions::default());
+        let fitted = by_name("steering")
+            .unwrap()
+            .fit(&data, &FitOptions::default());
         let vector = fitted.unwrap().edit.constant().unwrap();
         steering.add(&case.name, distance(&vector, &case.steering));
     }

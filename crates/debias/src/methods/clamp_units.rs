@@ -109,7 +109,12 @@ impl Debiaser for ClampUnits {
     fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
         let evidence = Evidence::new(data, options)?;
         let mut experts: Vec<(f64, usize)> = (0..data.dim())
-            .map(|unit| (average_precision(&evidence.scores(unit), &evidence.positive), unit))
+            .map(|unit| {
+                (
+                    average_precision(&evidence.scores(unit), &evidence.positive),
+                    unit,
+                )
+            })
             .collect();
         // Stable: of equal precision the first unit comes first.
         experts.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -128,7 +133,12 @@ impl Debiaser for ClampUnits {
     }
 
     /// As many random units, each held at its own median, as Suau et al. do.
-    fn control(&self, data: &FitData, options: &FitOptions, fitted: &Edit) -> Result<Edit, FitError> {
+    fn control(
+        &self,
+        data: &FitData,
+        options: &FitOptions,
+        fitted: &Edit,
+    ) -> Result<Edit, FitError> {
         let evidence = Evidence::new(data, options)?;
         evidence.clamp(random_units(data.dim(), fitted.rank(), options.seed))
     }
@@ -172,14 +182,21 @@ impl Evidence<'_> {
     }
 
     fn scores(&self, unit: usize) -> Vec<f64> {
-        (0..self.data.x.rows()).map(|row| self.data.x.at(row, unit)).collect()
+        (0..self.data.x.rows())
+            .map(|row| self.data.x.at(row, unit))
+            .collect()
     }
 
     /// The units, each held at its median.
     fn clamp(&self, units: Vec<usize>) -> Result<Edit, FitError> {
         let medians = units.iter().map(|&unit| {
             let scores = self.scores(unit).into_iter().zip(&self.positive);
-            median(scores.filter(|(_, p)| **p == self.at).map(|(s, _)| s).collect())
+            median(
+                scores
+                    .filter(|(_, p)| **p == self.at)
+                    .map(|(s, _)| s)
+                    .collect(),
+            )
         });
         let medians = medians.collect();
         Edit::clamp(self.data.dim(), units, medians).map_err(|_| FitError::Overflow {

@@ -110,7 +110,8 @@ impl Debiaser for Steering {
         let (from, to) = ends(options, &names)?;
         let rows = |group: usize| -> Vec<usize> {
             let all = 0..data.label.len();
-            all.filter(|&row| data.label[row] == groups[group]).collect()
+            all.filter(|&row| data.label[row] == groups[group])
+                .collect()
         };
         let (from, to) = (rows(from), rows(to));
         let mut vector = mean(&data.x, &to);
