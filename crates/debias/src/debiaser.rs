@@ -63,7 +63,7 @@ pub trait Debiaser: Sync {
         fitted: &Edit,
     ) -> Result<Edit, FitError> {
         let _ = data;
-        Ok(control::random_like(fitted, options.seed)?)
+        control::random_like(fitted, options.seed)
     }
     /// Parameters besides rank and seed.
     fn params(&self) -> &'static [ParamSpec] {
