@@ -25,7 +25,11 @@ fn run(folder: &Path, words: &[&str]) -> Output {
 
 fn works(folder: &Path, words: &[&str]) -> String {
     let out = run(folder, words);
-    assert!(out.status.success(), "{words:?}: {}", String::from_utf8_lossy(&out.stderr));
+    assert!(
+        out.status.success(),
+        "{words:?}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
     String::from_utf8(out.stdout).unwrap()
 }
 
@@ -43,44 +47,143 @@ fn refused(folder: &Path, words: &[&str], parts: &[&str]) {
 fn from_a_model_to_an_edit_and_out_again() {
     let place = tempfile::tempdir().unwrap();
     let (at, model) = (place.path(), model());
-    let fit = ["fit", &model, "--method", "sentdebias", "--tokens", "all", "--out", "edit.safetensors"];
+    let fit = [
+        "fit",
+        &model,
+        "--method",
+        "sentdebias",
+        "--tokens",
+        "all",
+        "--out",
+        "edit.safetensors",
+    ];
     let said = works(at, &fit);
-    assert_eq!(said, format!("edit.safetensors\n{}", works(at, &["show", "edit.safetensors"])));
-    assert!(said.contains("erase of rank 1, on all tokens") && said.contains("languages en"), "{said}");
+    assert_eq!(
+        said,
+        format!(
+            "edit.safetensors\n{}",
+            works(at, &["show", "edit.safetensors"])
+        )
+    );
+    assert!(
+        said.contains("erase of rank 1, on all tokens") && said.contains("languages en"),
+        "{said}"
+    );
     refused(at, &fit, &["edit.safetensors", "--force"]);
 
-    let measure = ["measure", &model, "--languages", "en", "--edit", "edit.safetensors", "--out", "m", "--limit", "40"];
+    let measure = [
+        "measure",
+        &model,
+        "--languages",
+        "en",
+        "--edit",
+        "edit.safetensors",
+        "--out",
+        "m",
+        "--limit",
+        "40",
+    ];
     let table = works(at, &measure);
-    for part in ["| en | occupations | gender | mean \\|gap\\| | 40 |", "| en | neutral |", "KL(unedited ‖ edited)"] {
+    for part in [
+        "| en | occupations | gender | mean \\|gap\\| | 40 |",
+        "| en | neutral |",
+        "KL(unedited ‖ edited)",
+    ] {
         assert!(table.contains(part), "{part}: {table}");
     }
-    let json: Value = serde_json::from_slice(&std::fs::read(at.join("m/measure.json")).unwrap()).unwrap();
+    let json: Value =
+        serde_json::from_slice(&std::fs::read(at.join("m/measure.json")).unwrap()).unwrap();
     assert!(json["rows"].as_array().unwrap().len() > 10);
     // What is finished is not computed again, and comes out the same.
     let again = run(at, &measure);
     assert_eq!(String::from_utf8(again.stdout).unwrap(), table);
-    assert_eq!(String::from_utf8_lossy(&again.stderr).matches("cached").count(), 2);
+    assert_eq!(
+        String::from_utf8_lossy(&again.stderr)
+            .matches("cached")
+            .count(),
+        2
+    );
 
-    let generate = ["generate", &model, "--prompt", "the cat", "--tokens", "6", "--edit", "edit.safetensors"];
-    let beside = [&generate[..], &["--side-by-side", "--html", "page.html", "--json"]].concat();
+    let generate = [
+        "generate",
+        &model,
+        "--prompt",
+        "the cat",
+        "--tokens",
+        "6",
+        "--edit",
+        "edit.safetensors",
+    ];
+    let beside = [
+        &generate[..],
+        &["--side-by-side", "--html", "page.html", "--json"],
+    ]
+    .concat();
     let json: Value = serde_json::from_str(&works(at, &beside)).unwrap();
     let text = &json["texts"][0];
     assert_eq!(text["edited"]["tokens"].as_array().unwrap().len(), 6);
     assert_ne!(text["unedited"], Value::Null);
     let page = std::fs::read_to_string(at.join("page.html")).unwrap();
-    assert!(page.contains("<th>unedited</th><th>edited</th>") && !page.contains("<script"), "{page}");
+    assert!(
+        page.contains("<th>unedited</th><th>edited</th>") && !page.contains("<script"),
+        "{page}"
+    );
 
-    works(at, &["export", &model, "--edit", "edit.safetensors", "--as", "hf", "--out", "edited"]);
-    works(at, &["export", &model, "--edit", "edit.safetensors", "--as", "peft", "--out", "adapter"]);
+    works(
+        at,
+        &[
+            "export",
+            &model,
+            "--edit",
+            "edit.safetensors",
+            "--as",
+            "hf",
+            "--out",
+            "edited",
+        ],
+    );
+    works(
+        at,
+        &[
+            "export",
+            &model,
+            "--edit",
+            "edit.safetensors",
+            "--as",
+            "peft",
+            "--out",
+            "adapter",
+        ],
+    );
     // The model with the edit in its weights writes what the model under the edit writes.
-    let edited = ["generate", "edited", "--prompt", "the cat", "--tokens", "6", "--json"];
+    let edited = [
+        "generate", "edited", "--prompt", "the cat", "--tokens", "6", "--json",
+    ];
     let exported: Value = serde_json::from_str(&works(at, &edited)).unwrap();
     assert_eq!(exported["texts"][0]["unedited"], text["edited"]);
     for format in ["hf", "peft"] {
-        let words = ["export", &model, "--edit", "edit.safetensors", "--as", format, "--out", "edited"];
+        let words = [
+            "export",
+            &model,
+            "--edit",
+            "edit.safetensors",
+            "--as",
+            format,
+            "--out",
+            "edited",
+        ];
         refused(at, &words, &["edited", "is there already"]);
     }
-    let words = ["export", &model, "--edit", "edit.safetensors", "--as", "gguf-lora", "--out", "a.gguf"];
+    let words = [
+        "export",
+        &model,
+        "--edit",
+        "edit.safetensors",
+        "--as",
+        "gguf-lora",
+        "--out",
+        "a.gguf",
+    ];
     refused(at, &words, &["is its embedding", "--as hf"]);
     assert!(!at.join("a.gguf").exists());
 }
@@ -107,22 +210,43 @@ fn other(change: impl Fn(&mut ModelShape)) -> Intervention {
 fn files_and_flags_that_do_not_fit_are_refused() {
     let place = tempfile::tempdir().unwrap();
     let (at, model) = (place.path(), model());
-    let made = works(at, &["fit", &model, "--method", "mean-shift", "--hook", "block.0.output", "--out", "own.safetensors"]);
+    let made = works(
+        at,
+        &[
+            "fit",
+            &model,
+            "--method",
+            "mean-shift",
+            "--hook",
+            "block.0.output",
+            "--out",
+            "own.safetensors",
+        ],
+    );
     assert!(made.contains("shift by a vector"), "{made}");
     let own = std::fs::read(at.join("own.safetensors")).unwrap();
     let write = |name: &str, bytes: &[u8]| std::fs::write(at.join(name), bytes).unwrap();
     let replaced = |from: &str, to: &str| {
         // Of one length, so that the header's stays right.
         assert_eq!(from.len(), to.len());
-        let at = own.windows(from.len()).position(|w| w == from.as_bytes()).expect(from);
+        let at = own
+            .windows(from.len())
+            .position(|w| w == from.as_bytes())
+            .expect(from);
         let mut bytes = own.clone();
         bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
         bytes
     };
     write("other.safetensors", &other(|_| ()).to_bytes().unwrap());
     write("cut.safetensors", &own[..own.len() / 2]);
-    write("newer.safetensors", &replaced("\\\"version\\\":1", "\\\"version\\\":9"));
-    write("space.safetensors", &replaced("\\\"space\\\":\\\"raw\\\"", "\\\"space\\\":\\\"cca\\\""));
+    write(
+        "newer.safetensors",
+        &replaced("\\\"version\\\":1", "\\\"version\\\":9"),
+    );
+    write(
+        "space.safetensors",
+        &replaced("\\\"space\\\":\\\"raw\\\"", "\\\"space\\\":\\\"cca\\\""),
+    );
     write("none.txt", b"");
     write("text.txt", b"the cat\n");
     let edits: [(&str, &[&str]); 5] = [
@@ -136,36 +260,115 @@ fn files_and_flags_that_do_not_fit_are_refused() {
         for command in [
             vec!["generate", &model, "--prompt", "the cat", "--edit", edit],
             vec!["measure", &model, "--languages", "en", "--edit", edit],
-            vec!["model", "capture", &model, "--text", "text.txt", "--out", "s.safetensors", "--edit", edit],
-            vec!["export", &model, "--as", "hf", "--out", "edited", "--edit", edit],
+            vec![
+                "model",
+                "capture",
+                &model,
+                "--text",
+                "text.txt",
+                "--out",
+                "s.safetensors",
+                "--edit",
+                edit,
+            ],
+            vec![
+                "export", &model, "--as", "hf", "--out", "edited", "--edit", edit,
+            ],
         ] {
             refused(at, &command, parts);
         }
     }
-    let masked = fixtures().join("architectures/bert-mlm").display().to_string();
+    let masked = fixtures()
+        .join("architectures/bert-mlm")
+        .display()
+        .to_string();
     let cases: [(Vec<&str>, &[&str]); 9] = [
-        (vec!["show", "cut.safetensors"], &["cut.safetensors", "cut off"]),
-        (vec!["generate", &model, "--prompt", "a", "--residency", "stream"], &["--residency resident"]),
-        (vec!["generate", &masked, "--prompt", "a", "--tokens", "2"], &["no causal model"]),
-        (vec!["generate", &model, "--prompt", "a", "--temperature", "0"], &["temperature"]),
-        (vec!["generate", &model, "--prompts", "none.txt"], &["none.txt", "no text"]),
-        (vec!["generate", &model, "--prompt", "a", "--chat"], &["no chat template"]),
-        (vec!["fit", &model, "--method", "leaec", "--out", "x.safetensors"], &["leaec", "leace"]),
-        (vec!["fit", &model, "--method", "leace", "--language", "it", "--out", "x.safetensors"], &["it"]),
-        (vec!["fit", &model, "--method", "leace", "--hook", "block.9.output", "--out", "x.safetensors"], &["block.9.output"]),
+        (
+            vec!["show", "cut.safetensors"],
+            &["cut.safetensors", "cut off"],
+        ),
+        (
+            vec!["generate", &model, "--prompt", "a", "--residency", "stream"],
+            &["--residency resident"],
+        ),
+        (
+            vec!["generate", &masked, "--prompt", "a", "--tokens", "2"],
+            &["no causal model"],
+        ),
+        (
+            vec!["generate", &model, "--prompt", "a", "--temperature", "0"],
+            &["temperature"],
+        ),
+        (
+            vec!["generate", &model, "--prompts", "none.txt"],
+            &["none.txt", "no text"],
+        ),
+        (
+            vec!["generate", &model, "--prompt", "a", "--chat"],
+            &["no chat template"],
+        ),
+        (
+            vec!["fit", &model, "--method", "leaec", "--out", "x.safetensors"],
+            &["leaec", "leace"],
+        ),
+        (
+            vec![
+                "fit",
+                &model,
+                "--method",
+                "leace",
+                "--language",
+                "it",
+                "--out",
+                "x.safetensors",
+            ],
+            &["it"],
+        ),
+        (
+            vec![
+                "fit",
+                &model,
+                "--method",
+                "leace",
+                "--hook",
+                "block.9.output",
+                "--out",
+                "x.safetensors",
+            ],
+            &["block.9.output"],
+        ),
     ];
     for (words, parts) in cases {
         refused(at, &words, parts);
     }
-    let shift = ["export", &model, "--edit", "own.safetensors", "--as", "hf", "--out", "edited"];
-    refused(at, &shift, &["step 1 at `block.0.output`", "`text`", "--tokens all"]);
+    let shift = [
+        "export",
+        &model,
+        "--edit",
+        "own.safetensors",
+        "--as",
+        "hf",
+        "--out",
+        "edited",
+    ];
+    refused(
+        at,
+        &shift,
+        &["step 1 at `block.0.output`", "`text`", "--tokens all"],
+    );
     let mut left: Vec<String> = std::fs::read_dir(at)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
         .collect();
     left.sort();
     let expect = [
-        "cut.safetensors", "newer.safetensors", "none.txt", "other.safetensors", "own.safetensors", "space.safetensors", "text.txt",
+        "cut.safetensors",
+        "newer.safetensors",
+        "none.txt",
+        "other.safetensors",
+        "own.safetensors",
+        "space.safetensors",
+        "text.txt",
     ];
     assert_eq!(left, expect, "nothing half-written is left");
 }
