@@ -12,7 +12,7 @@ use interlingua_models::{Model, export};
 use interlingua_tune::{Event, Outcome, Search, Settings, Sources, Texts, page};
 
 use crate::flags::{Debias, Tune};
-use crate::model::{folder, open};
+use crate::model::open;
 use crate::program;
 use crate::terminal::{Progress, print};
 
@@ -35,9 +35,12 @@ pub enum Format {
     /// The edit as a file that is applied when the model runs: by this program, or by a hook of twenty lines in
     /// transformers.
     Edit,
-    /// A checkpoint folder, `model`, whose weights have taken up the edit, and the edit beside it. Only edits are searched
-    /// that weights take up exactly.
+    /// A checkpoint folder with the edit in its weights, which transformers loads; MODEL is such a folder.
     Hf,
+    /// A LoRA adapter of PEFT.
+    Peft,
+    /// A LoRA adapter of llama.cpp, over any quantisation of the model.
+    GgufLora,
 }
 
 impl std::fmt::Display for Format {
@@ -45,6 +48,8 @@ impl std::fmt::Display for Format {
         f.write_str(match self {
             Format::Edit => "edit",
             Format::Hf => "hf",
+            Format::Peft => "peft",
+            Format::GgufLora => "gguf-lora",
         })
     }
 }
@@ -52,45 +57,76 @@ impl std::fmt::Display for Format {
 impl Format {
     /// Whether it holds only edits that are a change of weights.
     fn folds(self) -> bool {
-        match self {
-            Format::Edit => false,
-            Format::Hf => true,
+        self != Format::Edit
+    }
+
+    /// Whether it holds an edit of what the head reads.
+    fn holds_head(self, model: &Model) -> bool {
+        let of = model.architecture();
+        let tied = of.head_table() == Some(of.embedding_table());
+        !(self == Format::GgufLora && tied)
+    }
+
+    /// Refuses a model that the format cannot be made of, before anything is searched.
+    fn check(self, model: &Model) -> anyhow::Result<()> {
+        if self == Format::Hf && matches!(Checkpoint::open(&model.folder)?, Checkpoint::Gguf(_)) {
+            bail!(
+                "a GGUF file gives no checkpoint folder back; --format gguf-lora makes an adapter for it, --format edit a file \
+                 that is applied when it runs"
+            );
         }
+        Ok(())
     }
 
     /// Writes what it is made of into a folder; says what that is and how it is used.
     fn write(
         self,
         model: &Model,
+        name: &str,
         intervention: &Intervention,
-        _outcome: &Outcome,
         folder: &Path,
     ) -> anyhow::Result<String> {
-        match self {
-            Format::Hf => {
-                let written = export::folder::write(model, intervention, &folder.join("model"))?;
-                Ok(format!(
-                    "`model` is a checkpoint folder that loads as the original does; {} of its tensors have taken up the edit{}. \
-                     `edit.safetensors` is the edit by itself.",
-                    written.tensors.len(),
-                    match written.untied {
-                        true => ", and its head is a matrix of its own",
-                        false => "",
-                    }
-                ))
+        let always = "`edit.safetensors` is the edit itself: `interlingua` applies it to the unedited model with `--edit`, and docs/python.md of \
+                      Interlingua does in Python.";
+        Ok(match self {
+            Format::Edit => {
+                format!("The model's own weights are not here and are not changed. {always}")
             }
-            Format::Edit => Ok(format!(
-                "`edit.safetensors` is the edit ({} step{}); the model's own weights are not here and are not changed. \
-                 `interlingua` applies it with `--edit edit.safetensors`; the documentation of Interlingua (docs/interventions.md) \
-                 reads it in ten lines of Python.",
-                intervention.steps().len(),
-                if intervention.steps().len() == 1 {
-                    ""
-                } else {
-                    "s"
+            Format::Hf => {
+                let made = folder.join("model");
+                let written = export::folder::write(model, intervention, &made)?;
+                for entry in std::fs::read_dir(&made)? {
+                    let entry = entry?;
+                    std::fs::rename(entry.path(), folder.join(entry.file_name()))?;
                 }
-            )),
-        }
+                std::fs::remove_dir(&made)?;
+                let untied = match written.untied {
+                    true => {
+                        " The head is a matrix of its own now (`tie_word_embeddings` is false)."
+                    }
+                    false => "",
+                };
+                format!(
+                    "This folder is the whole model, with the edit in its weights: `AutoModelForCausalLM.from_pretrained` of \
+                     transformers loads it. {} tensors differ from the source.{untied} {always}",
+                    written.tensors.len()
+                )
+            }
+            Format::Peft => {
+                let adapter = folder.join("adapter");
+                let rank = export::lora::peft(model, intervention, name, &adapter)?;
+                format!(
+                    "`adapter/` is a LoRA adapter of rank {rank} for PEFT, over the unedited model. {always}"
+                )
+            }
+            Format::GgufLora => {
+                let rank = export::lora::gguf(model, intervention, &folder.join("adapter.gguf"))?;
+                format!(
+                    "`adapter.gguf` is a LoRA adapter of rank {rank} for llama.cpp (`--lora adapter.gguf`), over any quantisation of the \
+                     unedited model. {always}"
+                )
+            }
+        })
     }
 }
 
@@ -106,7 +142,7 @@ pub fn tune(flags: &Tune) -> anyhow::Result<()> {
             flags.out.display()
         );
     }
-    let (outcome, _, _) = searched(flags, &flags.out, false)?;
+    let (outcome, _, _) = searched(flags, &flags.out, Format::Edit)?;
     print(&summary(&outcome))?;
     print(&format!(
         "\n{}\nedit {}\n",
@@ -127,25 +163,14 @@ pub fn debias(flags: &Debias) -> anyhow::Result<()> {
             out.display()
         );
     }
-    if flags.format == Format::Hf {
-        // Before hours of a search, not after.
-        let source = folder(&flags.tune.model.name, &mut Progress::new())?;
-        if let Checkpoint::Gguf(_) = Checkpoint::open(&source)? {
-            bail!(
-                "{}: a GGUF file's blocks of few bits cannot take up an edit exactly; give the folder of the original \
-                 checkpoint, or leave out --format hf",
-                source.display()
-            );
-        }
-    }
     let mut search = out.clone().into_os_string();
     search.push(".search");
     let search = PathBuf::from(search);
-    let (outcome, intervention, model) = searched(&flags.tune, &search, flags.format.folds())?;
+    let (outcome, intervention, model) = searched(&flags.tune, &search, flags.format)?;
     let made = Partial::folder(out).with_context(|| out.display().to_string())?;
     let files = flags
         .format
-        .write(&model, &intervention, &outcome, made.path())
+        .write(&model, &flags.tune.model.name, &intervention, made.path())
         .with_context(|| {
             format!(
                 "the search is kept in {}; the same command goes on from there",
@@ -173,10 +198,11 @@ pub fn debias(flags: &Debias) -> anyhow::Result<()> {
 fn searched(
     flags: &Tune,
     folder: &Path,
-    folded: bool,
+    format: Format,
 ) -> anyhow::Result<(Outcome, Intervention, Model)> {
     let mut progress = Progress::new();
     let model = open(&flags.model, &mut progress)?;
+    format.check(&model)?;
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let texts = match flags.testbed {
         true => Texts::planted(&testbed(flags)?, &flags.category, flags.seed)?,
@@ -185,7 +211,10 @@ fn searched(
             Texts::load(&sources, &flags.languages, &flags.category, flags.seed)?
         }
     };
-    let settings = settings(flags, folded);
+    let settings = Settings {
+        final_norm: format.holds_head(&model),
+        ..settings(flags, format.folds())
+    };
     let mut begun = None;
     let mut listener = |event: Event| match event {
         Event::Rule(text) => progress.show(Shown::Note(text)),

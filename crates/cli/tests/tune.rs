@@ -3,8 +3,12 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use interlingua_backend::device::cpu;
 use interlingua_edits::Intervention;
+use interlingua_models::engine::token_log_probs;
+use interlingua_models::intervene::Steps;
 use interlingua_models::train::random_checkpoint;
+use interlingua_models::{Branch, Model, Residency};
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_interlingua"))
@@ -94,6 +98,51 @@ fn a_model_is_searched_edited_and_given_back() {
     let said = bad(&of(&debias));
     assert!(said.contains("is there already"), "{said}");
     assert_eq!(read(&at("edited/README.md")), card);
+}
+
+/// A folder with the edit in its weights says what the source says with the edit applied.
+#[test]
+fn weights_are_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let words = ["The man opens the window.", "La femme ouvre la fenêtre."];
+    random_checkpoint(&at("model"), words.into_iter(), 3).unwrap();
+    let (source, out) = (at("model"), at("edited"));
+    let model = source.to_str().unwrap();
+    let mut typed = vec![
+        "debias",
+        model,
+        "--format",
+        "hf",
+        "--languages",
+        "en",
+        "--out",
+    ];
+    typed.extend([out.to_str().unwrap(), "--ranks", "1,2", "--max-kl", "5"]);
+    good(&typed);
+    assert!(read(&at("edited/README.md")).contains("from_pretrained"));
+    let open = |path: &Path| Model::open(path, &cpu(), Residency::Resident).unwrap();
+    let (source, edited) = (open(&source), open(&out));
+    let edit = std::fs::read(at("edited/edit.safetensors")).unwrap();
+    let steps = Steps::new(&Intervention::from_bytes(&edit).unwrap(), &source).unwrap();
+    let score = |model: &Model, branch: Branch<'_>| {
+        let sequences = [model.sequence("The woman works as a nurse.").unwrap()];
+        let found = token_log_probs(model, &sequences, &[branch], &mut |_, _| {});
+        found.unwrap()[0][0].clone()
+    };
+    let expected = score(&source, steps.branch());
+    let plain = score(&source, Branch::unedited());
+    for ((found, expected), plain) in score(&edited, Branch::unedited())
+        .iter()
+        .zip(&expected)
+        .zip(&plain)
+    {
+        assert!(
+            (found - expected).abs() < 1e-4,
+            "{found} {expected} {plain}"
+        );
+    }
+    assert_ne!(expected, plain);
 }
 
 #[test]

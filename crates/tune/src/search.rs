@@ -27,6 +27,8 @@ pub struct Settings {
     pub strengths: Vec<f64>,
     /// Whether only edits that fold into weights exactly are tried.
     pub folded: bool,
+    /// Whether what the head reads is tried: an adapter for a head that is the embedding cannot hold it.
+    pub final_norm: bool,
     /// Largest divergence of predictions on neutral text, in nats a token: its upper 95 % bound must stay
     /// below in every language.
     pub max_kl: f64,
@@ -48,6 +50,7 @@ impl Default for Settings {
             ranks: vec![1, 2, 4, 8],
             strengths: vec![0.5, 1.0, 1.5],
             folded: false,
+            final_norm: true,
             max_kl: 0.1,
             keep: [6, 8],
             controls: 5,
@@ -217,8 +220,9 @@ impl Search<'_> {
         }
         (self.listener)(Event::Rule(self.settings.rule()));
         let shape = self.model.geometry.shape();
-        let places = Place::all(&shape, self.settings.folded);
+        let mut places = Place::all(&shape, self.settings.folded);
         let hooks: BTreeSet<Hook> = places.iter().flat_map(|p| p.hooks()).collect();
+        places.retain(|place| self.settings.final_norm || *place != Place::FinalNorm);
         let hooks: Vec<Hook> = hooks.into_iter().collect();
         let digest = self.model.digest()?;
         let key = key(&(
