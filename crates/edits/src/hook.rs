@@ -48,8 +48,8 @@ struct Row {
     meaning: &'static str,
     /// The same place in the words of transformers.
     transformers: &'static str,
-    /// The same place in TransformerLens, within a block.
-    lens: &'static [&'static str],
+    /// The same place in TransformerLens: the name that its `get_act_name` takes, within a block.
+    lens: Option<&'static str>,
 }
 
 fn hidden(m: &ModelShape) -> usize {
@@ -78,7 +78,7 @@ const TABLE: &[Row] = &[
         size: "hidden",
         meaning: "what enters the first block",
         transformers: "hidden_states[0]",
-        lens: &["hook_embed", "embed.hook_embed"],
+        lens: Some("embed"),
     },
     Row {
         part: Part::Input,
@@ -88,7 +88,7 @@ const TABLE: &[Row] = &[
         size: "hidden",
         meaning: "residual stream entering block L",
         transformers: "hidden_states[L]",
-        lens: &["hook_resid_pre"],
+        lens: Some("resid_pre"),
     },
     Row {
         part: Part::Queries,
@@ -98,7 +98,7 @@ const TABLE: &[Row] = &[
         size: "heads · head_dim",
         meaning: "queries of block L, before any norm and rotation",
         transformers: "output of the query projection (q_proj)",
-        lens: &["attn.hook_q"],
+        lens: Some("q"),
     },
     Row {
         part: Part::Keys,
@@ -108,7 +108,7 @@ const TABLE: &[Row] = &[
         size: "kv_heads · head_dim",
         meaning: "keys of block L, before any norm and rotation",
         transformers: "output of the key projection (k_proj)",
-        lens: &["attn.hook_k"],
+        lens: Some("k"),
     },
     Row {
         part: Part::Values,
@@ -118,7 +118,7 @@ const TABLE: &[Row] = &[
         size: "kv_heads · head_dim",
         meaning: "values of block L",
         transformers: "output of the value projection (v_proj)",
-        lens: &["attn.hook_v"],
+        lens: Some("v"),
     },
     Row {
         part: Part::Heads,
@@ -128,7 +128,7 @@ const TABLE: &[Row] = &[
         size: "heads · head_dim",
         meaning: "what the heads of block L make, one after the other",
         transformers: "input of attention's output projection (o_proj)",
-        lens: &["attn.hook_z"],
+        lens: Some("z"),
     },
     Row {
         part: Part::Attention,
@@ -138,7 +138,7 @@ const TABLE: &[Row] = &[
         size: "hidden",
         meaning: "what attention of block L adds to the residual stream",
         transformers: "output of attention, behind a norm that follows it",
-        lens: &["hook_attn_out"],
+        lens: Some("attn_out"),
     },
     Row {
         part: Part::Gate,
@@ -148,7 +148,7 @@ const TABLE: &[Row] = &[
         size: "intermediate",
         meaning: "gates of the MLP of block L, before the activation; only gated MLPs have them",
         transformers: "output of the gate projection (gate_proj)",
-        lens: &[],
+        lens: None,
     },
     Row {
         part: Part::Units,
@@ -158,7 +158,7 @@ const TABLE: &[Row] = &[
         size: "intermediate",
         meaning: "units of the MLP of block L, after activation and product",
         transformers: "input of the MLP's down projection (down_proj)",
-        lens: &["mlp.hook_post"],
+        lens: Some("post"),
     },
     Row {
         part: Part::Mlp,
@@ -168,7 +168,7 @@ const TABLE: &[Row] = &[
         size: "hidden",
         meaning: "what the MLP of block L adds to the residual stream",
         transformers: "output of the MLP, behind a norm that follows it",
-        lens: &["hook_mlp_out"],
+        lens: Some("mlp_out"),
     },
     Row {
         part: Part::Output,
@@ -178,7 +178,7 @@ const TABLE: &[Row] = &[
         size: "hidden",
         meaning: "residual stream leaving block L",
         transformers: "hidden_states[L + 1], but for the last block before a final norm",
-        lens: &["hook_resid_post"],
+        lens: Some("resid_post"),
     },
     Row {
         part: Part::FinalNorm,
@@ -188,7 +188,7 @@ const TABLE: &[Row] = &[
         size: "hidden",
         meaning: "what the LM head reads; in encoders the last block's output",
         transformers: "hidden_states[-1]",
-        lens: &["ln_final.hook_normalized"],
+        lens: Some("ln_final.normalized"),
     },
 ];
 
@@ -440,16 +440,23 @@ pub(crate) fn names(layers: usize) -> String {
 fn nearest(name: &str, layers: usize) -> Option<String> {
     let of_lens = || {
         let in_block = name.strip_prefix("blocks.").and_then(|r| r.split_once('.'));
-        let place = in_block.map_or(name, |(_, place)| place);
-        let row = TABLE.iter().find(|row| row.lens.contains(&place))?;
-        match (row.in_block, in_block) {
-            (false, None) => Some(row.name.to_owned()),
-            (true, Some((layer, _))) => {
-                let layer = layer.parse::<usize>().ok().filter(|&l| l < layers)?;
-                Some(Hook::of(layer, row.part).to_string())
-            }
-            _ => None,
+        let place = in_block
+            .map_or(name, |(_, place)| place)
+            .replace("hook_", "");
+        let place = ["attn.", "mlp.", "embed."]
+            .iter()
+            .find_map(|module| place.strip_prefix(module))
+            .unwrap_or(&place);
+        let row = TABLE.iter().find(|row| row.lens == Some(place))?;
+        if !row.in_block {
+            return in_block.is_none().then(|| row.name.to_owned());
         }
+        let layer = in_block.and_then(|(layer, _)| layer.parse::<usize>().ok());
+        Some(match layer.filter(|&l| l < layers) {
+            Some(layer) => Hook::of(layer, row.part).to_string(),
+            // The block is left open, or is one that the model does not have.
+            None => row.part.pattern(),
+        })
     };
     let alike = || {
         let all = Hook::all(layers).into_iter().map(|h| h.to_string());
@@ -503,6 +510,13 @@ mod tests {
             ("blocks.4.attn.hook_z", "block.4.heads"),
             ("blocks.0.mlp.hook_post", "block.0.units"),
             ("block.2.unit", "block.2.units"),
+            // The short names of TransformerLens say no block.
+            ("resid_post", "block.L.output"),
+            ("resid_pre", "block.L.input"),
+            ("hook_mlp_out", "block.L.mlp"),
+            ("attn_out", "block.L.attention"),
+            ("embed.hook_embed", "embedding"),
+            ("blocks.12.hook_resid_post", "block.L.output"),
         ] {
             let message = Hook::parse(name, 12).unwrap_err().to_string();
             assert!(
