@@ -51,6 +51,41 @@ impl Items {
         }
     }
 
+    /// The texts that a pass of the model reads, roughly: one answer after its question stands for three.
+    pub fn texts(&self) -> Vec<String> {
+        match self {
+            Items::Stereoset(items) => items
+                .iter()
+                .flat_map(|i| {
+                    let s = &i.sentences;
+                    [&s.stereotype, &s.antistereotype, &s.unrelated].map(String::clone)
+                })
+                .collect(),
+            Items::Seat(tests) => {
+                let sets = tests
+                    .iter()
+                    .flat_map(|t| t.targets.iter().chain(&t.attributes));
+                let mut texts: Vec<String> = sets.flat_map(|set| set.examples.clone()).collect();
+                texts.sort();
+                texts.dedup();
+                texts
+            }
+            Items::Bbq(questions) => questions
+                .iter()
+                .map(|q| format!("{} {} {}", q.context, q.question, q.answers.join(" ")))
+                .collect(),
+            Items::Templates(items) => items
+                .iter()
+                .flat_map(|i| [&i.a, &i.b, &i.neutral_a, &i.neutral_b].map(String::clone))
+                .collect(),
+        }
+    }
+
+    /// Whether its numbers are made from probabilities, not from states.
+    pub fn is_scored(&self) -> bool {
+        !matches!(self, Items::Seat(_))
+    }
+
     /// How many items.
     pub fn len(&self) -> usize {
         match self {

@@ -146,6 +146,8 @@ pub struct Tokens {
     pairs: Part,
     /// Held-out sentences of one language that the cost of an edit is measured on.
     neutral: Part,
+    /// Texts of each benchmark, its category, and whether they are scored.
+    benchmarks: Vec<(Part, String, bool)>,
 }
 
 impl Tokens {
@@ -180,6 +182,12 @@ impl Tokens {
             Ok(part)
         }
         let pairs = text.pairs.iter().flat_map(|p| [&p.more, &p.less]);
+        let mut benchmarks = Vec::new();
+        for benchmark in &text.benchmarks {
+            let (texts, items) = (benchmark.items.texts(), &benchmark.items);
+            let part = part(items.name(), texts.iter(), count)?;
+            benchmarks.push((part, benchmark.category.clone(), items.is_scored()));
+        }
         let neutral = text.heldout.columns[0].iter();
         Ok(Tokens {
             train: part("training rows", text.train.columns.iter().flatten(), count)?,
@@ -204,6 +212,7 @@ impl Tokens {
                 neutral.take(spec.score.perplexity_sentences),
                 count,
             )?,
+            benchmarks,
         })
     }
 
@@ -252,8 +261,12 @@ impl Needs {
             * plan.hooks.len() as f64;
         let cells = (spec.languages.len() * spec.categories.len()) as f64;
         let read = |part: &Part| if size.causal { part.tokens } else { part.squares } as f64;
-        // Tokens of one category and language: the pairs, and the sentences for perplexity.
-        let per_cell = read(&tokens.pairs) / cells + read(&tokens.neutral);
+        // Tokens of one category and language: the pairs, and the sentences for perplexity. An encoder without a head
+        // scores none.
+        let per_cell = match spec.score.scorers.is_empty() {
+            true => 0.0,
+            false => read(&tokens.pairs) / cells + read(&tokens.neutral),
+        };
         let first = &spec.categories[0];
         let settings: Vec<&Setting> = plan
             .settings
@@ -279,6 +292,10 @@ impl Needs {
             Work {
                 name: "scores",
                 flops: scoring,
+            },
+            Work {
+                name: "benchmarks",
+                flops: benchmarks(plan, size, tokens),
             },
             Work {
                 name: "probes",
@@ -329,6 +346,24 @@ fn behind(setting: &Setting, size: &Size) -> usize {
     };
     let place = setting.hook.as_deref().unwrap_or_default();
     place.split('+').map(behind).max().unwrap_or(0)
+}
+
+/// What the benchmarks take: a pass of each under all settings of its category.
+fn benchmarks(plan: &Plan, size: &Size, tokens: &Tokens) -> f64 {
+    let all = tokens.benchmarks.iter();
+    let of_one = |(part, category, scored): &(Part, String, bool)| {
+        let settings = plan.settings.iter().filter(|s| &s.category == category);
+        let each = |s: &Setting| match scored {
+            true => branch(s, size),
+            false => size.blocks(behind(s, size)),
+        };
+        let read = match *scored && !size.causal {
+            true => part.squares,
+            false => part.tokens,
+        };
+        read as f64 * (size.blocks(size.layers) + settings.map(each).sum::<f64>())
+    };
+    all.map(of_one).sum()
 }
 
 /// Operations per token that a setting adds: the blocks behind its hook point, and the vocabulary.

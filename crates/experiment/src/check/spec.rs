@@ -22,10 +22,16 @@ pub fn spec(spec: &Spec) -> Result<(), ExperimentError> {
     }
     within("seed", spec.seed, 0, 1 << 53)?;
     distinct("languages", &spec.languages)?;
-    if spec.languages.len() < 2 {
+    some("languages", &spec.languages, "en")?;
+    let shared = spec.spaces.iter().find(|s| **s != Space::Raw);
+    if let (1, Some(space)) = (spec.languages.len(), shared) {
         return Err(ExperimentError::plan(
             "languages",
-            "at least two different languages are needed",
+            format!(
+                "space `{}` is one that languages share, so at least two different ones are needed; one language works with \
+                 spaces = [\"raw\"]",
+                space.name()
+            ),
         ));
     }
     some("categories", &spec.categories, "gender")?;
@@ -572,6 +578,20 @@ mod tests {
                 "",
                 "[[benchmarks]]\nkind = \"seat\"\npath = \"seat\"\ntests.gender = [\"a\", \"a\"]",
                 &["benchmarks[0].tests.gender", "a is listed twice"],
+            ),
+        ]);
+    }
+
+    #[test]
+    fn one_language_works_in_the_raw_states_alone() {
+        let one = "languages = [\"en\"]\n";
+        spec(&parsed(&format!("{one}spaces = [\"raw\"]"), "").unwrap()).unwrap();
+        check(&[
+            ("languages = []", "", &["languages", "at least one"]),
+            (
+                &format!("{one}spaces = [\"raw\", \"cca\"]"),
+                "",
+                &["languages", "`cca`", "at least two", "spaces = [\"raw\"]"],
             ),
         ]);
     }

@@ -1,8 +1,9 @@
 //! What a run found, in plain words, computed from the rows whichever way they point.
 
 use super::differences::{Edit, differences, spoken};
+use super::tables::{Left, PROBE, SEAT};
 use super::text::{Format, count, list};
-use super::view::{Estimate, VERSUS, View};
+use super::view::{Estimate, Judged, VERSUS, View};
 use crate::role::Role;
 
 /// So many methods are named one by one; more are counted.
@@ -12,9 +13,7 @@ const NAMED: usize = 2;
 /// it costs. What the rows cannot answer is said too.
 pub fn verdict(view: &View) -> Vec<String> {
     let Some(lens) = view.main_lens() else {
-        return vec![
-            "This run has no bias rows, so nothing can be said about bias or transfer.".to_string(),
-        ];
+        return in_states(view);
     };
     let Some(base) = view.base_abs_gap(lens, None) else {
         return vec![
@@ -42,6 +41,57 @@ pub fn verdict(view: &View) -> Vec<String> {
         comparison(&edits),
         price(view, &edits, &found.controls),
     ]
+}
+
+/// Where no sentence has a probability: what probes and associations find before and after.
+fn in_states(view: &View) -> Vec<String> {
+    let left = Left::of(view);
+    let edits = left.edits();
+    let unedited = edits.iter().find(|v| v.role == Role::Unedited);
+    let mut out = Vec::new();
+    for (metric, format, told) in [
+        (
+            PROBE,
+            Format::Share,
+            "Share of held-out sentences whose group a linear probe names",
+        ),
+        (
+            SEAT,
+            Format::Plain,
+            "|Effect size| of SEAT, mean over its tests",
+        ),
+    ] {
+        let mean = |variant| left.mean(metric, variant, Judged::Others);
+        let Some(before) = unedited.and_then(|v| mean(v)) else {
+            continue;
+        };
+        let edited = edits.iter().filter(|v| v.role == Role::Method);
+        let least = edited
+            .filter_map(|&v| Some((v, mean(v)?)))
+            .min_by(|a, b| a.1.value.total_cmp(&b.1.value));
+        let Some((variant, after)) = least else {
+            continue;
+        };
+        let control = left.control(variant).and_then(mean);
+        let control = control.map_or(String::new(), |e| {
+            format!(", and {} where labels are shuffled", format.phrase(&e))
+        });
+        out.push(format!(
+            "{told}: {} unedited; the least is left by {} in {}, fitted in other languages: {}{control}.",
+            format.phrase(&before),
+            variant.title(),
+            variant.site(),
+            format.phrase(&after),
+        ));
+    }
+    if out.is_empty() {
+        return vec![
+            "This run has no bias rows, so nothing can be said about bias or transfer.".to_string(),
+        ];
+    }
+    let scope = "No sentence has a probability in this run, so edits are judged by what is left in the states.";
+    out.insert(0, scope.to_string());
+    out
 }
 
 /// What each method does to the gap.

@@ -127,7 +127,7 @@ fn sections(view: &View, changes: &[Change]) -> Vec<Section> {
         (
             "erasure",
             "What probes still find",
-            some(&[tables::erasure(view)]),
+            some(&[tables::erasure(view), tables::states(view)]),
         ),
         ("benchmarks", "Other benchmarks", benchmarks(view)),
         ("alignment", "Alignment", alignment(view)),

@@ -33,6 +33,7 @@ pub fn markdown(info: &RunInfo, rows: &[Row]) -> String {
             tables::transfer(&view),
             tables::utility(&view),
             tables::erasure(&view),
+            tables::states(&view),
             tables::unedited_means(&view),
             tables::controls(&view),
         ]
@@ -107,12 +108,9 @@ pub fn headline(info: &RunInfo, rows: &[Row]) -> String {
         ));
     }
     let operating = tables::operating(&view);
-    let table = if operating.is_empty() {
-        tables::heart(&view)
-    } else {
-        operating
-    };
-    out + &table.pipes()
+    let chosen = [operating, tables::heart(&view), tables::states(&view)];
+    let table = chosen.iter().find(|table| !table.is_empty());
+    out + &table.map_or(String::new(), |table| table.pipes())
 }
 
 /// The findings, a line each.

@@ -25,9 +25,12 @@ pub fn terminal_summary(info: &RunInfo, rows: &[Row]) -> String {
     }
     out.push('\n');
     let summary = tables::summary(&view);
+    let states = tables::states(&view);
     let operating = tables::operating(&view);
     if !operating.is_empty() {
         out.push_str(&points(&operating));
+    } else if summary.is_empty() && !states.is_empty() {
+        out.push_str(&left(&states));
     } else if summary.is_empty() {
         out.push_str("No bias rows in this run.\n");
     } else {
@@ -84,6 +87,28 @@ pub fn terminal_summary(info: &RunInfo, rows: &[Row]) -> String {
         out.push('\n');
     }
     out
+}
+
+/// What is left in the states of a model without a head.
+fn left(table: &super::Table) -> String {
+    let head = [
+        "method", "space", "probe", "others", "control", "SEAT", "others", "control",
+    ];
+    let mut lines = vec![head.map(String::from).to_vec()];
+    lines.extend(table.rows.iter().map(|row| {
+        let names = [
+            clip(&field(row, &table.columns, 0), 18),
+            clip(&field(row, &table.columns, 1), 21),
+        ];
+        let values = (2..8).map(|at| {
+            let format = if at < 5 { Format::Share } else { Format::Plain };
+            value(&row[at], format)
+        });
+        names.into_iter().chain(values).collect()
+    }));
+    grid(&lines, 2)
+        + "probe: what a linear probe finds of the groups, in the language of the fit and in the others; SEAT: mean\n\
+           |effect size|; control: the same fitted on shuffled labels, as the column before it.\n"
 }
 
 /// The operating points of a sweep, whose every setting would fill pages.

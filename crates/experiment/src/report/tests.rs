@@ -274,6 +274,59 @@ fn a_run_without_rows_says_what_is_missing() {
     assert!(markdown(&RunInfo::default(), &[]).contains("No rows of this run belong here"));
 }
 
+/// An encoder without a head has probes and associations, and no pair.
+#[test]
+fn a_run_without_scorers_says_what_is_left_in_the_states() {
+    let of = |metric: &str, method: &str, fit: &str, eval: &str, value: f64| Row {
+        metric: metric.to_string(),
+        ..bias_row(
+            method,
+            if method == "none" { "" } else { "raw" },
+            fit,
+            eval,
+            value,
+        )
+    };
+    let mut rows = Vec::new();
+    for eval in ["en", "fr"] {
+        rows.push(of("probe_accuracy_linear", "none", "", eval, 0.95));
+        for fit in ["en", "fr"] {
+            let left = if fit == eval { 0.5 } else { 0.75 };
+            rows.push(of("probe_accuracy_linear", "leace", fit, eval, left));
+            rows.push(of(
+                "probe_accuracy_linear",
+                "leace:shuffled",
+                fit,
+                eval,
+                0.9,
+            ));
+        }
+    }
+    rows.push(of("seat_effect", "none", "", "en", 1.0));
+    rows.push(of("seat_effect", "leace", "en", "en", 0.0625));
+    // The sign of an effect does not count.
+    rows.push(of("seat_effect", "leace", "fr", "en", -0.5));
+    let page = headline(&small_info(), &rows).replace('\u{a0}', " ");
+    for words in [
+        "No sentence has a probability in this run",
+        "names: 95 %",
+        "the least is left by LEACE in raw, fitted in other languages: 75 %",
+        "90 %",
+        "| LEACE | raw | 50 % [38 %, 62 %] | 75 % [62 %, 88 %] |",
+        "0.062 [0.000, 0.188] | 0.500 [0.375, 0.625]",
+    ] {
+        assert!(page.contains(words), "no {words:?} in {page}");
+    }
+    let shown = terminal_summary(&small_info(), &rows);
+    assert!(
+        !shown.contains("No bias rows") && shown.contains("LEACE"),
+        "{shown}"
+    );
+    let page = html(&small_info(), &rows, &[]);
+    check_markup(&page);
+    assert!(page.contains("What is left in the states"));
+}
+
 #[test]
 fn one_missing_metric_or_baseline_does_not_break_the_rest() {
     for metric in ["mean_gap", "perplexity", "retrieval_top1", "calibration"] {

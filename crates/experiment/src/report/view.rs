@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::RunInfo;
 pub use super::estimate::Estimate;
+use super::tables::{PROBE, SEAT};
 use super::text;
 use crate::role::Role;
 use crate::row::Row;
@@ -230,6 +231,13 @@ impl<'a> View<'a> {
         let metric = row.metric.as_str();
         let is_scoped = SCOPED.contains(&metric);
         let is_bias = BIAS_METRICS.contains(&metric) || is_scoped && metric != "perplexity_ratio";
+        // A model without a head has edits that no pair judges.
+        if [PROBE, SEAT].contains(&metric) {
+            let variant = self.variant_of(row);
+            if variant != self.unedited && !self.variants.contains(&variant) {
+                self.variants.push(variant);
+            }
+        }
         // Rows about one kind of pairs have a table of their own.
         if !is_bias && !is_scoped && !COSTS.contains(&metric) || row.kind.is_some() {
             return;
@@ -603,7 +611,10 @@ struct Varying {
 impl Varying {
     fn of(rows: &[Row]) -> Varying {
         let edited = |r: &&Row| {
-            (BIAS_METRICS.contains(&r.metric.as_str()) || COSTS.contains(&r.metric.as_str()))
+            let metric = r.metric.as_str();
+            (BIAS_METRICS.contains(&metric)
+                || COSTS.contains(&metric)
+                || [PROBE, SEAT].contains(&metric))
                 && r.role.is_some_and(|role| role != Role::Unedited)
         };
         let several = |get: fn(&Row) -> Option<String>| {

@@ -71,8 +71,8 @@ fn means_of(view: &View, wanted: impl Fn(&Variant) -> bool) -> Table {
         "benchmark-means",
         "Other benchmarks, means",
         "StereoSet, SEAT, BBQ and templates: mean over the languages an edit was fitted in, and over the tests of SEAT \
-         (of |effect| there: effects of both signs must not cancel). In brackets: 95 % interval, for a mean the mean of \
-         the interval ends, which errs on the wide side.",
+         (of |effect| there: effects of both signs must not cancel). A mean has no interval here; those of single numbers \
+         are in `tables/benchmarks.md`.",
         &[
             ("Benchmark", None),
             ("Metric", None),
