@@ -11,6 +11,8 @@ Writes there:
   NAME.golden.safetensors      transformers' states on the dequantised weights, as architectures.py writes them.
   tokenizers.golden.json       per file and text the ids without special tokens, and with them.
 
+Special tokens that a text spells are text there, as in llama.cpp.
+
 The weights go through transformers' own reader of GGUF where it knows the architecture (all but command-r, cohere2 and
 bert, whose tensors only have other names). Tokenizers of bytes and of WordPiece are those that the file's settings
 were written from, with the splits of the models' own tokenizer.json; the others are transformers' from the file.
@@ -360,6 +362,17 @@ def load(model, spec, path, mapping):
     model.tie_weights()
 
 
+def special_as_text(tokenizer):
+    """Special tokens in a text are text, as in llama.cpp, which makes no control piece of a unigram model of text either."""
+    state = json.loads(tokenizer.to_str())
+    if state["model"].get("type") == "Unigram":
+        for added in state["added_tokens"]:
+            state["model"]["vocab"][added["id"]][1] = -1000.0
+    tokenizer = tokenizers.Tokenizer.from_str(json.dumps(state))
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
 def main():
     out = Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
@@ -385,6 +398,7 @@ def main():
             tokenizer, _ = convert_gguf_tokenizer(architecture, settings)
             tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
                 single="<s> $A", special_tokens=[("<s>", 1)])
+        tokenizer = special_as_text(tokenizer)
         ids = lambda text, special: tokenizer.encode(text, add_special_tokens=special).ids
         texts[name] = [{"text": text, "ids": ids(text, False), "special": ids(text, True)} for text in TEXTS]
         print(f"{name:14} {path.stat().st_size / 1000:6.1f} kB", flush=True)

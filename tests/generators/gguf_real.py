@@ -47,6 +47,8 @@ def tokenizer(folder, name):
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
             pre_tokenizers.Digits(individual_digits=True),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
+    # Special tokens that a text spells are text, as in llama.cpp.
+    tokenizer.encode_special_tokens = True
     return tokenizer
 
 

@@ -9,6 +9,7 @@ use interlingua_backend::device::cpu;
 use interlingua_models::checkpoint::blocks::FORMATS;
 use interlingua_models::engine::{Branch, token_log_probs};
 use interlingua_models::parity::compare;
+use interlingua_models::tokenizer::SpecialToken;
 use interlingua_models::{Budget, Model, Residency};
 use interlingua_tests::fixtures;
 use serde_json::Value;
@@ -88,6 +89,71 @@ fn token_ids_agree() {
             assert_eq!(wide(&ours), ids("ids"), "{name}: {text:?}");
             let ours = model.tokenizer.encode_template(text).unwrap();
             assert_eq!(wide(&ours.ids), ids("special"), "{name}: {text:?}");
+        }
+    }
+}
+
+/// As in llama.cpp: no text can end itself. A rendered conversation is another matter.
+#[test]
+fn special_tokens_written_out_are_text_but_in_conversations() {
+    let check = |name: &str, path: &Path| {
+        let model = open(path, Residency::Stream);
+        let special = model.tokenizer.special();
+        let of_text = |kind: &Option<SpecialToken>| kind.as_ref().map(|t| (t.text.clone(), t.id));
+        let kinds = [
+            &special.bos,
+            &special.eos,
+            &special.unk,
+            &special.pad,
+            &special.mask,
+            &special.cls,
+            &special.sep,
+        ];
+        let named: Vec<(String, Option<u32>)> = kinds.into_iter().filter_map(of_text).collect();
+        assert!(!named.is_empty(), "{name}");
+        let unknown = special.unk.as_ref().and_then(|t| t.id);
+        // A unigram model without a piece for `<` has nothing better for `<s>` than the token itself.
+        let lacks = |text: &str| {
+            let mut letters = text
+                .chars()
+                .map(|c| model.tokenizer.encode(&c.to_string()).unwrap());
+            unknown.is_some() && letters.any(|ids| ids.iter().any(|&id| Some(id) == unknown))
+        };
+        for (text, id) in &named {
+            for text in [text.clone(), format!("a {text}b"), format!("a{text}{text}")] {
+                let ids = model.tokenizer.encode(&text).unwrap();
+                let known =
+                    |id: &u32| named.iter().any(|n| n.1 == Some(*id)) && unknown != Some(*id);
+                let unigram = name.contains("unigram") && lacks(&text);
+                assert!(
+                    unigram || !ids.iter().any(known),
+                    "{name}: {text:?} gives {ids:?}"
+                );
+            }
+            // The start token comes once, whatever a text spells.
+            let plain = model.sequence(text).unwrap();
+            assert!(
+                plain.tokens.len() > plain.context + plain.closing,
+                "{name}: {text:?}"
+            );
+            let twice = format!("{text}a{text}");
+            let read = open(path, Residency::Stream).with_conversations();
+            let ids = read.tokenizer.encode(&twice).unwrap();
+            let found = ids.iter().filter(|&&i| Some(i) == *id).count();
+            assert_eq!(found, 2, "{name}: {twice:?} gives {ids:?}");
+        }
+    };
+    for name in cases() {
+        check(&name, &folder().join(format!("{name}.gguf")));
+    }
+    if let Some(real) = real("special_tokens_written_out_are_text_but_in_conversations") {
+        for (name, path) in files(&real, &golden_of_real_files()) {
+            check(&name, &path);
+        }
+        // A unigram model of real size, as `generators/e5_gguf.py` writes it.
+        match real.join("e5-small-q8_0.gguf") {
+            path if path.is_file() => check("e5-small", &path),
+            path => eprintln!("skipped: {}, which is not there", path.display()),
         }
     }
 }

@@ -94,7 +94,7 @@ fn gb(bytes: u64) -> f64 {
 fn inspect(flags: &InspectFlags) -> anyhow::Result<()> {
     let model = open(&flags.model, &mut Progress::new())?;
     if let Some(text) = &flags.render {
-        return render(&model, text);
+        return render(&model.with_conversations(), text);
     }
     let g = &model.geometry;
     let weights = model.weights();
@@ -287,7 +287,10 @@ fn capture(flags: &CaptureFlags) -> anyhow::Result<()> {
     let texts = lines(&flags.text)?;
     let folder = folder(&flags.model.name, &mut progress)?;
     output::check_apart(&flags.out, &folder)?;
-    let model = open_folder(&folder, &flags.model)?;
+    let mut model = open_folder(&folder, &flags.model)?;
+    if flags.chat {
+        model = model.with_conversations();
+    }
     let hooks = hooks(&flags.hooks, &model.geometry)?;
     let has_head = model.architecture().head_table().is_some();
     let request = dump::Request {

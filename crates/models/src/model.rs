@@ -296,6 +296,13 @@ impl Model {
         template.render(&[message], true, &self.tokenizer)
     }
 
+    /// The model for texts that [`Model::chat`] has rendered: special tokens that are written out in them become their
+    /// ids, whatever kind of checkpoint it is.
+    pub fn with_conversations(mut self) -> Model {
+        self.tokenizer.read_special();
+        self
+    }
+
     /// What a reader has to know of the numbers of quantised weights.
     pub fn caveat(&self) -> Option<String> {
         let kind = self.quantised()?;

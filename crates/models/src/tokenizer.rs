@@ -163,7 +163,9 @@ impl Tokenizer {
 
     /// Token ids of a text, without special tokens.
     ///
-    /// Special tokens that are written out in the text become their ids, as in transformers.
+    /// Special tokens that are written out in the text become their ids, as in transformers, where the tokenizer comes
+    /// from `tokenizer.json`; those of a GGUF file are text, as in llama.cpp, but in
+    /// [conversations](crate::Model::with_conversations).
     ///
     /// # Errors
     /// When the tokenizer itself fails on the text.
@@ -185,6 +187,11 @@ impl Tokenizer {
     /// As [`Tokenizer::encode`].
     pub fn encode_template(&self, text: &str) -> Result<Encoded, ModelError> {
         Ok(encoded(text, &self.run(text, true)?))
+    }
+
+    /// From now on, special tokens that are written out in a text become their ids.
+    pub(crate) fn read_special(&mut self) {
+        self.inner.set_encode_special_tokens(false);
     }
 
     fn run(&self, text: &str, template: bool) -> Result<tokenizers::Encoding, ModelError> {

@@ -1,7 +1,8 @@
 //! The tokenizer that the settings of a GGUF file describe, rebuilt for the `tokenizers` library.
 //!
 //! One file per kind. What transformers makes of the same settings is the reference, but for the splits of `pre`,
-//! which are those of the models' own tokenizers.
+//! which are those of the models' own tokenizers, and for special tokens that are written out in a text: those are
+//! text, as in llama.cpp, but in [conversations](crate::Model::with_conversations).
 
 mod bytes;
 mod sentencepiece;
@@ -151,6 +152,14 @@ impl<'a> Vocabulary<'a> {
             .ok_or_else(|| self.settings.bad(key, problem))
     }
 
+    /// Whether an entry is never made of text: one that the file calls so, or names for a purpose.
+    fn is_special(&self, id: usize) -> bool {
+        let s = &self.special;
+        let named = [&s.bos, &s.eos, &s.unk, &s.pad, &s.mask, &s.cls, &s.sep];
+        let is_named = || named.into_iter().flatten().any(|t| t.id == Some(id as u32));
+        self.is_type(id, CONTROL) || is_named()
+    }
+
     fn is_type(&self, id: usize, kind: i64) -> bool {
         self.types.is_some_and(|types| types[id] == kind)
     }
@@ -201,32 +210,23 @@ fn assemble(
         recipe.pre_tokenizer,
     )?);
     inner.with_decoder(part::<tokenizers::DecoderWrapper>(recipe.decoder)?);
-    let special = &vocabulary.special;
-    let named = [
-        &special.bos,
-        &special.eos,
-        &special.unk,
-        &special.pad,
-        &special.mask,
-        &special.cls,
-        &special.sep,
-    ];
     let spelled = recipe.tokens.as_deref().unwrap_or(vocabulary.tokens);
-    let named: Vec<u32> = named.into_iter().flatten().filter_map(|t| t.id).collect();
     let of_kind = |wanted: bool| {
         let ids = (0..spelled.len()).filter(move |&id| match wanted {
-            true => vocabulary.is_type(id, CONTROL) || named.contains(&(id as u32)),
+            true => vocabulary.is_special(id),
             // Gemma's pieces of spaces are looked for as pieces, not in the text.
             false => vocabulary.is_type(id, USER_DEFINED) && spelled[id] == vocabulary.tokens[id],
         });
         ids.map(move |id| AddedToken::from(spelled[id].clone(), wanted).normalized(false))
     };
-    let of_special: Vec<AddedToken> = of_kind.clone()(true).collect();
+    let of_special: Vec<AddedToken> = of_kind(true).collect();
     inner.add_special_tokens(&of_special);
     let of_user: Vec<AddedToken> = of_kind(false).collect();
     inner.add_tokens(&of_user);
-    let template = part::<tokenizers::PostProcessorWrapper>(template(special, recipe.around))?;
-    inner.with_post_processor(template);
+    let template = template(&vocabulary.special, recipe.around);
+    inner.with_post_processor(part::<tokenizers::PostProcessorWrapper>(template)?);
+    // What a text spells is text, as in llama.cpp. Entries of users' own are looked for all the same.
+    inner.set_encode_special_tokens(true);
     Ok(inner)
 }
 

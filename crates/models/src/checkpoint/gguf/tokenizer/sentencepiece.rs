@@ -33,7 +33,11 @@ pub(super) fn build(vocabulary: &Vocabulary<'_>) -> Result<Recipe, ModelError> {
             }
             // Gemma's scores are not in the order of its merges, its pieces are.
             let scores = vocabulary.scores()?;
-            merges(&tokens, |id| if gemma { -(id as f32) } else { scores[id] })
+            let score = |id: usize| if gemma { -(id as f32) } else { scores[id] };
+            // No text becomes a special token piece by piece.
+            merges(&tokens, |id| {
+                (!vocabulary.is_special(id)).then(|| score(id))
+            })
         }
     };
     let ids = tokens.iter().cloned().zip(0..).collect();
@@ -96,20 +100,21 @@ fn respelled(token: &String) -> String {
     }
 }
 
-/// Every way to make a piece of two others, best pieces first; among those of one piece, longer beginnings first.
-fn merges(tokens: &[String], score: impl Fn(usize) -> f32) -> Vec<(String, String)> {
+/// Every way to make a piece that has a score of two others, best pieces first; among those of one piece, longer
+/// beginnings first.
+fn merges(tokens: &[String], score: impl Fn(usize) -> Option<f32>) -> Vec<(String, String)> {
     let ids: HashMap<&str, usize> = tokens.iter().map(String::as_str).zip(0..).collect();
     let mut found = Vec::new();
     for (id, piece) in tokens.iter().enumerate() {
         // The last of equal entries counts.
-        if ids[piece.as_str()] != id {
+        let Some(value) = score(id).filter(|_| ids[piece.as_str()] == id) else {
             continue;
-        }
+        };
         let length = piece.chars().count();
         for (before, (at, _)) in piece.char_indices().enumerate().skip(1) {
             let (left, right) = piece.split_at(at);
             if ids.contains_key(left) && ids.contains_key(right) {
-                found.push((score(id), before, length - before, left, right));
+                found.push((value, before, length - before, left, right));
             }
         }
     }
@@ -128,7 +133,7 @@ mod tests {
     fn merges_follow_the_scores() {
         let tokens = ["a", "b", "ab", "aab", "aa", "ü", "aü"].map(String::from);
         let scores = [0.0, 0.0, -2.0, -3.0, -1.0, 0.0, -1.0];
-        let pairs = merges(&tokens, |id| scores[id]);
+        let pairs = merges(&tokens, |id| Some(scores[id]));
         let pairs: Vec<String> = pairs.iter().map(|(l, r)| format!("{l}+{r}")).collect();
         assert_eq!(pairs, ["a+a", "a+ü", "a+b", "aa+b", "a+ab"]);
     }

@@ -16,12 +16,7 @@ pub(super) fn build(vocabulary: &Vocabulary<'_>) -> Result<Recipe, ModelError> {
     let unk = vocabulary.special.unk.as_ref().and_then(|t| t.id);
     let unk = settings.required(key, unk)?;
     let scores = vocabulary.scores()?;
-    let pieces = vocabulary
-        .tokens
-        .iter()
-        .cloned()
-        .zip(scores.iter().map(|&s| f64::from(s)));
-    let pieces: Vec<(String, f64)> = pieces.collect();
+    let pieces = pieces(vocabulary, scores);
     let model = guarded(|| Unigram::from(pieces, Some(unk as usize), false));
     let model =
         model.map_err(|e| settings.bad(super::TOKENS, format!("makes no unigram model: {e}")))?;
@@ -58,4 +53,21 @@ pub(super) fn build(vocabulary: &Vocabulary<'_>) -> Result<Recipe, ModelError> {
         tokens: None,
         around: (false, true),
     })
+}
+
+/// The pieces with their scores. A special one that is written out in a text costs more than its characters apart: the
+/// library would take it for the best of all, since files give it a score of 0.
+fn pieces(vocabulary: &Vocabulary<'_>, scores: &[f32]) -> Vec<(String, f64)> {
+    let least = scores.iter().copied().fold(0.0, f32::min);
+    let pieces = vocabulary.tokens.iter().zip(scores).enumerate();
+    let scored = |(id, (text, &score)): (usize, (&String, &f32))| {
+        let apart = (least - 1.0) * (text.chars().count() as f32 + 1.0);
+        let score = if vocabulary.is_special(id) {
+            apart
+        } else {
+            score
+        };
+        (text.clone(), f64::from(score))
+    };
+    pieces.map(scored).collect()
 }
