@@ -1,23 +1,35 @@
 //! Chat templates: messages as the text that a model was tuned on.
 //!
 //! Nothing is rendered unless it is asked for. A template comes with the checkpoint, so from strangers: it is run by
-//! minijinja with a bound on its steps and its output, and has no files, no clock and no other templates to read.
+//! minijinja with a bound on its steps, on its output and on the text that it works through (`bounds.rs`), and has no
+//! files, no clock and no other templates to read.
 
+mod bounds;
+
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use minijinja::value::{Kwargs, Value as JinjaValue};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, context};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, context, escape_formatter};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::ser::{Formatter, PrettyFormatter};
 
 use crate::{ModelError, Tokenizer, input};
+use bounds::Budget;
 
 /// The longest templates in use have some 30 kB.
-const MAX_SOURCE: u64 = 1 << 20;
+const MAX_SOURCE: u64 = 1 << 18;
 
 /// Steps of a template; those in use take some hundred for a message.
-const FUEL: u64 = 1 << 20;
+const FUEL: u64 = 1 << 16;
+
+/// Bytes that the steps may copy of the template itself, into a variable say: a longer one has fewer steps.
+const COPIED: u64 = 1 << 29;
+
+/// Bytes of stack of a rendering: lists in lists, as deep as there are steps.
+const STACK: usize = 64 << 20;
 
 /// Bytes of a text that is rendered.
 const MAX_OUTPUT: usize = 4 << 20;
@@ -107,7 +119,27 @@ impl ChatTemplate {
         prompt: bool,
         tokenizer: &Tokenizer,
     ) -> Result<String, ModelError> {
+        // What recurses in a template must not end the program.
+        let run = || self.render_here(messages, prompt, tokenizer);
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(STACK);
+            let thread = thread.spawn_scoped(scope, run);
+            let thread = thread.map_err(|e| bad(&self.path, format!("cannot be rendered: {e}")))?;
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn render_here(
+        &self,
+        messages: &[Message],
+        prompt: bool,
+        tokenizer: &Tokenizer,
+    ) -> Result<String, ModelError> {
         let mut jinja = environment();
+        let steps = FUEL.min(COPIED / (self.source.len() as u64).max(1));
+        jinja.set_fuel(Some(steps));
         let failed = |e: &Error| {
             let line = e.line().map_or(String::new(), |line| {
                 format!(" (line {line} of the template)")
@@ -117,8 +149,10 @@ impl ChatTemplate {
                 format!("its chat template cannot be rendered: {e}{line}"),
             )
         };
+        // As it is, it is not even compiled: constants are worked out then.
+        let source = bounds::bounded(&self.source).map_err(|e| failed(&e))?;
         jinja
-            .add_template("chat", &self.source)
+            .add_template("chat", &source)
             .map_err(|e| failed(&e))?;
         let template = jinja.get_template("chat").map_err(|e| failed(&e))?;
         let special = tokenizer.special();
@@ -204,22 +238,64 @@ fn one_of(
     }
 }
 
-/// What templates of transformers use, but for filters that make a text as long as a template likes.
+/// What templates of transformers use, but for filters that make a text as long as a template likes; what works on text
+/// is charged to a budget.
 fn environment() -> Environment<'static> {
+    let budget = Budget::new();
     let mut jinja = Environment::new();
     jinja.set_trim_blocks(true);
     jinja.set_lstrip_blocks(true);
     jinja.set_auto_escape_callback(|_| AutoEscape::None);
-    jinja.set_fuel(Some(FUEL));
     jinja.set_recursion_limit(100);
-    jinja.set_unknown_method_callback(|state, value, method, args| match method {
-        "format" => Err(Error::from(ErrorKind::UnknownMethod)),
-        _ => minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args),
+    let own = budget.clone();
+    jinja.set_formatter(move |out, state, value| {
+        own.charge_value(value)?;
+        escape_formatter(out, state, value)
+    });
+    let own = budget.clone();
+    jinja.set_unknown_method_callback(move |state, value, method, args| {
+        own.charge_value(value)?;
+        args.iter().try_for_each(|arg| own.charge_value(arg))?;
+        match (method, args) {
+            ("format", _) => return Err(Error::from(ErrorKind::UnknownMethod)),
+            ("replace", [from, to, ..]) => charge_replaced(&own, value, from, to)?,
+            ("join", [list]) => charge_joined(&own, list, value)?,
+            _ => {}
+        }
+        minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
     });
     for filter in ["batch", "format", "indent", "pprint", "slice"] {
         jinja.remove_filter(filter);
     }
-    jinja.add_filter("tojson", to_json);
+    let own = budget.clone();
+    jinja.add_filter(bounds::CHARGED, move |value: JinjaValue| {
+        own.charge_value(&value).map(|()| value)
+    });
+    jinja.add_filter(bounds::FACTOR, factor);
+    let own = budget.clone();
+    jinja.add_filter(
+        "replace",
+        move |value: JinjaValue, from: JinjaValue, to: JinjaValue| {
+            charge_replaced(&own, &value, &from, &to)?;
+            Ok::<_, Error>(text(&value).replace(&*text(&from), &text(&to)))
+        },
+    );
+    let own = budget.clone();
+    jinja.add_filter(
+        "join",
+        move |list: JinjaValue, joiner: Option<JinjaValue>| {
+            let joiner = joiner.unwrap_or_else(|| JinjaValue::from(""));
+            charge_joined(&own, &list, &joiner)?;
+            let items: Vec<String> = list
+                .try_iter()?
+                .map(|item| text(&item).into_owned())
+                .collect();
+            Ok::<_, Error>(items.join(&*text(&joiner)))
+        },
+    );
+    jinja.add_filter("tojson", move |value: JinjaValue, options: Kwargs| {
+        to_json(&budget, &value, &options)
+    });
     jinja.add_function("raise_exception", |message: String| {
         let problem = format!("it says `{message}`");
         Err::<JinjaValue, Error>(Error::new(ErrorKind::InvalidOperation, problem))
@@ -227,48 +303,89 @@ fn environment() -> Environment<'static> {
     jinja
 }
 
+/// A factor of a product, which repeats no text and no list.
+fn factor(value: JinjaValue) -> Result<JinjaValue, Error> {
+    if value.as_str().is_some() || value.as_object().is_some() {
+        let problem = "it repeats a text or a list by `*`, which no template in use does";
+        return Err(Error::new(ErrorKind::InvalidOperation, problem));
+    }
+    Ok(value)
+}
+
+/// A value as text.
+fn text(value: &JinjaValue) -> Cow<'_, str> {
+    match value.as_str() {
+        Some(text) => Cow::Borrowed(text),
+        None => Cow::Owned(value.to_string()),
+    }
+}
+
+/// Charges what replacing adds to a text.
+fn charge_replaced(
+    budget: &Budget,
+    value: &JinjaValue,
+    from: &JinjaValue,
+    to: &JinjaValue,
+) -> Result<(), Error> {
+    for v in [value, from, to] {
+        budget.charge_value(v)?;
+    }
+    let times = text(value).matches(&*text(from)).count();
+    budget.charge(times.saturating_mul(text(to).len()))
+}
+
+/// Charges what is put between the items of a list.
+fn charge_joined(budget: &Budget, list: &JinjaValue, joiner: &JinjaValue) -> Result<(), Error> {
+    budget.charge_value(list)?;
+    let items = list.try_iter().map_or(0, Iterator::count);
+    budget.charge(items.saturating_mul(text(joiner).len()))
+}
+
 /// As in transformers: letters as they are, nothing escaped for pages.
-fn to_json(value: JinjaValue, options: Kwargs) -> Result<JinjaValue, Error> {
+fn to_json(budget: &Budget, value: &JinjaValue, options: &Kwargs) -> Result<JinjaValue, Error> {
     let indent = options.get::<Option<usize>>("indent")?;
     // Keys keep the order they have.
     let _ = options.get::<Option<bool>>("sort_keys")?;
     let _ = options.get::<Option<bool>>("ensure_ascii")?;
     options.assert_all_used()?;
-    let failed = |e: serde_json::Error| Error::new(ErrorKind::BadSerialization, e.to_string());
-    let Some(indent) = indent else {
-        let text = serde_json::to_value(&value).map_err(failed)?;
-        return Ok(JinjaValue::from_safe_string(spaced(&text)));
+    let mut out = Bounded::default();
+    let written = match indent {
+        None => {
+            let mut json = serde_json::Serializer::with_formatter(&mut out, Spaced);
+            value.serialize(&mut json)
+        }
+        Some(indent) if indent > MAX_INDENT => {
+            let problem = format!("indents by {indent}; at most {MAX_INDENT} is possible");
+            return Err(Error::new(ErrorKind::InvalidOperation, problem));
+        }
+        Some(indent) => {
+            let spaces = vec![b' '; indent];
+            let format = PrettyFormatter::with_indent(&spaces);
+            value.serialize(&mut serde_json::Serializer::with_formatter(
+                &mut out, format,
+            ))
+        }
     };
-    if indent > MAX_INDENT {
-        let problem = format!("indents by {indent}; at most {MAX_INDENT} is possible");
-        return Err(Error::new(ErrorKind::InvalidOperation, problem));
-    }
-    let (mut bytes, spaces) = (Vec::new(), vec![b' '; indent]);
-    let format = serde_json::ser::PrettyFormatter::with_indent(&spaces);
-    value
-        .serialize(&mut serde_json::Serializer::with_formatter(
-            &mut bytes, format,
-        ))
-        .map_err(failed)?;
-    let text = String::from_utf8(bytes).expect("JSON is text");
+    budget.charge(out.bytes.len())?;
+    written.map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
+    let text = String::from_utf8(out.bytes).expect("JSON is text");
     Ok(JinjaValue::from_safe_string(text))
 }
 
 /// JSON as Python writes it, with a space behind commas and colons.
-fn spaced(value: &Value) -> String {
-    match value {
-        Value::Array(all) => {
-            let all: Vec<String> = all.iter().map(spaced).collect();
-            format!("[{}]", all.join(", "))
-        }
-        Value::Object(all) => {
-            let key = |k: &String| Value::from(k.as_str());
-            let all: Vec<String> = (all.iter())
-                .map(|(k, v)| format!("{}: {}", key(k), spaced(v)))
-                .collect();
-            format!("{{{}}}", all.join(", "))
-        }
-        other => other.to_string(),
+struct Spaced;
+
+impl Formatter for Spaced {
+    fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        out.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        out.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        out.write_all(b": ")
     }
 }
 
@@ -331,7 +448,24 @@ mod tests {
             ),
             (
                 "{{ messages[0] | tojson }}",
-                "{\"content\": \"Be brief.\", \"role\": \"system\"}",
+                "{\"role\": \"system\", \"content\": \"Be brief.\"}",
+            ),
+            (
+                "{{ {'a': [1, 'é', none], 'b': {}} | tojson }}",
+                "{\"a\": [1, \"é\", null], \"b\": {}}",
+            ),
+            (
+                "{{ 'a-b' | replace('-', '+') ~ ['x', 2] | join(', ') + ', '.join(['y', 'z']) + 'q'.replace('q', 'r') }}",
+                "a+bx, 2y, zr",
+            ),
+            (
+                "{{ 2 * 3 + 1 }}{{ 'a' < 'b' }}{{ missing ~ 'x' }}",
+                "7Truex",
+            ),
+            (
+                "{% set ns = namespace(s='') %}{% for m in messages[1:] %}{% set ns.s = ns.s + m['content'] | trim + '|' %}\
+                 {% endfor %}{{ ns.s }}",
+                "Grüße <&>|",
             ),
             (
                 "{% if add_generation_prompt %}yes{% endif %}{{ nothing is defined }}",
@@ -362,11 +496,71 @@ mod tests {
                 "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
                 "recursion",
             ),
+            // What is doubled thirty times would fill any memory.
             (
-                "{% for a in range(99999) %}{{ 'x' * 1000 }}{% endfor %}",
-                "more than 4194304 bytes",
+                "{% set ns = namespace(x='xx') %}{% for a in range(40) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+                "works through more than",
             ),
-            ("{{ 'x' * 10000000000 }}", "too large"),
+            (
+                "{% set ns = namespace(x='xx') %}{% for a in range(40) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+                "works through more than",
+            ),
+            (
+                "{% set ns = namespace(x='xx') %}{% for a in range(40) %}{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}\
+                 {% set ns.x = y %}{% endfor %}",
+                "works through more than",
+            ),
+            (
+                "{% macro d(x) %}{{ x }}{{ x }}{% endmacro %}\
+                 {% set ns = namespace(x='xx') %}{% for a in range(40) %}{% set ns.x = d(ns.x) %}{% endfor %}",
+                "works through more than",
+            ),
+            (
+                "{% set ns = namespace(x='xx') %}{% for a in range(40) %}\
+                 {% set ns.x = ns.x | replace('x', 'xxxxxxxxxxxxxxxxxxxx') %}{% endfor %}",
+                "works through more than",
+            ),
+            (
+                "{% set ns = namespace(x='xx') %}{% for a in range(40) %}\
+                 {% set ns.x = ns.x.replace('x', 'xxxxxxxxxxxxxxxxxxxx') %}{% endfor %}",
+                "works through more than",
+            ),
+            (
+                "{% set ns = namespace(x='xx') %}{% for a in range(40) %}\
+                 {% set ns.x = [ns.x, ns.x, ns.x] | join(ns.x) %}{% endfor %}",
+                "works through more than",
+            ),
+            (
+                "{% set ns = namespace(x='xx') %}{% for a in range(40) %}\
+                 {% set ns.x = ns.x.join([ns.x, ns.x, ns.x]) %}{% endfor %}",
+                "works through more than",
+            ),
+            (
+                "{% set ns = namespace(x=messages) %}{% for a in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}\
+                 {{ ns.x | tojson }}",
+                "works through more than",
+            ),
+            (
+                "{% set ns = namespace(x=messages) %}{% for a in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}\
+                 {{ ns.x == [ns.x] }}",
+                "works through more than",
+            ),
+            (
+                "{% set ns = namespace(x='xxxxxxxxxx', l=[]) %}{% for a in range(16) %}{% set ns.x = ns.x ~ ns.x %}\
+                 {% endfor %}{% for a in range(9999) %}{% set ns.l = [ns.l, ns.x[1:]] %}{% endfor %}",
+                "works through more than",
+            ),
+            // As deep as there are steps.
+            (
+                "{% set ns = namespace(x=[]) %}{% for a in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}",
+                "fuel",
+            ),
+            ("{{ 'x' * 10000000000 }}", "repeats a text"),
+            ("{{ 'x' * 90000000 ~ 'x' * 90000000 }}", "repeats a text"),
+            (
+                "{% set x = [1] * 10000000000 %}",
+                "repeats a text or a list",
+            ),
             ("{% include '/etc/passwd' %}", "cannot be rendered"),
             ("{% import 'x' as x %}", "cannot be rendered"),
             ("{% extends '../x' %}", "cannot be rendered"),
