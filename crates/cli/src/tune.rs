@@ -170,7 +170,12 @@ pub fn debias(flags: &Debias) -> anyhow::Result<()> {
     let made = Partial::folder(out).with_context(|| out.display().to_string())?;
     let files = flags
         .format
-        .write(&model, &flags.tune.model.name, &intervention, made.path())
+        .write(
+            &model,
+            &shown(&flags.tune.model.name),
+            &intervention,
+            made.path(),
+        )
         .with_context(|| {
             format!(
                 "the search is kept in {}; the same command goes on from there",
@@ -186,7 +191,12 @@ pub fn debias(flags: &Debias) -> anyhow::Result<()> {
         let (from, to) = (search.join(name), made.path().join(name));
         std::fs::copy(&from, &to).with_context(|| to.display().to_string())?;
     }
-    let card = page::card(&outcome, &flags.tune.model.name, &files, &command(flags));
+    let card = page::card(
+        &outcome,
+        &shown(&flags.tune.model.name),
+        &files,
+        &command(flags),
+    );
     write(&made.path().join("README.md"), card.as_bytes())?;
     made.finish().with_context(|| out.display().to_string())?;
     std::fs::remove_dir_all(&search).with_context(|| search.display().to_string())?;
@@ -242,11 +252,21 @@ fn searched(
     let (outcome, intervention) = found?;
     let json = serde_json::to_string_pretty(&outcome).context("plain data")?;
     write(&folder.join("tune.json"), json.as_bytes())?;
-    let report = page::report(&outcome, &flags.model.name);
+    let report = page::report(&outcome, &shown(&flags.model.name));
     write(&folder.join("report.md"), report.as_bytes())?;
     write(&folder.join("pareto.svg"), page::plot(&outcome).as_bytes())?;
     write(&folder.join("edit.safetensors"), &intervention.to_bytes()?)?;
     Ok((outcome, intervention, model))
+}
+
+/// The model's name on pages: of a path its last part, since the folders before it are of one machine.
+fn shown(name: &str) -> String {
+    match Path::new(name).exists() {
+        true => Path::new(name)
+            .file_name()
+            .map_or_else(|| name.to_owned(), |f| f.to_string_lossy().into_owned()),
+        false => name.to_owned(),
+    }
 }
 
 /// Ends the stage that was begun, if one was.
@@ -321,7 +341,7 @@ fn command(flags: &Debias) -> String {
     let mut line = format!(
         "{} debias {} --out OUT --languages {} --category {} --max-kl {} --controls {} --seed {} --format {}",
         program(),
-        of.model.name,
+        shown(&of.model.name),
         languages.join(","),
         of.category,
         of.max_kl,
