@@ -55,7 +55,6 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
         "interlingua-tune",
         "crates/tune",
         &[
-            "interlingua-files",
             "interlingua-data",
             "interlingua-edits",
             "interlingua-models",

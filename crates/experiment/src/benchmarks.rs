@@ -190,7 +190,7 @@ pub fn load(
             BenchmarkSpec::Templates { path } => {
                 let file = match path {
                     Some(path) => data_file(data_dir, path),
-                    None => OWN_TEMPLATES.into(),
+                    None => data_file(data_dir, OWN_TEMPLATES),
                 };
                 let options = TemplateOptions::new(&spec.languages, on_bad_row);
                 let (items, report) = load_templates(&file, &options)?;
