@@ -121,7 +121,8 @@ fn fitted(plan: &Plan) -> (Edits, [usize; 2]) {
     let folder = plan.options.out.join("states");
     std::fs::create_dir_all(&folder).unwrap();
     let captured = vec![states(&folder, 0), states(&folder, 1)];
-    let spaces = vec![Arc::new(Spaces::raw(WIDTH, &plan.device)); 2];
+    let of_hook = Arc::new(Spaces::raw(WIDTH, &plan.device));
+    let spaces = vec![of_hook.clone(), of_hook];
     let shape = ModelShape {
         architecture: "any".into(),
         layers: 2,
