@@ -117,7 +117,7 @@ fn text(to: &mut Vec<u8>, text: &str) {
 ///
 /// # Errors
 /// An edit that is no shift of a block's output, or of the first block's, which such a file cannot steer; an architecture
-/// that GGUF does not know here; those of [`write`].
+/// that GGUF does not know here; those of [`write()`].
 pub fn control_vector(
     model: &Model,
     intervention: &Intervention,
