@@ -10,6 +10,24 @@ pub fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures")
 }
 
+/// The fixtures of every causal architecture; those with windows have some that are shorter than the texts.
+pub const CAUSAL: &[&str] = &[
+    "bloom",
+    "cohere",
+    "cohere-qk-norm",
+    "cohere2",
+    "gemma2",
+    "gemma3",
+    "gemma3-vision",
+    "gpt2",
+    "llama-bf16-sharded",
+    "llama-linear-bias",
+    "llama-llama3",
+    "mistral",
+    "qwen2",
+    "qwen3",
+];
+
 /// The folder of golden values: `INTERLINGUA_GOLDEN`, else the committed fixtures.
 pub fn golden() -> PathBuf {
     std::env::var_os("INTERLINGUA_GOLDEN").map_or_else(fixtures, PathBuf::from)

@@ -94,6 +94,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "interlingua-autoencoder",
             "interlingua-debias",
             "interlingua-metrics",
+            "interlingua-tune",
         ],
     ),
     ("interlingua-tests", "tests", &[]),

@@ -8,24 +8,8 @@ use interlingua_models::engine::{Branch, logits};
 use interlingua_models::export::{ExportError, Side, folder, gguf, lora, writer};
 use interlingua_models::intervene::Steps;
 use interlingua_models::{Model, Residency, Sequence};
-use interlingua_tests::fixtures;
+use interlingua_tests::{CAUSAL, fixtures};
 use safetensors::SafeTensors;
-
-const CAUSAL: &[&str] = &[
-    "bloom",
-    "cohere",
-    "cohere-qk-norm",
-    "cohere2",
-    "gemma2",
-    "gemma3",
-    "gpt2",
-    "llama-bf16-sharded",
-    "llama-linear-bias",
-    "llama-llama3",
-    "mistral",
-    "qwen2",
-    "qwen3",
-];
 
 fn folder_of(name: &str) -> std::path::PathBuf {
     fixtures().join("models/architectures").join(name)

@@ -7,25 +7,7 @@ use interlingua_models::engine::{Branch, Next, Session, logits, token_log_probs}
 use interlingua_models::generate::{Choice, Options, generate};
 use interlingua_models::intervene::Steps;
 use interlingua_models::{Model, ModelError, Residency, Sequence};
-use interlingua_tests::fixtures;
-
-/// Every causal architecture; those with windows have some that are shorter than the texts.
-const CAUSAL: &[&str] = &[
-    "bloom",
-    "cohere",
-    "cohere-qk-norm",
-    "cohere2",
-    "gemma2",
-    "gemma3",
-    "gemma3-vision",
-    "gpt2",
-    "llama-bf16-sharded",
-    "llama-linear-bias",
-    "llama-llama3",
-    "mistral",
-    "qwen2",
-    "qwen3",
-];
+use interlingua_tests::{CAUSAL, fixtures};
 
 fn open(name: &str) -> Model {
     let folder = fixtures().join("models/architectures").join(name);

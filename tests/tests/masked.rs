@@ -453,7 +453,7 @@ fn the_published_protocol_says_what_it_needs() {
     for needed in [
         "google-bert/bert-base-multilingual-uncased",
         "derived/tatoeba4_en_fr_de_nl.tsv  (MISSING: no manifest has it",
-        "reusens2023  (MISSING: `data fetch reusens2023` brings it)",
+        "reusens2023  (MISSING: `interlingua data fetch reusens2023` brings it)",
         "bias_attribute_words_nl.json",
         "en, fr, de, nl",
     ] {

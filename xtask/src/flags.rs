@@ -36,6 +36,10 @@ pub enum Command {
         /// seeds, such as `[[vary]]` tables with `seed = 2` give.
         #[arg(long, conflicts_with_all = ["output", "summary"])]
         seeds: bool,
+        /// Write instead what `tune` or `debias` left in these folders into this page: of one folder the table of all
+        /// languages between the marks `tuned`, of several a line each between `tuned-lines`.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["output", "summary", "seeds"])]
+        tuned: Option<PathBuf>,
         /// Replace the page if it is there.
         #[arg(long)]
         force: bool,

@@ -40,8 +40,12 @@ fn carry_out(command: &Command) -> anyhow::Result<()> {
             output,
             summary,
             seeds,
+            tuned,
             force,
         } => {
+            if let Some(page) = tuned {
+                return results::tuned(folders, page);
+            }
             if *seeds {
                 return print(&results::seeds(folders)?);
             }

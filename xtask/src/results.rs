@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 
 use interlingua_experiment::report;
 use interlingua_experiment::row::Row;
+use interlingua_tune::{Outcome, page as tune_page};
 
 use crate::page;
 
@@ -66,6 +67,50 @@ pub fn summary(results: &Path, path: &Path) -> anyhow::Result<()> {
     let table =
         heart(&text).with_context(|| format!("{}: no table of methods", results.display()))?;
     page::replace(path, "summary", &table)
+}
+
+/// Writes what `tune` or `debias` left in folders into a page: of one folder the table of all languages between the marks
+/// `tuned`, of several a line each between `tuned-lines`.
+///
+/// # Errors
+/// No folder, one without `tune.json`, a page without marks.
+pub fn tuned(folders: &[PathBuf], path: &Path) -> anyhow::Result<()> {
+    let read = |folder: &PathBuf| -> anyhow::Result<Outcome> {
+        let file = folder.join("tune.json");
+        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        serde_json::from_str(&text).with_context(|| file.display().to_string())
+    };
+    match folders {
+        [] => bail!("name at least one folder that `tune` or `debias` made"),
+        [folder] => page::replace(path, "tuned", &tune_page::table(&read(folder)?)),
+        several => {
+            let mut text = String::from(
+                "| search | worst gap before | after | difference | against random edits | halved in | acts |\n\
+                 |---|---|---|---|---|---|---|\n",
+            );
+            for folder in several {
+                let outcome = read(folder)?;
+                let name = folder.file_name().unwrap_or_default().to_string_lossy();
+                let gaps = &outcome.worst;
+                let halved = outcome
+                    .confirmed
+                    .iter()
+                    .filter(|c| c.gaps.edited.value <= 0.5 * c.gaps.unedited.value);
+                let _ = writeln!(
+                    text,
+                    "| {name} | {} | {} | {} | {} | {} of {} | {} |",
+                    gaps.unedited,
+                    gaps.edited,
+                    gaps.difference,
+                    gaps.against_random,
+                    halved.count(),
+                    outcome.confirmed.len(),
+                    outcome.chosen.recipe.place
+                );
+            }
+            page::replace(path, "tuned-lines", &text)
+        }
+    }
 }
 
 /// The spread of several runs of one experiment under different seeds, as a table.

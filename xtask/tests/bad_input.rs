@@ -529,7 +529,10 @@ const CASES: &[Case] = &[
     Case {
         name: "a file that a manifest has",
         damage: |t| t.replace("tiny.toml", "\"pairs.tsv\"", "\"reusens2023\""),
-        expect: &["data.pairs", "`data fetch reusens2023` brings it"],
+        expect: &[
+            "data.pairs",
+            "`cargo xtask data fetch reusens2023` brings it",
+        ],
         ..REPRODUCE
     },
     Case {
@@ -749,12 +752,18 @@ fn a_full_disk_keeps_earlier_results() {
     assert_eq!(rows(&second).len(), 1);
 
     // What the second run has finished when the disk fills up, the largest file there is room
-    // for in units of 512 bytes, and the file that does not fit. Edits are smaller than the plan, which comes first.
-    let stages: [(&[&str], u32, &str); 7] = [
+    // for in units of 512 bytes, and the file that does not fit. A plan that stands is not written again; it is
+    // larger than the edits.
+    let stages: [(&[&str], u32, &str); 8] = [
         (&[], 1, "spec.toml"),
         (&[], 28, "cache/text-"),
         (&["text"], 28, "cache/states-"),
         (&["text", "states"], 28, "cache/autoencoder-"),
+        (
+            &["text", "states", "autoencoder", "spec.toml", "plan.json"],
+            8,
+            "cache/edits-",
+        ),
         (
             &["text", "states", "autoencoder", "edits"],
             28,
@@ -775,7 +784,9 @@ fn a_full_disk_keeps_earlier_results() {
     for (done, blocks, refused) in stages {
         let tiny = second.copy();
         for name in tiny.results().keys() {
-            let kept = |stage: &&str| name.starts_with(&format!("cache/{stage}-"));
+            let kept = |done: &&str| {
+                name.starts_with(&format!("cache/{done}-")) || name.ends_with(&format!("/{done}"))
+            };
             if !earlier.contains_key(name) && !done.iter().any(kept) {
                 std::fs::remove_file(tiny.path().join("runs").join(name)).unwrap();
             }

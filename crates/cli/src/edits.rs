@@ -137,7 +137,7 @@ mod tests {
         let steps = vec![
             (
                 Site::raw(Hook::units(0), Tokens::All),
-                Edit::clamp(6, vec![3], vec![0.0]).unwrap(),
+                Edit::clamp(6, vec![3], vec![0.5]).unwrap(),
             ),
             (
                 Site::raw(Hook::output(0), Tokens::Text),
@@ -159,7 +159,7 @@ mod tests {
             "method  leace",
             "weights not said",
             "languages en, fr",
-            "block.0.units        scale 1 unit(s): 3, on all tokens, 6 wide",
+            "block.0.units        clamp 1 unit(s): 3, on all tokens, 6 wide",
             "block.0.output       shift by a vector of norm 5.0000, on text tokens",
             "final_norm           erase of rank 1, on last tokens",
         ] {

@@ -90,7 +90,7 @@ What a format cannot hold exactly is refused, with the size of what would be los
   interlingua tune MODEL --out search --languages en,de --max-kl 0.05 --seed 2
 
 Nothing but the model is needed: word lists, sentence pairs and neutral text in English, French, German and Dutch ship
-with the program. The rule of the choice is printed before any number. OUT gets report.md, tune.json, pareto.svg,
+with the project. The rule of the choice is printed before any number. OUT gets report.md, tune.json, pareto.svg,
 edit.safetensors and the journal; a killed search goes on from there with the same command.
 Exit codes: 0 an edit was chosen, 1 the search stopped with an error (none within --max-kl is one), 2 the flags were wrong.")]
     Tune(Tune),

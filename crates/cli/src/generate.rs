@@ -79,7 +79,7 @@ pub fn generate(flags: &GenerateFlags) -> anyhow::Result<()> {
         let texts = texts.map(|(prompt, generated)| text(&model, prompt, generated));
         sides.push(Side {
             name,
-            texts: texts.collect(),
+            texts: texts.collect::<anyhow::Result<_>>()?,
         });
     }
     let seconds = start.elapsed().as_secs_f64();
@@ -133,17 +133,20 @@ fn sequences(model: &Model, prompts: &[String], chat: bool) -> anyhow::Result<Ve
 }
 
 /// The text of what came after a prompt, without the token that ended it.
-fn text(model: &Model, prompt: &Sequence, generated: Generated) -> Text {
+fn text(model: &Model, prompt: &Sequence, generated: Generated) -> anyhow::Result<Text> {
     let tokens = &generated.tokens;
     let written = &tokens[..tokens.len() - usize::from(generated.ended)];
     // Some tokenizers drop a space at the beginning of what they decode.
-    let decode = |ids: &[u32]| model.tokenizer.decode(ids).unwrap_or_default();
-    let whole = decode(&[&prompt.tokens, written].concat());
-    let text = match whole.strip_prefix(&decode(&prompt.tokens)) {
-        Some(rest) => rest.to_owned(),
-        None => decode(written),
+    let decode = |ids: &[u32]| {
+        let text = model.tokenizer.decode(ids);
+        text.with_context(|| format!("the tokenizer cannot turn {} tokens into text", ids.len()))
     };
-    Text { text, generated }
+    let whole = decode(&[&prompt.tokens, written].concat())?;
+    let text = match whole.strip_prefix(&decode(&prompt.tokens)?) {
+        Some(rest) => rest.to_owned(),
+        None => decode(written)?,
+    };
+    Ok(Text { text, generated })
 }
 
 /// For a terminal: each prompt, and below it what came of it.

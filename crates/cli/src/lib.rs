@@ -44,6 +44,11 @@ pub fn parse<C: Parser>(name: &'static str) -> C {
     C::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
+/// A text of a library with its commands as they are typed here: libraries write them with `interlingua`.
+pub fn as_typed(text: &str) -> String {
+    text.replace("`interlingua ", &format!("`{} ", program()))
+}
+
 /// The command with help texts that call the program by its name: they are written with `interlingua`.
 fn named(command: clap::Command, name: &str) -> clap::Command {
     if name == "interlingua" {
@@ -99,7 +104,7 @@ pub fn end(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(&format!("error: {}", message(&error)));
+            tell(&format!("error: {}", as_typed(&message(&error))));
             ExitCode::from(1)
         }
     }

@@ -11,7 +11,7 @@ use interlingua_experiment::spec::Spec;
 
 use crate::flags::{DataPlaces, Reproduce};
 use crate::terminal::{self, print};
-use crate::{data, program};
+use crate::{as_typed, data, program};
 
 /// What to type to get the same run, without the folders of one machine.
 fn command_line(flags: &Reproduce) -> String {
@@ -73,7 +73,7 @@ pub fn reproduce(flags: &Reproduce) -> anyhow::Result<()> {
         if flags.dry_run {
             let mut found = String::new();
             let checked = dry_run(&spec, &options, &mut found);
-            print(&found)?;
+            print(&as_typed(&found))?;
             checked.with_context(|| place(&name, "cannot run"))?;
             continue;
         }

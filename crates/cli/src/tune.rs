@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use interlingua_data::testbed::{Testbed, TestbedConfig};
 use interlingua_edits::Intervention;
+use interlingua_experiment::alone::own;
 use interlingua_experiment::progress::Event as Shown;
 use interlingua_files::Partial;
 use interlingua_models::checkpoint::Checkpoint;
@@ -15,19 +16,6 @@ use crate::flags::{Debias, Tune};
 use crate::model::open;
 use crate::program;
 use crate::terminal::{Progress, print};
-
-/// Text that ships with the program, by the name of its file.
-const SHIPPED: [(&str, &str); 3] = [
-    (
-        "everyday.toml",
-        include_str!("../../../datasets/templates/everyday.toml"),
-    ),
-    (
-        "occupations.toml",
-        include_str!("../../../datasets/templates/occupations.toml"),
-    ),
-    ("neutral.tsv", include_str!("../../../datasets/neutral.tsv")),
-];
 
 /// What an edited model is given back as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -216,10 +204,12 @@ fn searched(
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let texts = match flags.testbed {
         true => Texts::planted(&testbed(flags)?, &flags.category, flags.seed)?,
-        false => {
-            let sources = sources(flags, folder)?;
-            Texts::load(&sources, &flags.languages, &flags.category, flags.seed)?
-        }
+        false => Texts::load(
+            &sources(flags)?,
+            &flags.languages,
+            &flags.category,
+            flags.seed,
+        )?,
     };
     let settings = Settings {
         final_norm: format.holds_head(&model),
@@ -293,24 +283,16 @@ fn settings(flags: &Tune, folded: bool) -> Settings {
     }
 }
 
-/// The files that were given, and for the others those that ship, which are written beside the search.
-fn sources(flags: &Tune, folder: &Path) -> anyhow::Result<Sources> {
-    let text = folder.join("text");
-    let shipped = |at: usize| -> anyhow::Result<PathBuf> {
-        let (name, content) = SHIPPED[at];
-        std::fs::create_dir_all(&text).with_context(|| text.display().to_string())?;
-        let path = text.join(name);
-        write(&path, content.as_bytes())?;
-        Ok(path)
-    };
-    let or_shipped = |given: &Option<PathBuf>, at: usize| match given {
+/// The files that were given, and for the others those of this project.
+fn sources(flags: &Tune) -> anyhow::Result<Sources> {
+    let or_own = |given: &Option<PathBuf>, name: &str| match given {
         Some(path) => Ok(path.clone()),
-        None => shipped(at),
+        None => own(name),
     };
     Ok(Sources {
-        fit: or_shipped(&flags.fit_text, 0)?,
-        pairs: or_shipped(&flags.pairs, 1)?,
-        neutral: or_shipped(&flags.neutral, 2)?,
+        fit: or_own(&flags.fit_text, "datasets/templates/everyday.toml")?,
+        pairs: or_own(&flags.pairs, "datasets/templates/occupations.toml")?,
+        neutral: or_own(&flags.neutral, "datasets/neutral.tsv")?,
     })
 }
 

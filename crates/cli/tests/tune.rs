@@ -145,6 +145,51 @@ fn weights_are_given_back() {
     assert_ne!(expected, plain);
 }
 
+/// Adapters are of the source's own weights; an adapter of llama.cpp holds nothing of a head that is the embedding.
+#[test]
+fn adapters_are_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let words = ["The man opens the window.", "La femme ouvre la fenêtre."];
+    random_checkpoint(&at("model"), words.into_iter(), 3).unwrap();
+    for (format, files) in [
+        (
+            "peft",
+            &[
+                "adapter/adapter_config.json",
+                "adapter/adapter_model.safetensors",
+            ][..],
+        ),
+        ("gguf-lora", &["adapter.gguf"][..]),
+    ] {
+        let (model, out) = (at("model"), at(format));
+        let mut typed = vec!["debias", model.to_str().unwrap(), "--format", format];
+        typed.extend([
+            "--languages",
+            "en",
+            "--ranks",
+            "1",
+            "--max-kl",
+            "5",
+            "--out",
+        ]);
+        typed.push(out.to_str().unwrap());
+        good(&typed);
+        for file in files {
+            assert!(out.join(file).is_file(), "{format}: {file}");
+        }
+        let edit = std::fs::read(out.join("edit.safetensors")).unwrap();
+        let edit = Intervention::from_bytes(&edit).unwrap();
+        let hooks: Vec<String> = edit
+            .steps()
+            .iter()
+            .map(|(s, _)| s.hook.to_string())
+            .collect();
+        let head = hooks.iter().any(|hook| hook == "final_norm");
+        assert!(format == "peft" || !head, "{hooks:?}");
+    }
+}
+
 #[test]
 fn what_cannot_be_done_is_said() {
     let folder = tempfile::tempdir().unwrap();

@@ -121,8 +121,9 @@ impl FitData {
     /// dealt anew, each from the rows of one class, so that members of a set differ in
     /// everything but the group. Labels are dealt so that every class keeps its count
     /// and holds the same share of every true class: what the new classes differ in is
-    /// not the group. Members of a set get labels of different classes where that is possible. Were rows shuffled across groups, sets and classes would differ
-    /// by the group in part, and the control would remove what it is a control for.
+    /// not the group. Members of a set get different labels, so that methods that read both find
+    /// sets to learn from. Were rows shuffled across groups, sets and classes would differ by the
+    /// group in part, and the control would remove what it is a control for.
     ///
     /// # Errors
     /// Those of [`FitData::check`], and [`FitError::NothingToShuffle`] for a class that
@@ -152,15 +153,11 @@ impl FitData {
                     out.tuple[row] = Some(next + at % sets);
                 }
                 next += sets;
-                // Labels alternate from row to row. Members of a set lie `sets` rows apart: were each round of
-                // members not turned by one more, an even number of sets would give all members one label.
-                if in_sets.len() == rows.len() {
-                    for (round, members) in rows.chunks_mut(sets).enumerate() {
-                        let by = round % members.len();
-                        members.rotate_left(by);
-                    }
-                }
-                dealt.extend(rows);
+                // Labels alternate in the order of `dealt`: members of a set follow each other there.
+                let of_set = |set| in_sets.iter().skip(set).step_by(sets).copied();
+                dealt.extend((0..sets).flat_map(of_set));
+                let alone = rows.iter().filter(|&&row| self.tuple[row].is_none());
+                dealt.extend(alone.copied());
             }
             for (&row, label) in dealt.iter().zip(self.spread_labels(&language)) {
                 out.label[row] = label;

@@ -433,6 +433,32 @@ fn along_the_first_axis(method: &str, data: &FitData) -> f64 {
     subspace_cosine(&edit.reads(), &axis).unwrap()
 }
 
+/// A method that reads sets and classes finds sets of different classes in the control, however many there are.
+#[test]
+fn members_of_a_shuffled_set_differ_in_class() {
+    for sets in 4..20 {
+        let rows = 2 * sets;
+        let data = FitData {
+            x: Matrix::from_fn(rows, 3, |i, j| ((i * 7 + j * 5) % 11) as f64),
+            label: (0..rows).map(|row| row % 2).collect(),
+            tuple: (0..rows).map(|row| Some(row / 2)).collect(),
+            classes: vec!["male".into(), "female".into()],
+            ..FitData::default()
+        };
+        let shuffled = data.shuffled(3).unwrap();
+        let classes_of = |set: usize| {
+            let rows = (0..rows).filter(|&row| shuffled.tuple[row] == Some(set));
+            let mut classes: Vec<usize> = rows.map(|row| shuffled.label[row]).collect();
+            classes.sort_unstable();
+            classes.dedup();
+            classes.len()
+        };
+        let found = |classes| (0..rows).filter(|&set| classes_of(set) == classes).count();
+        assert_eq!(found(1), 0, "{sets} sets");
+        assert!(found(2) >= sets - 2, "{sets} sets");
+    }
+}
+
 /// What a method finds in shuffled data is not what it finds in the data, even where the
 /// groups differ more than anything else.
 #[test]

@@ -318,6 +318,17 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ExperimentError
     interlingua_files::write(path, bytes).map_err(ExperimentError::io(path))
 }
 
+/// The same, unless the file holds these bytes already.
+///
+/// # Errors
+/// When the disk is full or the folder is gone.
+pub fn write_if_other(path: &Path, bytes: &[u8]) -> Result<(), ExperimentError> {
+    match std::fs::read(path) {
+        Ok(there) if there == bytes => Ok(()),
+        _ => write_atomically(path, bytes),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

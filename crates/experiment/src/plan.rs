@@ -255,7 +255,7 @@ fn every_layer(typed: &str, layers: Option<usize>) -> Result<Vec<String>, Experi
                 "hook",
                 format!(
                     "`{typed}` stands for every layer, but the model is not here yet to count them; fetch it with \
-                     `model inspect`, or say model.kind = \"hub\" with its geometry"
+                     `interlingua model inspect`, or say model.kind = \"hub\" with its geometry"
                 ),
             ));
         }
@@ -492,6 +492,27 @@ fn removed(spec: &Spec, method: &MethodSpec, extent: Extent, on: FitOn) -> Exten
         Extent::Rank(rank) if each => Extent::Rank(rank * on.languages(&spec.languages).len()),
         extent => extent,
     }
+}
+
+/// The plan of a spec that trains its model, for tests: nothing is read, and `out` is all that is written to.
+#[cfg(test)]
+pub(crate) fn of_text(text: &str, out: &Path) -> Plan {
+    let spec = Spec::parse(text, Path::new("x.toml"), false)
+        .unwrap()
+        .remove(0);
+    let options = Options {
+        data_dir: PathBuf::new(),
+        model_dir: PathBuf::new(),
+        out: out.to_owned(),
+        device: DeviceName::Cpu,
+        residency: Residency::Resident,
+        memory: None,
+        manifests: Vec::new(),
+        precision: Precision::F32,
+        resume: false,
+        command: String::new(),
+    };
+    Plan::new(spec, options).unwrap()
 }
 
 #[cfg(test)]

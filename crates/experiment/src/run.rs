@@ -7,7 +7,7 @@ use interlingua_models::hub::Source;
 use serde_json::json;
 
 use crate::ExperimentError;
-use crate::cache::{Cache, write_atomically};
+use crate::cache::{Cache, write_atomically, write_if_other};
 use crate::check;
 use crate::measure::{self, Blank};
 use crate::plan::Plan;
@@ -44,9 +44,9 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
         }
     }
     let typed = toml::to_string(&plan.spec).expect("a spec came from TOML");
-    write_atomically(&folder.join("spec.toml"), typed.as_bytes())?;
+    write_if_other(&folder.join("spec.toml"), typed.as_bytes())?;
     let resolved = json!({"spec": spec_json, "settings": plan.settings});
-    write_atomically(
+    write_if_other(
         &folder.join("plan.json"),
         format!("{resolved:#}\n").as_bytes(),
     )?;

@@ -3,43 +3,15 @@
 //! `cargo run --example tiny`
 
 use interlingua_backend::device::cpu;
-use interlingua_backend::optim::AdamWConfig;
-use interlingua_models::architectures::cohere::Config;
 use interlingua_models::engine::{capture, token_log_probs};
-use interlingua_models::tokenizer::train_bpe;
-use interlingua_models::train::{TrainConfig, Trainer};
+use interlingua_models::train::random_checkpoint;
 use interlingua_models::{Branch, Capture, Model, Pooling, Residency};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let text = ["the nurse reads", "the doctor reads", "she reads a book"];
-    let tokenizer = train_bpe(text.into_iter(), 300)?;
-
-    // Random weights: `Trainer::step` would train them, here they are only written.
-    let config = Config {
-        hidden_size: 32,
-        intermediate_size: 64,
-        layers: 2,
-        heads: 4,
-        kv_heads: 2,
-        head_dim: 8,
-        vocab_size: 300,
-        max_positions: 64,
-        norm_eps: 1e-5,
-        rope_theta: 10_000.0,
-        logit_scale: 0.125,
-        tied: true,
-        qk_norm: false,
-        attention_bias: false,
-        bos: Some(2),
-        eos: Some(3),
-    };
-    let train = TrainConfig {
-        batch: 1,
-        seed: 7,
-        optimiser: AdamWConfig::default(),
-    };
-    Trainer::new(config, train, &cpu()).export(folder.path(), &tokenizer)?;
+    // Random weights: `interlingua_models::train::Trainer` would train them.
+    random_checkpoint(folder.path(), text.into_iter(), 7)?;
 
     // From here on it is like any other checkpoint folder.
     let model = Model::open(folder.path(), &cpu(), Residency::Stream)?;
@@ -58,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "log-likelihood {:.3} nats over {} tokens; a uniform model has {:.3}",
         tokens.iter().sum::<f32>(),
         tokens.len(),
-        -(tokens.len() as f32) * 300_f32.ln()
+        -(tokens.len() as f32) * (geometry.vocab_size as f32).ln()
     );
 
     // One pass gives the states of all hook points.

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use interlingua_debias::{FitData, FitOptions, Matrix, by_name};
+use interlingua_debias::control::random_like;
+use interlingua_debias::{FitData, FitError, FitOptions, Matrix, by_name};
 use interlingua_edits::{Edit, Hook, Intervention, Kind, ModelShape, Provenance, Site};
 use interlingua_models::engine::capture;
 use interlingua_models::{Capture, Model, Pooling};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 
 use crate::TuneError;
 use crate::recipe::{Recipe, Role};
@@ -78,11 +77,18 @@ impl Evidence {
                 value: hook.to_string(),
                 expected: "one whose states were captured".into(),
             })?;
+            let fitted = self.fitted(recipe, x, hook, seed)?;
             let edit = match recipe.role {
-                Role::Method => self.fitted(recipe, x, hook, seed)?,
-                Role::Random(draw) => random(recipe, x, seed ^ (draw << 20) ^ ((at as u64) << 40))?,
+                Role::Method => fitted,
+                Role::Random(draw) => {
+                    let seed = seed ^ (draw << 20) ^ ((at as u64) << 40);
+                    random_like(&fitted, seed).map_err(|e| failed(recipe, hook, e))?
+                }
             };
-            let edit = match recipe.centred && edit.kind() == Kind::Erase {
+            // A random direction holds some of the states' mean, which says nothing of groups: were it taken
+            // away too, the control would be worse than chance.
+            let centred = recipe.centred || recipe.role != Role::Method;
+            let edit = match centred && edit.kind() == Kind::Erase {
                 true => edit.around(&mean(x))?,
                 false => edit,
             };
@@ -124,35 +130,16 @@ impl Evidence {
         };
         let options = FitOptions::with_rank(recipe.rank).seed(seed);
         let fitted = by_name(&recipe.method)?.fit(&data, &options);
-        let failed = |source| TuneError::Fit {
-            method: recipe.method.clone(),
-            hook: hook.to_string(),
-            source,
-        };
-        Ok(fitted.map_err(failed)?.edit)
+        Ok(fitted.map_err(|e| failed(recipe, hook, e))?.edit)
     }
 }
 
-/// Directions drawn from a sphere, as many as the candidate has, made orthonormal.
-fn random(recipe: &Recipe, x: &Matrix, seed: u64) -> Result<Edit, TuneError> {
-    let d = x.cols();
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut basis = Vec::new();
-    while basis.len() < recipe.rank.min(d) {
-        let direction: Vec<f64> = (0..d).map(|_| normal(&mut rng)).collect();
-        interlingua_edits::extend_basis(&mut basis, &direction, 1e-9);
+fn failed(recipe: &Recipe, hook: Hook, source: FitError) -> TuneError {
+    TuneError::Fit {
+        method: recipe.method.clone(),
+        hook: hook.to_string(),
+        source,
     }
-    let basis = Matrix::from_rows(&basis, d);
-    // A random direction holds some of the states' mean, which says nothing of groups: were it taken
-    // away too, the control would be worse than chance.
-    Ok(Edit::projection(&basis)?.around(&mean(x))?)
-}
-
-/// A standard normal number, by Box and Muller.
-fn normal(rng: &mut ChaCha8Rng) -> f64 {
-    use rand::Rng;
-    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
-    radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
 }
 
 /// Mean of the rows.

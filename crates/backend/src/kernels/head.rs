@@ -358,9 +358,17 @@ fn centre<const FUSED: bool>(
 }
 
 /// `Σ w · (x − y − centre)`.
+///
+/// The difference of two logits is rounded, by as much as a small divergence is large where logits
+/// move far. What the rounding takes away is known exactly (Knuth's two-sum) and is added again.
 #[inline(always)]
 fn gap(w: &[f32], x: &[f32], y: &[f32], centre: f32) -> f32 {
-    let term = |w: f32, x: f32, y: f32| w * (x - y - centre);
+    let term = |w: f32, x: f32, y: f32| {
+        let difference = x - y;
+        let taken = x - difference;
+        let lost = (x - (difference + taken)) - (y - taken);
+        w * (difference - centre + lost)
+    };
     let mut lanes = [0.0f32; LANES];
     let (ws, w) = w.as_chunks::<LANES>();
     let (xs, x) = x.as_chunks::<LANES>();

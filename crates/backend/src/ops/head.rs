@@ -551,15 +551,18 @@ fn plain_reduced(
     let picked = to_host(logits.clone().gather(1, at));
     let gaps = match reference {
         Some(x) => {
-            // See the fused kernel for the centre.
+            // See the fused kernel for the centre, and for what rounding takes from a difference.
             let max = x.clone().max_dim(1);
             let best = first_largest(x, &max);
             let best: IntTensor<2> =
                 index(best.iter().map(|&b| b as i32).collect(), &device).unsqueeze_dim(1);
-            let difference = x.clone() - logits;
+            let difference = x.clone() - logits.clone();
             let centre = difference.clone().gather(1, best);
+            let taken = x.clone() - difference.clone();
+            let lost = (x.clone() - (difference.clone() + taken.clone())) - (logits - taken);
             let weights = (x.clone() - max).exp();
-            let rest = to_host((weights.clone() * (difference - centre.clone())).sum_dim(1));
+            let rest = difference - centre.clone() + lost;
+            let rest = to_host((weights.clone() * rest).sum_dim(1));
             let (sum, centre) = (to_host(weights.sum_dim(1)), to_host(centre));
             (0..rows)
                 .map(|i| f64::from(rest[i]) + f64::from(centre[i]) * f64::from(sum[i]))

@@ -133,7 +133,7 @@ fn names(languages: &[Language]) -> String {
 fn sentences(request: &Request) -> Result<Sentences, ExperimentError> {
     let options = TemplateOptions {
         categories: vec![request.category.clone()],
-        ..TemplateOptions::new(&request.languages, OnBadRow::Skip)
+        ..TemplateOptions::new(&request.languages, OnBadRow::Error)
     };
     let (items, _) = load_templates(&request.templates, &options)?;
     let mut all = Sentences::default();

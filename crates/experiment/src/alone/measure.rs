@@ -10,10 +10,12 @@ use interlingua_metrics::perplexity::perplexity;
 use interlingua_models::Model;
 use interlingua_models::engine::Branch;
 use interlingua_models::intervene::Steps;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::neutral;
 use crate::ExperimentError;
+use crate::cache::{Cache, Found};
 use crate::requests::{Requests, compare_texts};
 
 /// What is measured.
@@ -101,6 +103,7 @@ pub fn measure(
         steps.map_or("", |(_, digest)| digest),
         &scorer,
     );
+    let cache = request.cache.as_deref().map(Cache::open).transpose()?;
     let mut rows = Vec::new();
     for &language in &request.languages {
         for (task, file) in &request.tasks {
@@ -109,16 +112,20 @@ pub fn measure(
                 .iter()
                 .map(|p| (p.more.as_str(), p.less.as_str()))
                 .collect();
-            let key = key(&("pairs", &upstream, language, &texts))?;
-            let found = kept(request, &key, say, format!("{task} in {language}"), || {
-                score(model, &branches, &scorer, &pairs, progress)
-            })?;
+            let key = Cache::key("pairs", &(&upstream, language, &texts));
+            let found = kept(
+                cache.as_ref(),
+                &key,
+                say,
+                format!("{task} in {language}"),
+                || score(model, &branches, &scorer, &pairs, progress),
+            )?;
             rows.extend(bias_rows(language, task, &found, request.seed)?);
         }
         let texts = neutral(&request.neutral, language)?;
-        let key = key(&("neutral", &upstream, language, &texts))?;
+        let key = Cache::key("neutral", &(&upstream, language, &texts));
         let found = kept(
-            request,
+            cache.as_ref(),
             &key,
             say,
             format!("neutral text in {language}"),
@@ -146,7 +153,7 @@ fn pairs(
     language: Language,
     request: &Request,
 ) -> Result<Vec<BiasPair>, ExperimentError> {
-    let options = BiasOptions::new(&[language], OnBadRow::Skip);
+    let options = BiasOptions::new(&[language], OnBadRow::Error);
     let (set, _) = load_bias(file, &options)?;
     let wanted = |p: &BiasPair| {
         p.language == language
@@ -319,39 +326,30 @@ fn utility_rows(language: Language, found: &Texts, seed: u64) -> Result<Vec<Row>
     Ok(rows)
 }
 
-/// The digest of what decides a part's result.
-fn key(parts: &impl Serialize) -> Result<String, ExperimentError> {
-    let bytes =
-        serde_json::to_vec(parts).map_err(|e| ExperimentError::plan("cache", e.to_string()))?;
-    Ok(blake3::hash(&bytes).to_hex()[..24].to_owned())
-}
-
 /// A part that is kept, or is made and kept.
-fn kept<T: Serialize + for<'d> Deserialize<'d>>(
-    request: &Request,
+fn kept<T: Serialize + DeserializeOwned>(
+    cache: Option<&Cache>,
     key: &str,
     say: &mut dyn FnMut(String, bool),
     name: String,
     make: impl FnOnce() -> Result<T, ExperimentError>,
 ) -> Result<T, ExperimentError> {
-    let Some(folder) = &request.cache else {
+    let Some(cache) = cache else {
         say(name, false);
         return make();
     };
-    let path = folder.join(format!("{key}.json"));
-    // A part that cannot be read is made again.
-    let found = std::fs::read(&path)
-        .ok()
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    if let Some(found) = found {
-        say(name, true);
-        return Ok(found);
+    match cache.load("measure", key)? {
+        Found::Whole(found) => {
+            say(name, true);
+            return Ok(found);
+        }
+        Found::Nothing => say(name, false),
+        Found::Damaged(problem) => say(
+            format!("{name} ({problem}; it is not used, and computed again)"),
+            false,
+        ),
     }
-    say(name, false);
     let made = make()?;
-    std::fs::create_dir_all(folder).map_err(ExperimentError::io(folder))?;
-    let bytes =
-        serde_json::to_vec(&made).map_err(|e| ExperimentError::plan("cache", e.to_string()))?;
-    interlingua_files::write(&path, &bytes).map_err(ExperimentError::io(&path))?;
+    cache.store("measure", key, &made)?;
     Ok(made)
 }

@@ -38,7 +38,7 @@ pub fn own(name: &str) -> Result<PathBuf, ExperimentError> {
 /// # Errors
 /// A file that cannot be read or lacks the language.
 pub fn neutral(file: &Path, language: Language) -> Result<Vec<String>, ExperimentError> {
-    let options = ParallelOptions::new(&[language], interlingua_data::OnBadRow::Skip);
+    let options = ParallelOptions::new(&[language], interlingua_data::OnBadRow::Error);
     let (mut corpus, _) = load_parallel(file, &options)?;
     Ok(corpus.columns.remove(0))
 }

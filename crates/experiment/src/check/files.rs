@@ -119,7 +119,7 @@ pub fn remedy(file: &str, manifests: &[Manifest]) -> String {
     let of_name = |m: &&Manifest| plain(&m.name) == plain(folder);
     match manifests.iter().filter(of_name).find(has) {
         Some(manifest) if manifest.name == folder => {
-            format!("`data fetch {folder}` brings it")
+            format!("`interlingua data fetch {folder}` brings it")
         }
         Some(manifest) => {
             let name = &manifest.name;
@@ -128,7 +128,7 @@ pub fn remedy(file: &str, manifests: &[Manifest]) -> String {
             } else {
                 format!("{name}/{rest}")
             };
-            format!("`data fetch {name}` brings it as {there}")
+            format!("`interlingua data fetch {name}` brings it as {there}")
         }
         None => "no manifest has it, so it cannot be fetched: put it there".to_owned(),
     }
@@ -143,10 +143,13 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets");
         let manifests = Manifest::load_all(&root).unwrap();
         for (file, expect) in [
-            ("reusens2023", "`data fetch reusens2023` brings it"),
+            (
+                "reusens2023",
+                "`interlingua data fetch reusens2023` brings it",
+            ),
             (
                 "reusens2023/bias_attribute_words_nl.json",
-                "`data fetch reusens2023` brings it",
+                "`interlingua data fetch reusens2023` brings it",
             ),
             (
                 "reusens2023/bias_attribute_words_it.json",
@@ -156,7 +159,7 @@ mod tests {
             ("my-corpus.tsv", "cannot be fetched"),
             (
                 "crows-pairs-en",
-                "`data fetch crows_pairs_en` brings it as crows_pairs_en",
+                "`interlingua data fetch crows_pairs_en` brings it as crows_pairs_en",
             ),
         ] {
             let said = remedy(file, &manifests);

@@ -1,17 +1,15 @@
 //! Measures over languages on scores made by hand.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use interlingua_backend::{DeviceName, Precision};
 use interlingua_data::{BiasPair, Direction, Language, PairKind, ParallelCorpus};
-use interlingua_models::Residency;
 
 use super::{Blank, choice_rows, transfer_rows};
-use crate::plan::{Options, Plan, Setting};
+use crate::plan::{Plan, Setting, of_text};
 use crate::prepare::Prepared;
 use crate::role::Role;
 use crate::row::Row;
-use crate::spec::{Space, Spec};
+use crate::spec::Space;
 use crate::stages::{Neutral, Scores};
 
 const LANGUAGES: [Language; 2] = [Language::EN, Language::FR];
@@ -26,22 +24,7 @@ fn plan(more: &str) -> Plan {
          spaces = [\"raw\", \"latent\"]\nmethods = [{{ name = \"sentdebias\", rank = 1 }}]\n{more}\n\
          [data]\nkind = \"testbed\"\n[model]\nkind = \"train\"\n[score]\nscorers = [\"lm-eval\"]\nresamples = 200\n"
     );
-    let spec = Spec::parse(&text, Path::new("x.toml"), false)
-        .unwrap()
-        .remove(0);
-    let options = Options {
-        data_dir: PathBuf::new(),
-        model_dir: PathBuf::new(),
-        out: PathBuf::new(),
-        device: DeviceName::Cpu,
-        residency: Residency::Resident,
-        memory: None,
-        manifests: Vec::new(),
-        precision: Precision::F32,
-        resume: false,
-        command: String::new(),
-    };
-    Plan::new(spec, options).unwrap()
+    of_text(&text, Path::new(""))
 }
 
 fn text(pairs: usize) -> Prepared {

@@ -1,18 +1,16 @@
 //! Fits on states made by hand.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use interlingua_backend::{DeviceName, Precision};
 use interlingua_data::{Language, ParallelCorpus};
 use interlingua_edits::{Edit, Factor, Kind, ModelShape, norm};
-use interlingua_models::Residency;
 use interlingua_models::store::{Store, Writer};
 
 use super::{Edits, Runner, SiteStates, fit_stage};
 use crate::cache::Cache;
-use crate::plan::{Options, Plan, Setting};
+use crate::plan::{Plan, Setting, of_text};
 use crate::prepare::{FitSet, Prepared};
 use crate::role::{Control, Role};
 use crate::space::Spaces;
@@ -32,22 +30,7 @@ fn plan(methods: &str, out: &Path) -> Plan {
          [data]\nkind = \"testbed\"\n[model]\nkind = \"train\"\nlayers = 2\nhidden_size = {WIDTH}\nheads = 1\n\
          kv_heads = 1\nintermediate_size = 8\n[score]\nscorers = [\"lm-eval\"]\n"
     );
-    let spec = Spec::parse(&text, Path::new("x.toml"), false)
-        .unwrap()
-        .remove(0);
-    let options = Options {
-        data_dir: PathBuf::new(),
-        model_dir: PathBuf::new(),
-        out: out.to_owned(),
-        device: DeviceName::Cpu,
-        residency: Residency::Resident,
-        memory: None,
-        manifests: Vec::new(),
-        precision: Precision::F32,
-        resume: false,
-        command: String::new(),
-    };
-    Plan::new(spec, options).unwrap()
+    of_text(&text, out)
 }
 
 fn class(sentence: usize) -> usize {
