@@ -7,8 +7,9 @@
 //! A [`Partial`] is locked (`flock`) as long as its process works on it, and the system
 //! gives the lock back however the process ends. So an orphan is known by its lock being
 //! free, whatever its age and whoever has its process number now; [`sweep`] removes those.
-//! Between its making and its lock it is empty, so what is empty is only swept when it is
-//! old. On a file system without locks nothing is ever taken for an orphan.
+//! What is swept between its making and its lock is made again under another name, before
+//! anything is written to it. On a file system without locks nothing is ever taken for an
+//! orphan.
 //!
 //! Where work goes on in one folder over several runs, [`turn`] lets one process after the
 //! other work there. [`Paced`] is for what is written from a source that may creep.
@@ -20,15 +21,11 @@ use std::io::{Error, ErrorKind, Result, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 pub use paced::{Crept, Paced};
 
 /// What the name of everything half-done ends with.
 const ENDING: &str = ".partial";
-
-/// How long something empty may be on its way from its making to its lock.
-const BEING_MADE: Duration = Duration::from_secs(60);
 
 /// A file or folder in the making; removed when it is dropped before [`Partial::finish`].
 #[derive(Debug)]
@@ -89,7 +86,7 @@ impl Partial {
                 Err(e) if e.kind() != ErrorKind::Unsupported => return Err(e),
                 _ => {}
             }
-            // A process that was halted for a minute between the two may find it swept away.
+            // Another process may have swept it away between the two.
             if partial.exists() {
                 return Ok(Partial {
                     target: target.to_owned(),
@@ -229,27 +226,11 @@ fn orphan(path: &Path) -> Result<Option<File>> {
         Err(e) => return Err(e),
     };
     match handle.try_lock() {
-        Ok(()) => Ok((!is_being_made(path, &handle)?).then_some(handle)),
+        Ok(()) => Ok(Some(handle)),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => Ok(None),
         Err(TryLockError::Error(e)) => Err(e),
     }
-}
-
-/// Whether something without a lock is so young and empty that its maker may be about to lock it.
-fn is_being_made(path: &Path, handle: &File) -> Result<bool> {
-    let metadata = handle.metadata()?;
-    let empty = match metadata.is_dir() {
-        true => match std::fs::read_dir(path) {
-            Ok(mut entries) => entries.next().is_none(),
-            Err(e) if e.kind() == ErrorKind::NotFound => true,
-            Err(e) => return Err(e),
-        },
-        false => metadata.len() == 0,
-    };
-    // A clock that was set back leaves it for a later sweep.
-    let age = metadata.modified()?.elapsed().unwrap_or_default();
-    Ok(empty && age < BEING_MADE)
 }
 
 /// Removes a file, or a folder with all that is in it.
@@ -332,7 +313,7 @@ mod tests {
                 });
             }
             for _ in 0..200 {
-                assert_eq!(sweep(folder.path()).unwrap(), Vec::<PathBuf>::new());
+                sweep(folder.path()).unwrap();
             }
         });
         assert_eq!(names(folder.path()), ["f"]);
@@ -349,19 +330,15 @@ mod tests {
         std::fs::create_dir(at("d.1-1.partial")).unwrap();
         std::fs::write(at("d.1-1.partial").join("inside"), "half").unwrap();
         std::fs::write(at("mine"), "whole").unwrap();
-        // Empty: one whose process died before its lock, and one whose process is about to lock it.
-        let old = File::create(at("old.1-2.partial")).unwrap();
-        old.set_modified(std::time::SystemTime::now() - 2 * BEING_MADE)
-            .unwrap();
-        drop(old);
-        File::create(at("young.1-3.partial")).unwrap();
+        // One whose process died between its making and its first byte.
+        std::fs::write(at("empty.1-2.partial"), "").unwrap();
         let mut swept = sweep(folder.path()).unwrap();
         swept.sort();
         assert_eq!(
             swept,
-            ["d.1-1.partial", "f.1-0.partial", "old.1-2.partial"].map(at)
+            ["d.1-1.partial", "empty.1-2.partial", "f.1-0.partial"].map(at)
         );
-        assert_eq!(names(folder.path()).len(), 4);
+        assert_eq!(names(folder.path()).len(), 3);
         assert!(busy.path().is_file() && busy_folder.path().is_dir() && at("mine").is_file());
         assert_eq!(sweep(folder.path()).unwrap(), Vec::<PathBuf>::new());
     }
