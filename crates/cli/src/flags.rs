@@ -234,6 +234,10 @@ pub struct Tune {
     /// Sentence templates to judge by, in place of those that ship: attributes say which group they lean to.
     #[arg(long, value_name = "FILE.toml")]
     pub pairs: Option<PathBuf>,
+    /// Count pairs whose attribute is marked for the group (French `infirmier`, `infirmière`) like the others; their sentences
+    /// differ in grammar too, so they are reported apart otherwise.
+    #[arg(long)]
+    pub marked: bool,
     /// Text of the synthetic testbed, for a model that `interlingua reproduce` has trained on it with this `--seed`
     /// (OUT/cache/lm-*): what is planted there is known.
     #[arg(long, conflicts_with_all = ["fit_text", "pairs", "neutral"])]

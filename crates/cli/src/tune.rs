@@ -203,7 +203,7 @@ fn searched(
     format.check(&model)?;
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let texts = match flags.testbed {
-        true => Texts::planted(&testbed(flags)?, &flags.category, flags.seed)?,
+        true => Texts::planted(&testbed(flags)?, &flags.category, flags.seed, flags.marked)?,
         false => Texts::load(
             &sources(flags)?,
             &flags.languages,
@@ -293,6 +293,7 @@ fn sources(flags: &Tune) -> anyhow::Result<Sources> {
         fit: or_own(&flags.fit_text, "datasets/templates/everyday.toml")?,
         pairs: or_own(&flags.pairs, "datasets/templates/occupations.toml")?,
         neutral: or_own(&flags.neutral, "datasets/neutral.tsv")?,
+        marked: flags.marked,
     })
 }
 
@@ -308,11 +309,12 @@ fn testbed(flags: &Tune) -> anyhow::Result<Testbed> {
 /// What the terminal shows at the end.
 fn summary(outcome: &Outcome) -> String {
     format!(
-        "\n{}\n\nChosen: {}.\n\n{}\n{}\n",
+        "\n{}\n\nChosen: {}.\n\n{}\n{}\n\n{}",
         page::verdict(outcome),
         outcome.chosen.recipe,
         page::table(outcome),
-        page::optimism(outcome)
+        page::optimism(outcome),
+        page::marked(outcome)
     )
 }
 
@@ -337,6 +339,9 @@ fn command(flags: &Debias) -> String {
     };
     if of.testbed {
         line += " --testbed";
+    }
+    if of.marked {
+        line += " --marked";
     }
     line += &list("methods", of.methods.clone());
     let words = |values: &Option<Vec<usize>>| {

@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         fit: root.join("templates/everyday.toml"),
         pairs: root.join("templates/occupations.toml"),
         neutral: root.join("neutral.tsv"),
+        marked: false,
     };
     let mut languages = vec![Language::EN, Language::FR];
     let mut settings = Settings::default();

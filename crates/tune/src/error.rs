@@ -45,15 +45,28 @@ pub enum TuneError {
         source: std::io::Error,
     },
     /// Not enough items to be dealt into halves.
-    #[error(
-        "{file}: {found} {what}, at least {needed} are needed, half to choose and half to confirm"
-    )]
+    #[error("{file}: {found} {what}; at least {needed} are needed")]
     TooFew {
         /// The file.
         file: PathBuf,
         /// Of what.
         what: &'static str,
         /// How many there are.
+        found: usize,
+        /// How many are needed.
+        needed: usize,
+    },
+    /// A language that marks the attributes for the groups.
+    #[error(
+        "{file}: {found} attributes of a half have one form for both groups in {language}, at least {needed} are needed: pairs whose \
+         attribute is marked differ in grammar too and count only with --marked"
+    )]
+    Marked {
+        /// The file.
+        file: PathBuf,
+        /// The language.
+        language: interlingua_data::Language,
+        /// How many a half has.
         found: usize,
         /// How many are needed.
         needed: usize,

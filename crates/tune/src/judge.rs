@@ -8,7 +8,7 @@ use interlingua_models::{Branch, Model, Sequence};
 use serde::{Deserialize, Serialize};
 
 use crate::TuneError;
-use crate::text::Half;
+use crate::text::{Half, Pair};
 
 /// What a candidate did to a neutral sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ pub fn ask(
 /// What the answers of a candidate say in one language.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct InLanguage {
-    /// Mean difference of pairs, in nats, with its sign: 0 where the model prefers neither group.
+    /// Mean difference of the pairs that count, in nats, with its sign: 0 where the model prefers neither group.
     pub gap: f64,
     /// Divergence on neutral text, nats a token.
     pub kl: f64,
@@ -106,7 +106,7 @@ impl Summary {
         for (language, costs) in answers.neutral.iter().enumerate() {
             let of_language = half.pairs.iter().zip(&answers.pairs);
             let gaps: Vec<f64> = of_language
-                .filter(|(pair, _)| pair.language == language)
+                .filter(|(pair, _)| pair.language == language && !pair.apart)
                 .map(|(_, gap)| *gap)
                 .collect();
             let kl = divergence(costs, seed)?;
@@ -183,9 +183,10 @@ pub struct Comparison {
     pub against_random: Number,
 }
 
-/// Compares the chosen edit with the unedited model and with random controls, on the same resampled attributes.
+/// Compares the chosen edit with the unedited model and with random controls, on the same resampled attributes: by the
+/// pairs that count, or by those that are reported apart.
 ///
-/// Result: the worst language, then every language.
+/// Result: the worst language, then every language that has such pairs.
 ///
 /// # Errors
 /// Numbers that are not finite.
@@ -194,24 +195,28 @@ pub fn compare_gaps(
     unedited: &Answers,
     edited: &Answers,
     controls: &[Answers],
+    apart: bool,
     seed: u64,
-) -> Result<(Comparison, Vec<Comparison>), TuneError> {
+) -> Result<(Comparison, Vec<Option<Comparison>>), TuneError> {
     let options = Bootstrap {
         interval: Interval::ExpandedBca,
         ..Bootstrap::seeded(seed)
     };
     let clusters = half.clusters.len();
     let draws = Draws::new(&[clusters], options)?;
-    let languages = edited.neutral.len();
+    let of = |language: usize| move |pair: &&Pair| pair.language == language && pair.apart == apart;
+    let languages: Vec<usize> = (0..edited.neutral.len())
+        .filter(|&language| half.pairs.iter().any(|pair| of(language)(&pair)))
+        .collect();
     let all: Vec<&Answers> = [unedited, edited].into_iter().chain(controls).collect();
     // `[setting][language]`: the gap, under every draw.
     let mut gaps: Vec<Vec<Resampled>> = Vec::new();
     for answers in &all {
         let mut of_setting = Vec::new();
-        for language in 0..languages {
+        for &language in &languages {
             let mut columns = vec![vec![0.0; clusters]; 2];
             for (pair, gap) in half.pairs.iter().zip(&answers.pairs) {
-                if pair.language == language {
+                if of(language)(&pair) {
                     columns[0][pair.cluster] += gap;
                     columns[1][pair.cluster] += 1.0;
                 }
@@ -249,9 +254,10 @@ pub fn compare_gaps(
         let parts: Vec<&Resampled> = setting.iter().collect();
         Resampled::combine(&parts, |gaps| gaps.iter().copied().fold(f64::MIN, f64::max))
     })?;
-    let by_language = (0..languages)
-        .map(|l| comparison(&|setting: &[Resampled]| setting[l].clone()))
-        .collect::<Result<_, _>>()?;
+    let mut by_language = vec![None; edited.neutral.len()];
+    for (place, &language) in languages.iter().enumerate() {
+        by_language[language] = Some(comparison(&|setting: &[Resampled]| setting[place].clone())?);
+    }
     Ok((worst, by_language))
 }
 

@@ -72,6 +72,29 @@ pub fn table(outcome: &Outcome) -> String {
     text
 }
 
+/// Pairs that count for nothing, on the confirming half, as a paragraph and a Markdown table; empty if there are none.
+pub fn marked(outcome: &Outcome) -> String {
+    let rows: Vec<String> = outcome
+        .confirmed
+        .iter()
+        .filter_map(|c| c.marked.map(|gaps| (c.language.as_str(), gaps)))
+        .map(|(name, gaps)| {
+            format!(
+                "| {name} | {} | {} | {} | {} |\n",
+                gaps.unedited, gaps.edited, gaps.difference, gaps.against_random
+            )
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!(
+        "Pairs whose attribute has another form for each group differ in grammar too. They neither chose the edit nor count \
+         above; their gaps:\n\n| language | gap before | gap after | difference | against random edits |\n|---|---|---|---|---|\n{}",
+        rows.concat()
+    )
+}
+
 /// What the choice promised beside what was confirmed, in one sentence.
 pub fn optimism(outcome: &Outcome) -> String {
     let (select, confirm) = (
@@ -212,7 +235,7 @@ pub fn report(outcome: &Outcome, model: &str) -> String {
     let judged: usize = outcome.rounds.iter().map(|r| r.candidates.len()).sum();
     let controls: Vec<String> = outcome.controls.iter().map(|c| format!("{c:.2}")).collect();
     format!(
-        "# An edit for {model}\n\n{}\n\nChosen: **{}**.\n\n{}\n{}\n\nA gap is the mean, over pairs, of the log-likelihood of the \
+        "# An edit for {model}\n\n{}\n\nChosen: **{}**.\n\n{}\n{}\n\n{}\nA gap is the mean, over pairs, of the log-likelihood of the \
          stereotyped sentence less that of its counterpart, in nats; 0 is no preference. Intervals are 95 % bootstrap intervals over \
          attributes ({confirm} attributes, {confirm_pairs} pairs in {} languages confirm; {select} attributes, {select_pairs} pairs \
          chose). Worst gaps of the random edits: {}.\n\n## The rule, stated beforehand\n\n{}\n\n## What was tried\n\n{judged} \
@@ -222,6 +245,7 @@ pub fn report(outcome: &Outcome, model: &str) -> String {
         outcome.chosen.recipe,
         table(outcome),
         optimism(outcome),
+        marked(outcome),
         outcome.languages.len(),
         controls.join(", "),
         outcome.rule,
@@ -254,7 +278,7 @@ pub fn card(outcome: &Outcome, model: &str, files: &str, command: &str) -> Strin
     };
     format!(
         "---\nlanguage:\n{}base_model: {model}\ntags:\n- debiasing\n---\n\n# {model}, edited for less {} bias\n\n{}\n\n## Before and \
-         after\n\nMeasured on {} attributes ({} pairs) that did not choose the edit; 95 % intervals over attributes.\n\n{}\n{}\n\n## \
+         after\n\nMeasured on {} attributes ({} pairs) that did not choose the edit; 95 % intervals over attributes.\n\n{}\n{}\n\n{}\n## \
          What was done\n\n{}. It was fitted in {} together.\n\n{files}\n\n## What was not improved, and limits\n\n- {not_shown}\n- \
          Only {} bias was looked at, between two groups, by sentence pairs about occupations and workplaces that were written for \
          this project; no survey and no speaker panel stands behind them. Nothing is known of other biases, other groups, other \
@@ -269,6 +293,7 @@ pub fn card(outcome: &Outcome, model: &str, files: &str, command: &str) -> Strin
         outcome.items[1][1],
         table(outcome),
         optimism(outcome),
+        marked(outcome),
         capital(&outcome.chosen.recipe.to_string()),
         outcome.languages.join(", "),
         outcome.category,
@@ -326,7 +351,7 @@ mod tests {
             against_random,
         };
         let round = |share: f64| Round {
-            share,
+            shares: [share, share],
             candidates: vec![
                 candidate(1, 0.5, 0.05),
                 candidate(2, 0.7, 0.02),
@@ -345,6 +370,7 @@ mod tests {
             confirmed: vec![Confirmed {
                 language: "en".into(),
                 gaps,
+                marked: Some(gaps),
                 perplexity_ratio: number(1.02, 0.01),
                 kl: [0.04, 0.05],
             }],
@@ -356,6 +382,7 @@ mod tests {
     #[test]
     fn sentences_say_what_the_intervals_say() {
         let clear = outcome(number(-0.4, 0.1), number(-0.3, 0.1));
+        assert!(report(&clear, "m").contains("differ in grammar too"));
         assert!(verdict(&clear).contains("less biased by this measure"));
         assert!(verdict(&clear).contains("not what any edit of this size does."));
         assert!(card(&clear, "m", "", "").contains("confirmed in every language"));

@@ -147,8 +147,8 @@ pub struct Candidate {
 /// One round.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Round {
-    /// Share of the selecting half that was asked.
-    pub share: f64,
+    /// Share of the selecting half that was asked: of its attributes, and of its neutral sentences.
+    pub shares: [f64; 2],
     /// All that were judged, best first.
     pub candidates: Vec<Candidate>,
 }
@@ -158,8 +158,10 @@ pub struct Round {
 pub struct Confirmed {
     /// The language.
     pub language: String,
-    /// Gaps.
+    /// Gaps of the pairs that count.
     pub gaps: Comparison,
+    /// Gaps of the pairs that are reported apart, where the language has any: their attribute is marked for the group.
+    pub marked: Option<Comparison>,
     /// Perplexity of the edited over the unedited model on neutral text.
     pub perplexity_ratio: Number,
     /// Divergence on neutral text, nats a token, and its upper bound.
@@ -189,7 +191,7 @@ pub struct Outcome {
     pub confirmed: Vec<Confirmed>,
     /// The worst gap of each random control on the confirming half.
     pub controls: Vec<f64>,
-    /// Attributes and pairs of the selecting and of the confirming half.
+    /// Attributes, and pairs that count, of the selecting and of the confirming half.
     pub items: [[usize; 2]; 2],
 }
 
@@ -290,7 +292,7 @@ impl Search<'_> {
                 first.extend(self.variants(recipe, constant.contains(&method.as_str())));
             }
         }
-        let mut rounds = vec![self.round(evidence, 0.25, first, journal)?];
+        let mut rounds = vec![self.round(evidence, [0.5, 0.25], first, journal)?];
         // Then how much, where it seemed to help.
         let mut second: Vec<Recipe> = Vec::new();
         for candidate in rounds[0].candidates.iter().take(settings.keep[0]) {
@@ -308,10 +310,10 @@ impl Search<'_> {
                 }
             }
         }
-        rounds.push(self.round(evidence, 0.5, second, journal)?);
+        rounds.push(self.round(evidence, [0.5, 0.5], second, journal)?);
         let best = rounds[1].candidates.iter().take(settings.keep[1]);
         let third = best.map(|c| c.recipe.clone()).collect();
-        rounds.push(self.round(evidence, 1.0, third, journal)?);
+        rounds.push(self.round(evidence, [1.0, 1.0], third, journal)?);
         Ok(rounds)
     }
 
@@ -367,14 +369,11 @@ impl Search<'_> {
     fn round(
         &mut self,
         evidence: &Evidence,
-        share: f64,
+        shares: [f64; 2],
         recipes: Vec<Recipe>,
         journal: &mut Journal,
     ) -> Result<Round, TuneError> {
-        let half = match share < 1.0 {
-            true => self.texts.select.part(share),
-            false => self.texts.select.clone(),
-        };
+        let half = self.texts.select.part(shares[0], shares[1]);
         let count = recipes.len();
         let name = format!(
             "{count} candidates on {} pairs and {} neutral sentences",
@@ -407,7 +406,7 @@ impl Search<'_> {
                 best.summary.worst_bound()
             ),
         });
-        Ok(Round { share, candidates })
+        Ok(Round { shares, candidates })
     }
 
     /// Answers of candidates on a half, from the journal or the model; how many came from the model.
@@ -492,14 +491,22 @@ impl Search<'_> {
         );
         let (answers, _) = self.answers(evidence, &half, &recipes, journal, &name)?;
         let (after, controls) = answers.split_first().expect("the chosen one was asked");
-        let (worst, by_language) = judge::compare_gaps(&half, &before, after, controls, seed)?;
+        let (worst, by_language) =
+            judge::compare_gaps(&half, &before, after, controls, false, seed)?;
+        let apart = half.pairs.iter().any(|pair| pair.apart);
+        let marked = match apart {
+            true => judge::compare_gaps(&half, &before, after, controls, true, seed)?.1,
+            false => vec![None; by_language.len()],
+        };
         let summary = Summary::of(after, &half, seed)?;
         let mut confirmed = Vec::new();
-        for (at, gaps) in by_language.into_iter().enumerate() {
+        for (at, (gaps, marked)) in by_language.into_iter().zip(marked).enumerate() {
             let of = &summary.languages[at];
+            let gaps = gaps.expect("every language has pairs that count");
             confirmed.push(Confirmed {
                 language: self.texts.languages[at].to_string(),
                 gaps,
+                marked,
                 perplexity_ratio: judge::perplexity_ratio(
                     &before.neutral[at],
                     &after.neutral[at],
@@ -512,7 +519,10 @@ impl Search<'_> {
         for answers in controls {
             random.push(Summary::of(answers, &half, seed)?.worst_gap());
         }
-        let items = |half: &Half| [half.clusters.len(), half.pairs.len()];
+        let items = |half: &Half| {
+            let counted = half.pairs.iter().filter(|pair| !pair.apart);
+            [half.clusters.len(), counted.count()]
+        };
         Ok(Outcome {
             settings: self.settings.clone(),
             rule: self.settings.rule(),

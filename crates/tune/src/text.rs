@@ -1,11 +1,11 @@
 //! What a search reads: sentences to fit on, pairs to judge by, neutral text.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use interlingua_data::testbed::{Split, Testbed};
 use interlingua_data::{
-    Direction, Language, Leans, OnBadRow, ParallelOptions, TemplateItem, TemplateOptions,
+    Direction, Language, Leans, OnBadRow, PairKind, ParallelOptions, TemplateItem, TemplateOptions,
     load_parallel, load_templates,
 };
 
@@ -13,6 +13,8 @@ use crate::TuneError;
 
 /// Fewest attributes that a half may have: with fewer an interval says nothing.
 const FEWEST_CLUSTERS: usize = 4;
+/// Fewest attributes of a half that a language does not mark, where marked ones do not count.
+const FEWEST_UNMARKED: usize = 2;
 /// Fewest neutral sentences of a half.
 const FEWEST_NEUTRAL: usize = 8;
 
@@ -28,6 +30,8 @@ pub struct Sources {
     pub pairs: PathBuf,
     /// Parallel neutral text: what an edit must leave alone.
     pub neutral: PathBuf,
+    /// Whether pairs whose attribute is marked for the group count like the others.
+    pub marked: bool,
 }
 
 /// Two sentences that differ in the group alone.
@@ -46,6 +50,9 @@ pub struct Pair {
     pub language: usize,
     /// Place of the attribute in [`Half::clusters`]: pairs of one attribute are one observation.
     pub cluster: usize,
+    /// Whether it is reported apart and counts for nothing: its attribute has another form for each group, as many French
+    /// and German occupations do, so that its two sentences differ in grammar too.
+    pub apart: bool,
     /// The stereotyped group with the attribute, and the other group with it.
     pub sentences: [String; 2],
 }
@@ -53,7 +60,8 @@ pub struct Pair {
 /// One half of the items: what chooses, or what confirms.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Half {
-    /// Names of the attributes; both leanings in turn, so that any first part of them is balanced.
+    /// Names of the attributes; both leanings in turn, and those that no language marks among those that some does, so
+    /// that any first part of them is balanced.
     pub clusters: Vec<String>,
     /// Pairs in all languages.
     pub pairs: Vec<Pair>,
@@ -62,18 +70,18 @@ pub struct Half {
 }
 
 impl Half {
-    /// The pairs of the first clusters and the first neutral sentences, a share of both.
+    /// The pairs of the first clusters and the first neutral sentences, a share of each.
     ///
-    /// The share is of attributes, an even number of them, so that both leanings are held alike.
+    /// The share of pairs is one of attributes, an even number of them, so that both leanings are held alike.
     #[must_use]
-    pub fn part(&self, share: f64) -> Half {
-        let some = |all: usize, fewest: usize| {
+    pub fn part(&self, share: f64, neutral: f64) -> Half {
+        let some = |all: usize, share: f64, fewest: usize| {
             let wanted = (all as f64 * share).ceil() as usize;
             wanted.next_multiple_of(2).max(fewest).min(all)
         };
-        let clusters = some(self.clusters.len(), FEWEST_CLUSTERS);
+        let clusters = some(self.clusters.len(), share, FEWEST_CLUSTERS);
         let pairs = self.pairs.iter().filter(|pair| pair.cluster < clusters);
-        let sentences = |of: &Vec<String>| of[..some(of.len(), FEWEST_NEUTRAL)].to_vec();
+        let sentences = |of: &Vec<String>| of[..some(of.len(), neutral, FEWEST_NEUTRAL)].to_vec();
         Half {
             clusters: self.clusters[..clusters].to_vec(),
             pairs: pairs.cloned().collect(),
@@ -142,6 +150,7 @@ impl Texts {
             judged.push(Item {
                 language: place(item.language),
                 attribute: item.attribute,
+                marked: item.kind == PairKind::Marked,
                 side,
                 sentences: match side {
                     Side::First => [item.a, item.b],
@@ -156,15 +165,22 @@ impl Texts {
             select: Half::default(),
             confirm: Half::default(),
         }
-        .dealt(judged, &neutral.columns, seed, sources)
+        .dealt(halves(judged, seed), &neutral.columns, seed, sources)
     }
 
-    /// Text of the synthetic testbed, for a model that was trained on it: attributes and sentences that its training
-    /// corpus for fits does not have.
+    /// Text of the synthetic testbed, for a model that was trained on it.
+    ///
+    /// Its attributes are few: those of its fit split choose, in other sentences than those that are fitted on, and those
+    /// of its eval split confirm.
     ///
     /// # Errors
     /// A category that the testbed does not have, too few items for a split.
-    pub fn planted(testbed: &Testbed, category: &str, seed: u64) -> Result<Texts, TuneError> {
+    pub fn planted(
+        testbed: &Testbed,
+        category: &str,
+        seed: u64,
+        marked: bool,
+    ) -> Result<Texts, TuneError> {
         let languages = testbed.languages();
         let (mut fit, mut neutral) = (Vec::new(), Vec::new());
         for (language, &code) in languages.iter().enumerate() {
@@ -176,26 +192,31 @@ impl Texts {
             }));
             neutral.push(testbed.neutral_sentences(code, 120, Split::Eval, STREAM)?);
         }
-        let mut items = Vec::new();
-        for pair in testbed.minimal_pairs(category, 120, Split::Eval, STREAM)? {
-            let both = pair.more.into_iter().zip(pair.less);
-            for (language, ((_, more), (_, less))) in both.enumerate() {
-                items.push(Item {
-                    language,
-                    attribute: pair.attribute.clone(),
-                    side: match pair.direction {
-                        Direction::Stereo => Side::First,
-                        Direction::Antistereo => Side::Second,
-                    },
-                    sentences: [more, less],
-                });
+        let items = |split: Split| -> Result<Vec<Item>, TuneError> {
+            let mut items = Vec::new();
+            for pair in testbed.minimal_pairs(category, 120, split, STREAM)? {
+                let both = pair.more.into_iter().zip(pair.less).zip(pair.kinds);
+                for (language, (((_, more), (_, less)), kind)) in both.enumerate() {
+                    items.push(Item {
+                        language,
+                        attribute: pair.attribute.clone(),
+                        marked: kind == PairKind::Marked,
+                        side: match pair.direction {
+                            Direction::Stereo => Side::First,
+                            Direction::Antistereo => Side::Second,
+                        },
+                        sentences: [more, less],
+                    });
+                }
             }
-        }
+            Ok(items)
+        };
         let name = PathBuf::from("the testbed");
         let sources = Sources {
             fit: name.clone(),
             pairs: name.clone(),
             neutral: name,
+            marked,
         };
         Texts {
             languages: languages.to_vec(),
@@ -204,18 +225,44 @@ impl Texts {
             select: Half::default(),
             confirm: Half::default(),
         }
-        .dealt(items, &neutral, seed, &sources)
+        .dealt(
+            [items(Split::Fit)?, items(Split::Eval)?],
+            &neutral,
+            seed,
+            &sources,
+        )
     }
 
-    /// Deals pairs and neutral sentences into the halves.
+    /// Makes halves of pairs, those that choose and those that confirm, and deals neutral sentences to them.
     fn dealt(
         self,
-        items: Vec<Item>,
+        items: [Vec<Item>; 2],
         neutral: &[Vec<String>],
         seed: u64,
         sources: &Sources,
     ) -> Result<Texts, TuneError> {
-        let [select, confirm] = halves(items, seed, &sources.pairs)?;
+        let [select, confirm] = items;
+        let mut select = half(select, seed, sources)?;
+        let confirm = half(confirm, seed, sources)?;
+        for (language, code) in self.languages.iter().enumerate() {
+            for half in [&select, &confirm] {
+                let counted = half
+                    .pairs
+                    .iter()
+                    .filter(|p| p.language == language && !p.apart);
+                let found = counted.map(|p| p.cluster).collect::<BTreeSet<_>>().len();
+                if found < FEWEST_UNMARKED {
+                    return Err(TuneError::Marked {
+                        file: sources.pairs.clone(),
+                        language: *code,
+                        found,
+                        needed: FEWEST_UNMARKED,
+                    });
+                }
+            }
+        }
+        // What is reported apart is asked once, at the end.
+        select.pairs.retain(|pair| !pair.apart);
         let rows = neutral.first().map_or(0, Vec::len);
         let dealt = deal(rows, seed);
         if dealt.iter().any(|half| half.len() < FEWEST_NEUTRAL) {
@@ -249,6 +296,7 @@ impl Texts {
 struct Item {
     language: usize,
     attribute: String,
+    marked: bool,
     side: Side,
     sentences: [String; 2],
 }
@@ -269,52 +317,83 @@ fn draw(seed: u64, item: &str) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-/// Pairs dealt into halves by attribute: each half gets as many that lean to either group.
-fn halves(items: Vec<Item>, seed: u64, file: &Path) -> Result<[Half; 2], TuneError> {
-    let mut leaning: BTreeMap<Side, BTreeSet<&str>> = BTreeMap::new();
-    for item in &items {
-        leaning
-            .entry(item.side)
-            .or_default()
-            .insert(&item.attribute);
-    }
-    // Of each leaning, attributes in the order of the seed; then one of each leaning in turn.
-    let ordered = |side: Side| -> Vec<&str> {
-        let names = leaning.get(&side).into_iter().flatten();
-        let mut names: Vec<&str> = names.copied().collect();
-        names.sort_by_key(|name| draw(seed, name));
-        names
+/// Attributes that lean to one group and to the other, two and two, in the order of the seed: first those that no language
+/// marks, then those of which some language marks one.
+fn couples(items: &[Item], seed: u64) -> [Vec<[String; 2]>; 2] {
+    let names = |wanted: &dyn Fn(&Item) -> bool| -> BTreeSet<&str> {
+        let found = items.iter().filter(|item| wanted(item));
+        found.map(|item| item.attribute.as_str()).collect()
     };
-    let (first, second) = (ordered(Side::First), ordered(Side::Second));
-    let mut halves = [Half::default(), Half::default()];
-    for (at, (a, b)) in first.iter().zip(&second).enumerate() {
-        let names = [(*a).to_owned(), (*b).to_owned()];
-        halves[at % 2].clusters.extend(names);
+    let marked = names(&|item| item.marked);
+    let mut left = [Vec::new(), Vec::new()];
+    let mut couples = [false, true].map(|is_marked| {
+        let mut both = [Side::First, Side::Second].map(|side| {
+            let names = names(&|item| item.side == side).into_iter();
+            let mut names: Vec<&str> = names.filter(|n| marked.contains(n) == is_marked).collect();
+            names.sort_by_key(|name| draw(seed, name));
+            names
+        });
+        let count = both[0].len().min(both[1].len());
+        for (left, of) in left.iter_mut().zip(&mut both) {
+            left.extend(of.split_off(count));
+        }
+        couple(&both)
+    });
+    // What has no partner of its own kind may have one of the other.
+    couples[1].extend(couple(&left));
+    couples
+}
+
+fn couple(names: &[Vec<&str>; 2]) -> Vec<[String; 2]> {
+    let both = names[0].iter().zip(&names[1]);
+    both.map(|(a, b)| [(*a).to_owned(), (*b).to_owned()])
+        .collect()
+}
+
+/// Pairs dealt by attribute: to each half as many that lean to either group, and as many of those that some language
+/// marks.
+fn halves(items: Vec<Item>, seed: u64) -> [Vec<Item>; 2] {
+    let mut second = BTreeSet::new();
+    for of in couples(&items, seed) {
+        second.extend(of.into_iter().skip(1).step_by(2).flatten());
     }
-    if halves
-        .iter()
-        .any(|half| half.clusters.len() < FEWEST_CLUSTERS)
-    {
+    let (second, first) = items
+        .into_iter()
+        .partition(|item| second.contains(&item.attribute));
+    [first, second]
+}
+
+/// The pairs of a half, attributes in an order of which any first part is balanced.
+fn half(items: Vec<Item>, seed: u64, sources: &Sources) -> Result<Half, TuneError> {
+    let [plain, marked] = couples(&items, seed);
+    let mut clusters = Vec::new();
+    for turn in 0..plain.len().max(marked.len()) {
+        let both = [plain.get(turn), marked.get(turn)];
+        clusters.extend(both.into_iter().flatten().flatten().cloned());
+    }
+    if clusters.len() < FEWEST_CLUSTERS {
         return Err(TuneError::TooFew {
-            file: file.to_owned(),
-            what: "attributes of which as many lean to either group",
-            found: first.len() + second.len(),
-            needed: 2 * FEWEST_CLUSTERS,
+            file: sources.pairs.clone(),
+            what: "attributes of a half lean to either group, as many to one as to the other",
+            found: clusters.len(),
+            needed: FEWEST_CLUSTERS,
         });
     }
-    for item in items {
-        for half in &mut halves {
-            let place = half.clusters.iter().position(|c| *c == item.attribute);
-            if let Some(cluster) = place {
-                half.pairs.push(Pair {
-                    language: item.language,
-                    cluster,
-                    sentences: item.sentences.clone(),
-                });
-            }
-        }
-    }
-    Ok(halves)
+    let pair = |item: Item| {
+        let cluster = clusters.iter().position(|c| *c == item.attribute)?;
+        Some(Pair {
+            language: item.language,
+            cluster,
+            apart: item.marked && !sources.marked,
+            sentences: item.sentences,
+        })
+    };
+    let pairs = items.into_iter().filter_map(pair).collect();
+    Ok(Half {
+        clusters,
+        pairs,
+        neutral: Vec::new(),
+    })
 }
 
 /// The group that an attribute leans to.
@@ -344,7 +423,52 @@ pub(crate) mod tests {
             fit: folder.join("templates/everyday.toml"),
             pairs: folder.join("templates/occupations.toml"),
             neutral: folder.join("neutral.tsv"),
+            marked: false,
         }
+    }
+
+    #[test]
+    fn marked_attributes_are_reported_apart() {
+        let languages = [Language::EN, Language::DE];
+        let texts = Texts::load(&shipped(), &languages, "gender", 1).unwrap();
+        // German marks every occupation; a workplace is the same for both.
+        assert!(texts.select.pairs.iter().all(|p| !p.apart));
+        let german = texts.confirm.pairs.iter().filter(|p| p.language == 1);
+        let (apart, counted): (Vec<&Pair>, Vec<&Pair>) = german.partition(|p| p.apart);
+        assert!(!apart.is_empty() && !counted.is_empty());
+        assert!(
+            texts
+                .confirm
+                .pairs
+                .iter()
+                .all(|p| p.language == 1 || !p.apart)
+        );
+        // Any part has both kinds.
+        let part = texts.select.part(0.25, 0.25);
+        assert!((0..2).all(|l| part.pairs.iter().any(|p| p.language == l)));
+        let counting = Sources {
+            marked: true,
+            ..shipped()
+        };
+        let texts = Texts::load(&counting, &languages, "gender", 1).unwrap();
+        assert!(texts.confirm.pairs.iter().all(|p| !p.apart));
+        // A file that marks nearly all it has: without its workplaces.
+        let folder = tempfile::tempdir().unwrap();
+        let mut occupations: toml::Table = std::fs::read_to_string(shipped().pairs)
+            .unwrap()
+            .parse()
+            .unwrap();
+        for of in ["template", "attribute"] {
+            let all = occupations[of].as_array_mut().unwrap();
+            all.retain(|one| one["kind"].as_str() != Some("workplace"));
+        }
+        let only = Sources {
+            pairs: folder.path().join("marked.toml"),
+            ..shipped()
+        };
+        std::fs::write(&only.pairs, occupations.to_string()).unwrap();
+        let error = Texts::load(&only, &languages, "gender", 1).err().unwrap();
+        assert!(error.to_string().contains("--marked"), "{error}");
     }
 
     #[test]
@@ -377,7 +501,7 @@ pub(crate) mod tests {
         )
         .unwrap()
         .0;
-        let part = select.part(0.3);
+        let part = select.part(0.3, 0.3);
         assert!(part.clusters.len() < select.clusters.len());
         let leans = |name: &String| {
             let item = items.iter().find(|i| i.attribute == *name).unwrap();
@@ -393,14 +517,14 @@ pub(crate) mod tests {
     #[test]
     fn the_testbed_gives_all_three_splits() {
         let testbed = Testbed::new(interlingua_data::testbed::TestbedConfig::default()).unwrap();
-        let texts = Texts::planted(&testbed, "religion", 1).unwrap();
+        let texts = Texts::planted(&testbed, "religion", 1, false).unwrap();
         assert_eq!(texts.languages.len(), 4);
         for half in [&texts.select, &texts.confirm] {
             assert!(half.clusters.len() >= FEWEST_CLUSTERS);
             assert!(half.neutral.iter().all(|of| of.len() == 60));
             assert!((0..4).all(|l| half.pairs.iter().any(|p| p.language == l)));
         }
-        assert!(Texts::planted(&testbed, "age", 1).is_err());
+        assert!(Texts::planted(&testbed, "age", 1, false).is_err());
     }
 
     #[test]
