@@ -3,7 +3,9 @@
 use crate::control;
 use crate::methods;
 use crate::options::{ParamSpec, Params};
-use crate::{Edit, FitData, FitError, FitOptions, Keep, Moments, UnknownMethod};
+use crate::{
+    Contrast, Edit, Evidence, FitData, FitError, FitOptions, Keep, Moments, Span, UnknownMethod,
+};
 
 /// A method that fits an [`Edit`] on sentence vectors.
 ///
@@ -34,6 +36,22 @@ pub trait Debiaser: Sync {
     fn size(&self) -> Size {
         Size::Rank
     }
+    /// How many of its sites it looks at to fit the edit of one.
+    ///
+    /// # Errors
+    /// Options that cannot be meant.
+    fn span(&self, options: &FitOptions) -> Result<Span, FitError> {
+        let _ = options;
+        Ok(Span::Site)
+    }
+    /// What tells its examples apart.
+    ///
+    /// # Errors
+    /// Options that cannot be meant.
+    fn contrast(&self, options: &FitOptions) -> Result<Contrast, FitError> {
+        let _ = options;
+        Ok(Contrast::Groups)
+    }
     /// All that the method demands of whoever gives it evidence.
     ///
     /// # Errors
@@ -43,6 +61,8 @@ pub trait Debiaser: Sync {
             reduce: self.reduce(options)?,
             needs: self.needs(),
             size: self.size(),
+            span: self.span(options)?,
+            contrast: self.contrast(options)?,
         })
     }
     /// The random control of a fit: an edit of the same kind and size that knows nothing of the groups.
@@ -99,6 +119,53 @@ pub trait Debiaser: Sync {
     /// Data that cannot be fitted and options that cannot be meant, each with
     /// the facts that help to mend it.
     fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError>;
+    /// Fits an edit at every site of a place.
+    ///
+    /// A method of [`Span::Site`] fits each by itself, which is what this does unless a method says otherwise. Others are
+    /// asked for all sites at once.
+    ///
+    /// # Shapes
+    /// One edit for each site, each of that site's dimension; [`Edit::identity`] where nothing is changed.
+    ///
+    /// # Errors
+    /// Those of [`Debiaser::fit`] and of the evidence.
+    fn fit_sites(
+        &self,
+        evidence: &mut dyn Evidence,
+        options: &FitOptions,
+    ) -> Result<FittedSites, FitError> {
+        let mut all = FittedSites::default();
+        for site in 0..evidence.dims().len() {
+            let fitted = self.fit(&evidence.at(site)?, options)?;
+            all.edits.push(fitted.edit);
+            let notes = fitted.notes.into_iter();
+            all.notes
+                .extend(notes.map(|(name, value)| (format!("{name}@{site}"), value)));
+        }
+        Ok(all)
+    }
+    /// The random control of a fit at several sites: that of each edit by itself, so that an edit of units is matched by as
+    /// many random units of the same site.
+    ///
+    /// # Shapes
+    /// One edit for each site, as `fitted` has.
+    ///
+    /// # Errors
+    /// Those of [`Debiaser::control`] and of the evidence.
+    fn control_sites(
+        &self,
+        evidence: &mut dyn Evidence,
+        options: &FitOptions,
+        fitted: &[Edit],
+    ) -> Result<Vec<Edit>, FitError> {
+        let mut all = Vec::with_capacity(fitted.len());
+        for (site, edit) in fitted.iter().enumerate() {
+            // Sites of one width must not all draw the same units.
+            let own = options.clone().seed(options.seed ^ ((site as u64) << 32));
+            all.push(self.control(&evidence.at(site)?, &own, edit)?);
+        }
+        Ok(all)
+    }
     /// What class statistics must keep for [`Debiaser::fit_moments`]; `None` for
     /// methods that no class statistics suffice for.
     ///
@@ -153,11 +220,19 @@ pub enum Reduce {
     Max,
     /// Each by itself, with the class of its sentence.
     Tokens,
+    /// Of each unit the share of the tokens at which it is above zero: one vector.
+    Positive,
 }
 
 impl Reduce {
     /// All of them.
-    pub const ALL: [Reduce; 4] = [Reduce::Mean, Reduce::Last, Reduce::Max, Reduce::Tokens];
+    pub const ALL: [Reduce; 5] = [
+        Reduce::Mean,
+        Reduce::Last,
+        Reduce::Max,
+        Reduce::Tokens,
+        Reduce::Positive,
+    ];
 
     /// Name in specs and files.
     pub fn name(self) -> &'static str {
@@ -166,6 +241,7 @@ impl Reduce {
             Reduce::Last => "last",
             Reduce::Max => "max",
             Reduce::Tokens => "tokens",
+            Reduce::Positive => "positive",
         }
     }
 }
@@ -190,6 +266,19 @@ pub struct Demand {
     pub needs: Needs,
     /// What says how large its edit is.
     pub size: Size,
+    /// How many of its sites it looks at to fit the edit of one.
+    pub span: Span,
+    /// What tells its examples apart.
+    pub contrast: Contrast,
+}
+
+/// What a fit at several sites gives.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FittedSites {
+    /// The edit of each site.
+    pub edits: Vec<Edit>,
+    /// Diagnostics of the fit, by name.
+    pub notes: Vec<(String, f64)>,
 }
 
 /// What a fit gives.
@@ -219,6 +308,12 @@ pub fn registry() -> &'static [&'static dyn Debiaser] {
         &methods::mean_shift::MeanShift,
         &methods::steering::Steering,
         &methods::clamp_units::ClampUnits,
+        &methods::lape::Lape,
+        &methods::aura::Aura,
+        &methods::damp::Damp,
+        &methods::language_steering::LanguageSteering,
+        &methods::surgical_steering::SurgicalSteering,
+        &methods::linear_act::LinearAct,
     ];
     ALL
 }

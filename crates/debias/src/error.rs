@@ -95,6 +95,14 @@ pub enum FitError {
         /// Units that there are.
         max: usize,
     },
+    /// No unit is left to change.
+    #[error("{method} finds no unit to change: {reason}")]
+    NoUnits {
+        /// The method.
+        method: &'static str,
+        /// Why, and what would help.
+        reason: String,
+    },
     /// The data varies along fewer directions than were asked for.
     #[error("{method} found only {found} directions with any variance, {rank} were asked for")]
     Degenerate {
@@ -173,6 +181,23 @@ pub enum FitError {
         gradient: f64,
         /// Norm that was wanted.
         tolerance: f64,
+    },
+    /// The states at one of several sites cannot be had.
+    #[error("no states at site {site}: {reason}")]
+    Evidence {
+        /// Place of the site.
+        site: usize,
+        /// Why not.
+        reason: String,
+    },
+    /// The method learns from states that earlier edits have changed, and there is no model to change them.
+    #[error(
+        "the states at site {site} under the edits before it take a pass of the model, and only states are given here; fit \
+         it in an experiment"
+    )]
+    NoModel {
+        /// Place of the site.
+        site: usize,
     },
     /// A group that the data does not have.
     #[error("{method}: no group `{name}` with examples; there are: {}", groups.join(", "))]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::FitError;
+use crate::{Contrast, FitError, Reduce, Span};
 
 /// Options of a fit.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -106,6 +106,35 @@ pub struct ParamSpec {
     pub help: &'static str,
 }
 
+/// Parameters that several methods have.
+impl ParamSpec {
+    pub(crate) const GROUP: ParamSpec = ParamSpec {
+        name: "group",
+        default: "the first group",
+        help: "name of the group whose sentences are the positive ones; of languages, the one of the fit",
+    };
+    pub(crate) const REDUCE: ParamSpec = ParamSpec {
+        name: "reduce",
+        default: "max",
+        help: "what a sentence's score of a unit is: its largest value over the tokens (max) or its mean (mean)",
+    };
+    pub(crate) const MEAN_OR_LAST: ParamSpec = ParamSpec {
+        name: "reduce",
+        default: "mean",
+        help: "what of a sentence is an example: the mean of its states (mean) or the last one (last)",
+    };
+    pub(crate) const CONTRAST: ParamSpec = ParamSpec {
+        name: "contrast",
+        default: "groups",
+        help: "whether sentences of groups are told apart (groups), or the same sentences in several languages (languages)",
+    };
+    pub(crate) const TOWARD: ParamSpec = ParamSpec {
+        name: "toward",
+        default: "shared",
+        help: "the language to steer toward, such as en, or the mean of all languages (shared)",
+    };
+}
+
 /// Reads the parameters of one fit, after checking that each one exists.
 pub(crate) struct Params<'a> {
     method: &'static str,
@@ -155,6 +184,15 @@ impl<'a> Params<'a> {
         }
     }
 
+    /// A number from 0 to 1.
+    pub(crate) fn share(&self, name: &'static str) -> Result<Option<f64>, FitError> {
+        match self.values.get(name) {
+            None => Ok(None),
+            Some(Param::Number(v)) if (0.0..=1.0).contains(v) => Ok(Some(*v)),
+            Some(other) => self.bad(name, other, "a number from 0 to 1"),
+        }
+    }
+
     /// A whole number ≥ 1.
     pub(crate) fn count(&self, name: &'static str) -> Result<Option<usize>, FitError> {
         match self.values.get(name) {
@@ -189,6 +227,31 @@ impl<'a> Params<'a> {
             Some(at) => Ok(Some(at)),
             None => self.bad(name, &Param::Text(text.to_owned()), expected),
         }
+    }
+
+    /// What tells examples apart: the parameter `contrast`.
+    pub(crate) fn contrast(&self) -> Result<Contrast, FitError> {
+        let names = Contrast::ALL.map(Contrast::name);
+        let named = self.one_of("contrast", &names, "groups or languages")?;
+        Ok(Contrast::ALL[named.unwrap_or(0)])
+    }
+
+    /// What of a sentence a unit is scored by: the parameter `reduce`.
+    pub(crate) fn max_or_mean(&self) -> Result<Reduce, FitError> {
+        let named = self.one_of("reduce", &["max", "mean"], "max or mean")?;
+        Ok([Reduce::Max, Reduce::Mean][named.unwrap_or(0)])
+    }
+
+    /// What of a sentence is an example: the parameter `reduce`.
+    pub(crate) fn mean_or_last(&self) -> Result<Reduce, FitError> {
+        let named = self.one_of("reduce", &["mean", "last"], "mean or last")?;
+        Ok([Reduce::Mean, Reduce::Last][named.unwrap_or(0)])
+    }
+
+    /// Whether hook points are looked at together: the parameter `scope`.
+    pub(crate) fn scope(&self, default: Span) -> Result<Span, FitError> {
+        let named = self.one_of("scope", &["site", "all"], "site or all")?;
+        Ok(named.map_or(default, |at| [Span::Site, Span::Sites][at]))
     }
 
     /// A switch.

@@ -5,10 +5,14 @@
 //! (with `debias/golden.json` in it). With `--nocapture` every check prints
 //! `parity | what | against | largest difference | bound`.
 
-use interlingua_debias::methods::clamp_units::average_precision;
+use std::collections::BTreeMap;
+
 use interlingua_debias::methods::rlace::fantope_eigenvalues;
 use interlingua_debias::svm::{SvmOptions, SvmProblem};
-use interlingua_debias::{Edit, FitData, FitOptions, Kind, Matrix, OracleEraser, by_name};
+use interlingua_debias::units::{auroc, average_precision};
+use interlingua_debias::{
+    Edit, FitData, FitError, FitOptions, Given, Kind, Matrix, OracleEraser, by_name,
+};
 use interlingua_edits::Factor;
 use serde::Deserialize;
 
@@ -415,5 +419,194 @@ fn expert_units_and_steering() {
             .fit(&data, &FitOptions::default());
         let vector = fitted.unwrap().edit.constant().unwrap();
         steering.add(&case.name, distance(&vector, &case.steering));
+    }
+}
+
+/// Of `tests/generators/neurons_golden.py`.
+#[derive(Deserialize)]
+struct Neurons {
+    cases: Vec<Places>,
+}
+
+#[derive(Deserialize)]
+struct Places {
+    name: String,
+    rows: usize,
+    dims: Vec<usize>,
+    x: Vec<Vec<f64>>,
+    label: Vec<usize>,
+    units: usize,
+    precision: Vec<Vec<f64>>,
+    experts: BTreeMap<String, Vec<Vec<(u32, f64)>>>,
+    area: Vec<Vec<f64>>,
+    aura: Vec<Vec<f64>>,
+    damp: Vec<Vec<u32>>,
+    shares: Vec<Vec<f64>>,
+    lape: Vec<Vec<Vec<u32>>>,
+    transport: BTreeMap<String, Vec<Vec<f64>>>,
+    shared: Vec<Vec<f64>>,
+    toward: Vec<Vec<f64>>,
+}
+
+impl Places {
+    /// Data of each hook point, with these values.
+    fn sites(&self, values: &[Vec<f64>]) -> Vec<FitData> {
+        let classes = 1 + self.label.iter().max().unwrap();
+        let data = |(x, &dim): (&Vec<f64>, &usize)| FitData {
+            x: Matrix::new(self.rows, dim, x.clone()).unwrap(),
+            tuple: vec![None; self.rows],
+            classes: (0..classes).map(|c| format!("class {c}")).collect(),
+            label: self.label.clone(),
+            ..FitData::default()
+        };
+        values.iter().zip(&self.dims).map(data).collect()
+    }
+
+    fn fit(&self, method: &str, sites: &[FitData], options: &FitOptions) -> Vec<Edit> {
+        let method = by_name(method).unwrap();
+        let fitted = method.fit_sites(&mut Given::new(sites), options);
+        let edits = fitted
+            .unwrap_or_else(|e| panic!("{}: {e}", self.name))
+            .edits;
+        let dims: Vec<usize> = edits.iter().map(Edit::dim).collect();
+        assert_eq!(dims, self.dims, "{}", self.name);
+        edits
+    }
+}
+
+/// Units of an edit that it changes.
+fn changed(edit: &Edit) -> Vec<u32> {
+    match edit.left() {
+        Factor::Units(units, _) => units.clone(),
+        Factor::Zero => Vec::new(),
+        Factor::Dense(_) => panic!("it changes directions"),
+    }
+}
+
+fn neurons() -> Vec<Places> {
+    let neurons: Neurons = read("neurons.json");
+    assert!(neurons.cases.len() >= 4);
+    neurons.cases
+}
+
+#[test]
+fn units_of_all_hook_points_are_ranked_together() {
+    let mut precision = Parity::new("average precision at several hooks", "scikit-learn", 1e-12);
+    let mut medians = Parity::new("medians of units of several hooks", "numpy", 1e-12);
+    let mut area = Parity::new("area under the curve, with ties", "scikit-learn", 1e-12);
+    let mut factors = Parity::new("AurA's factors", "definition, numpy", 1e-12);
+    for case in neurons() {
+        let sites = case.sites(&case.x);
+        let positive: Vec<bool> = case.label.iter().map(|&label| label == 0).collect();
+        for (site, data) in sites.iter().enumerate() {
+            for unit in 0..data.dim() {
+                let scores: Vec<f64> = (0..case.rows).map(|row| data.x.at(row, unit)).collect();
+                let found = average_precision(&scores, &positive);
+                precision.add(&case.name, (found - case.precision[site][unit]).abs());
+                let found = auroc(&scores, &positive);
+                area.add(&case.name, (found - case.area[site][unit]).abs());
+            }
+        }
+        let options = || FitOptions::with_units(case.units).param("scope", "all");
+        for (ends, expect) in &case.experts {
+            let options = options().param("ends", ends.as_str());
+            let edits = case.fit("clamp-units", &sites, &options);
+            for (edit, expect) in edits.iter().zip(expect) {
+                let units: Vec<u32> = expect.iter().map(|u| u.0).collect();
+                assert_eq!(changed(edit), units, "{} {ends}", case.name);
+                let values: Vec<f64> = expect.iter().map(|u| u.1).collect();
+                medians.add(&case.name, distance(edit.offset(), &values));
+            }
+            // The control has as many at every hook point.
+            let method = by_name("clamp-units").unwrap();
+            let control = method
+                .control_sites(&mut Given::new(&sites), &options.seed(3), &edits)
+                .unwrap();
+            let counts = |edits: &[Edit]| edits.iter().map(Edit::rank).collect::<Vec<_>>();
+            assert_eq!(counts(&control), counts(&edits), "{} {ends}", case.name);
+        }
+        let edits = case.fit("aura", &sites, &FitOptions::default());
+        for (edit, expect) in edits.iter().zip(&case.aura) {
+            let mut ones = Matrix::new(1, edit.dim(), vec![1.0; edit.dim()]).unwrap();
+            edit.apply_matrix(&mut ones).unwrap();
+            factors.add(&case.name, distance(ones.data(), expect));
+        }
+        let damped = case.fit("damp", &sites, &options());
+        for (edit, expect) in damped.iter().zip(&case.damp) {
+            let mut found = changed(edit);
+            found.sort_unstable();
+            assert_eq!(found, *expect, "{}", case.name);
+        }
+    }
+}
+
+#[test]
+fn language_specific_units() {
+    for case in neurons() {
+        let sites = case.sites(&case.shares);
+        for (class, expect) in case.lape.iter().enumerate() {
+            let options = FitOptions::with_units(case.units)
+                .param("group", format!("class {class}").as_str())
+                .param("filter", 0.75)
+                .param("active", 0.75);
+            if expect.iter().all(Vec::is_empty) {
+                let method = by_name("lape").unwrap();
+                let none = method.fit_sites(&mut Given::new(&sites), &options);
+                assert!(
+                    matches!(none, Err(FitError::NoUnits { .. })),
+                    "{}",
+                    case.name
+                );
+                continue;
+            }
+            for (edit, expect) in case.fit("lape", &sites, &options).iter().zip(expect) {
+                assert_eq!(changed(edit), *expect, "{} {class}", case.name);
+                let mut state = Matrix::new(1, edit.dim(), vec![2.0; edit.dim()]).unwrap();
+                edit.apply_matrix(&mut state).unwrap();
+                for (unit, value) in state.data().iter().enumerate() {
+                    let off = expect.contains(&(unit as u32));
+                    assert_eq!(*value, if off { 0.0 } else { 2.0 });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn transport_and_vectors_between_languages() {
+    let mut carried = Parity::new("Linear-AcT's maps", "definition, numpy", 1e-10);
+    let mut vectors = Parity::new("vectors between languages", "definition, numpy", 1e-12);
+    for case in neurons() {
+        let sites = case.sites(&case.x);
+        for (map, expect) in &case.transport {
+            let options = FitOptions::default().param("map", map.as_str());
+            for (edit, (data, expect)) in case
+                .fit("linear-act", &sites, &options.param("fit", "once"))
+                .iter()
+                .zip(sites.iter().zip(expect))
+            {
+                let mut x = data.x.clone();
+                edit.apply_matrix(&mut x).unwrap();
+                carried.add(&case.name, distance(x.data(), expect));
+            }
+        }
+        let of = |method: &str, toward: &str| -> Vec<Vec<f64>> {
+            let options = FitOptions::default().param("toward", toward);
+            let edits = case.fit(method, &sites, &options);
+            edits.iter().map(|edit| edit.constant().unwrap()).collect()
+        };
+        for (toward, expect) in [("shared", &case.shared), ("class 1", &case.toward)] {
+            for (found, expect) in of("language-steering", toward).iter().zip(expect) {
+                vectors.add(&case.name, distance(found, expect));
+            }
+            // In front toward the others, behind away from the mean of all.
+            let found = of("surgical-steering", toward);
+            let first = case.dims.len().div_ceil(2);
+            for (site, found) in found.iter().enumerate() {
+                let away: Vec<f64> = case.shared[site].iter().map(|v| -v).collect();
+                let expect = if site < first { &expect[site] } else { &away };
+                vectors.add(&case.name, distance(found, expect));
+            }
+        }
     }
 }

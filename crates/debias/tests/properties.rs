@@ -1,8 +1,8 @@
 //! Properties that hold for every fit, and the errors of data that cannot be fitted.
 
 use interlingua_debias::{
-    Debiaser, Edit, EditError, FitData, FitError, FitOptions, Kind, Matrix, Moments, OracleEraser,
-    by_name, registry, subspace_cosine,
+    Debiaser, Edit, EditError, Evidence, FitData, FitError, FitOptions, FittedSites, Given, Kind,
+    Matrix, Moments, OracleEraser, Size, Span, by_name, registry, subspace_cosine,
 };
 use interlingua_edits::{Hook, Intervention, ModelShape, Provenance, Site, Tokens};
 use proptest::prelude::*;
@@ -34,12 +34,12 @@ fn fit(method: &str, data: &FitData, options: &FitOptions) -> Result<Edit, FitEr
 
 /// The defaults, with few enough steps for many small fits.
 fn quick(method: &str) -> FitOptions {
-    if method == "rlace" {
-        FitOptions::default()
-            .param("steps", 200.0)
-            .param("evaluate_every", 100.0)
-    } else {
-        FitOptions::default()
+    let own = FitOptions::default();
+    match method {
+        "rlace" => own.param("steps", 200.0).param("evaluate_every", 100.0),
+        // A handful of units has none above a share of 95 %.
+        "lape" => own.param("filter", 0.0).param("active", 0.0),
+        _ => own,
     }
 }
 
@@ -167,9 +167,11 @@ proptest! {
             for (a, b) in f32s.iter().zip(f64s.data()) {
                 prop_assert!((f64::from(*a) - b).abs() < 1e-4 * (1.0 + b.abs()), "{}: {a} {b}", method.name());
             }
-            // Erasing twice is erasing once; a shift goes as far again.
+            // Erasing twice is erasing once; a shift goes as far again, and so does what is multiplied.
             let once = f64s.clone();
-            if edit.kind() != Kind::Shift {
+            let goes_on = edit.kind() == Kind::Shift
+                || ["aura", "damp", "linear-act"].contains(&method.name());
+            if !goes_on {
                 edit.apply_matrix(&mut f64s).unwrap();
             }
             prop_assert!(once.max_abs_difference(&f64s) < 1e-7, "{} is not idempotent", method.name());
@@ -759,6 +761,221 @@ proptest! {
         let lonely = matches!(shuffled, Err(FitError::NothingToShuffle { .. }));
         prop_assert_eq!(shuffled.is_ok() || lonely, data.check().is_ok());
     }
+}
+
+/// Three hook points of different widths, over which the classes differ in the first unit alone.
+fn sites() -> Vec<FitData> {
+    let site = |(at, dim): (usize, usize)| {
+        let mut data = planted(24, dim, 2, 5 + at as u64);
+        for row in 0..24 {
+            let high = data.label[row] == 0;
+            data.x.row_mut(row)[0] = if high { 5.0 + row as f64 } else { -1.0 };
+        }
+        data
+    };
+    [3, 7, 4].into_iter().enumerate().map(site).collect()
+}
+
+fn fit_sites(
+    method: &str,
+    sites: &[FitData],
+    options: &FitOptions,
+) -> Result<FittedSites, FitError> {
+    by_name(method)
+        .unwrap()
+        .fit_sites(&mut Given::new(sites), options)
+}
+
+#[test]
+fn what_looks_at_one_hook_point_fits_each_by_itself() {
+    let sites = sites();
+    for method in registry() {
+        let options = quick(method.name());
+        let fitted = match method.fit_sites(&mut Given::new(&sites), &options) {
+            // A chain takes passes of a model.
+            Err(FitError::NoModel { site: 1 }) if method.span(&options) == Ok(Span::Chain) => {
+                continue;
+            }
+            fitted => fitted.unwrap_or_else(|e| panic!("{}: {e}", method.name())),
+        };
+        assert_eq!(fitted.edits.len(), 3, "{}", method.name());
+        for (edit, data) in fitted.edits.iter().zip(&sites) {
+            assert_eq!(edit.dim(), data.dim());
+            if method.span(&options) == Ok(Span::Site) {
+                assert_eq!(
+                    *edit,
+                    method.fit(data, &options).unwrap().edit,
+                    "{}",
+                    method.name()
+                );
+            }
+        }
+        let control = method
+            .control_sites(&mut Given::new(&sites), &options, &fitted.edits)
+            .unwrap();
+        for (control, edit) in control.iter().zip(&fitted.edits) {
+            assert_eq!((control.dim(), control.rank()), (edit.dim(), edit.rank()));
+        }
+        let empty = method.fit_sites(&mut Given::new(&[]), &options);
+        assert!(empty.is_ok_and(|all| all.edits.is_empty()) || method.size() == Size::Units);
+    }
+}
+
+#[test]
+fn units_that_tie_across_the_cut_are_counted() {
+    let sites = sites();
+    let options = || FitOptions::with_units(2).param("scope", "all");
+    let note = |fitted: &FittedSites, name: &str| {
+        let found = fitted.notes.iter().find(|(n, _)| n == name);
+        found.map(|(_, value)| *value)
+    };
+    // Three units separate the classes perfectly, one of each hook point; the first two are taken.
+    let experts = fit_sites("clamp-units", &sites, &options()).unwrap();
+    let counts: Vec<usize> = experts.edits.iter().map(Edit::rank).collect();
+    assert_eq!((counts, note(&experts, "tied")), (vec![1, 1, 0], Some(1.0)));
+    // Damp takes what is above the cut alone, so there it is none.
+    let damped = fit_sites("damp", &sites, &options());
+    assert!(
+        matches!(damped, Err(FitError::NoUnits { .. })),
+        "{damped:?}"
+    );
+    let all = FitOptions::with_units(3).param("factor", 0.0);
+    let damped = fit_sites("damp", &sites, &all).unwrap();
+    assert_eq!(note(&damped, "taken"), Some(3.0));
+    assert!(damped.edits.iter().all(|edit| edit.kind() == Kind::Scale));
+    // A constant unit tells nothing: its precision is the share of the positives, its area one half.
+    let mut constant = sites;
+    for data in &mut constant {
+        data.x = Matrix::from_fn(24, data.dim(), |_, j| j as f64);
+    }
+    let experts = fit_sites("clamp-units", &constant, &options()).unwrap();
+    assert_eq!(note(&experts, "ap_first"), Some(0.5));
+    assert_eq!(note(&experts, "tied"), Some(12.0));
+    let aura = fit_sites("aura", &constant, &FitOptions::default()).unwrap();
+    assert!(aura.edits.iter().all(|edit| edit.kind() == Kind::Identity));
+    assert_eq!(note(&aura, "damped"), Some(0.0));
+    let carried = fit("linear-act", &constant[0], &FitOptions::default()).unwrap();
+    assert_eq!(carried.kind(), Kind::Identity);
+}
+
+#[test]
+fn evidence_without_positives_or_others_is_refused() {
+    for method in ["clamp-units", "aura", "damp", "lape"] {
+        for class in 0..2 {
+            check_error(
+                method,
+                quick(method),
+                |d| d.label.fill(class),
+                |e| matches!(e, FitError::TooFewClasses { .. }),
+            );
+        }
+        check_error(
+            method,
+            quick(method).param("group", "nobody"),
+            |_| {},
+            |e| matches!(e, FitError::UnknownGroup { .. }),
+        );
+    }
+    for units in [0, 7] {
+        for method in ["clamp-units", "damp", "lape"] {
+            let mut options = quick(method);
+            options.units = Some(units);
+            let refused = |e: &FitError| matches!(e, FitError::UnitsOutOfRange { max: 6, .. });
+            check_error(method, options, |_| {}, refused);
+        }
+    }
+    check_error(
+        "linear-act",
+        FitOptions::default()
+            .param("to", "class 0")
+            .param("from", "class 0"),
+        |_| {},
+        |e| matches!(e, FitError::BadParam { name: "to", .. }),
+    );
+    check_error(
+        "linear-act",
+        FitOptions::default(),
+        |d| {
+            d.label.fill(1);
+            d.label[0] = 0;
+        },
+        |e| matches!(e, FitError::TooFewExamples { examples: 1, .. }),
+    );
+}
+
+/// A model of three hook points that adds what it got to what each hook point has.
+struct Adds {
+    sites: Vec<FitData>,
+    dims: Vec<usize>,
+    asked: Vec<usize>,
+}
+
+impl Evidence for Adds {
+    fn dims(&self) -> &[usize] {
+        &self.dims
+    }
+    fn at(&mut self, site: usize) -> Result<FitData, FitError> {
+        Ok(self.sites[site].clone())
+    }
+    fn under(&mut self, site: usize, earlier: &[Edit]) -> Result<FitData, FitError> {
+        self.asked.push(earlier.len());
+        let mut data = self.sites[site].clone();
+        for (before, edit) in self.sites[..site].iter().zip(earlier) {
+            let mut x = before.x.clone();
+            edit.apply_matrix(&mut x).unwrap();
+            x.subtract(&before.x);
+            let sum = |i: usize, j: usize| data.x.at(i, j) + x.at(i, j);
+            data.x = Matrix::from_fn(x.rows(), x.cols(), sum);
+        }
+        Ok(data)
+    }
+}
+
+/// What a hook point is carried by follows what the maps in front of it have done already.
+#[test]
+fn a_chain_is_fitted_layer_after_layer() {
+    // The groups differ by 3 in the first unit, and a hook point passes on what was added in front of it.
+    let site = |at: usize| FitData {
+        x: Matrix::from_fn(8, 2, |i, j| {
+            (i / 2) as f64 * 0.5
+                + if i % 2 == 1 && j == 0 {
+                    3.0
+                } else {
+                    at as f64 * 0.1
+                }
+        }),
+        label: (0..8).map(|i| i % 2).collect(),
+        tuple: vec![None; 8],
+        classes: vec!["a".into(), "b".into()],
+        ..FitData::default()
+    };
+    let mut evidence = Adds {
+        sites: (0..3).map(site).collect(),
+        dims: vec![2; 3],
+        asked: Vec::new(),
+    };
+    let method = by_name("linear-act").unwrap();
+    let options = || FitOptions::default().param("map", "mean");
+    let chain = method.fit_sites(&mut evidence, &options()).unwrap();
+    assert_eq!(evidence.asked, [0, 1, 2]);
+    let first = |edit: &Edit| {
+        let mut zero = Matrix::zeros(1, 2);
+        edit.apply_matrix(&mut zero).unwrap();
+        zero.at(0, 0)
+    };
+    // The first map carries all the way; the others find that nothing is left but what the hook points differ in.
+    let found: Vec<f64> = chain.edits.iter().map(first).collect();
+    assert!((found[0] - 3.0).abs() < 1e-12, "{found:?}");
+    assert!(found[1].abs() < 0.2 && found[2].abs() < 0.2, "{found:?}");
+    let once = options().param("fit", "once");
+    let once = method.fit_sites(&mut evidence, &once).unwrap();
+    assert!(once.edits.iter().all(|edit| first(edit) > 2.5));
+    let edited = options().param("target", "edited");
+    let edited = method.fit_sites(&mut evidence, &edited).unwrap();
+    assert!(
+        first(&edited.edits[1]) > 2.5,
+        "both sides were carried alike"
+    );
 }
 
 #[test]

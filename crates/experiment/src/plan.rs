@@ -150,12 +150,18 @@ impl Plan {
     ///
     /// # Errors
     /// Whatever can be known to fail before anything is computed.
-    pub fn new(spec: Spec, options: Options) -> Result<Plan, ExperimentError> {
+    pub fn new(mut spec: Spec, options: Options) -> Result<Plan, ExperimentError> {
         check::spec(&spec)?;
         let device = options.device.open()?;
         let model = place(&spec.model, &options.model_dir)?;
         let shape = known_shape(&spec, &model)?;
         let (hooks, places) = places(&spec, shape.as_ref().map(|shape| shape.layers))?;
+        let mut looked_at = Vec::new();
+        for typed in &spec.retrieval.hooks {
+            let layers = shape.as_ref().map(|shape| shape.layers);
+            looked_at.extend(every_layer(typed, layers)?);
+        }
+        spec.retrieval.hooks = looked_at;
         if let Some(shape) = &shape {
             check::widths(&spec, &hooks, shape)?;
         }
@@ -189,6 +195,18 @@ impl Plan {
         names.join(", ")
     }
 
+    /// Whether sentences alone are looked at at a hook point, each as one vector, and no token states of parallel rows: it
+    /// belongs to places of several hook points only, and no edit there is one of directions or in another space than the
+    /// states themselves.
+    pub fn sentences_only(&self, site: usize) -> bool {
+        let alone = self.places.iter().any(|place| place.sites == [site]);
+        let by_direction = |method: &MethodSpec| {
+            let is_rank = |extent: &Extent| matches!(extent, Extent::Rank(_));
+            method.extents().iter().any(is_rank)
+        };
+        !alone && self.spec.spaces == [Space::Raw] && !self.spec.methods.iter().any(by_direction)
+    }
+
     /// Places of a setting's hook points in [`Plan::hooks`]; none for the unedited model.
     pub fn sites(&self, setting: &Setting) -> &[usize] {
         let place = |hook: &String| self.places.iter().find(|place| place.name == *hook);
@@ -216,12 +234,21 @@ fn places(
         for part in typed.split('+') {
             names.extend(every_layer(part.trim(), layers)?);
         }
-        let joint: Vec<Vec<String>> = match typed.contains('+') {
+        // What stands for many hook points is the better name of them all.
+        let (together, short) = (typed.contains('+'), typed.contains(BLOCKS));
+        let joint: Vec<Vec<String>> = match together || short {
             true => vec![in_order(names, layers)?],
             false => names.into_iter().map(|name| vec![name]).collect(),
         };
         for names in joint {
-            let name = names.join("+");
+            let name = match short {
+                true => typed
+                    .split('+')
+                    .map(str::trim)
+                    .collect::<Vec<_>>()
+                    .join("+"),
+                false => names.join("+"),
+            };
             let mut parts = names.iter();
             let again = parts.find(|part| names.iter().filter(|n| n == part).count() > 1);
             if let Some(twice) = again.or(places.iter().any(|p| p.name == name).then_some(&name)) {
@@ -243,23 +270,67 @@ fn places(
     Ok((hooks, places))
 }
 
+/// Beginning of a name that stands for a part of several blocks in one pass: `blocks.*.units`, `blocks.3-8.output`.
+const BLOCKS: &str = "blocks.";
+
 /// The hook points that a name stands for.
 fn every_layer(typed: &str, layers: Option<usize>) -> Result<Vec<String>, ExperimentError> {
+    if let Some((range, part)) = typed
+        .strip_prefix(BLOCKS)
+        .and_then(|rest| rest.split_once('.'))
+    {
+        let names = range_of(typed, range, layers)?
+            .map(|layer| format!("block.{layer}.{part}"))
+            .collect();
+        return checked(names, layers);
+    }
     let names: Vec<String> = match (typed.contains('*'), layers) {
         (false, _) => vec![typed.to_owned()],
         (true, Some(layers)) => (0..layers)
             .map(|l| typed.replacen('*', &l.to_string(), 1))
             .collect(),
-        (true, None) => {
-            return Err(ExperimentError::plan(
-                "hook",
-                format!(
-                    "`{typed}` stands for every layer, but the model is not here yet to count them; fetch it with \
-                     `interlingua model inspect`, or say model.kind = \"hub\" with its geometry"
-                ),
-            ));
-        }
+        (true, None) => return Err(uncounted(typed)),
     };
+    checked(names, layers)
+}
+
+/// The blocks that `*` or `3-8` stand for.
+fn range_of(
+    typed: &str,
+    range: &str,
+    layers: Option<usize>,
+) -> Result<std::ops::RangeInclusive<usize>, ExperimentError> {
+    let layers = layers.ok_or_else(|| uncounted(typed))?;
+    if range == "*" {
+        return Ok(0..=layers.saturating_sub(1));
+    }
+    let ends = range.split_once('-').and_then(|(first, last)| {
+        let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+        (first < last && last < layers).then_some(first..=last)
+    });
+    ends.ok_or_else(|| {
+        ExperimentError::plan(
+            "hook",
+            format!(
+                "`{typed}` stands for no blocks of this model, which has {layers}; `{BLOCKS}*.PART` stands for all of them, \
+                 `{BLOCKS}0-{}.PART` too, and `block.0.PART` for one",
+                layers.saturating_sub(1)
+            ),
+        )
+    })
+}
+
+fn uncounted(typed: &str) -> ExperimentError {
+    ExperimentError::plan(
+        "hook",
+        format!(
+            "`{typed}` stands for every layer, but the model is not here yet to count them; fetch it with \
+             `interlingua model inspect`, or say model.kind = \"hub\" with its geometry"
+        ),
+    )
+}
+
+fn checked(names: Vec<String>, layers: Option<usize>) -> Result<Vec<String>, ExperimentError> {
     if let Some(layers) = layers {
         for name in &names {
             parse(name, layers)?;
@@ -588,6 +659,32 @@ mod tests {
             let error = places(&spec, Some(3)).unwrap_err().to_string();
             assert!(error.contains(problem), "{error}");
         }
+    }
+
+    #[test]
+    fn blocks_are_one_place_with_a_short_name() {
+        let spec = spec("hook = [\"blocks.*.units\", \"blocks.1-2.output + final_norm\"]");
+        let (hooks, found) = places(&spec, Some(3)).unwrap();
+        assert_eq!(found[0].name, "blocks.*.units");
+        assert_eq!(found[0].sites, [0, 1, 2]);
+        assert_eq!(found[1].name, "blocks.1-2.output+final_norm");
+        let names: Vec<&str> = found[1].sites.iter().map(|&s| hooks[s].as_str()).collect();
+        assert_eq!(names, ["block.1.output", "block.2.output", "final_norm"]);
+        for (hook, problem) in [
+            ("blocks.1-3.output", "which has 3"),
+            ("blocks.2-1.output", "blocks.0-2.PART"),
+            ("blocks.x.output", "stands for no blocks"),
+            ("blocks.*.nothing", "nothing"),
+            (
+                "blocks.*.units+block.0.units",
+                "`block.0.units` is listed twice",
+            ),
+        ] {
+            let spec = self::spec(&format!("hook = \"{hook}\""));
+            let error = places(&spec, Some(3)).unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+        }
+        assert!(places(&spec, None).is_err());
     }
 
     #[test]

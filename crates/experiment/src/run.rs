@@ -79,7 +79,22 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
         ),
     );
     let shape = model.geometry.shape();
-    let edits = stages::fit_stage(&mut run, &shape, &text, &captured, &sites)?;
+    let edits = {
+        let passes = stages::Passes {
+            plan,
+            model: &model,
+            spaces: &sites,
+        };
+        let from = stages::Material {
+            text: &text,
+            captured: &captured,
+            spaces: &sites,
+            again: &|site, reduce, sentences, earlier| {
+                passes.again(site, reduce, sentences, earlier)
+            },
+        };
+        stages::fit_stage(&mut run, &shape, &from)?
+    };
     stages::write_interventions(plan, &shape, &edits, &folder.join("interventions"))?;
     let edited = Edited {
         model: &model,
@@ -136,6 +151,10 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
         }
     }
 
+    let mut retrieved = Vec::new();
+    for category in &plan.spec.categories {
+        retrieved.extend(stages::retrieval_stage(&mut run, &edited, &text, category)?);
+    }
     let mut judged = Vec::new();
     for benchmark in &text.benchmarks {
         let found = stages::benchmark_stage(&mut run, &edited, benchmark)?;
@@ -170,13 +189,17 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
         for (language, found) in &probed {
             measure::probe_rows(&blank, *language, found, &mut rows);
         }
+        measure::retrieval_rows(&blank, &retrieved, &mut rows);
         for (language, name, found) in &judged {
             measure::benchmark_rows(&blank, *language, name, found, &mut rows);
         }
         measure::cosine_rows(&blank, &edited, &captured, &mut rows)?;
         let mut projections = Vec::new();
         for (at, site) in captured.iter().enumerate() {
-            let heldout = Rows::new(&site.heldout, &plan.spec.languages);
+            let Some(parallel) = &site.rows else {
+                continue;
+            };
+            let heldout = Rows::new(&parallel.heldout, &plan.spec.languages);
             let (hook, spaces) = (&plan.hooks[at], &edited.sites[at]);
             let found = measure::alignment_rows(&blank, hook, spaces, &heldout, &mut rows)?;
             // The pages show one plane per space: that of the last hook point.

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use interlingua_data::Language;
+use interlingua_debias::{Contrast, Span};
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
@@ -37,7 +38,8 @@ pub struct Spec {
     pub data: DataSpec,
     /// The language model.
     pub model: ModelSpec,
-    /// Hook points the edits act at, one or several; `block.*.output` is that of every block.
+    /// Hook points the edits act at, one or several; `block.*.output` is that of every block, and `blocks.*.output` those of
+    /// all blocks in one pass.
     #[serde(default = "final_norm")]
     pub hook: OneOrMany<String>,
     /// Whether special tokens are edited, and fitted on.
@@ -67,6 +69,9 @@ pub struct Spec {
     /// Probes: what a classifier still finds of the groups after an edit.
     #[serde(default)]
     pub probe: ProbeSpec,
+    /// Retrieval of translations between states of the edited model.
+    #[serde(default, skip_serializing_if = "RetrievalSpec::is_default")]
+    pub retrieval: RetrievalSpec,
     /// How one operating point is chosen out of several hook points, ranks and strengths.
     #[serde(default)]
     pub choose: ChooseSpec,
@@ -495,8 +500,22 @@ impl MethodSpec {
 
     /// How states become the vectors that it learns from.
     pub fn reduce(&self) -> interlingua_debias::Reduce {
-        let reduce = self.known().and_then(|m| m.reduce(&self.options()).ok());
-        reduce.unwrap_or_default()
+        self.demand().map(|d| d.reduce).unwrap_or_default()
+    }
+
+    /// All that it demands, if there is such a method and its parameters can be meant.
+    pub fn demand(&self) -> Option<interlingua_debias::Demand> {
+        self.known()?.demand(&self.options()).ok()
+    }
+
+    /// What tells its examples apart.
+    pub fn contrast(&self) -> Contrast {
+        self.demand().map(|d| d.contrast).unwrap_or_default()
+    }
+
+    /// How many of its sites it looks at to fit the edit of one.
+    pub fn span(&self) -> Span {
+        self.demand().map(|d| d.span).unwrap_or_default()
     }
 
     /// The parameters in one word, such as `c=0.1,rounds=5`: the axis that tells the rows of this
@@ -590,6 +609,31 @@ impl Default for ProbeSpec {
             per_class: 500,
             codelength: false,
         }
+    }
+}
+
+/// Retrieval of translations between states of the edited model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetrievalSpec {
+    /// Hook points whose states are looked at; none leaves it out.
+    pub hooks: Vec<String>,
+    /// Most held-out rows.
+    pub rows: usize,
+}
+
+impl Default for RetrievalSpec {
+    fn default() -> Self {
+        RetrievalSpec {
+            hooks: Vec::new(),
+            rows: 200,
+        }
+    }
+}
+
+impl RetrievalSpec {
+    fn is_default(&self) -> bool {
+        *self == RetrievalSpec::default()
     }
 }
 

@@ -11,28 +11,35 @@
 //! unit has the share of the positives. The `units` with the highest AP are clamped: x\[u\] ↦ median of u.
 //!
 //! There is no absolute value: a unit that is lower on the positives is no expert of theirs. Units of equal AP are taken
-//! in their order, and the notes say how many tie at the cut.
+//! in their order, first by layer, and the notes say how many tie at the cut.
+//!
+//! Over several hook points either each has units of its own, or the units of all are ranked together, as Suau et al. do. The
+//! lowest average precision finds units that are high on the *other* sentences; Kojima et al. take half of the units from
+//! either end.
 //!
 //! # Shapes
-//! x n×d, at most d units.
+//! x n×d at each site, at most as many units as there are.
 
 use crate::control::random_units;
-use crate::data::require;
 use crate::options::{ParamSpec, Params};
-use crate::{Debiaser, Edit, FitData, FitError, FitOptions, Fitted, Needs, Reduce, Size};
+use crate::units::{self, Ends, average_precision, choose, every_unit, median};
+use crate::{
+    Contrast, Debiaser, Edit, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Given,
+    Needs, Reduce, Size, Span,
+};
 
 /// Expert units. Every unit of the states is one direction, so it acts where units mean something: at `block.L.units`, or in
 /// raw states.
 ///
-/// Notes: `ap_first` and `ap_last`, the highest and the lowest average precision of the units that are clamped; `tied`,
-/// units that were left out with the same AP as the last one.
+/// Notes: `ap_first` and `ap_last`, the average precision of the first and of the last unit that is clamped; `tied`,
+/// units that were left out with the same AP as the last one, at either end.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ClampUnits;
 
 /// Units that are clamped unless a number is asked for.
 const DEFAULT_UNITS: usize = 10;
-const REDUCE: [&str; 2] = ["max", "mean"];
 const VALUE: [&str; 2] = ["positives", "rest"];
+const ENDS: [&str; 3] = ["top", "bottom", "both"];
 
 impl Debiaser for ClampUnits {
     fn name(&self) -> &'static str {
@@ -63,34 +70,42 @@ impl Debiaser for ClampUnits {
     }
 
     fn reduce(&self, options: &FitOptions) -> Result<Reduce, FitError> {
-        let params = Params::new(self.name(), self.params(), options)?;
-        Ok(match params.one_of("reduce", &REDUCE, "max or mean")? {
-            Some(1) => Reduce::Mean,
-            _ => Reduce::Max,
-        })
+        Params::new(self.name(), self.params(), options)?.max_or_mean()
     }
 
     fn size(&self) -> Size {
         Size::Units
     }
 
+    fn span(&self, options: &FitOptions) -> Result<Span, FitError> {
+        Params::new(self.name(), self.params(), options)?.scope(Span::Site)
+    }
+
+    fn contrast(&self, options: &FitOptions) -> Result<Contrast, FitError> {
+        Params::new(self.name(), self.params(), options)?.contrast()
+    }
+
     fn params(&self) -> &'static [ParamSpec] {
         &[
-            ParamSpec {
-                name: "group",
-                default: "the first group",
-                help: "name of the group whose sentences are the positive ones",
-            },
-            ParamSpec {
-                name: "reduce",
-                default: "max",
-                help: "what a sentence's score of a unit is: its largest value over the tokens (max) or its mean (mean)",
-            },
+            ParamSpec::GROUP,
+            ParamSpec::REDUCE,
             ParamSpec {
                 name: "value",
                 default: "positives",
                 help: "where the units are held: at their median over the positive sentences (positives) or over all \
                        others (rest)",
+            },
+            ParamSpec::CONTRAST,
+            ParamSpec {
+                name: "scope",
+                default: "site",
+                help: "whether each hook point has so many units (site), or the units of all are ranked together (all)",
+            },
+            ParamSpec {
+                name: "ends",
+                default: "top",
+                help: "which units are taken: those of the highest average precision (top), of the lowest (bottom), or \
+                       half of either (both)",
             },
         ]
     }
@@ -99,37 +114,30 @@ impl Debiaser for ClampUnits {
         let params = Params::new(self.name(), self.params(), options)?;
         params.text("group")?;
         value(&params)?;
-        self.reduce(options).map(|_| ())
+        ends(&params)?;
+        self.demand(options).map(|_| ())
     }
 
     fn check_groups(&self, options: &FitOptions, groups: &[&str]) -> Result<(), FitError> {
-        group(options, groups).map(|_| ())
+        let params = Params::new(self.name(), self.params(), options)?;
+        units::place(self.name(), params.text("group")?, groups).map(|_| ())
     }
 
     fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
-        let evidence = Evidence::new(data, options)?;
-        let mut experts: Vec<(f64, usize)> = (0..data.dim())
-            .map(|unit| {
-                (
-                    average_precision(&evidence.scores(unit), &evidence.positive),
-                    unit,
-                )
-            })
-            .collect();
-        // Stable: of equal precision the first unit comes first.
-        experts.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let (last, left) = (experts[evidence.units - 1].0, &experts[evidence.units..]);
-        let tied = left.iter().take_while(|(ap, _)| *ap == last).count();
-        let notes = [
-            ("ap_first", experts[0].0),
-            ("ap_last", last),
-            ("tied", tied as f64),
-        ];
-        let units: Vec<usize> = experts[..evidence.units].iter().map(|e| e.1).collect();
+        let data = std::slice::from_ref(data);
+        let mut fitted = self.chosen(&mut Given::new(data), options)?;
         Ok(Fitted {
-            edit: evidence.clamp(units)?,
-            notes: notes.map(|(name, value)| (name.to_owned(), value)).into(),
+            edit: fitted.edits.remove(0),
+            notes: fitted.notes,
         })
+    }
+
+    fn fit_sites(
+        &self,
+        evidence: &mut dyn Evidence,
+        options: &FitOptions,
+    ) -> Result<FittedSites, FitError> {
+        self.chosen(evidence, options)
     }
 
     /// As many random units, each held at its own median, as Suau et al. do.
@@ -139,122 +147,93 @@ impl Debiaser for ClampUnits {
         options: &FitOptions,
         fitted: &Edit,
     ) -> Result<Edit, FitError> {
-        let evidence = Evidence::new(data, options)?;
-        evidence.clamp(random_units(data.dim(), fitted.rank(), options.seed))
+        let drawn = random_units(data.dim(), fitted.rank(), options.seed);
+        let params = Params::new(self.name(), self.params(), options)?;
+        let (at, group) = (value(&params)?, params.text("group")?);
+        let positive = units::positives(self.name(), data, group)?;
+        let held = drawn
+            .iter()
+            .map(|&unit| held(&units::scores(data, unit), &positive, at));
+        let held = held.collect();
+        clamp(data.dim(), drawn, held)
     }
 }
 
-/// What a fit reads.
-struct Evidence<'a> {
-    data: &'a FitData,
-    /// Whether each row is a positive one.
-    positive: Vec<bool>,
-    /// Whether units are held at the median of the positive rows, or else of the others.
-    at: bool,
-    units: usize,
-}
-
-impl Evidence<'_> {
-    fn new<'a>(data: &'a FitData, options: &FitOptions) -> Result<Evidence<'a>, FitError> {
-        let method = ClampUnits.name();
-        ClampUnits.check(options)?;
-        data.check()?;
-        let present = require(method, "classes", 2, data.present(), &data.classes)?;
-        let mut groups = present;
-        groups.retain(|&class| Some(class) != data.neutral);
-        let names: Vec<&str> = groups.iter().map(|&g| data.classes[g].as_str()).collect();
-        let chosen = groups[group(options, &names)?];
-        let units = options.units.unwrap_or(DEFAULT_UNITS.min(data.dim()));
-        if units == 0 || units > data.dim() {
-            return Err(FitError::UnitsOutOfRange {
-                method,
-                units,
-                max: data.dim(),
-            });
+impl ClampUnits {
+    /// The experts of all sites, each clamped.
+    fn chosen(
+        &self,
+        evidence: &mut dyn Evidence,
+        options: &FitOptions,
+    ) -> Result<FittedSites, FitError> {
+        self.check(options)?;
+        let params = Params::new(self.name(), self.params(), options)?;
+        let (at, ends, group) = (value(&params)?, ends(&params)?, params.text("group")?);
+        let dims = evidence.dims().to_vec();
+        let of = |scores: &[f64], positive: &[bool]| {
+            let held = held(scores, positive, at);
+            (average_precision(scores, positive), held)
+        };
+        let all = every_unit(self.name(), evidence, group, of)?;
+        let mut chosen = Vec::new();
+        let mut tied = 0;
+        for part in units::parts(all, dims.len(), self.span(options)?) {
+            let count = count(options, part.len())?;
+            let found = choose(part, count, ends);
+            chosen.extend(found.units);
+            tied += found.tied;
         }
-        let params = Params::new(method, ClampUnits.params(), options)?;
-        Ok(Evidence {
-            data,
-            positive: data.label.iter().map(|&label| label == chosen).collect(),
-            at: value(&params)? == 0,
-            units,
-        })
-    }
-
-    fn scores(&self, unit: usize) -> Vec<f64> {
-        (0..self.data.x.rows())
-            .map(|row| self.data.x.at(row, unit))
-            .collect()
-    }
-
-    /// The units, each held at its median.
-    fn clamp(&self, units: Vec<usize>) -> Result<Edit, FitError> {
-        let medians = units.iter().map(|&unit| {
-            let scores = self.scores(unit).into_iter().zip(&self.positive);
-            median(
-                scores
-                    .filter(|(_, p)| **p == self.at)
-                    .map(|(s, _)| s)
-                    .collect(),
-            )
-        });
-        let medians = medians.collect();
-        Edit::clamp(self.data.dim(), units, medians).map_err(|_| FitError::Overflow {
-            what: "the median of a unit",
+        let scores = || chosen.iter().map(|unit| unit.score);
+        let notes = [
+            ("ap_first", scores().next().unwrap_or(0.0)),
+            ("ap_last", scores().next_back().unwrap_or(0.0)),
+            ("tied", tied as f64),
+        ];
+        let by_site = units::by_site(dims.len(), &chosen);
+        let edits = dims.iter().zip(by_site);
+        let edits = edits.map(|(&dim, (units, values))| clamp(dim, units, values));
+        Ok(FittedSites {
+            edits: edits.collect::<Result<_, _>>()?,
+            notes: notes.map(|(name, value)| (name.to_owned(), value)).into(),
         })
     }
 }
 
-/// Which group's sentences are the positive ones.
-fn group(options: &FitOptions, groups: &[&str]) -> Result<usize, FitError> {
-    let params = Params::new(ClampUnits.name(), ClampUnits.params(), options)?;
-    let name = params.text("group")?;
-    let place = match name {
-        None => (!groups.is_empty()).then_some(0),
-        Some(name) => groups.iter().position(|&group| group == name),
-    };
-    place.ok_or_else(|| FitError::UnknownGroup {
-        method: ClampUnits.name(),
-        name: name.unwrap_or("any").to_owned(),
-        groups: groups.iter().map(|&group| group.to_owned()).collect(),
+/// How many units of so many are clamped.
+fn count(options: &FitOptions, there_are: usize) -> Result<usize, FitError> {
+    let units = options.units.unwrap_or(DEFAULT_UNITS.min(there_are));
+    match units == 0 || units > there_are {
+        true => Err(FitError::UnitsOutOfRange {
+            method: ClampUnits.name(),
+            units,
+            max: there_are,
+        }),
+        false => Ok(units),
+    }
+}
+
+/// Where a unit with these scores is held: at its median over the positive rows, or over the others.
+fn held(scores: &[f64], positive: &[bool], at: bool) -> f64 {
+    let of = scores.iter().zip(positive).filter(|(_, p)| **p == at);
+    median(of.map(|(s, _)| *s).collect())
+}
+
+fn clamp(dim: usize, units: Vec<usize>, values: Vec<f64>) -> Result<Edit, FitError> {
+    if units.is_empty() {
+        return Ok(Edit::identity(dim));
+    }
+    Edit::clamp(dim, units, values).map_err(|_| FitError::Overflow {
+        what: "the median of a unit",
     })
 }
 
-fn value(params: &Params<'_>) -> Result<usize, FitError> {
+/// Whether units are held at the median of the positive rows.
+fn value(params: &Params<'_>) -> Result<bool, FitError> {
     let named = params.one_of("value", &VALUE, "positives or rest")?;
-    Ok(named.unwrap_or(0))
+    Ok(named != Some(1))
 }
 
-/// Average precision of scores; equal scores enter together.
-///
-/// # Shapes
-/// `scores` and `positive` n.
-///
-/// # Source
-/// scikit-learn, `average_precision_score`.
-pub fn average_precision(scores: &[f64], positive: &[bool]) -> f64 {
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-    let total = positive.iter().filter(|p| **p).count() as f64;
-    let (mut found, mut seen, mut sum) = (0.0, 0.0, 0.0);
-    let mut at = 0;
-    while at < order.len() {
-        let score = scores[order[at]];
-        let mut gained = 0.0;
-        while at < order.len() && scores[order[at]] == score {
-            seen += 1.0;
-            gained += f64::from(u8::from(positive[order[at]]));
-            at += 1;
-        }
-        found += gained;
-        sum += gained / total * (found / seen);
-    }
-    sum
-}
-
-/// The middle value, or the mean of the two.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let (low, high) = ((values.len() - 1) / 2, values.len() / 2);
-    values[low] + (values[high] - values[low]) / 2.0
+fn ends(params: &Params<'_>) -> Result<Ends, FitError> {
+    let named = params.one_of("ends", &ENDS, "top, bottom or both")?;
+    Ok([Ends::Top, Ends::Bottom, Ends::Both][named.unwrap_or(0)])
 }

@@ -1,12 +1,17 @@
 //! The methods, one file each.
 
+pub mod aura;
 pub mod clamp_units;
 pub mod class_means_pca;
+pub mod damp;
 pub mod densray;
 pub mod imsae;
 pub mod inlp;
 pub mod iterative_mean_projection;
+pub mod language_steering;
+pub mod lape;
 pub mod leace;
+pub mod linear_act;
 pub mod mean_difference;
 pub mod mean_shift;
 pub mod none;
@@ -16,6 +21,7 @@ pub mod rlace;
 pub mod sal;
 pub mod sentdebias;
 pub mod steering;
+pub mod surgical_steering;
 
 use crate::linalg::{extend_basis, mirror_lower, symmetric_eigen};
 use crate::{Debiaser, Edit, EditError, FitData, FitError, FitOptions, Fitted, Matrix};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use interlingua_data::{Language, OnBadRow, TemplateOptions, load_templates};
-use interlingua_debias::{FitData, FitError, FitOptions, Matrix};
+use interlingua_debias::{Contrast, FitData, FitError, FitOptions, Given, Matrix};
 use interlingua_edits::{Intervention, Provenance, Site, Tokens};
 use interlingua_models::engine::capture;
 use interlingua_models::{Capture, Hook, Model, Pooling, Sequence};
@@ -19,7 +19,7 @@ pub struct Request {
     pub method: String,
     /// Its options: rank, seed, parameters.
     pub options: FitOptions,
-    /// At these hook points; an edit at each, fitted by itself.
+    /// At these hook points; an edit at each, fitted by itself unless the method looks at all.
     pub hooks: Vec<Hook>,
     /// The tokens that are edited, and whose mean state stands for a sentence: all of them, or those of the text.
     pub tokens: Tokens,
@@ -68,13 +68,23 @@ pub fn fit(
         source,
     };
     method.check(&request.options).map_err(failed)?;
+    if method.contrast(&request.options).map_err(failed)? == Contrast::Languages {
+        return Err(ExperimentError::plan(
+            "--method",
+            format!(
+                "`{}` tells languages apart by parallel text, which an experiment has (`interlingua reproduce`); here, \
+                 sentences differ in the group alone",
+                request.method
+            ),
+        ));
+    }
     let sentences = sentences(request)?;
     let mut hooks = request.hooks.clone();
     hooks.sort();
     hooks.dedup();
     let states = states(model, &sentences.texts, &hooks, request.tokens, progress)?;
     let shape = model.geometry.shape();
-    let mut steps = Vec::new();
+    let mut given = Vec::new();
     for (&hook, states) in hooks.iter().zip(&states) {
         let width = shape.width(hook)?;
         // Methods that learn from sets get them alone.
@@ -87,15 +97,18 @@ pub fn fit(
             .iter()
             .flat_map(|row| of(row).iter().copied())
             .collect();
-        let data = FitData {
+        given.push(FitData {
             x: Matrix::from_f32(rows.len(), width, &vectors).map_err(|e| failed(e.into()))?,
             label: rows.iter().map(|&row| sentences.label[row]).collect(),
             tuple: rows.iter().map(|&row| sentences.set[row]).collect(),
             language: rows.iter().map(|&row| sentences.language[row]).collect(),
             classes: CLASSES.map(str::to_owned).to_vec(),
             neutral: Some(2),
-        };
-        let edit = method.fit(&data, &request.options).map_err(failed)?.edit;
+        });
+    }
+    let fitted = method.fit_sites(&mut Given::new(&given), &request.options);
+    let mut steps = Vec::new();
+    for (&hook, edit) in hooks.iter().zip(fitted.map_err(failed)?.edits) {
         steps.push((
             Site::raw(hook, request.tokens),
             edit.scaled(request.strength)?,

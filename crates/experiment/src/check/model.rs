@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use interlingua_debias::Span;
 use interlingua_edits::ModelShape;
 use interlingua_models::architectures::Architecture;
 use interlingua_models::masked::mask_token;
@@ -75,9 +76,11 @@ pub fn widths(spec: &Spec, hooks: &[String], shape: &ModelShape) -> Result<(), E
                 } else {
                     width
                 };
+                // Units of several hook points may be more than one of them has: the fit says so where they are too many.
+                let together = method.span() != Span::Site;
                 let large = |extent: &Extent| match *extent {
                     Extent::Rank(rank) => rank > dim,
-                    Extent::Units(units) => units > dim,
+                    Extent::Units(units) => units > dim && !together,
                     Extent::Vector => false,
                 };
                 let (key, number) = match method.extents().into_iter().find(large) {

@@ -1,6 +1,6 @@
 //! What was typed, looked at alone.
 
-use interlingua_debias::{Debiaser, Reduce, Size};
+use interlingua_debias::{Contrast, Debiaser, Reduce, Size, Span};
 
 use crate::ExperimentError;
 use crate::spec::{
@@ -54,6 +54,13 @@ pub fn spec(spec: &Spec) -> Result<(), ExperimentError> {
         crate::stages::probe_by_name(kind, spec.seed)?;
     }
     distinct("probe.kinds", &spec.probe.kinds)?;
+    distinct("retrieval.hooks", &spec.retrieval.hooks)?;
+    if !spec.retrieval.hooks.is_empty() && spec.languages.len() < 2 {
+        return Err(ExperimentError::plan(
+            "retrieval.hooks",
+            "translations are looked for between two languages, and there is one",
+        ));
+    }
     for scorer in &spec.score.scorers {
         interlingua_metrics::crows::by_name(scorer)
             .map_err(|e| ExperimentError::plan("score.scorers", e.to_string()))?;
@@ -77,6 +84,7 @@ pub fn spec(spec: &Spec) -> Result<(), ExperimentError> {
         ("score.projected", spec.score.projected, 0, MOST_ROWS),
         ("fit.max_tuples", spec.fit.max_tuples, 1, MOST_ROWS),
         ("fit.max_per_class", spec.fit.max_per_class, 1, MOST_ROWS),
+        ("retrieval.rows", spec.retrieval.rows, 2, MOST_ROWS),
         ("probe.per_class", spec.probe.per_class, 1, MOST_ROWS),
         ("autoencoder.hidden", spec.autoencoder.hidden, 0, MOST_WIDTH),
         ("autoencoder.batch", spec.autoencoder.batch, 2, MOST_ROWS),
@@ -284,12 +292,31 @@ fn method_spaces(spec: &Spec) -> Result<(), ExperimentError> {
         }
         let spaces = method.spaces.as_ref().unwrap_or(&spec.spaces);
         let other = spaces.iter().find(|s| **s != Space::Raw);
-        if let (Reduce::Max, Some(space)) = (method.reduce(), other) {
+        if let (Span::Chain, Some(space)) = (method.span(), other) {
             return Err(ExperimentError::plan(
                 key,
                 format!(
-                    "`{}` learns from the largest value of each unit over the tokens of a sentence, which space `{}` has \
-                     none of; say spaces = [\"raw\"], or params.reduce = \"mean\"",
+                    "`{}` learns from states that its earlier edits have changed, which it looks at in the model alone, not in \
+                     space `{}`; say spaces = [\"raw\"]",
+                    method.name,
+                    space.name()
+                ),
+            ));
+        }
+        let learns = match method.reduce() {
+            Reduce::Max => "the largest value of each unit over the tokens of a sentence",
+            Reduce::Positive => "the share of a sentence's tokens at which each unit is above zero",
+            Reduce::Mean | Reduce::Last | Reduce::Tokens => continue,
+        };
+        if let Some(space) = other {
+            let instead = match method.reduce() {
+                Reduce::Max => ", or params.reduce = \"mean\"",
+                _ => "",
+            };
+            return Err(ExperimentError::plan(
+                key,
+                format!(
+                    "`{}` learns from {learns}, which space `{}` has none of; say spaces = [\"raw\"]{instead}",
                     method.name,
                     space.name()
                 ),
@@ -302,11 +329,40 @@ fn method_spaces(spec: &Spec) -> Result<(), ExperimentError> {
 fn fit_languages(spec: &Spec) -> Result<(), ExperimentError> {
     fits("fit.languages", &spec.fit.languages, spec)?;
     for (at, method) in spec.methods.iter().enumerate() {
+        let key = format!("methods[{at}].languages");
         if let Some(kinds) = &method.languages {
-            fits(&format!("methods[{at}].languages"), kinds, spec)?;
+            fits(&key, kinds, spec)?;
+        }
+        if method.contrast() == Contrast::Languages {
+            let kinds = method.languages.as_ref().unwrap_or(&spec.fit.languages);
+            between_languages(&key, &method.name, kinds, spec)?;
         }
     }
     Ok(())
+}
+
+/// A method that tells a language from the others is fitted about each.
+fn between_languages(
+    key: &str,
+    name: &str,
+    kinds: &[FitOver],
+    spec: &Spec,
+) -> Result<(), ExperimentError> {
+    if spec.languages.len() < 2 {
+        return Err(ExperimentError::plan(
+            "languages",
+            format!("`{name}` tells a language from others, so at least two are needed"),
+        ));
+    }
+    match kinds {
+        [FitOver::Each] => Ok(()),
+        _ => Err(ExperimentError::plan(
+            key,
+            format!(
+                "`{name}` tells one language from the others, so it is fitted about each: languages = [\"each\"]"
+            ),
+        )),
+    }
 }
 
 fn fits(key: &str, kinds: &[FitOver], spec: &Spec) -> Result<(), ExperimentError> {
@@ -723,6 +779,8 @@ mod tests {
             "{ name = \"steering\" }, { name = \"mean-shift\", strength = [0.5, 2.0] }",
             "{ name = \"clamp-units\", units = [1, 4], spaces = [\"raw\"] }",
             "{ name = \"clamp-units\", units = 4, params = { reduce = \"mean\" } }",
+            "{ name = \"lape\", units = 4, spaces = [\"raw\"] }, { name = \"language-steering\" }",
+            "{ name = \"linear-act\", spaces = [\"raw\"] }",
         ] {
             with(good).unwrap();
         }
@@ -756,6 +814,26 @@ mod tests {
                 "{ name = \"clamp-units\", units = 4 }",
                 "methods[0].spaces",
                 "space `cca` has none of",
+            ),
+            (
+                "{ name = \"lape\", units = 4 }",
+                "methods[0].spaces",
+                "the share of a sentence's tokens",
+            ),
+            (
+                "{ name = \"linear-act\" }",
+                "methods[0].spaces",
+                "its earlier edits have changed",
+            ),
+            (
+                "{ name = \"language-steering\", languages = [\"all\"] }",
+                "methods[0].languages",
+                "languages = [\"each\"]",
+            ),
+            (
+                "{ name = \"damp\", units = 4, spaces = [\"raw\"], params = { factor = 2.0 } }",
+                "methods[0].params",
+                "a number from 0 to 1",
             ),
             (
                 "{ name = \"steering\", strength = [] }",

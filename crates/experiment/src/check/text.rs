@@ -1,6 +1,7 @@
 //! The text of a run against its methods and categories.
 
-use interlingua_debias::by_name;
+use interlingua_data::Language;
+use interlingua_debias::{Contrast, by_name};
 
 use crate::ExperimentError;
 use crate::prepare::{FitSet, Prepared};
@@ -21,7 +22,10 @@ pub fn text(spec: &Spec, text: &Prepared) -> Result<(), ExperimentError> {
             }
             let set = text.fit_set(language, category);
             for (at, method) in spec.methods.iter().enumerate() {
-                learns(at, method, set)?;
+                match method.contrast() {
+                    Contrast::Groups => learns(at, method, set)?,
+                    Contrast::Languages => tells_languages(at, method, &spec.languages)?,
+                }
             }
         }
     }
@@ -43,6 +47,20 @@ pub fn text(spec: &Spec, text: &Prepared) -> Result<(), ExperimentError> {
         }
     }
     Ok(())
+}
+
+/// Whether the languages that a method names are there.
+fn tells_languages(
+    at: usize,
+    spec: &MethodSpec,
+    languages: &[Language],
+) -> Result<(), ExperimentError> {
+    let key = || format!("methods[{at}].params");
+    let method = by_name(&spec.name).map_err(|e| ExperimentError::plan(key(), e.to_string()))?;
+    let names: Vec<&str> = languages.iter().map(Language::code).collect();
+    method
+        .check_groups(&spec.options(), &names)
+        .map_err(|e| ExperimentError::plan(key(), e.to_string()))
 }
 
 /// Whether a method can learn its ranks, and has the groups that it names, from the examples of one category and language.

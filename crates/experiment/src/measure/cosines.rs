@@ -29,7 +29,10 @@ pub fn cosine_rows(
     let plan = blank.plan;
     let families = Families::new(plan);
     for (site, states) in captured.iter().enumerate() {
-        let heldout = Rows::new(&states.heldout, &plan.spec.languages);
+        let Some(parallel) = &states.rows else {
+            continue;
+        };
+        let heldout = Rows::new(&parallel.heldout, &plan.spec.languages);
         let states: Vec<Vec<f32>> = (0..plan.spec.languages.len())
             .map(|at| some_states(&heldout, at))
             .collect::<Result<_, _>>()?;

@@ -7,6 +7,7 @@ mod choice;
 mod cosines;
 mod joint;
 mod probes;
+mod retrieval;
 mod scopes;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ pub use bias::{bias_rows, correct, items};
 pub use choice::choice_rows;
 pub use cosines::cosine_rows;
 pub use probes::probe_rows;
+pub use retrieval::retrieval_rows;
 pub use transfer::transfer_rows;
 pub use truth::truth_rows;
 

@@ -1,41 +1,103 @@
 //! Debiasers are fitted: one edit per setting.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
 use interlingua_data::Language;
-use interlingua_debias::{FitData, FitOptions, Matrix, Param, Reduce};
+use interlingua_debias::{
+    Contrast, Demand, FitData, FitError, FitOptions, Matrix, Param, Reduce, Span,
+};
 use interlingua_edits::{Edit, Hook, Intervention, ModelShape, Provenance, Site, Tokens};
 use interlingua_files::Partial;
-use interlingua_models::store::Store;
+use interlingua_models::{Branch, Capture, Model, OnTokens, StateEdit};
 use serde::Serialize;
 
+use super::evidence::{At, Sentences, of_groups, of_languages, own_first};
+use super::states::{parallel_rows, pooling_of, states_under};
 use super::{Captured, Runner};
 use crate::ExperimentError;
 use crate::cache::Cache;
 use crate::fit_on::FitOn;
 use crate::plan::{Plan, Setting};
-use crate::prepare::{FitSet, Prepared};
+use crate::prepare::Prepared;
 use crate::role::{Control, Role};
-use crate::space::Spaces;
-use crate::spec::{Extent, MethodSpec, Space};
+use crate::space::{SiteEdit, Spaces};
+use crate::spec::{Extent, MethodSpec, Reinsert, Space};
 
 /// Edits of a setting, one for each hook point of its place; `None` where there is nothing to apply.
 pub type Edits = Vec<Option<Vec<Edit>>>;
+
+/// What fits learn from.
+pub struct Material<'a> {
+    /// All text.
+    pub text: &'a Prepared,
+    /// States at every hook point.
+    pub captured: &'a Captured,
+    /// Spaces at every hook point.
+    pub spaces: &'a [Arc<Spaces>],
+    /// Gives states of the model with edits at some hook points.
+    pub again: Again<'a>,
+}
+
+/// States at one hook point, each sentence reduced to one vector, with these edits at others: sentences × its width.
+pub type Again<'a> =
+    &'a dyn Fn(usize, Reduce, &[String], &[(usize, Edit)]) -> Result<Vec<f32>, ExperimentError>;
+
+/// Passes of a model for fits under earlier edits.
+pub struct Passes<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The model.
+    pub model: &'a Model,
+    /// Spaces at every hook point.
+    pub spaces: &'a [Arc<Spaces>],
+}
+
+impl Passes<'_> {
+    /// What [`Again`] asks for.
+    pub fn again(
+        &self,
+        site: usize,
+        reduce: Reduce,
+        sentences: &[String],
+        earlier: &[(usize, Edit)],
+    ) -> Result<Vec<f32>, ExperimentError> {
+        let plan = self.plan;
+        let hook = |site: usize| Hook::parse(&plan.hooks[site], self.model.geometry.layers);
+        let mut edits = Vec::new();
+        for (at, edit) in earlier {
+            // The states themselves have no language.
+            let language = plan.spec.languages[0];
+            let way = Reinsert::Residual;
+            let edit = SiteEdit::new(&self.spaces[*at], Space::Raw, way, language, edit)?;
+            let tokens = plan.spec.special_tokens.edited();
+            edits.push((hook(*at)?, OnTokens { edit, tokens }));
+        }
+        let edits = edits.iter();
+        let branch = Branch {
+            edits: edits
+                .map(|(hook, edit)| (*hook, edit as &dyn StateEdit))
+                .collect(),
+        };
+        let capture = Capture {
+            hook: hook(site)?,
+            pooling: pooling_of(plan, reduce),
+        };
+        states_under(self.model, sentences, capture, branch)
+    }
+}
 
 /// Fits the edits of every setting. Settings that differ in strength or re-insertion alone share what is fitted.
 pub fn fit_stage(
     run: &mut Runner<'_>,
     model: &ModelShape,
-    text: &Prepared,
-    captured: &Captured,
-    spaces: &[Arc<Spaces>],
+    from: &Material<'_>,
 ) -> Result<Edits, ExperimentError> {
     let plan = run.plan;
     let mut known: BTreeMap<String, Edit> = BTreeMap::new();
-    for states in captured {
+    for states in from.captured {
         for pack in run.cache.packs("edits", group(states), "")? {
             if run.has(&pack)? {
                 read(&pack, &mut known)?;
@@ -43,37 +105,34 @@ pub fn fit_stage(
         }
     }
     let mut keys: Vec<Vec<String>> = Vec::with_capacity(plan.settings.len());
-    let mut missing: BTreeMap<String, (usize, Fit<'_>)> = BTreeMap::new();
+    let mut missing: BTreeMap<Vec<String>, Fit<'_>> = BTreeMap::new();
     let mut wanted = BTreeSet::new();
     for setting in &plan.settings {
         let mut of_setting = Vec::new();
-        for &site in plan.sites(setting) {
-            let Some(space) = setting.space else { continue };
-            let fit = Fit {
-                plan,
-                setting,
-                space,
-                spaces: &spaces[site],
-            };
-            let key = fit.key(text, &captured[site]);
-            if wanted.insert(key.clone()) && !known.contains_key(&key) {
-                missing.insert(key.clone(), (site, fit));
+        for fit in Fit::of(plan, setting) {
+            let keys = fit.keys(from);
+            of_setting.extend(keys.iter().cloned());
+            if !keys.iter().all(|key| known.contains_key(key)) {
+                missing.insert(keys.clone(), fit);
             }
-            of_setting.push(key);
+            wanted.insert(keys);
         }
         keys.push(of_setting);
     }
     let counts = [missing.len(), wanted.len()];
     run.stage_of("fit debiasers", counts, |run| {
-        let mut made: Vec<Vec<(&String, Edit)>> = captured.iter().map(|_| Vec::new()).collect();
-        for (at, (key, (site, fit))) in missing.iter().enumerate() {
-            let edit = fit.edit(text, &captured[*site])?;
-            made[*site].push((key, edit));
+        let mut made: Vec<Vec<(&String, Edit)>> =
+            from.captured.iter().map(|_| Vec::new()).collect();
+        for (at, (keys, fit)) in missing.iter().enumerate() {
+            let edits = fit.edits(from)?;
+            for ((key, edit), &site) in keys.iter().zip(edits).zip(&fit.sites) {
+                made[site].push((key, edit));
+            }
             let note = format!("{} in {}", fit.setting.in_rows(), fit.space.name());
             run.progress(at + 1, missing.len(), note);
         }
         for (site, edits) in made.into_iter().enumerate() {
-            keep(run, model, &captured[site], &plan.hooks[site], &edits)?;
+            keep(run, model, &from.captured[site], &plan.hooks[site], &edits)?;
             known.extend(edits.into_iter().map(|(key, edit)| (key.clone(), edit)));
         }
         let mut edits = Vec::with_capacity(plan.settings.len());
@@ -195,18 +254,50 @@ struct Recipe<'a> {
     states: &'a str,
     space: &'a str,
     dim: usize,
+    /// Of a fit that looks at several hook points, all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    together: Option<Together<'a>>,
 }
 
-/// One fit: of a setting, in a space of its hook point.
-struct Fit<'a> {
-    plan: &'a Plan,
-    setting: &'a Setting,
-    space: Space,
-    spaces: &'a Spaces,
+/// Hook points that one fit looks at.
+#[derive(Clone, Serialize)]
+struct Together<'a> {
+    hooks: Vec<&'a str>,
+    states: Vec<&'a str>,
+    /// Which tokens are edited, where states are looked at under earlier edits.
+    tokens: Option<Tokens>,
+    /// Which of its edits is meant.
+    at: usize,
 }
 
-impl Fit<'_> {
-    fn failed(&self, source: interlingua_debias::FitError) -> ExperimentError {
+/// One fit: of a setting, in a space, at one hook point of its place or at all of them.
+pub(super) struct Fit<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) setting: &'a Setting,
+    pub(super) space: Space,
+    pub(super) sites: Vec<usize>,
+}
+
+impl<'a> Fit<'a> {
+    /// The fits of a setting.
+    fn of(plan: &'a Plan, setting: &'a Setting) -> Vec<Fit<'a>> {
+        let Some(space) = setting.space else {
+            return Vec::new();
+        };
+        let sites = plan.sites(setting);
+        let fit = |sites: Vec<usize>| Fit {
+            plan,
+            setting,
+            space,
+            sites,
+        };
+        match fit(Vec::new()).span() {
+            Span::Site => sites.iter().map(|&site| fit(vec![site])).collect(),
+            Span::Sites | Span::Chain => vec![fit(sites.to_vec())],
+        }
+    }
+
+    pub(super) fn failed(&self, source: FitError) -> ExperimentError {
         let setting = self.setting;
         ExperimentError::Fit {
             method: setting.in_rows(),
@@ -219,37 +310,65 @@ impl Fit<'_> {
         }
     }
 
-    /// Key of the fit.
-    fn key(&self, text: &Prepared, states: &super::SiteStates) -> String {
+    /// Key of the edit at each hook point.
+    fn keys(&self, from: &Material<'_>) -> Vec<String> {
         let spec = &self.plan.spec;
         let setting = self.setting;
-        let languages = setting.fit_language.map(|on| on.languages(&spec.languages));
+        let contrast = self.contrast();
+        let languages = match (contrast, setting.fit_language) {
+            (Contrast::Groups, on) => on.map(|on| on.languages(&spec.languages)),
+            (Contrast::Languages, on) => on.map(|on| own_first(on, &spec.languages)),
+        };
         let languages = languages.unwrap_or_default();
-        let evidence = languages.iter().map(|&language| {
-            let set = text.fit_set(language, &setting.category);
-            Cache::key("evidence", &(&set.groups, &set.tuples, &set.classes))
-        });
+        let evidence: Vec<String> = match contrast {
+            Contrast::Groups => {
+                let of = |&language: &Language| {
+                    let set = from.text.fit_set(language, &setting.category);
+                    Cache::key("evidence", &(&set.groups, &set.tuples, &set.classes))
+                };
+                languages.iter().map(of).collect()
+            }
+            Contrast::Languages => {
+                let rows = parallel_rows(self.plan, from.text);
+                vec![Cache::key("evidence", &(rows, &spec.languages))]
+            }
+        };
         let seed = match setting.role {
             Role::Control(Control::Random) => self.random_seed(),
             _ => spec.seed,
         };
-        let recipe = Recipe {
-            role: setting.role,
-            method: setting.method.as_deref(),
-            params: self.method().map(|method| &method.params),
-            extent: setting.extent,
-            seed,
-            evidence: evidence.collect(),
-            languages,
-            states: states.fit_by(self.reduce()).1,
-            space: self.spaces.key(self.space),
-            dim: self.spaces.dim(self.space),
+        let states = |site: usize| from.captured[site].evidence(contrast, self.reduce()).1;
+        let together = (self.span() != Span::Site).then(|| Together {
+            hooks: self
+                .sites
+                .iter()
+                .map(|&site| self.plan.hooks[site].as_str())
+                .collect(),
+            states: self.sites.iter().map(|&site| states(site)).collect(),
+            tokens: (self.span() == Span::Chain).then(|| spec.special_tokens.edited()),
+            at: 0,
+        });
+        let key = |(at, &site): (usize, &usize)| {
+            let recipe = Recipe {
+                role: setting.role,
+                method: setting.method.as_deref(),
+                params: self.method().map(|method| &method.params),
+                extent: setting.extent,
+                seed,
+                evidence: evidence.clone(),
+                languages: languages.clone(),
+                states: states(site),
+                space: from.spaces[site].key(self.space),
+                dim: from.spaces[site].dim(self.space),
+                together: together.clone().map(|all| Together { at, ..all }),
+            };
+            Cache::key("edit", &recipe)
         };
-        Cache::key("edit", &recipe)
+        self.sites.iter().enumerate().map(key).collect()
     }
 
     /// The method, of a setting that is fitted.
-    fn method(&self) -> Option<&MethodSpec> {
+    fn method(&self) -> Option<&'a MethodSpec> {
         let index = self.setting.method_index?;
         Some(&self.plan.spec.methods[index])
     }
@@ -259,6 +378,16 @@ impl Fit<'_> {
         self.method().map(MethodSpec::reduce).unwrap_or_default()
     }
 
+    /// What tells examples apart.
+    fn contrast(&self) -> Contrast {
+        self.method().map(MethodSpec::contrast).unwrap_or_default()
+    }
+
+    /// How many hook points are looked at at once.
+    fn span(&self) -> Span {
+        self.method().map(MethodSpec::span).unwrap_or_default()
+    }
+
     /// Each category gets its own draw.
     fn random_seed(&self) -> u64 {
         let mut categories = self.plan.spec.categories.iter();
@@ -266,11 +395,21 @@ impl Fit<'_> {
         self.plan.spec.seed * 1000 + category.unwrap_or(0) as u64
     }
 
-    fn edit(&self, text: &Prepared, states: &super::SiteStates) -> Result<Edit, ExperimentError> {
+    /// The edit at each hook point.
+    fn edits(&self, from: &Material<'_>) -> Result<Vec<Edit>, ExperimentError> {
         match (self.method(), self.setting.fit_language) {
-            (Some(method), Some(on)) => self.learned(method, on, text, states),
-            _ if self.setting.role == Role::Control(Control::Random) => self.random(),
-            _ => Ok(Edit::identity(self.spaces.dim(self.space))),
+            (Some(method), Some(on)) => self.learned(method, on, from),
+            _ => {
+                let dims = self
+                    .sites
+                    .iter()
+                    .map(|&site| from.spaces[site].dim(self.space));
+                let edit = |dim| match self.setting.role {
+                    Role::Control(Control::Random) => self.random(dim),
+                    _ => Ok(Edit::identity(dim)),
+                };
+                dims.map(edit).collect()
+            }
         }
     }
 
@@ -278,112 +417,78 @@ impl Fit<'_> {
         &self,
         method: &MethodSpec,
         on: FitOn,
-        text: &Prepared,
-        states: &super::SiteStates,
-    ) -> Result<Edit, ExperimentError> {
+        from: &Material<'_>,
+    ) -> Result<Vec<Edit>, ExperimentError> {
         let spec = &self.plan.spec;
         let debiaser = interlingua_debias::by_name(&method.name)
             .map_err(|e| ExperimentError::plan("methods.name", e.to_string()))?;
-        let languages = on.languages(&spec.languages);
         let mut options = method.options().seed(spec.seed);
         let demand = debiaser.demand(&options).map_err(|e| self.failed(e))?;
-        let states = states.fit_by(demand.reduce).0;
-        let mut data = self.data(&languages, demand.needs.tuples, text, states)?;
-        if self.setting.role == Role::Control(Control::Shuffled) {
-            data = data.shuffled(spec.seed).map_err(|e| self.failed(e))?;
-        }
         // The rank of a setting counts all that is removed, that of such a method one language's.
         options.rank = self
             .setting
             .rank()
             .map(|rank| match demand.needs.languages {
-                true => rank / languages.len(),
+                true => rank / on.languages(&spec.languages).len(),
                 false => rank,
             });
         options.units = self.setting.units();
-        let fitted = debiaser.fit(&data, &options).map_err(|e| self.failed(e))?;
-        if self.setting.role == Role::Control(Control::Random) {
-            let options = options.seed(self.random_seed());
-            let control = debiaser.control(&data, &options, &fitted.edit);
-            return control.map_err(|e| self.failed(e));
-        }
-        Ok(fitted.edit)
-    }
-
-    /// Examples of all languages of a fit, each taken into the space by its own language's way.
-    fn data(
-        &self,
-        languages: &[Language],
-        tuples: bool,
-        text: &Prepared,
-        states: &Store,
-    ) -> Result<FitData, ExperimentError> {
-        let category = &self.setting.category;
-        let mut sets = Vec::new();
-        for &language in languages {
-            sets.push((language, text.fit_set(language, category)));
-        }
-        let groups = &sets[0].1.groups;
-        if let Some((other, _)) = sets.iter().find(|(_, set)| set.groups != *groups) {
-            return Err(ExperimentError::plan(
-                "fit.languages",
-                format!(
-                    "the words of `{category}` name different groups in {} and {other}; a joint fit needs the same",
-                    languages[0]
-                ),
-            ));
-        }
-        let mut all = Vec::new();
-        for (_, set) in &sets {
-            all.push(examples(set, tuples));
-        }
-        let mut classes = groups.clone();
-        classes.push("neutral".into());
-        if let Err(class) = balance(&mut all, classes.len(), tuples) {
-            return Err(ExperimentError::plan(
-                "fit.languages",
-                format!(
-                    "a joint fit takes as many sentences of a class from each language, and some language has none of \
-                     `{}` for `{category}`; give more text, or leave the joint fits out",
-                    classes[class]
-                ),
-            ));
-        }
-        let mut data = FitData {
-            neutral: Some(groups.len()),
-            classes,
-            ..FitData::default()
-        };
-        let mut vectors = Vec::new();
-        let mut first_set = 0;
-        for (at, ((language, _), examples)) in sets.iter().zip(&all).enumerate() {
-            let mut states_of = Vec::with_capacity(examples.len() * self.spaces.width);
-            for example in examples {
-                // One vector, or one for each token.
-                for _ in 0..states.read(example.sentence, &mut states_of)? {
-                    data.label.push(example.class);
-                    data.tuple.push(example.set.map(|set| first_set + set));
-                    data.language.push(at);
-                }
-            }
-            first_set += examples
+        let mut evidence = At {
+            fit: self,
+            from,
+            demand,
+            sentences: self.sentences(&demand, on, from.text)?,
+            dims: self
+                .sites
                 .iter()
-                .filter_map(|e| e.set)
-                .max()
-                .map_or(0, |m| m + 1);
-            vectors.extend(self.spaces.enter(self.space, *language, states_of)?);
-        }
-        let dim = self.spaces.dim(self.space);
-        data.x =
-            Matrix::from_f32(data.label.len(), dim, &vectors).map_err(|e| self.failed(e.into()))?;
-        Ok(data)
+                .map(|&site| from.spaces[site].dim(self.space))
+                .collect(),
+            failed: None,
+        };
+        let fitted = debiaser.fit_sites(&mut evidence, &options);
+        let edits = fitted.map(|fitted| fitted.edits).and_then(|edits| {
+            match self.setting.role == Role::Control(Control::Random) {
+                true => {
+                    let options = options.seed(self.random_seed());
+                    debiaser.control_sites(&mut evidence, &options, &edits)
+                }
+                false => Ok(edits),
+            }
+        });
+        // What stopped the evidence says more than the method that did not get it.
+        edits.map_err(|e| evidence.failed.take().unwrap_or_else(|| self.failed(e)))
     }
 
-    fn random(&self) -> Result<Edit, ExperimentError> {
+    /// The sentences that a method learns from.
+    fn sentences(
+        &self,
+        demand: &Demand,
+        on: FitOn,
+        text: &Prepared,
+    ) -> Result<Sentences, ExperimentError> {
+        let spec = &self.plan.spec;
+        match demand.contrast {
+            Contrast::Groups => {
+                let languages = on.languages(&spec.languages);
+                of_groups(
+                    &languages,
+                    &self.setting.category,
+                    demand.needs.tuples,
+                    text,
+                )
+            }
+            Contrast::Languages => Ok(of_languages(
+                &own_first(on, &spec.languages),
+                &spec.languages,
+                parallel_rows(self.plan, text),
+            )),
+        }
+    }
+
+    fn random(&self, dim: usize) -> Result<Edit, ExperimentError> {
         let debiaser = interlingua_debias::by_name("random")
             .map_err(|e| ExperimentError::plan("methods", e.to_string()))?;
         // The data only say how wide the space is.
-        let dim = self.spaces.dim(self.space);
         let data = FitData {
             x: Matrix::from_fn(2, dim, |i, j| f64::from(u8::from(i == j))),
             label: vec![0, 0],
@@ -397,118 +502,5 @@ impl Fit<'_> {
             .fit(&data, &options)
             .map_err(|e| self.failed(e))?
             .edit)
-    }
-}
-
-/// A sentence that a method learns from.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Example {
-    sentence: usize,
-    class: usize,
-    /// Its counterfactual set.
-    set: Option<usize>,
-}
-
-fn examples(set: &FitSet, tuples: bool) -> Vec<Example> {
-    if !tuples {
-        let classes = set.classes.iter();
-        return classes
-            .map(|&(sentence, class)| Example {
-                sentence,
-                class,
-                set: None,
-            })
-            .collect();
-    }
-    let mut out = Vec::new();
-    for (t, tuple) in set.tuples.iter().enumerate() {
-        out.extend(tuple.iter().enumerate().map(|(class, &sentence)| Example {
-            sentence,
-            class,
-            set: Some(t),
-        }));
-    }
-    out
-}
-
-/// Leaves every language as many examples of each class, or as many counterfactual sets, as the
-/// language with the fewest has: a joint fit must not be a fit in the language with most text.
-///
-/// # Errors
-/// A class that some languages have, and others have not.
-fn balance(languages: &mut [Vec<Example>], classes: usize, tuples: bool) -> Result<(), usize> {
-    // Examples are taken together that share a set, or else a class.
-    let key = |e: &Example| if tuples { 0 } else { e.class };
-    for class in 0..classes {
-        let units = |examples: &[Example]| -> Vec<usize> {
-            let of_class = examples.iter().enumerate().filter(|(_, e)| key(e) == class);
-            let mut units: Vec<usize> = of_class.map(|(at, e)| e.set.unwrap_or(at)).collect();
-            units.dedup();
-            units
-        };
-        let counts = || languages.iter().map(|l| units(l).len());
-        let fewest = counts().min().unwrap_or(0);
-        if fewest == 0 && counts().any(|count| count > 0) {
-            return Err(class);
-        }
-        for examples in languages.iter_mut() {
-            let units = units(examples);
-            // Evenly over the text, because its order may mean something.
-            let kept: HashSet<usize> = (0..fewest)
-                .map(|i| units[i * units.len() / fewest])
-                .collect();
-            let mut at = 0;
-            examples.retain(|e| {
-                let unit = e.set.unwrap_or(at);
-                at += 1;
-                key(e) != class || kept.contains(&unit)
-            });
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn example(class: usize, set: Option<usize>) -> Example {
-        Example {
-            sentence: 0,
-            class,
-            set,
-        }
-    }
-
-    #[test]
-    fn languages_are_balanced_by_class() {
-        let language = |counts: [usize; 3]| -> Vec<Example> {
-            let of = |class: usize| std::iter::repeat_n(example(class, None), counts[class]);
-            (0..3).flat_map(of).collect()
-        };
-        let mut languages = [language([10, 4, 7]), language([3, 9, 7])];
-        assert_eq!(balance(&mut languages, 3, false), Ok(()));
-        let lacking = &mut [language([3, 2, 7]), language([3, 0, 7])];
-        assert_eq!(balance(lacking, 3, false), Err(1));
-        for found in languages {
-            assert_eq!(found, language([3, 4, 7]));
-        }
-    }
-
-    #[test]
-    fn languages_are_balanced_by_whole_sets() {
-        let language = |sets: usize| -> Vec<Example> {
-            let of = |set| [0, 1, 2].map(|class| example(class, Some(set)));
-            (0..sets).flat_map(of).collect()
-        };
-        let mut languages = [language(9), language(3)];
-        assert_eq!(balance(&mut languages, 4, true), Ok(()));
-        let kept: Vec<usize> = languages[0].iter().filter_map(|e| e.set).collect();
-        assert_eq!(kept, [0, 0, 0, 3, 3, 3, 6, 6, 6]);
-        assert_eq!(languages[1], language(3));
-        // One language keeps all that it has.
-        let mut alone = [language(5)];
-        assert_eq!(balance(&mut alone, 4, true), Ok(()));
-        assert_eq!(alone[0], language(5));
     }
 }

@@ -4,10 +4,12 @@
 //! cache; a stage whose result is there does nothing.
 
 mod benchmark;
+mod evidence;
 mod fit;
 mod model;
 mod pack;
 mod probe;
+mod retrieval;
 mod score;
 mod spaces;
 mod states;
@@ -16,12 +18,13 @@ mod tests;
 mod text;
 
 pub use benchmark::{Judged, benchmark_stage};
-pub use fit::{Edits, fit_stage, write_interventions};
+pub use fit::{Edits, Material, Passes, fit_stage, write_interventions};
 pub use model::model_stage;
 pub use probe::{Probed, probe_by_name, probe_stage};
+pub use retrieval::{Retrieved, retrieval_stage};
 pub use score::{Neutral, PairScores, Scores, score_stage};
 pub use spaces::spaces_stage;
-pub use states::{Captured, Rows, SiteStates, sentence_vectors, states_stage};
+pub use states::{Captured, RowStates, Rows, SiteStates, sentence_vectors, states_stage};
 pub use text::{data_digests, prepare_stage};
 
 use std::path::Path;
@@ -195,8 +198,9 @@ impl Edited<'_> {
         };
         let step = |(&site, edit): (&usize, &Edit)| {
             // A random subspace holds some of the language's mean, which says nothing of groups: were
-            // it taken away, the control would be worse than chance.
-            let edit = match setting.role == Role::Control(Control::Random) {
+            // it taken away, the control would be worse than chance. Other edits have no such mean.
+            let erases = matches!(edit.right(), Factor::Dense(_));
+            let edit = match erases && setting.role == Role::Control(Control::Random) {
                 true => edit.around(self.sites[site].mean(space, language))?,
                 false => edit.clone(),
             };

@@ -6,6 +6,7 @@
 //! there are groups. Half of the sets teach, the other half judge.
 
 use interlingua_data::Language;
+use interlingua_debias::{Contrast, Reduce};
 use interlingua_metrics::bootstrap::{self, Bootstrap, Estimate, Interval};
 use interlingua_metrics::probe::{Probe, Rows, accuracy, codelength};
 use interlingua_models::{RowInfo, StateEdit};
@@ -70,7 +71,8 @@ pub fn probe_stage(
     let settings = plan.settings_of(category);
     let name = format!("probe {category} in {language}");
     let mut places = Vec::new();
-    for (site, states) in captured.iter().enumerate() {
+    let with_rows = |(_, states): &(usize, &SiteStates)| states.rows.is_some();
+    for (site, states) in captured.iter().enumerate().filter(with_rows) {
         // The unedited model is probed at every hook point, an edit at its own. What several edits in one pass do to the
         // states of the last hook point is no map of the states that were captured there, so they are not probed.
         let here: Vec<usize> = settings
@@ -129,8 +131,9 @@ fn probe(
 ) -> Result<Vec<Vec<Verdict>>, ExperimentError> {
     let plan = run.plan;
     let mut vectors = Vec::new();
+    let means = states.evidence(Contrast::Groups, Reduce::Mean).0;
     for &sentence in tuples.iter().flatten() {
-        states.fit.read(sentence, &mut vectors)?;
+        means.read(sentence, &mut vectors)?;
     }
     let Spaces { width, device, .. } = &*edited.sites[site];
     let edits = edited.site_edits(plan, settings, language)?.0;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use interlingua_autoencoder::{Autoencoder, Config, Progress, Sharing};
 
 use super::states::sentence_vectors;
-use super::{Captured, Rows, Runner, SiteStates};
+use super::{Captured, RowStates, Rows, Runner, SiteStates};
 use crate::ExperimentError;
 use crate::cache::Cache;
 use crate::progress::Event;
@@ -31,11 +31,23 @@ pub fn spaces_stage(
             1 => String::new(),
             _ => format!(" at {}", run.plan.hooks[at]),
         };
-        let mut spaces = spaces_at(run, states, twins, &place, &mut digests)?;
-        language_means(run, states, &mut spaces)?;
+        let mut spaces = Spaces::raw(states.width, &run.plan.device);
+        // Where sentences alone are looked at, there is the raw space alone, and nothing asks for a mean.
+        if let Some(rows) = &states.rows {
+            let at = At { states, rows };
+            spaces = spaces_at(run, at, twins, &place, &mut digests)?;
+            language_means(run, rows, &mut spaces)?;
+        }
         sites.push(Arc::new(spaces));
     }
     Ok((sites, digests))
+}
+
+/// States of one hook point, with token states of parallel rows.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    states: &'a SiteStates,
+    rows: &'a RowStates,
 }
 
 /// Most training rows that the mean of a language is taken over.
@@ -46,11 +58,11 @@ const MEAN_CHUNK: usize = 4096;
 /// Mean of each language's tokens in each space.
 fn language_means(
     run: &Runner<'_>,
-    states: &SiteStates,
+    rows: &RowStates,
     spaces: &mut Spaces,
 ) -> Result<(), ExperimentError> {
     let spec = &run.plan.spec;
-    let rows = Rows::new(&states.train, &spec.languages);
+    let rows = Rows::new(&rows.train, &spec.languages);
     for (at, &language) in spec.languages.iter().enumerate() {
         let (tokens, _) = rows.first_tokens(at, MEAN_ROWS)?;
         for &space in &spec.spaces {
@@ -76,17 +88,17 @@ fn language_means(
 
 fn spaces_at(
     run: &mut Runner<'_>,
-    states: &SiteStates,
+    at: At<'_>,
     twins: &[Vec<usize>],
     place: &str,
     digests: &mut Digests,
 ) -> Result<Spaces, ExperimentError> {
     let spec = &run.plan.spec;
-    let width = states.train.width();
+    let width = at.states.width;
     let mut spaces = Spaces::raw(width, &run.plan.device);
     for &space in spec.spaces.iter().filter(|s| s.is_latent()) {
         let config = config(space, &spec.autoencoder);
-        let (autoencoder, key) = autoencoder(run, states, twins, space, place, &config)?;
+        let (autoencoder, key) = autoencoder(run, at, twins, space, place, &config)?;
         digests.push((
             format!("autoencoder ({}{place})", space.name()),
             key.clone(),
@@ -103,15 +115,15 @@ fn spaces_at(
         return Ok(spaces);
     }
     run.stage(&format!("fit affine spaces{place}"), false, |run| {
-        let spec = &run.plan.spec;
-        let rows = Rows::new(&states.train, &spec.languages);
+        let (spec, site) = (&run.plan.spec, at.states);
+        let rows = Rows::new(&at.rows.train, &spec.languages);
         let mut means = Vec::new();
         for (at, &language) in spec.languages.iter().enumerate() {
             means.push(sentence_vectors(&spaces, Space::Raw, language, &rows, at)?);
         }
         for (at, &space) in affine.iter().enumerate() {
             let dim = spec.autoencoder.latent;
-            let inputs = (space.name(), &states.keys[0], &spec.languages, dim);
+            let inputs = (space.name(), &site.keys[0], &spec.languages, dim);
             let key = Cache::key("affine", &inputs);
             let maps = affine::fit(space, &means, width, dim, &run.plan.device)?;
             let found = AffineSpace::new(space, &spec.languages, maps);
@@ -144,7 +156,7 @@ fn config(space: Space, typed: &Config) -> Config {
 
 fn autoencoder(
     run: &mut Runner<'_>,
-    states: &SiteStates,
+    at: At<'_>,
     twins: &[Vec<usize>],
     space: Space,
     place: &str,
@@ -154,7 +166,13 @@ fn autoencoder(
     let format = interlingua_autoencoder::FORMAT;
     let key = Cache::key(
         "autoencoder",
-        &(format, config, &run.plan.spec.languages, &states.keys, seed),
+        &(
+            format,
+            config,
+            &run.plan.spec.languages,
+            &at.states.keys,
+            seed,
+        ),
     );
     let path = run.cache.path("autoencoder", &key, ".safetensors");
     let cached = run.has(&path)?;
@@ -169,8 +187,8 @@ fn autoencoder(
             return Ok(Autoencoder::load(&path, &device)?);
         }
         let languages = &run.plan.spec.languages;
-        let train = Rows::new(&states.train, languages).with_twins(twins);
-        let validation = Rows::new(&states.validation, languages);
+        let train = Rows::new(&at.rows.train, languages).with_twins(twins);
+        let validation = Rows::new(&at.rows.validation, languages);
         let listener = &mut *run.listener;
         let mut progress = |p: Progress| {
             let error = p.held_out.reconstruction;

@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use interlingua_autoencoder::States;
 use interlingua_backend::device::describe;
 use interlingua_backend::{from_rows, to_host};
-use interlingua_data::{Language, ParallelCorpus};
-use interlingua_debias::Reduce;
-use interlingua_models::engine::capture;
+use interlingua_data::Language;
+use interlingua_debias::{Contrast, Reduce};
+use interlingua_models::engine::{capture, capture_branches};
 use interlingua_models::store::{Store, Writer};
-use interlingua_models::{Capture, Hook, Model, Pooling, Sequence};
+use interlingua_models::{Branch, Capture, Hook, Model, Pooling, Sequence};
 
 use super::Runner;
 use crate::ExperimentError;
 use crate::cache::Cache;
+use crate::plan::Plan;
 use crate::prepare::Prepared;
 use crate::progress::Event;
 use crate::space::Spaces;
@@ -24,28 +25,54 @@ pub type Captured = Vec<SiteStates>;
 
 /// Captured states at one hook point.
 pub struct SiteStates {
-    /// Token states of the training rows, language after language.
-    pub train: Store,
-    /// Token states of the validation rows.
-    pub validation: Store,
-    /// Token states of the held-out rows.
-    pub heldout: Store,
-    /// Mean states of the fit sentences.
-    pub fit: Store,
-    /// Keys of the four stores.
+    /// Width of the states.
+    pub width: usize,
+    /// Token states of parallel rows; nothing where sentences alone are looked at ([`crate::plan::Plan::sentences_only`]).
+    pub rows: Option<RowStates>,
+    /// Keys of the states of the training rows, the validation rows, the held-out rows, and the means of the fit sentences.
     pub keys: [String; 4],
-    /// The fit sentences reduced otherwise, with the keys of these stores, for methods that learn from them.
-    pub reduced: BTreeMap<Reduce, (Store, String)>,
+    /// The fit sentences, reduced as methods ask for it, with the keys of these states. Means are always there beside rows.
+    pub fit: BTreeMap<Reduce, (Store, String)>,
+    /// Sentences of the parallel rows in all languages, language after language, for methods that tell languages apart.
+    pub parallel: BTreeMap<Reduce, (Store, String)>,
+}
+
+/// Token states of parallel rows at one hook point, language after language.
+pub struct RowStates {
+    /// The training rows.
+    pub train: Store,
+    /// The validation rows.
+    pub validation: Store,
+    /// The held-out rows.
+    pub heldout: Store,
 }
 
 impl SiteStates {
-    /// The fit sentences as a method demands them, and the key of these states.
-    pub fn fit_by(&self, reduce: Reduce) -> (&Store, &str) {
-        match self.reduced.get(&reduce) {
-            Some((store, key)) => (store, key),
-            None => (&self.fit, &self.keys[3]),
-        }
+    /// The sentences as a method demands them, and the key of these states.
+    pub fn evidence(&self, contrast: Contrast, reduce: Reduce) -> (&Store, &str) {
+        let found = match contrast {
+            Contrast::Groups => &self.fit,
+            Contrast::Languages => &self.parallel,
+        };
+        let (store, key) = found
+            .get(&reduce)
+            .expect("states of every reduction that a method of the plan demands");
+        (store, key)
     }
+}
+
+/// The sentences that tell languages apart: the first training rows in every language, language after language.
+pub fn parallel_sentences(plan: &Plan, text: &Prepared) -> Vec<String> {
+    let rows = parallel_rows(plan, text);
+    let columns = text.train.columns.iter();
+    columns
+        .flat_map(|column| column[..rows].iter().cloned())
+        .collect()
+}
+
+/// How many training rows tell languages apart.
+pub fn parallel_rows(plan: &Plan, text: &Prepared) -> usize {
+    text.train.len().min(plan.spec.fit.max_per_class)
 }
 
 /// Captures every state that later stages need.
@@ -55,65 +82,90 @@ pub fn states_stage(
     digest: &str,
     text: &Prepared,
 ) -> Result<Captured, ExperimentError> {
-    let hooks = run
-        .plan
+    let plan = run.plan;
+    let hooks = plan
         .hooks
         .iter()
         .map(|name| Hook::parse(name, model.geometry.layers))
         .collect::<Result<Vec<_>, _>>()?;
-    let rows = |corpus: &ParallelCorpus| {
-        corpus
-            .columns
-            .iter()
-            .flatten()
-            .cloned()
-            .collect::<Vec<String>>()
-    };
-    let requests = [
-        ("training rows", rows(&text.train)),
-        ("validation rows", rows(&text.validation)),
-        ("held-out rows", rows(&text.heldout)),
+    let source = Source { model, digest };
+    let corpora = [
+        ("training rows", &text.train),
+        ("validation rows", &text.validation),
+        ("held-out rows", &text.heldout),
     ];
-    let mut made = Vec::new();
-    for (name, sentences) in requests {
-        let found = states_of(
-            run,
-            model,
-            digest,
-            &hooks,
-            name,
-            &sentences,
-            &[Pooling::Tokens],
-        )?;
-        made.push(found.into_iter());
+    let with_rows: Vec<usize> = (0..hooks.len())
+        .filter(|&site| !plan.sentences_only(site))
+        .collect();
+    let (mut made, mut row_keys) = (Vec::new(), Vec::new());
+    for (name, corpus) in corpora {
+        let sentences: Vec<String> = corpus.columns.iter().flatten().cloned().collect();
+        let of = |&hook: &Hook| Capture {
+            hook,
+            pooling: Pooling::Tokens,
+        };
+        let captures: Vec<Capture> = with_rows.iter().map(|&site| of(&hooks[site])).collect();
+        made.push(source.states(run, name, &sentences, &captures)?.into_iter());
+        let all: Vec<Capture> = hooks.iter().map(of).collect();
+        row_keys.push(source.keys(run, &sentences, &all));
     }
-    let fit: Vec<String> = text.fit_sentences.iter().map(|(_, s)| s.clone()).collect();
-    let fitted = run.plan.spec.special_tokens == SpecialTokens::Fitted;
-    let mut reductions: BTreeSet<Reduce> =
-        run.plan.spec.methods.iter().map(|m| m.reduce()).collect();
+    let sentences: Vec<String> = text.fit_sentences.iter().map(|(_, s)| s.clone()).collect();
     // Probes look at means, whatever methods learn from.
-    reductions.remove(&Reduce::Mean);
-    let all = std::iter::once(Reduce::Mean).chain(reductions.iter().copied());
-    let pooled: Vec<Pooling> = all.map(|reduce| pooling(reduce, fitted)).collect();
-    let name = "fit sentences";
-    let mut fits = states_of(run, model, digest, &hooks, name, &fit, &pooled)?.into_iter();
-    let mut next = |at: usize| made[at].next().expect("one store per hook point");
-    Ok(hooks
-        .iter()
-        .map(|_| {
-            let mut fit = || fits.next().expect("one store per hook point and reduction");
-            let [train, validation, heldout] = [0, 1, 2].map(&mut next);
-            let mean = fit();
-            SiteStates {
-                keys: [train.1, validation.1, heldout.1, mean.1],
-                train: train.0,
-                validation: validation.0,
-                heldout: heldout.0,
-                fit: mean.0,
-                reduced: reductions.iter().map(|&reduce| (reduce, fit())).collect(),
-            }
-        })
-        .collect())
+    let means = |site: usize| (!plan.sentences_only(site)).then_some(Reduce::Mean);
+    let mut fit = source.reduced(run, &hooks, "fit sentences", &sentences, |site| {
+        let methods = demands(plan, Contrast::Groups);
+        methods.into_iter().chain(means(site)).collect()
+    })?;
+    let fit_keys = source.keys(
+        run,
+        &sentences,
+        &hooks
+            .iter()
+            .map(|&hook| Capture {
+                hook,
+                pooling: pooling(Reduce::Mean, fits_special(plan)),
+            })
+            .collect::<Vec<_>>(),
+    );
+    let sentences = parallel_sentences(plan, text);
+    let mut parallel = source.reduced(run, &hooks, "parallel sentences", &sentences, |_| {
+        demands(plan, Contrast::Languages)
+    })?;
+    let mut all = Vec::new();
+    for (site, &hook) in hooks.iter().enumerate() {
+        let mut next = |at: usize| made[at].next().expect("one store per hook point").0;
+        let rows = (!plan.sentences_only(site)).then(|| RowStates {
+            train: next(0),
+            validation: next(1),
+            heldout: next(2),
+        });
+        let [train, validation, heldout] = [0, 1, 2].map(|at: usize| row_keys[at][site].clone());
+        all.push(SiteStates {
+            width: model.geometry.shape().width(hook)?,
+            rows,
+            keys: [train, validation, heldout, fit_keys[site].clone()],
+            fit: std::mem::take(&mut fit[site]),
+            parallel: std::mem::take(&mut parallel[site]),
+        });
+    }
+    Ok(all)
+}
+
+/// Reductions that methods of a contrast learn from.
+fn demands(plan: &Plan, contrast: Contrast) -> BTreeSet<Reduce> {
+    let methods = plan.spec.methods.iter();
+    let of = methods.filter(|m| m.contrast() == contrast);
+    of.map(|m| m.reduce()).collect()
+}
+
+/// Whether special tokens are part of what methods are fitted on.
+fn fits_special(plan: &Plan) -> bool {
+    plan.spec.special_tokens == SpecialTokens::Fitted
+}
+
+/// What of a sentence's states a method learns from.
+pub fn pooling_of(plan: &Plan, reduce: Reduce) -> Pooling {
+    pooling(reduce, fits_special(plan))
 }
 
 /// What the engine is asked for; special tokens count where methods are fitted on them.
@@ -123,6 +175,8 @@ fn pooling(reduce: Reduce, special: bool) -> Pooling {
         (Reduce::Mean, true) => Pooling::MeanAll,
         (Reduce::Max, false) => Pooling::Max,
         (Reduce::Max, true) => Pooling::MaxAll,
+        (Reduce::Positive, false) => Pooling::Positive,
+        (Reduce::Positive, true) => Pooling::PositiveAll,
         (Reduce::Last, _) => Pooling::Last,
         (Reduce::Tokens, false) => Pooling::Tokens,
         (Reduce::Tokens, true) => Pooling::All,
@@ -136,81 +190,151 @@ fn kind(pooling: Pooling) -> &'static str {
         Pooling::MeanAll => "mean-all",
         Pooling::Max => "max",
         Pooling::MaxAll => "max-all",
+        Pooling::Positive => "positive",
+        Pooling::PositiveAll => "positive-all",
         Pooling::Last => "last",
         Pooling::Tokens => "tokens",
         Pooling::All => "tokens-all",
     }
 }
 
-/// States of some sentences in one pass over the weights, with their keys: those of the first hook point in every pooling,
-/// then those of the next.
-fn states_of(
-    run: &mut Runner<'_>,
-    model: &Model,
-    digest: &str,
-    hooks: &[Hook],
-    name: &str,
-    sentences: &[String],
-    poolings: &[Pooling],
-) -> Result<Vec<(Store, String)>, ExperimentError> {
-    let device = describe(&run.plan.device);
-    let mut captures = Vec::new();
-    for &hook in hooks {
-        captures.extend(poolings.iter().map(|&pooling| Capture { hook, pooling }));
-    }
-    let keys: Vec<String> = captures
-        .iter()
-        .map(|c| {
-            let kind = kind(c.pooling);
-            let inputs = (digest, c.hook.to_string(), kind, "f32", &device, sentences);
+/// States with their keys.
+type Keyed = (Store, String);
+
+/// Where states come from.
+struct Source<'a> {
+    model: &'a Model,
+    digest: &'a str,
+}
+
+impl Source<'_> {
+    /// Keys of states of some sentences.
+    fn keys(&self, run: &Runner<'_>, sentences: &[String], captures: &[Capture]) -> Vec<String> {
+        let device = describe(&run.plan.device);
+        let key = |c: &Capture| {
+            let (hook, kind) = (c.hook.to_string(), kind(c.pooling));
+            let inputs = (self.digest, hook, kind, "f32", &device, sentences);
             Cache::key("states", &inputs)
-        })
-        .collect();
-    let path = |run: &Runner<'_>, key: &str| run.cache.path("states", key, ".safetensors");
-    let mut missing = Vec::new();
-    for (at, key) in keys.iter().enumerate() {
-        if !run.has(&path(run, key))? {
-            missing.push(at);
-        }
+        };
+        captures.iter().map(key).collect()
     }
-    run.stage(&format!("states of {name}"), missing.is_empty(), |run| {
-        if !missing.is_empty() {
-            let sequences = sentences
-                .iter()
-                .map(|s| model.sequence(s))
-                .collect::<Result<Vec<Sequence>, _>>()?;
-            let wanted: Vec<Capture> = missing.iter().map(|&at| captures[at]).collect();
-            let (mut writers, mut entries) = (Vec::new(), Vec::new());
-            for (&at, capture) in missing.iter().zip(&wanted) {
-                let lengths = sequences.iter().map(|s| capture.pooling.rows(s));
-                let entry = run.cache.begin(&path(run, &keys[at]))?;
-                let width = model.geometry.shape().width(capture.hook)?;
-                writers.push(Writer::create(&entry.path(), width, lengths)?);
-                entries.push(entry);
-            }
-            let listener = &mut *run.listener;
-            capture(
-                model,
-                &sequences,
-                &wanted,
-                &mut |at, sequence, rows| writers[at].write(sequence, rows),
-                &mut |done, total| {
-                    listener(Event::Progress {
-                        done,
-                        total,
-                        note: String::new(),
-                    })
-                },
-            )?;
-            for (writer, entry) in writers.into_iter().zip(entries) {
-                writer.finish()?;
-                entry.finish()?;
+
+    /// Each sentence reduced as `wanted` says for each hook point.
+    fn reduced(
+        &self,
+        run: &mut Runner<'_>,
+        hooks: &[Hook],
+        name: &str,
+        sentences: &[String],
+        wanted: impl Fn(usize) -> BTreeSet<Reduce>,
+    ) -> Result<Vec<BTreeMap<Reduce, Keyed>>, ExperimentError> {
+        let special = fits_special(run.plan);
+        let mut captures = Vec::new();
+        for (site, &hook) in hooks.iter().enumerate() {
+            captures.extend(wanted(site).into_iter().map(|reduce| Capture {
+                hook,
+                pooling: pooling(reduce, special),
+            }));
+        }
+        let mut found = self.states(run, name, sentences, &captures)?.into_iter();
+        let of = |site: usize| {
+            let wanted = wanted(site).into_iter();
+            wanted.zip(found.by_ref()).collect()
+        };
+        Ok((0..hooks.len()).map(of).collect())
+    }
+
+    /// States of some sentences in one pass over the weights, with their keys.
+    fn states(
+        &self,
+        run: &mut Runner<'_>,
+        name: &str,
+        sentences: &[String],
+        captures: &[Capture],
+    ) -> Result<Vec<Keyed>, ExperimentError> {
+        if captures.is_empty() {
+            return Ok(Vec::new());
+        }
+        let model = self.model;
+        let keys = self.keys(run, sentences, captures);
+        let path = |run: &Runner<'_>, key: &str| run.cache.path("states", key, ".safetensors");
+        let mut missing = Vec::new();
+        for (at, key) in keys.iter().enumerate() {
+            if !run.has(&path(run, key))? {
+                missing.push(at);
             }
         }
-        keys.iter()
-            .map(|key| Ok((Store::open(&path(run, key))?, key.clone())))
-            .collect()
-    })
+        run.stage(&format!("states of {name}"), missing.is_empty(), |run| {
+            if !missing.is_empty() {
+                let sequences = sequences(model, sentences)?;
+                let wanted: Vec<Capture> = missing.iter().map(|&at| captures[at]).collect();
+                let (mut writers, mut entries) = (Vec::new(), Vec::new());
+                for (&at, capture) in missing.iter().zip(&wanted) {
+                    let lengths = sequences.iter().map(|s| capture.pooling.rows(s));
+                    let entry = run.cache.begin(&path(run, &keys[at]))?;
+                    let width = model.geometry.shape().width(capture.hook)?;
+                    writers.push(Writer::create(&entry.path(), width, lengths)?);
+                    entries.push(entry);
+                }
+                let listener = &mut *run.listener;
+                capture(
+                    model,
+                    &sequences,
+                    &wanted,
+                    &mut |at, sequence, rows| writers[at].write(sequence, rows),
+                    &mut |done, total| {
+                        listener(Event::Progress {
+                            done,
+                            total,
+                            note: String::new(),
+                        })
+                    },
+                )?;
+                for (writer, entry) in writers.into_iter().zip(entries) {
+                    writer.finish()?;
+                    entry.finish()?;
+                }
+            }
+            keys.iter()
+                .map(|key| Ok((Store::open(&path(run, key))?, key.clone())))
+                .collect()
+        })
+    }
+}
+
+fn sequences(model: &Model, sentences: &[String]) -> Result<Vec<Sequence>, ExperimentError> {
+    let sequences = sentences.iter().map(|s| model.sequence(s));
+    Ok(sequences.collect::<Result<_, _>>()?)
+}
+
+/// One vector of each sentence at a hook point, in the model with edits at others.
+///
+/// # Shapes
+/// Sentences × width of the hook point, row-major.
+///
+/// # Errors
+/// A reduction that keeps more than one vector of a sentence, and whatever stops the model.
+pub fn states_under(
+    model: &Model,
+    sentences: &[String],
+    capture: Capture,
+    branch: Branch<'_>,
+) -> Result<Vec<f32>, ExperimentError> {
+    let sequences = sequences(model, sentences)?;
+    let width = model.geometry.shape().width(capture.hook)?;
+    let mut states = vec![0.0; width * sentences.len()];
+    capture_branches(
+        model,
+        &sequences,
+        &[branch],
+        &[capture],
+        &mut |_, _, sequence, rows| {
+            states[sequence * width..][..width].copy_from_slice(rows);
+            Ok(())
+        },
+        &mut |_, _| {},
+    )?;
+    Ok(states)
 }
 
 /// Parallel rows of a store, language after language.

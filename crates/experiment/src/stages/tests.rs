@@ -5,10 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use interlingua_data::{Language, ParallelCorpus};
+use interlingua_debias::Reduce;
 use interlingua_edits::{Edit, Factor, Kind, ModelShape, norm};
 use interlingua_models::store::{Store, Writer};
 
-use super::{Edits, Runner, SiteStates, fit_stage};
+use super::fit::Again;
+use super::{Edits, Material, RowStates, Runner, SiteStates, fit_stage};
 use crate::cache::Cache;
 use crate::plan::{Plan, Setting, of_text};
 use crate::prepare::{FitSet, Prepared};
@@ -22,6 +24,8 @@ const LANGUAGES: [Language; 2] = [Language::EN, Language::FR];
 const SENTENCES: usize = 30;
 /// The unit that is high where `he` is named.
 const EXPERT: usize = 3;
+/// The unit that is high in French.
+const FRENCH: usize = 4;
 
 fn plan(methods: &str, out: &Path) -> Plan {
     let text = format!(
@@ -43,6 +47,7 @@ fn state(sentence: usize, hook: usize) -> Vec<f32> {
         .map(|j| ((sentence * 7 + j * 3 + hook) % 5) as f32 * 0.1)
         .collect();
     state[0] += [0.0, 2.0, 1.0][class(sentence)] * (1 + hook) as f32;
+    state[FRENCH] += if sentence >= SENTENCES { 3.0 } else { 0.0 };
     state[EXPERT] += if class(sentence) == 0 { 5.0 } else { 0.0 };
     state
 }
@@ -66,13 +71,25 @@ fn text() -> Prepared {
     };
     Prepared {
         benchmark: "by hand".into(),
-        train: empty(),
+        train: ParallelCorpus {
+            ids: (0..SENTENCES).map(|row| row.to_string()).collect(),
+            columns: (0..2)
+                .map(|at| {
+                    (0..SENTENCES)
+                        .map(|row| format!("{}", at * SENTENCES + row))
+                        .collect()
+                })
+                .collect(),
+            ..empty()
+        },
         twins: Vec::new(),
         validation: empty(),
         heldout: empty(),
         heldout_log_probs: None,
         pairs: Vec::new(),
-        fit_sentences: Vec::new(),
+        fit_sentences: (0..2 * SENTENCES)
+            .map(|s| (LANGUAGES[s / SENTENCES], s.to_string()))
+            .collect(),
         fit_sets: LANGUAGES.into_iter().enumerate().map(set).collect(),
         benchmarks: Vec::new(),
         findings: Vec::new(),
@@ -89,18 +106,27 @@ fn states(folder: &Path, hook: usize) -> SiteStates {
     }
     writer.finish().unwrap();
     let store = || Store::open(&path).unwrap();
+    let by = || BTreeMap::from([(Reduce::Mean, (store(), format!("d{hook}")))]);
     SiteStates {
-        train: store(),
-        validation: store(),
-        heldout: store(),
-        fit: store(),
+        width: WIDTH,
+        rows: Some(RowStates {
+            train: store(),
+            validation: store(),
+            heldout: store(),
+        }),
         keys: ["a", "b", "c", "d"].map(|key| format!("{key}{hook}")),
-        reduced: BTreeMap::new(),
+        fit: by(),
+        parallel: by(),
     }
 }
 
 /// Fits everything of a plan: the edits, and how many fits were computed, of how many.
 fn fitted(plan: &Plan) -> (Edits, [usize; 2]) {
+    fitted_with(plan, &|_, _, _, _| panic!("no fit looks at edited states"))
+}
+
+/// The same, with what the model gives under edits.
+fn fitted_with(plan: &Plan, again: Again<'_>) -> (Edits, [usize; 2]) {
     let folder = plan.options.out.join("states");
     std::fs::create_dir_all(&folder).unwrap();
     let captured = vec![states(&folder, 0), states(&folder, 1)];
@@ -122,7 +148,13 @@ fn fitted(plan: &Plan) -> (Edits, [usize; 2]) {
         listener: &mut |_| {},
         timings: Vec::new(),
     };
-    let edits = fit_stage(&mut run, &shape, &text(), &captured, &spaces).unwrap();
+    let from = Material {
+        text: &text(),
+        captured: &captured,
+        spaces: &spaces,
+        again,
+    };
+    let edits = fit_stage(&mut run, &shape, &from).unwrap();
     (edits, run.timings[0].computed.unwrap())
 }
 
@@ -241,4 +273,80 @@ fn other_evidence_is_another_fit() {
         ..seed
     });
     assert_eq!(computed, all, "another seed");
+}
+
+#[test]
+fn units_of_several_hook_points_are_ranked_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let methods = "{ name = \"clamp-units\", units = 3, languages = [\"each\"], \
+        params = { reduce = \"mean\", scope = \"all\", contrast = \"languages\" } }, \
+        { name = \"clamp-units\", units = 1, params = { reduce = \"mean\", scope = \"all\" } }";
+    let plan = plan(methods, folder.path());
+    let (edits, [computed, wanted]) = fitted(&plan);
+    // Methods × roles × languages × places: a fit over two hook points is one.
+    assert_eq!([computed, wanted], [2 * 3 * 2 * 2; 2]);
+    assert_eq!(fitted(&plan).1, [0, wanted]);
+    let two = "block.0.output+block.1.output";
+    let setting = |role: Role, units: usize, language: Language| {
+        of(&plan, &edits, move |s: &Setting| {
+            (s.role, s.units(), s.hook.as_deref()) == (role, Some(units), Some(two))
+                && s.fit_language.is_some_and(|l| l.one() == Some(language))
+        })
+    };
+    // The French unit of both hook points, and one that ties with all others.
+    let french = setting(Role::Method, 3, Language::FR);
+    let units: Vec<Vec<u32>> = french
+        .iter()
+        .map(|edit| match edit.left() {
+            Factor::Units(units, _) => units.clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(units[0][0], FRENCH as u32);
+    assert_eq!(units[1][0], FRENCH as u32);
+    assert_eq!(units.concat().len(), 3);
+    assert!(french.iter().all(|edit| edit.offset()[0] >= 3.0));
+    let drawn = setting(Role::Control(Control::Random), 3, Language::FR);
+    for (drawn, edit) in drawn.iter().zip(french) {
+        assert_eq!(drawn.rank(), edit.rank());
+    }
+    // With labels that say nothing, the unit is held at another value or is another one.
+    assert_ne!(
+        setting(Role::Control(Control::Shuffled), 3, Language::FR),
+        french
+    );
+    // One unit in all: the other hook point is left as it is.
+    let he = setting(Role::Method, 1, Language::EN);
+    assert_eq!((he[0].rank(), he[1].kind()), (1, Kind::Identity));
+}
+
+#[test]
+fn a_chain_sees_what_its_earlier_edits_leave() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = plan(
+        "{ name = \"linear-act\", params = { map = \"mean\" } }",
+        folder.path(),
+    );
+    let asked = std::sync::Mutex::new(Vec::new());
+    // At the second hook point nothing is left of what the groups differ in.
+    let (edits, _) = fitted_with(&plan, &|site, reduce, sentences, earlier| {
+        assert_eq!((site, reduce, earlier.len()), (1, Reduce::Mean, 1));
+        assert_eq!((earlier[0].0, earlier[0].1.kind()), (0, Kind::Clamp));
+        asked.lock().unwrap().push(sentences.len());
+        let row = |at: usize| (0..WIDTH).map(move |j| 10.0 + ((at * 3 + j) % 7) as f32);
+        Ok((0..sentences.len()).flat_map(row).collect())
+    });
+    // Method and its controls in two languages; at one hook point alone there is nothing before it.
+    assert_eq!(*asked.lock().unwrap(), [SENTENCES; 6]);
+    let two = "block.0.output+block.1.output";
+    let found = of(&plan, &edits, |s: &Setting| {
+        (s.role, s.hook.as_deref()) == (Role::Method, Some(two))
+    });
+    let zero = |edit: &Edit| {
+        let mut zero = interlingua_debias::Matrix::zeros(1, WIDTH);
+        edit.apply_matrix(&mut zero).unwrap();
+        zero.at(0, 0)
+    };
+    // From what the model has left, about 13, to what the other group has in the unedited model.
+    assert!(zero(&found[0]) > 1.0 && zero(&found[1]) < -5.0);
 }

@@ -19,6 +19,10 @@ pub enum Pooling {
     Max,
     /// The largest value of each unit over all tokens, context too: one row.
     MaxAll,
+    /// Of each unit the share of the tokens that are not context at which it is above zero: one row.
+    Positive,
+    /// The same over all tokens, context too: one row.
+    PositiveAll,
     /// The last token that is not context: one row.
     Last,
     /// One row per token that is not context.
@@ -31,15 +35,18 @@ impl Pooling {
     /// How many rows are kept of a sequence.
     pub fn rows(self, sequence: &Sequence) -> usize {
         match self {
-            Pooling::Mean | Pooling::MeanAll | Pooling::Max | Pooling::MaxAll | Pooling::Last => 1,
             Pooling::Tokens => sequence.text().len(),
             Pooling::All => sequence.tokens.len(),
+            _ => 1,
         }
     }
 
     /// Whether context counts too.
     fn is_whole(self) -> bool {
-        matches!(self, Pooling::All | Pooling::MeanAll | Pooling::MaxAll)
+        matches!(
+            self,
+            Pooling::All | Pooling::MeanAll | Pooling::MaxAll | Pooling::PositiveAll
+        )
     }
 }
 
@@ -219,6 +226,16 @@ fn gather(host: &[f32], width: usize, rows: &[u32], pooling: Pooling, out: &mut 
                 }
             }
             out.extend(most);
+        }
+        Pooling::Positive | Pooling::PositiveAll => {
+            let mut above = vec![0usize; width];
+            for &row in rows {
+                for (a, &x) in above.iter_mut().zip(&host[row as usize * width..][..width]) {
+                    *a += usize::from(x > 0.0);
+                }
+            }
+            let share = |&a: &usize| (a as f64 / rows.len() as f64) as f32;
+            out.extend(above.iter().map(share));
         }
         Pooling::Mean | Pooling::MeanAll => {
             let mut sum = vec![0.0f64; width];

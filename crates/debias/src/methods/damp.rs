@@ -1,0 +1,185 @@
+//! Damp and Det-0: the units that tell a group best are multiplied by a constant.
+//!
+//! # Source
+//! Suau et al., "Whispering Experts", ICML 2024 (arXiv 2407.12824): Damp with one half, and Det-0 with zero, beside which
+//! [`super::aura`] is proposed.
+//!
+//! Formula: over the units of all hook points in falling order of their area under the receiver's operating curve, t = the area
+//! at place `units`, counted from 0; x\[u\] ↦ `factor`·x\[u\] for every u whose area is *greater* than t. So units that tie
+//! across the cut are left out, all of them, and fewer may be changed than were asked for.
+//!
+//! # Shapes
+//! x n×d at each site.
+
+use super::aura::scale;
+use crate::options::{ParamSpec, Params};
+use crate::units::{self, Unit, auroc, every_unit};
+use crate::{
+    Contrast, Debiaser, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Given, Needs,
+    Reduce, Size, Span,
+};
+
+/// Damp; with `factor` 0 it is Det-0.
+///
+/// Notes: `taken`, units that are changed; `threshold`, the area that theirs is above, where there is one; `tied`, units that were
+/// left out because theirs is that area.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Damp;
+
+/// Units that are damped unless a number is asked for.
+const DEFAULT_UNITS: usize = 10;
+const DEFAULT_FACTOR: f64 = 0.5;
+
+impl Debiaser for Damp {
+    fn name(&self) -> &'static str {
+        "damp"
+    }
+
+    fn title(&self) -> &'static str {
+        "Damp and Det-0"
+    }
+
+    fn citation(&self) -> &'static str {
+        "Suau et al. 2024, arXiv 2407.12824"
+    }
+
+    fn summary(&self) -> &'static str {
+        "Multiplies the units that tell one group best by a constant."
+    }
+
+    fn docs(&self) -> &'static str {
+        "methods/damp.md"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs {
+            classes: 2,
+            ..Needs::default()
+        }
+    }
+
+    fn reduce(&self, options: &FitOptions) -> Result<Reduce, FitError> {
+        Params::new(self.name(), self.params(), options)?.max_or_mean()
+    }
+
+    fn size(&self) -> Size {
+        Size::Units
+    }
+
+    fn span(&self, options: &FitOptions) -> Result<Span, FitError> {
+        Params::new(self.name(), self.params(), options)?.scope(Span::Sites)
+    }
+
+    fn contrast(&self, options: &FitOptions) -> Result<Contrast, FitError> {
+        Params::new(self.name(), self.params(), options)?.contrast()
+    }
+
+    fn params(&self) -> &'static [ParamSpec] {
+        &[
+            ParamSpec {
+                name: "factor",
+                default: "0.5",
+                help: "what the units are multiplied by, from 0 (Det-0) to 1",
+            },
+            ParamSpec::GROUP,
+            ParamSpec::REDUCE,
+            ParamSpec::CONTRAST,
+            ParamSpec {
+                name: "scope",
+                default: "all",
+                help: "whether the units of all hook points are ranked together (all), or each has so many (site)",
+            },
+        ]
+    }
+
+    fn check(&self, options: &FitOptions) -> Result<(), FitError> {
+        let params = Params::new(self.name(), self.params(), options)?;
+        params.text("group")?;
+        params.share("factor")?;
+        self.demand(options).map(|_| ())
+    }
+
+    fn check_groups(&self, options: &FitOptions, groups: &[&str]) -> Result<(), FitError> {
+        let params = Params::new(self.name(), self.params(), options)?;
+        units::place(self.name(), params.text("group")?, groups).map(|_| ())
+    }
+
+    fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
+        let data = std::slice::from_ref(data);
+        let mut fitted = self.fit_sites(&mut Given::new(data), options)?;
+        Ok(Fitted {
+            edit: fitted.edits.remove(0),
+            notes: fitted.notes,
+        })
+    }
+
+    fn fit_sites(
+        &self,
+        evidence: &mut dyn Evidence,
+        options: &FitOptions,
+    ) -> Result<FittedSites, FitError> {
+        self.check(options)?;
+        let params = Params::new(self.name(), self.params(), options)?;
+        let dims = evidence.dims().to_vec();
+        let factor = params.share("factor")?.unwrap_or(DEFAULT_FACTOR);
+        let of = |scores: &[f64], positive: &[bool]| (auroc(scores, positive), factor);
+        let all = every_unit(self.name(), evidence, params.text("group")?, of)?;
+        let mut chosen = Vec::new();
+        let (mut threshold, mut tied) = (None, 0);
+        for part in units::parts(all, dims.len(), self.span(options)?) {
+            let (mut found, at, left) = self.above(part, options)?;
+            threshold = at;
+            tied += left;
+            chosen.append(&mut found);
+        }
+        let mut notes = vec![("taken", chosen.len() as f64), ("tied", tied as f64)];
+        notes.extend(threshold.map(|at| ("threshold", at)));
+        let edits = dims.iter().zip(units::by_site(dims.len(), &chosen));
+        let edits = edits.map(|(&dim, (units, factors))| scale(dim, units, factors));
+        Ok(FittedSites {
+            edits: edits.collect::<Result<_, _>>()?,
+            notes: notes
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        })
+    }
+}
+
+impl Damp {
+    /// The units above the threshold, the threshold unless all are taken, and how many are at it.
+    fn above(
+        &self,
+        mut part: Vec<Unit>,
+        options: &FitOptions,
+    ) -> Result<(Vec<Unit>, Option<f64>, usize), FitError> {
+        let there_are = part.len();
+        let units = options.units.unwrap_or(DEFAULT_UNITS.min(there_are));
+        if units == 0 || units > there_are {
+            return Err(FitError::UnitsOutOfRange {
+                method: self.name(),
+                units,
+                max: there_are,
+            });
+        }
+        part.sort_by(|a, b| b.score.total_cmp(&a.score));
+        let Some(threshold) = part.get(units).map(|unit| unit.score) else {
+            return Ok((part, None, 0));
+        };
+        let taken = part.iter().take_while(|u| u.score > threshold).count();
+        if taken == 0 {
+            return Err(FitError::NoUnits {
+                method: self.name(),
+                reason: format!(
+                    "the best {} tie at an area of {threshold}, and only units above the one at place {units} are taken; give \
+                     more sentences, or ask for more units",
+                    part.iter().take_while(|u| u.score >= threshold).count()
+                ),
+            });
+        }
+        part.truncate(units);
+        let tied = units - taken;
+        part.truncate(taken);
+        Ok((part, Some(threshold), tied))
+    }
+}

@@ -1,0 +1,254 @@
+//! LAPE: units that are active in one language and in few others are switched off.
+//!
+//! # Source
+//! Tang et al., "Language-Specific Neurons: The Key to Multilingual Capabilities in Large Language Models", ACL 2024
+//! (arXiv 2402.16438).
+//!
+//! Formula: p(u, l) = share of the tokens of language l at which unit u is above zero; p'(u, ·) = p(u, ·) over its sum;
+//! LAPE(u) = −Σₗ p'(u, l)·ln p'(u, l). With t = the value at place round(`filter`·n) of all n values p(u, l) in rising order:
+//! of the units that are above t in some language, the `units` with the lowest LAPE are the language-specific ones; those of
+//! language l are the ones that are above the value at place round(`active`·n) in l. x\[u\] ↦ 0 for these.
+//!
+//! A unit is active where its activation function gives more than zero, which for the usual ones is where their input is:
+//! at `blocks.*.gate`, in front of it, a unit that is held at zero is off.
+//!
+//! # Shapes
+//! x n×d at each site, shares of tokens.
+
+use crate::options::{ParamSpec, Params};
+use crate::units;
+use crate::{
+    Contrast, Debiaser, Edit, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Given,
+    Needs, Reduce, Size, Span,
+};
+
+/// LAPE.
+///
+/// Notes: `entropy_last`, the highest entropy of the language-specific units; `taken`, how many of them are of the language of
+/// the fit; `eligible`, units that are above the filter in some language.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Lape;
+
+/// Language-specific units that are looked for unless a number is asked for: a share of one percent, and at least ten.
+const DEFAULT_SHARE: f64 = 0.01;
+const DEFAULT_UNITS: usize = 10;
+const DEFAULT_FILTER: f64 = 0.95;
+
+/// A unit with its share of active tokens in each class.
+struct Active {
+    site: usize,
+    unit: usize,
+    shares: Vec<f64>,
+}
+
+impl Debiaser for Lape {
+    fn name(&self) -> &'static str {
+        "lape"
+    }
+
+    fn title(&self) -> &'static str {
+        "LAPE"
+    }
+
+    fn citation(&self) -> &'static str {
+        "Tang et al. 2024, arXiv 2402.16438"
+    }
+
+    fn summary(&self) -> &'static str {
+        "Switches off units that are active in one language and in few others."
+    }
+
+    fn docs(&self) -> &'static str {
+        "methods/lape.md"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs {
+            classes: 2,
+            ..Needs::default()
+        }
+    }
+
+    fn reduce(&self, options: &FitOptions) -> Result<Reduce, FitError> {
+        let _ = options;
+        Ok(Reduce::Positive)
+    }
+
+    fn size(&self) -> Size {
+        Size::Units
+    }
+
+    fn span(&self, options: &FitOptions) -> Result<Span, FitError> {
+        let _ = options;
+        Ok(Span::Sites)
+    }
+
+    fn contrast(&self, options: &FitOptions) -> Result<Contrast, FitError> {
+        let _ = options;
+        Ok(Contrast::Languages)
+    }
+
+    fn params(&self) -> &'static [ParamSpec] {
+        &[
+            ParamSpec::GROUP,
+            ParamSpec {
+                name: "filter",
+                default: "0.95",
+                help: "a unit counts only where its share of active tokens in some language is above this share of all \
+                       shares",
+            },
+            ParamSpec {
+                name: "active",
+                default: "0.95",
+                help: "a language-specific unit is of a language where its share there is above this share of all shares",
+            },
+        ]
+    }
+
+    fn check(&self, options: &FitOptions) -> Result<(), FitError> {
+        let params = Params::new(self.name(), self.params(), options)?;
+        params.text("group")?;
+        params.share("filter")?;
+        params.share("active").map(|_| ())
+    }
+
+    fn check_groups(&self, options: &FitOptions, groups: &[&str]) -> Result<(), FitError> {
+        let params = Params::new(self.name(), self.params(), options)?;
+        units::place(self.name(), params.text("group")?, groups).map(|_| ())
+    }
+
+    fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
+        let data = std::slice::from_ref(data);
+        let mut fitted = self.fit_sites(&mut Given::new(data), options)?;
+        Ok(Fitted {
+            edit: fitted.edits.remove(0),
+            notes: fitted.notes,
+        })
+    }
+
+    fn fit_sites(
+        &self,
+        evidence: &mut dyn Evidence,
+        options: &FitOptions,
+    ) -> Result<FittedSites, FitError> {
+        self.check(options)?;
+        let params = Params::new(self.name(), self.params(), options)?;
+        let dims = evidence.dims().to_vec();
+        let (all, own) = active(self.name(), evidence, params.text("group")?)?;
+        let count = self.count(options, all.len())?;
+        let mut values: Vec<f64> = all.iter().flat_map(|u| u.shares.iter().copied()).collect();
+        values.sort_by(f64::total_cmp);
+        let bar = |name| -> Result<f64, FitError> {
+            let share = params.share(name)?.unwrap_or(DEFAULT_FILTER);
+            let place = (values.len() as f64 * share).round_ties_even() as usize;
+            Ok(values[place.clamp(1, values.len()) - 1])
+        };
+        let (filter, active) = (bar("filter")?, bar("active")?);
+        let mut eligible: Vec<(f64, &Active)> = all
+            .iter()
+            .filter(|unit| unit.shares.iter().any(|&p| p > filter))
+            .map(|unit| (units::rounded(entropy(&unit.shares)), unit))
+            .collect();
+        // Stable: of equal entropy the first unit comes first.
+        eligible.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let there_are = eligible.len();
+        eligible.truncate(count);
+        let last = eligible.last().map_or(0.0, |e| e.0);
+        eligible.retain(|(_, unit)| unit.shares[own] > active);
+        if eligible.is_empty() {
+            return Err(FitError::NoUnits {
+                method: self.name(),
+                reason: format!(
+                    "of {} language-specific units ({there_are} may be), none is active at more than {active} of the tokens \
+                     of the language of the fit; ask for more units, or lower `filter` and `active`",
+                    count.min(there_are)
+                ),
+            });
+        }
+        let mut at: Vec<Vec<usize>> = vec![Vec::new(); dims.len()];
+        for (_, unit) in &eligible {
+            at[unit.site].push(unit.unit);
+        }
+        let off = |(&dim, mut units): (&usize, Vec<usize>)| {
+            units.sort_unstable();
+            let zeros = vec![0.0; units.len()];
+            super::aura::scale(dim, units, zeros)
+        };
+        let edits: Result<Vec<Edit>, FitError> = dims.iter().zip(at).map(off).collect();
+        let notes = [
+            ("entropy_last", last),
+            ("taken", eligible.len() as f64),
+            ("eligible", there_are as f64),
+        ];
+        Ok(FittedSites {
+            edits: edits?,
+            notes: notes.map(|(name, value)| (name.to_owned(), value)).into(),
+        })
+    }
+}
+
+impl Lape {
+    /// How many units are language-specific.
+    fn count(&self, options: &FitOptions, there_are: usize) -> Result<usize, FitError> {
+        let share = (there_are as f64 * DEFAULT_SHARE).round_ties_even() as usize;
+        let default = share.max(DEFAULT_UNITS).min(there_are);
+        let units = options.units.unwrap_or(default);
+        match units == 0 || units > there_are {
+            true => Err(FitError::UnitsOutOfRange {
+                method: self.name(),
+                units,
+                max: there_are,
+            }),
+            false => Ok(units),
+        }
+    }
+}
+
+/// Every unit of every site with its mean share in each class that has rows, and the place of the class of the fit.
+fn active(
+    method: &'static str,
+    evidence: &mut dyn Evidence,
+    group: Option<&str>,
+) -> Result<(Vec<Active>, usize), FitError> {
+    let mut all = Vec::new();
+    let mut own = 0;
+    for site in 0..evidence.dims().len() {
+        let data = evidence.at(site)?;
+        let positive = units::positives(method, &data, group)?;
+        let classes = data.present();
+        let is_own = |class: &usize| {
+            let mut rows = data.label.iter().zip(&positive);
+            rows.any(|(label, positive)| label == class && *positive)
+        };
+        own = classes.iter().position(is_own).unwrap_or(0);
+        let rows: Vec<Vec<usize>> = classes
+            .iter()
+            .map(|class| {
+                let all = 0..data.label.len();
+                all.filter(|&row| data.label[row] == *class).collect()
+            })
+            .collect();
+        let means: Vec<Vec<f64>> = rows
+            .iter()
+            .map(|rows| super::mean_shift::mean(&data.x, rows))
+            .collect();
+        for unit in 0..data.dim() {
+            // Shares are never below zero; states of another kind are taken as they are above it.
+            let shares = means.iter().map(|mean| mean[unit].max(0.0)).collect();
+            all.push(Active { site, unit, shares });
+        }
+    }
+    Ok((all, own))
+}
+
+/// Entropy in nats of values over their sum; 0 where all are.
+fn entropy(shares: &[f64]) -> f64 {
+    let largest = shares.iter().copied().fold(0.0, f64::max);
+    if largest == 0.0 {
+        return 0.0;
+    }
+    // Over the largest first, for values that are as large as numbers get.
+    let sum: f64 = shares.iter().map(|p| p / largest).sum();
+    let terms = shares.iter().map(|p| p / largest / sum);
+    -terms.filter(|p| *p > 0.0).map(|p| p * p.ln()).sum::<f64>()
+}

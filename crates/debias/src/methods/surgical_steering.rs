@@ -1,0 +1,145 @@
+//! Surgical steering: toward what languages share at the shallower hook points, toward the language's own at the deeper ones.
+//!
+//! # Source
+//! Han, Agrawal and Briakou, "Rethinking Cross-lingual Alignment: Balancing Transfer and Cultural Erasure"
+//! (arXiv 2510.26024): an English vector in the middle layers and a local vector in deeper ones, in one pass.
+//!
+//! Formula: with m the mean state of the language of the fit and M the mean of all languages' means,
+//! v = m(`toward`) − m at the first half of the hook points (M where `toward` is `shared`), and w = `local`·(m − M) at the
+//! others; x ↦ x + v, x ↦ x + w. Of an odd number the first half has one more.
+//!
+//! The paper's local vector is of answers that know the place against answers that do not; the parallel text that vectors are
+//! fitted on here has no such answers, so what is local is what a language has beside the mean of all. The two layers and the
+//! strength are searched by listing several pairs of hook points and strengths: the report chooses on a share of the items and
+//! judges on the others.
+//!
+//! # Shapes
+//! x n×d at each site, v and w d.
+
+use super::language_steering::{Means, SHARED, shift};
+use crate::options::{ParamSpec, Params};
+use crate::{
+    Contrast, Debiaser, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Given, Needs,
+    Reduce, Size, Span, units,
+};
+use interlingua_edits::norm;
+
+/// Surgical steering. The first class is the language of the fit.
+///
+/// Notes: `length_I`, the length of the vector at hook point I, counted from 0.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SurgicalSteering;
+
+impl Debiaser for SurgicalSteering {
+    fn name(&self) -> &'static str {
+        "surgical-steering"
+    }
+
+    fn title(&self) -> &'static str {
+        "Surgical steering"
+    }
+
+    fn citation(&self) -> &'static str {
+        "Han et al. 2025, arXiv 2510.26024"
+    }
+
+    fn summary(&self) -> &'static str {
+        "Adds a vector toward what languages share in front, and one toward the own language behind it."
+    }
+
+    fn docs(&self) -> &'static str {
+        "methods/surgical-steering.md"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs {
+            classes: 2,
+            ..Needs::default()
+        }
+    }
+
+    fn reduce(&self, options: &FitOptions) -> Result<Reduce, FitError> {
+        Params::new(self.name(), self.params(), options)?.mean_or_last()
+    }
+
+    fn size(&self) -> Size {
+        Size::Strength
+    }
+
+    fn span(&self, options: &FitOptions) -> Result<Span, FitError> {
+        let _ = options;
+        Ok(Span::Sites)
+    }
+
+    fn contrast(&self, options: &FitOptions) -> Result<Contrast, FitError> {
+        let _ = options;
+        Ok(Contrast::Languages)
+    }
+
+    fn params(&self) -> &'static [ParamSpec] {
+        &[
+            ParamSpec::TOWARD,
+            ParamSpec::MEAN_OR_LAST,
+            ParamSpec {
+                name: "local",
+                default: "1",
+                help: "length of the vector behind, as a multiple of the language's own difference from the mean of all",
+            },
+        ]
+    }
+
+    fn check(&self, options: &FitOptions) -> Result<(), FitError> {
+        let params = Params::new(self.name(), self.params(), options)?;
+        params.text("toward")?;
+        params.positive("local")?;
+        params.mean_or_last().map(|_| ())
+    }
+
+    fn check_groups(&self, options: &FitOptions, groups: &[&str]) -> Result<(), FitError> {
+        let params = Params::new(self.name(), self.params(), options)?;
+        match params.text("toward")? {
+            None | Some(SHARED) => Ok(()),
+            named => units::place(self.name(), named, groups).map(|_| ()),
+        }
+    }
+
+    fn max_rank(&self, _classes: usize, _groups: usize, _dim: usize) -> usize {
+        1
+    }
+
+    fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
+        let data = std::slice::from_ref(data);
+        let mut fitted = self.fit_sites(&mut Given::new(data), options)?;
+        Ok(Fitted {
+            edit: fitted.edits.remove(0),
+            notes: fitted.notes,
+        })
+    }
+
+    fn fit_sites(
+        &self,
+        evidence: &mut dyn Evidence,
+        options: &FitOptions,
+    ) -> Result<FittedSites, FitError> {
+        self.check(options)?;
+        let params = Params::new(self.name(), self.params(), options)?;
+        let local = params.positive("local")?.unwrap_or(1.0);
+        let sites = evidence.dims().len();
+        let mut all = FittedSites::default();
+        for site in 0..sites {
+            let data = evidence.at(site)?;
+            let means = Means::new(self.name(), &data)?;
+            let vector = match site < sites.div_ceil(2) {
+                true => means.toward(self.name(), params.text("toward")?)?,
+                false => {
+                    let mut away = means.toward(self.name(), None)?;
+                    away.iter_mut().for_each(|v| *v *= -local);
+                    away
+                }
+            };
+            all.notes.push((format!("length_{site}"), norm(&vector)));
+            all.edits.push(shift(vector)?);
+        }
+        Ok(all)
+    }
+}
