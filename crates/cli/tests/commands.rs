@@ -372,3 +372,19 @@ fn files_and_flags_that_do_not_fit_are_refused() {
     ];
     assert_eq!(left, expect, "nothing half-written is left");
 }
+
+/// A model that is one file has no folder for settings of generation beside it.
+#[test]
+fn a_gguf_file_writes_text() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["llama", "gemma3", "gpt2"] {
+        let file = fixtures().join(format!("gguf/{name}.gguf"));
+        let model = file.display().to_string();
+        let words = [
+            "generate", &model, "--prompt", "the", "--tokens", "3", "--json",
+        ];
+        let json: Value = serde_json::from_str(&works(folder.path(), &words)).unwrap();
+        let tokens = json["texts"][0]["unedited"]["tokens"].as_array().unwrap();
+        assert!((1..=3).contains(&tokens.len()), "{name}: {json}");
+    }
+}

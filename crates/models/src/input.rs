@@ -6,7 +6,7 @@
 //! opening a pipe would wait forever.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use crate::ModelError;
@@ -21,7 +21,10 @@ pub fn is_there(path: &Path) -> Result<bool, ModelError> {
         problem,
     };
     let own = match std::fs::symlink_metadata(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        // Beside a model that is one file there is nothing either.
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(false);
+        }
         own => own.map_err(ModelError::io(path))?,
     };
     if !own.is_symlink() {
