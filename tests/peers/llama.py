@@ -279,7 +279,7 @@ def other(side, request):
 def ours(args, threads, texts):
     """One run of the program."""
     if args.work == "generate":
-        command = [args.program, "generate", args.model, "--json", "--tokens", str(args.new), "--batch", str(len(texts)),
+        command = [args.program, "generate", args.in_ours or args.model, "--json", "--tokens", str(args.new), "--batch", str(len(texts)),
                    "--device", "cpu"]
         for text in texts:
             command += ["--prompt", text]
@@ -295,7 +295,8 @@ def ours(args, threads, texts):
     found = json.loads(out)
     cost = found["cost"]
     scores = [pair[side] for pair in found["pairs"] for side in ("more", "less")]
-    return {"scores": scores, "tokens": cost["tokens"], "seconds": cost["seconds"], "whole": whole,
+    # Of each text, the start token is only read.
+    return {"scores": scores, "tokens": cost["tokens"] - len(texts), "seconds": cost["seconds"], "whole": whole,
             "peak": cost["peak_memory_bytes"]}
 
 
@@ -365,7 +366,9 @@ def report(args, runs):
             print(f"{name}: {same} of {len(first['written'])} texts are equal")
         elif any(found[0]["scores"]) and any(first["scores"]):
             apart = np.abs(np.subtract(first["scores"], found[0]["scores"]))
-            print(f"{name}: sentences' log-likelihoods are apart by {apart.mean():.2e} on average, {apart.max():.2e} at most")
+            gaps = [np.diff(np.reshape(run["scores"], (-1, 2)), axis=1) for run in (first, found[0])]
+            print(f"{name}: sentences' log-likelihoods are apart by {apart.mean():.2e} nats on average, {apart.max():.2e} at most; "
+                  f"{int((np.sign(gaps[0]) != np.sign(gaps[1])).sum())} of {len(gaps[0])} pairs are decided otherwise")
 
 
 def main():
@@ -397,6 +400,7 @@ def main():
     parser.add_argument("--separate", action="store_true", help="a cache for each text of llama.cpp")
     parser.add_argument("--rows", type=int, default=8, help="texts in a batch of transformers")
     parser.add_argument("--check", action="store_true", help="also compare the log-likelihoods of llama.cpp, which takes time")
+    parser.add_argument("--in-ours", help="what our side generates from, if it is not MODEL")
     parser.add_argument("--residency")
     parser.add_argument("--only")
     parser.add_argument("--out", help="append all runs to this file, as JSON lines")
