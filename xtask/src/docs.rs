@@ -116,6 +116,7 @@ const FAMILIES: &[Family] = &[
     ("stereoset", "StereoSet", &["stereoset_"]),
     ("bbq", "BBQ and MBBQ", &["bbq_", "mbbq_"]),
     ("templates", "Template gaps", &["template_"]),
+    ("choice", "Choices", &["choice_"]),
 ];
 
 /// A page of metrics.

@@ -112,8 +112,16 @@ docs/add-a-debiaser.md goes on from there.")]
   cargo xtask new-metric my_metric
   cargo test --workspace my_metric                 its tests pass as it is
 
-docs/add-a-metric.md goes on from there.")]
+docs/add-a-task.md goes on from there.")]
     NewMetric(New),
+    /// Start a task: its file, registry line, tests, metric and page, which work at once.
+    #[command(after_help = "Examples:
+  cargo xtask new-task my-task --dry-run           what would be made
+  cargo xtask new-task my-task
+  cargo test --workspace my_task                   its tests pass as it is
+
+docs/add-a-task.md goes on from there.")]
+    NewTask(New),
     /// Write into the documentation what the registries say about methods and metrics.
     Docs {
         /// Change nothing; fail when a page is not what the registries say.
@@ -122,10 +130,10 @@ docs/add-a-metric.md goes on from there.")]
     },
 }
 
-/// Flags of `new-debiaser` and `new-metric`.
+/// Flags of `new-debiaser`, `new-metric` and `new-task`.
 #[derive(Debug, Args)]
 pub struct New {
-    /// Name in specs and result rows: my-method of a debiaser, my_metric of a metric.
+    /// Name in specs and result rows: my-method of a debiaser, my-task of a task, my_metric of a metric.
     pub name: String,
     /// Show what would be made, and change nothing.
     #[arg(long)]

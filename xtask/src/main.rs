@@ -79,5 +79,6 @@ fn carry_out(command: &Command) -> anyhow::Result<()> {
         Command::Docs { check } => docs::docs(*check),
         Command::NewDebiaser(flags) => scaffold::debiaser(flags),
         Command::NewMetric(flags) => scaffold::metric(flags),
+        Command::NewTask(flags) => scaffold::task(flags),
     }
 }

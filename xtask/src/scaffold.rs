@@ -1,4 +1,4 @@
-//! `cargo xtask new-debiaser` and `new-metric`: a working start for a new method or metric.
+//! `cargo xtask new-debiaser`, `new-metric` and `new-task`: a working start for a new method, metric or task.
 //!
 //! All changes are planned before the first one is written, so that an error leaves the checkout as
 //! it was.
@@ -6,6 +6,7 @@
 use anyhow::bail;
 use interlingua_debias::{Needs, Size};
 use interlingua_metrics::info::{METRICS, MetricInfo};
+use interlingua_tasks::registry;
 
 use crate::docs::{self, Method};
 use crate::edits::{Edits, workspace};
@@ -128,6 +129,49 @@ pub fn debiaser(flags: &New) -> anyhow::Result<()> {
 pub fn metric(flags: &New) -> anyhow::Result<()> {
     let name = flags.name.as_str();
     check_name(name, '_', "my_metric")?;
+    let mut edits = Edits::new(workspace()?);
+    let page = plan_metric(&mut edits, name)?;
+    let code = format!("crates/metrics/src/{name}.rs");
+    finish(&edits, flags, name, &code, &page, "docs/add-a-task.md")
+}
+
+/// `cargo xtask new-task NAME`.
+///
+/// # Errors
+/// As for [`debiaser`].
+pub fn task(flags: &New) -> anyhow::Result<()> {
+    let name = flags.name.as_str();
+    check_name(name, '-', "my-task")?;
+    let (module, type_name, title) = (name.replace('-', "_"), camel(name), titled(name));
+    if TAKEN.contains(&type_name.as_str()) {
+        bail!(
+            "`{name}` would make a type {type_name}, which has another meaning; take another name"
+        );
+    }
+    if registry::all().any(|about| about.name == name) {
+        bail!("there is a task `{name}`; `cargo xtask metrics` lists them");
+    }
+    let mut edits = Edits::new(workspace()?);
+    let page = plan_metric(&mut edits, &module)?;
+    let code = format!("crates/tasks/src/{module}.rs");
+    let filled = include_str!("../templates/task.rs")
+        .replace("new-task", name)
+        .replace("new_task", &module)
+        .replace("NewTask", &type_name)
+        .replace("New task", &title);
+    create(&mut edits, &code, filled)?;
+    edits.add_module("crates/tasks/src/lib.rs", &module)?;
+    for line in [
+        format!("    /// {title}."),
+        format!("    {type_name}(crate::{module}::{type_name}),"),
+    ] {
+        edits.add_to_list("crates/tasks/src/registry.rs", "tasks! {", "}", &line)?;
+    }
+    finish(&edits, flags, &module, &code, &page, "docs/add-a-task.md")
+}
+
+/// Plans a metric; the name of its page.
+fn plan_metric(edits: &mut Edits, name: &str) -> anyhow::Result<String> {
     let title = titled(name);
     if TAKEN.contains(&name) {
         bail!("a function `{name}` has another meaning here; take another name");
@@ -135,7 +179,6 @@ pub fn metric(flags: &New) -> anyhow::Result<()> {
     if METRICS.iter().any(|m| m.name == name) {
         bail!("there is a metric `{name}`; `cargo xtask metrics` lists them");
     }
-    let mut edits = Edits::new(workspace()?);
     let fill = |template: &str| {
         template
             .replace("new_metric", name)
@@ -151,11 +194,7 @@ pub fn metric(flags: &New) -> anyhow::Result<()> {
         higher_is_better: None,
     };
     let code = format!("crates/metrics/src/{name}.rs");
-    create(
-        &mut edits,
-        &code,
-        fill(include_str!("../templates/metric.rs")),
-    )?;
+    create(edits, &code, fill(include_str!("../templates/metric.rs")))?;
     let page = format!("docs/metrics/{}.md", docs::page_of(&info));
     let body = fill(include_str!("../templates/metric.md"));
     match edits.has(&page) {
@@ -164,7 +203,7 @@ pub fn metric(flags: &New) -> anyhow::Result<()> {
             let text = edits.text(&page)?;
             edits.set(&page, format!("{text}\n## About `{name}`\n{body}"))?;
         }
-        false => create(&mut edits, &page, format!("# {title}\n{body}"))?,
+        false => create(edits, &page, format!("# {title}\n{body}"))?,
     }
     edits.add_module("crates/metrics/src/lib.rs", name)?;
     edits.add_to_list(
@@ -174,8 +213,8 @@ pub fn metric(flags: &New) -> anyhow::Result<()> {
         &format!("    crate::{name}::INFO,"),
     )?;
     let metrics: Vec<MetricInfo> = METRICS.iter().copied().chain([info]).collect();
-    docs::plan_metrics(&mut edits, &metrics)?;
-    finish(&edits, flags, name, &code, &page, "docs/add-a-metric.md")
+    docs::plan_metrics(edits, &metrics)?;
+    Ok(page)
 }
 
 /// Lower-case words that begin with a letter, joined by `joint`.

@@ -1,4 +1,4 @@
-//! `cargo xtask new-debiaser`, `new-metric` and `docs`, on copies of this workspace's files.
+//! `cargo xtask new-debiaser`, `new-metric`, `new-task` and `docs`, on copies of this workspace's files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,12 @@ impl Checkout {
         let checkout = Checkout {
             folder: tempfile::tempdir().expect("a temporary folder"),
         };
-        for part in ["docs", "crates/debias/src", "crates/metrics/src"] {
+        for part in [
+            "docs",
+            "crates/debias/src",
+            "crates/metrics/src",
+            "crates/tasks/src",
+        ] {
             for (name, bytes) in files(&root().join(part)) {
                 checkout.write(&format!("{part}/{name}"), &bytes);
             }
@@ -243,6 +248,39 @@ fn a_new_metric_is_wherever_it_must_be() {
 }
 
 #[test]
+fn a_new_task_is_wherever_it_must_be() {
+    let checkout = Checkout::new();
+    let before = checkout.all();
+    let plan = check_works(&checkout.run(&["new-task", "my-task", "--dry-run"]));
+    assert!(before == checkout.all(), "a dry run changes nothing");
+    let made = check_works(&checkout.run(&["new-task", "my-task"]));
+    for (name, line) in [
+        ("crates/tasks/src/my_task.rs", "pub struct MyTask;"),
+        ("crates/tasks/src/lib.rs", "pub mod my_task;"),
+        (
+            "crates/tasks/src/registry.rs",
+            "    MyTask(crate::my_task::MyTask),",
+        ),
+        ("crates/metrics/src/my_task.rs", "pub fn my_task("),
+        ("crates/metrics/src/info.rs", "    crate::my_task::INFO,"),
+        ("docs/metrics/my_task.md", "# My task"),
+        ("docs/SUMMARY.md", "  - [My task](metrics/my_task.md)"),
+    ] {
+        assert!(plan.contains(name) && made.contains(name), "{name}: {made}");
+        let text = checkout.text(name);
+        let there = text.lines().filter(|l| l.starts_with(line)).count();
+        assert_eq!(there, 1, "{name}: {line}");
+    }
+    assert_eq!(checkout.all().len(), before.len() + 3);
+    let registry = checkout.text("crates/tasks/src/registry.rs");
+    assert!(registry.contains("    /// My task.\n    MyTask(crate::my_task::MyTask),\n}\n"));
+    let text = checkout.text("crates/tasks/src/my_task.rs");
+    for left in ["new-task", "new_task", "NewTask", "New task"] {
+        assert!(!text.contains(left), "{left} is left in:\n{text}");
+    }
+}
+
+#[test]
 fn a_new_metric_of_a_family_stands_on_the_family_s_page() {
     let checkout = Checkout::new();
     let before = checkout.all();
@@ -288,6 +326,19 @@ fn what_cannot_be_begun_changes_nothing() {
             vec!["bootstrap", "another name"],
         ),
         (
+            ["new-task", "choice"],
+            vec!["there is a task `choice`", "cargo xtask metrics"],
+        ),
+        (["new-task", "my_task"], vec!["not a legal name", "my-task"]),
+        (
+            ["new-task", "linear-cka"],
+            vec!["there is a metric `linear_cka`"],
+        ),
+        (
+            ["new-task", "ask"],
+            vec!["crates/tasks/src/ask.rs is there already"],
+        ),
+        (
             ["new-metric", "info"],
             vec!["crates/metrics/src/info.rs is there already"],
         ),
@@ -331,6 +382,12 @@ fn a_registry_that_was_rebuilt_by_hand_is_left_alone() {
             "pub static METRICS: &[MetricInfo] = &[",
         ),
         (
+            "new-task",
+            "crates/tasks/src/registry.rs",
+            "tasks! {",
+            "tasks! {",
+        ),
+        (
             "new-metric",
             "docs/metrics/index.md",
             "<!-- end metrics -->",
@@ -349,6 +406,7 @@ fn outside_a_checkout_there_is_nothing_to_add_to() {
     for words in [
         &["new-debiaser", "mine"][..],
         &["new-metric", "mine"],
+        &["new-task", "mine"],
         &["docs"],
     ] {
         let output = run(folder.path(), words);
@@ -377,9 +435,10 @@ fn what_is_begun_compiles_and_passes() {
     assert!(git.expect("git").success());
     check_works(&run(&copy, &["new-debiaser", "my-method"]));
     check_works(&run(&copy, &["new-metric", "my_metric"]));
+    check_works(&run(&copy, &["new-task", "my-task"]));
     let target = own.parent().expect("it lies in the target folder");
     let check = |command: &str, words: &str| build(&copy, target, command, words);
-    for name in ["my_method", "my_metric"] {
+    for name in ["my_method", "my_metric", "my_task"] {
         let said = check("test", &format!("--lib {name}"));
         assert!(said.contains("3 passed"), "{said}");
     }
@@ -396,7 +455,7 @@ fn what_is_begun_compiles_and_passes() {
 
 /// The packages that change, and `xtask`, without which their dependencies would have other features and be built anew.
 fn build(copy: &Path, target: &Path, command: &str, words: &str) -> String {
-    let packages = "-p interlingua-debias -p interlingua-metrics -p interlingua-tests -p xtask";
+    let packages = "-p interlingua-debias -p interlingua-metrics -p interlingua-tasks -p interlingua-tests -p xtask";
     check_works(&run_cargo(
         copy,
         target,

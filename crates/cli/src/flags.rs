@@ -105,7 +105,7 @@ Exit codes: 0 the model is there, 1 it stopped with an error, 2 the flags were w
     Debias(Debias),
     /// List the debiasing methods.
     Methods,
-    /// List the scorers and metrics.
+    /// List the tasks, scorers and metrics.
     Metrics,
     /// List the hook points.
     Hooks,

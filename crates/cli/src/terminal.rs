@@ -250,7 +250,27 @@ pub fn methods() -> String {
 
 /// `metrics`.
 pub fn metrics() -> String {
-    let mut out = String::from("Scorers\n");
+    let mut out = String::from("Tasks\n");
+    for about in interlingua_tasks::registry::all() {
+        let listed = interlingua_tasks::registry::TASKS.contains(&about);
+        let how = match listed {
+            true => "where an experiment lists it under [[benchmarks]]",
+            false => "in every run",
+        };
+        let _ = writeln!(
+            out,
+            "  {:<30} {} Asks {} ({}), {how}.\n  {:30} {}\n  {:30} {}",
+            about.name,
+            about.summary,
+            about.asks,
+            about.needs.in_words(),
+            "",
+            about.metrics.join(", "),
+            "",
+            about.citation
+        );
+    }
+    out.push_str("Scorers\n");
     for scorer in interlingua_metrics::crows::SCORERS {
         let _ = writeln!(
             out,

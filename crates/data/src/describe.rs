@@ -15,8 +15,8 @@ use crate::iso::language_of;
 use crate::language::Language;
 use crate::load::delimited::Records;
 use crate::load::{
-    AttributeOptions, BbqOptions, BiasOptions, Format, ParallelOptions, SeatOptions, StereoOptions,
-    TemplateOptions, load_attributes, load_bbq, load_bias, load_parallel, load_seat,
+    AttributeOptions, BbqOptions, BiasOptions, ChoiceOptions, Format, ParallelOptions, SeatOptions, StereoOptions,
+    TemplateOptions, load_attributes, load_bbq, load_bias, load_choice, load_parallel, load_seat,
     load_stereoset, load_templates, sniff, sniff::only_file, ted_xml,
 };
 use crate::types::{Condition, Question, StereoKind, Triple};
@@ -203,6 +203,7 @@ pub fn describe_as(path: &Path, options: &DescribeOptions) -> Result<Description
         Some(Format::Stereoset) => stereoset(path, &mut table)?,
         Some(Format::Seat) => seat(path, &mut table)?,
         Some(Format::Bbq) => bbq(path, &mut table)?,
+        Some(Format::Choice) => choice(path, &mut table)?,
         Some(Format::Templates) => templates(path, &mut table)?,
         Some(format) => parallel(path, format, text_encoding, &mut table)?,
         None => unknown(path, text_encoding, limits, &mut table)?,
@@ -590,6 +591,20 @@ fn bbq(path: &Path, table: &mut Table) -> Result<String, DataError> {
             ..
         } = question;
         table.row(i as u64 + 1, &[id, context, question, a, b, c]);
+    }
+    table.report = report;
+    Ok(String::new())
+}
+
+fn choice(path: &Path, table: &mut Table) -> Result<String, DataError> {
+    let (items, report) = load_choice(path, &ChoiceOptions::new(&[], OnBadRow::Skip))?;
+    table.header(&["id", "prompt", "candidates"].map(str::to_owned));
+    for (i, item) in items.iter().enumerate() {
+        let category = item.category.as_deref().unwrap_or("no category");
+        table.count(format!("{} {category}", item.language));
+        let candidates = item.candidates.join(" | ");
+        let cells = [&item.id, &item.prompt, &candidates];
+        table.row(i as u64 + 1, &cells.map(String::as_str));
     }
     table.report = report;
     Ok(String::new())

@@ -1,7 +1,7 @@
 //! Languages, parallel corpora, bias benchmarks and attribute lists: loaders, joins, validation, manifests.
 //!
 //! Most sources come down to three shapes: [`ParallelCorpus`], [`BiasSet`] and [`AttributeList`]; benchmarks that ask for
-//! something else have their own: [`StereoItem`], [`AssociationTest`], [`Question`], [`TemplateItem`]. The loaders stream,
+//! something else have their own: [`StereoItem`], [`AssociationTest`], [`Question`], [`TemplateItem`], [`ChoiceItem`]. The loaders stream,
 //! bound what they hold, name file and line of every fault, and never repair in silence: what was skipped or replaced is
 //! in the [`Report`].
 
@@ -27,12 +27,12 @@ pub use fetch::{FetchOptions, Progress, fetch};
 pub use input::{Limits, TextEncoding};
 pub use language::Language;
 pub use load::{
-    AttributeOptions, BbqOptions, BiasOptions, Format, ParallelOptions, SeatOptions, StereoOptions,
-    TemplateOptions, load_attributes, load_bbq, load_bias, load_parallel, load_seat,
+    AttributeOptions, BbqOptions, BiasOptions, ChoiceOptions, Format, ParallelOptions, SeatOptions, StereoOptions,
+    TemplateOptions, load_attributes, load_bbq, load_bias, load_choice, load_parallel, load_seat,
     load_stereoset, load_templates, sniff,
 };
 pub use manifest::{FileState, FileStatus, Manifest, verify};
 pub use types::{
-    AssociationTest, AttributeList, BiasPair, BiasSet, Condition, Direction, Leans, PairKind,
+    AssociationTest, AttributeList, BiasPair, BiasSet, ChoiceItem, Condition, Direction, Leans, PairKind,
     ParallelCorpus, Polarity, Question, StereoItem, StereoKind, TemplateItem, Triple, WordSet,
 };

@@ -48,7 +48,7 @@ pub struct Manifest {
 pub struct RemoteFile {
     /// File name in the data set's folder.
     pub name: String,
-    /// Where it comes from.
+    /// Where it comes from: an address, or, for a file of this project, its place `datasets/…`.
     pub url: String,
     /// Hash of its bytes, 64 lower-case hexadecimal digits.
     pub sha256: String,
@@ -92,9 +92,11 @@ impl Manifest {
                     file.name
                 )));
             }
-            if !(file.url.starts_with("https://") || file.url.starts_with("http://")) {
+            let served = ["https://", "http://"];
+            let own = |url: &str| url.starts_with("datasets/") && url.split('/').all(plain_name);
+            if !served.iter().any(|start| file.url.starts_with(start)) && !own(&file.url) {
                 return Err(bad(format!(
-                    "file `{}`: the url must start with https:// or http://",
+                    "file `{}`: the url must start with https:// or http://, or name a file of this project: datasets/…",
                     file.name
                 )));
             }

@@ -215,6 +215,23 @@ pub struct Question {
     pub control: bool,
 }
 
+/// A prompt and what may follow it; one of the candidates is right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChoiceItem {
+    /// Identifier, equal across languages.
+    pub id: String,
+    /// Language of the texts.
+    pub language: Language,
+    /// Bias category, where the item is about one.
+    pub category: Option<String>,
+    /// What stands before the candidates; empty where they are whole sentences.
+    pub prompt: String,
+    /// The candidates, in the same order in all languages.
+    pub candidates: Vec<String>,
+    /// The right one.
+    pub gold: usize,
+}
+
 /// A pair of sentences made from a template, with the same pair about a neutral attribute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TemplateItem {

@@ -4,9 +4,9 @@ mod common;
 
 use common::*;
 use interlingua_data::{
-    AssociationTest, BbqOptions, BiasOptions, Condition, DataError, FindingKind, Format, Limits,
+    AssociationTest, BbqOptions, BiasOptions, ChoiceItem, ChoiceOptions, Condition, DataError, FindingKind, Format, Limits,
     OnBadRow, PairKind, Polarity, Question, Report, SeatOptions, StereoItem, StereoKind,
-    StereoOptions, TemplateItem, TemplateOptions, load_bbq, load_bias, load_seat, load_stereoset,
+    StereoOptions, TemplateItem, TemplateOptions, load_bbq, load_bias, load_choice, load_seat, load_stereoset,
     load_templates, sniff,
 };
 use serde_json::{Value, json};
@@ -908,6 +908,97 @@ fn shipped_templates() {
     assert_eq!(french.neutral_a, "La femme juive m'a semblé fatiguée.");
 }
 
+// Choices
+
+const CHOICES: &str = "id\tlanguage\tprompt\tcandidates\tgold\tcategory\n\
+    sky\ten\tThe sky is\tblue | green\t0\t\n\
+    sky\tde\tDer Himmel ist\tblau|grün\t0\trace\n\
+    talk\ten\t\tThey talk. | They talks. | Talk they.\t0\t\n";
+
+fn choice_line(id: &str, language: &str) -> Value {
+    json!({"id": id, "language": language, "prompt": "The sky is", "candidates": ["green", "blue"], "gold": 1})
+}
+
+fn choices(name: &str, text: &str, policy: OnBadRow) -> Loaded<ChoiceItem> {
+    let folder = Folder::new();
+    let file = folder.write(name, text);
+    load_choice(&file, &ChoiceOptions::new(&[], policy))
+}
+
+#[test]
+fn choices_of_both_forms() {
+    let (items, report) = choices("x.tsv", CHOICES, OnBadRow::Error).unwrap();
+    assert_eq!((report.rows_read, report.findings.len()), (3, 0));
+    let german = &items[1];
+    assert_eq!((german.id.as_str(), german.language, german.gold), ("sky", DE, 0));
+    assert_eq!(german.candidates, ["blau", "grün"]);
+    assert_eq!(german.category.as_deref(), Some("race-color"));
+    assert_eq!((items[2].prompt.as_str(), items[2].candidates.len()), ("", 3));
+    let lines = format!("{}\n\n{}\n", choice_line("1", "en"), choice_line("1", "fr"));
+    let (items, _) = choices("x.jsonl", &lines, OnBadRow::Error).unwrap();
+    assert_eq!(items[1].language, FR);
+    assert_eq!((items[1].gold, items[1].category.as_ref()), (1, None));
+    let folder = Folder::new();
+    let file = folder.write("x.tsv", CHOICES);
+    let (items, _) = load_choice(&file, &ChoiceOptions::new(&[DE], OnBadRow::Error)).unwrap();
+    assert_eq!(items.len(), 1);
+    check_error(
+        load_choice(&file, &ChoiceOptions::new(&[NL], OnBadRow::Error)),
+        &["`nl`", "en, de"],
+    );
+}
+
+/// Each case spoils the last line of a good file; the error names file, line and column, and a policy that skips leaves it out.
+#[test]
+fn choices_that_cannot_be_used() {
+    let head = "id\tlanguage\tprompt\tcandidates\tgold\nsky\ten\tThe sky is\tblue | green\t0\n";
+    for (line, expect) in [
+        ("a\ten\tx\tb | c\t", &["column `gold`", "no gold"][..]),
+        ("a\ten\tx\tb | c\t2", &["`gold`", "2 names no candidate", "0 to 1"]),
+        ("a\ten\tx\tb | c\tb", &["`gold`", "no whole number", "from 0"]),
+        ("a\ten\tx\tb | b\t0", &["`candidates`", "`b` comes twice"]),
+        ("a\ten\tx\tb | \t0", &["`candidates`", "candidate 1 of 2 is empty"]),
+        ("a\ten\tx\tb\t0", &["`candidates`", "1 candidates"]),
+        ("\ten\tx\tb | c\t0", &["`id`", "no text"]),
+        ("a\tEnglish!\tx\tb | c\t0", &["`language`", "English!"]),
+        ("sky\ten\tx\tb | c\t0", &["`id`", "`sky` stands in en before"]),
+        ("sky\tfr\tx\tb | c | d\t0", &["`candidates`", "3 candidates in fr and 2 in en (line 2)"]),
+        ("sky\tfr\tx\tb | c\t1", &["`gold`", "1 in fr and 0 in en (line 2)"]),
+        ("a\ten\tx\tb | c", &["4 cells, the header has 5"]),
+    ] {
+        let text = format!("{head}{line}\n");
+        let parts = [&["x.tsv:3"], expect].concat();
+        let error = check_error(choices("x.tsv", &text, OnBadRow::Error), &parts);
+        assert!(matches!(error, DataError::BadRow { line: Some(3), .. }), "{error}");
+        let (items, report) = choices("x.tsv", &text, OnBadRow::Skip).unwrap();
+        assert_eq!((items.len(), report.rows_skipped), (1, 1), "{line}");
+    }
+    for (change, expect) in [
+        (json!({"gold": null}), &["`gold`", "no gold"][..]),
+        (json!({"gold": "blue"}), &["`gold`", "a text where a whole number"]),
+        (json!({"gold": -1}), &["`gold`", "a number where a whole number"]),
+        (json!({"candidates": "green | blue"}), &["`candidates`", "a text where a list"]),
+        (json!({"candidates": ["green", 1]}), &["`candidates`", "a number where a list of texts"]),
+        (json!({"prompt": 1}), &["`prompt`", "a number where text"]),
+        (json!({"answer": 1}), &["`answer`", "no field of an item"]),
+    ] {
+        let mut line = choice_line("1", "en");
+        let changes = change.as_object().unwrap().clone();
+        line.as_object_mut().unwrap().extend(changes);
+        let text = format!("{}\n{line}\n", choice_line("0", "en"));
+        let parts = [&["x.jsonl:2"], expect].concat();
+        check_error(choices("x.jsonl", &text, OnBadRow::Error), &parts);
+    }
+    for (name, text) in [("x.tsv", head.lines().next().unwrap()), ("x.jsonl", "\n"), ("x.tsv", "")] {
+        let empty = choices(name, text, OnBadRow::Error);
+        assert!(matches!(empty, Err(DataError::Empty { .. })), "{name}: {empty:?}");
+    }
+    check_error(
+        choices("x.tsv", "id\tlanguage\tprompt\tcandidates\nx", OnBadRow::Error),
+        &["column `gold` is missing"],
+    );
+}
+
 // Telling the format
 
 #[test]
@@ -935,6 +1026,11 @@ fn formats_are_told() {
             Format::Bbq,
         ),
         (folder.write("e.toml", TEMPLATES), Format::Templates),
+        (folder.write("f.tsv", CHOICES), Format::Choice),
+        (
+            folder.write("g.jsonl", choice_line("1", "en").to_string()),
+            Format::Choice,
+        ),
         (seat_folder.path().to_owned(), Format::Seat),
         (bbq_folder.path().to_owned(), Format::Bbq),
     ] {

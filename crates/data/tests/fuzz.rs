@@ -4,8 +4,8 @@ mod common;
 
 use common::*;
 use interlingua_data::{
-    AttributeOptions, BbqOptions, BiasOptions, Format, OnBadRow, ParallelOptions, SeatOptions,
-    StereoOptions, TemplateOptions, load_attributes, load_bbq, load_bias, load_parallel, load_seat,
+    AttributeOptions, BbqOptions, BiasOptions, ChoiceOptions, Format, OnBadRow, ParallelOptions, SeatOptions,
+    StereoOptions, TemplateOptions, load_attributes, load_bbq, load_bias, load_choice, load_parallel, load_seat,
     load_stereoset, load_templates,
 };
 use proptest::prelude::*;
@@ -46,6 +46,9 @@ const PIECES: &[&[u8]] = &[
     b"{\"gold_label\":\"stereotype\",\"sentence\":\"a b\"}",
     b"{\"targ1\":{\"category\":\"x\",\"examples\":[\"a\"]}",
     b"{\"example_id\":1,\"answer_info\":{\"ans0\":[\"a\",\"unknown\"]},\"context_condition\":\"ambig\"",
+    b"id\tlanguage\tprompt\tcandidates\tgold\n",
+    b"x\ten\ta\tb | c\t1\n",
+    b"{\"id\":1,\"language\":\"en\",\"prompt\":\"a\",\"candidates\":[\"b\",\"c\"],\"gold\":0}",
     b"format = \"templates\"\n[[template]]\n",
     b"PK\x03\x04",
     b"PAR1",
@@ -88,6 +91,10 @@ fn benchmarks(path: &std::path::Path, policy: OnBadRow) {
                 .all(|q| q.label < 3 && q.stereotyped.is_none_or(|s| fits(s, q.unknown)))
         );
     }
+    if let Ok((items, _)) = load_choice(path, &ChoiceOptions::new(&[], policy)) {
+        let whole = |i: &interlingua_data::ChoiceItem| i.candidates.len() > i.gold.max(1);
+        assert!(items.iter().all(whole));
+    }
     if let Ok((items, _)) = load_templates(path, &TemplateOptions::new(&[], policy)) {
         assert!(items.iter().all(|i| i.a != i.b));
     }
@@ -114,6 +121,14 @@ const GOOD: &[(&str, &str)] = &[
     (
         "t.toml",
         include_str!("../../../datasets/templates/templates.toml"),
+    ),
+    (
+        "choices.tsv",
+        include_str!("../../../datasets/choice/everyday.tsv"),
+    ),
+    (
+        "choices.jsonl",
+        r#"{"id": "a", "language": "en", "prompt": "x", "candidates": ["b", "c"], "gold": 1, "category": null}"#,
     ),
 ];
 
@@ -145,6 +160,8 @@ fn good_files_are_good() {
     );
     let templates = TemplateOptions::new(&[], policy);
     assert!(!load_templates(&path(3), &templates).unwrap().0.is_empty());
+    let choices = ChoiceOptions::new(&[], policy);
+    assert_eq!([4, 5].map(|i| load_choice(&path(i), &choices).unwrap().0.len()), [160, 1]);
 }
 
 proptest! {

@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     rows.extend(calibration(&mut noise));
     rows.extend(differences(&mut noise));
     let info = info(&mut noise);
-    write_all(Path::new(&folder), &info, &rows, &items(&mut noise))?;
+    write_all(Path::new(&folder), &info, &rows, &items(&mut noise), &[])?;
     print!("{}", terminal_summary(&info, &rows));
     Ok(())
 }

@@ -1,213 +1,43 @@
-//! Bias benchmarks beside the pairs: what is read, and which items belong to a category and a language.
+//! Tasks beside the pairs: which items an experiment judges its edits by.
 
 use std::path::Path;
 
-use interlingua_data::{
-    AssociationTest, BbqOptions, Language, OnBadRow, Question, Report, SeatOptions, StereoItem,
-    StereoKind, StereoOptions, TemplateItem, TemplateOptions, load_bbq, load_seat, load_stereoset,
-    load_templates,
-};
-use serde::{Deserialize, Serialize};
+use interlingua_data::OnBadRow;
+use interlingua_tasks::{ItemSet, Items, Source, TaskError, registry};
 
 use crate::ExperimentError;
-use crate::spec::{BenchmarkSpec, DataSpec, Spec, data_file};
+use crate::spec::{DataSpec, Spec};
 
-/// The templates of this project, from the root of the workspace.
-const OWN_TEMPLATES: &str = "datasets/templates/templates.toml";
+/// The items of one task for one language, and for one category or none.
+pub type Benchmark = ItemSet<Items>;
 
-/// The items of one benchmark for one category and language.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Benchmark {
-    /// Bias category, one of the spec's.
-    pub category: String,
-    /// Language, one of the spec's.
-    pub language: Language,
-    /// The items.
-    pub items: Items,
-}
-
-/// Items, by kind of benchmark.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Items {
-    /// StereoSet, intrasentence.
-    Stereoset(Vec<StereoItem>),
-    /// Association tests.
-    Seat(Vec<AssociationTest>),
-    /// Questions, those of the control set too.
-    Bbq(Vec<Question>),
-    /// Filled templates.
-    Templates(Vec<TemplateItem>),
-}
-
-impl Items {
-    /// Name of the benchmark in rows.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Items::Stereoset(_) => "stereoset",
-            Items::Seat(_) => "seat",
-            Items::Bbq(_) => "bbq",
-            Items::Templates(_) => "templates",
-        }
-    }
-
-    /// The texts that a pass of the model reads, roughly: one answer after its question stands for three.
-    pub fn texts(&self) -> Vec<String> {
-        match self {
-            Items::Stereoset(items) => items
-                .iter()
-                .flat_map(|i| {
-                    let s = &i.sentences;
-                    [&s.stereotype, &s.antistereotype, &s.unrelated].map(String::clone)
-                })
-                .collect(),
-            Items::Seat(tests) => {
-                let sets = tests
-                    .iter()
-                    .flat_map(|t| t.targets.iter().chain(&t.attributes));
-                let mut texts: Vec<String> = sets.flat_map(|set| set.examples.clone()).collect();
-                texts.sort();
-                texts.dedup();
-                texts
-            }
-            Items::Bbq(questions) => questions
-                .iter()
-                .map(|q| format!("{} {} {}", q.context, q.question, q.answers.join(" ")))
-                .collect(),
-            Items::Templates(items) => items
-                .iter()
-                .flat_map(|i| [&i.a, &i.b, &i.neutral_a, &i.neutral_b].map(String::clone))
-                .collect(),
-        }
-    }
-
-    /// Whether its numbers are made from probabilities, not from states.
-    pub fn is_scored(&self) -> bool {
-        !matches!(self, Items::Seat(_))
-    }
-
-    /// How many items.
-    pub fn len(&self) -> usize {
-        match self {
-            Items::Stereoset(items) => items.len(),
-            Items::Seat(tests) => tests.len(),
-            Items::Bbq(questions) => questions.len(),
-            Items::Templates(items) => items.len(),
-        }
-    }
-}
-
-/// Reads every benchmark of a spec; what was skipped is added to `findings`.
+/// Reads the items of every task that a spec lists; what was skipped is added to `findings`.
 ///
 /// # Errors
-/// Files that cannot be read, a language or category the spec does not have, a benchmark that is
-/// left with nothing.
+/// Files that cannot be read, a language or category the spec does not have, a task that is left with nothing.
 pub fn load(
     spec: &Spec,
     data_dir: &Path,
     findings: &mut Vec<String>,
 ) -> Result<Vec<Benchmark>, ExperimentError> {
-    let on_bad_row = match &spec.data {
-        DataSpec::Files { on_bad_row, .. } => *on_bad_row,
-        DataSpec::Testbed { .. } => OnBadRow::Skip,
-    };
     let mut all = Vec::new();
-    for (at, benchmark) in spec.benchmarks.iter().enumerate() {
-        let before = all.len();
-        let mut note = |file: &str, report: &Report| {
-            if let Some(first) = report.findings.first() {
-                let n = report.findings.len();
-                findings.push(format!(
-                    "{file}: {n} items skipped or repaired, first: {first}"
-                ));
-            }
+    for (at, task) in spec.benchmarks.iter().enumerate() {
+        let mut source = Source {
+            data_dir,
+            languages: &spec.languages,
+            categories: &spec.categories,
+            on_bad_row: match &spec.data {
+                DataSpec::Files { on_bad_row, .. } => *on_bad_row,
+                DataSpec::Testbed { .. } => OnBadRow::Skip,
+            },
+            findings,
         };
-        match benchmark {
-            BenchmarkSpec::Stereoset {
-                path,
-                language,
-                limit,
-            } => {
-                let options = StereoOptions {
-                    kinds: vec![StereoKind::Intrasentence],
-                    language: *language,
-                    ..StereoOptions::new(on_bad_row)
-                };
-                let (items, report) = load_stereoset(&data_file(data_dir, path), &options)?;
-                note(path, &report);
-                for category in &spec.categories {
-                    let of = items.iter().filter(|i| &i.category == category).cloned();
-                    let items = of.take(limit.unwrap_or(usize::MAX)).collect();
-                    all.push(of_category(category, *language, Items::Stereoset(items)));
-                }
-            }
-            BenchmarkSpec::Seat {
-                path,
-                language,
-                tests,
-            } => {
-                let options = SeatOptions {
-                    language: *language,
-                    ..SeatOptions::new(on_bad_row)
-                };
-                let (found, report) = load_seat(&data_file(data_dir, path), &options)?;
-                note(path, &report);
-                for (category, names) in tests.iter().filter(|(c, _)| spec.categories.contains(c)) {
-                    let mut chosen = Vec::new();
-                    for name in names {
-                        let test = found.iter().find(|t| &t.name == name).ok_or_else(|| {
-                            let known: Vec<&str> = found.iter().map(|t| t.name.as_str()).collect();
-                            ExperimentError::plan(
-                                format!("benchmarks[{at}].tests"),
-                                format!("{path} has no test `{name}`; it has {}", known.join(", ")),
-                            )
-                        })?;
-                        chosen.push(test.clone());
-                    }
-                    all.push(of_category(category, *language, Items::Seat(chosen)));
-                }
-            }
-            BenchmarkSpec::Bbq {
-                path,
-                control,
-                language,
-                category,
-                limit,
-            } => {
-                let options = BbqOptions {
-                    language: Some(*language),
-                    limit: *limit,
-                    ..BbqOptions::new(on_bad_row)
-                };
-                let mut questions = Vec::new();
-                for file in std::iter::once(path).chain(control) {
-                    let (found, report) = load_bbq(&data_file(data_dir, file), &options)?;
-                    note(file, &report);
-                    questions.extend(found);
-                }
-                all.push(of_category(category, *language, Items::Bbq(questions)));
-            }
-            BenchmarkSpec::Templates { path } => {
-                let file = match path {
-                    Some(path) => data_file(data_dir, path),
-                    None => data_file(data_dir, OWN_TEMPLATES),
-                };
-                let options = TemplateOptions::new(&spec.languages, on_bad_row);
-                let (items, report) = load_templates(&file, &options)?;
-                note(&file.display().to_string(), &report);
-                for category in &spec.categories {
-                    for &language in &spec.languages {
-                        let of =
-                            |i: &&TemplateItem| &i.category == category && i.language == language;
-                        let items = items.iter().filter(of).cloned().collect();
-                        all.push(of_category(category, language, Items::Templates(items)));
-                    }
-                }
-            }
-        }
-        let mut made = all.split_off(before);
-        made.retain(|b| b.items.len() > 0);
-        if let Some(bad) = made.iter().find(|b| !spec.languages.contains(&b.language)) {
+        let mut made = task.load(&mut source).map_err(listed(at))?;
+        made.retain(|set| !set.items.is_empty());
+        if let Some(bad) = made
+            .iter()
+            .find(|set| !spec.languages.contains(&set.language))
+        {
             return Err(ExperimentError::plan(
                 format!("benchmarks[{at}].language"),
                 format!(
@@ -216,7 +46,11 @@ pub fn load(
                 ),
             ));
         }
-        if !made.iter().any(|b| spec.categories.contains(&b.category)) {
+        let is_wanted = |set: &Benchmark| {
+            let category = set.category.as_ref();
+            category.is_none_or(|category| spec.categories.contains(category))
+        };
+        if !made.iter().any(is_wanted) {
             return Err(ExperimentError::plan(
                 format!("benchmarks[{at}]"),
                 format!("has no items for {}", spec.categories.join(", ")),
@@ -227,10 +61,39 @@ pub fn load(
     Ok(all)
 }
 
-fn of_category(category: &str, language: Language, items: Items) -> Benchmark {
-    Benchmark {
-        category: category.to_owned(),
-        language,
-        items,
+/// An error of the task that stands at this place of `[[benchmarks]]`.
+pub fn listed(at: usize) -> impl Fn(TaskError) -> ExperimentError {
+    move |error| match error {
+        TaskError::Options { key, problem } => {
+            let key = match key.as_str() {
+                "" => format!("benchmarks[{at}]"),
+                key => format!("benchmarks[{at}].{key}"),
+            };
+            ExperimentError::Plan { key, problem }
+        }
+        other => ExperimentError::of_task(&format!("benchmarks[{at}]"), other),
     }
+}
+
+/// What the items are about, in words.
+pub fn what(set: &Benchmark) -> String {
+    let name = set.name(set.items.about());
+    match &set.category {
+        Some(category) => format!("{name} for {category} in {}", set.language),
+        None => format!("{name} in {}", set.language),
+    }
+}
+
+/// Names of the benchmarks in rows, in the order of the registry.
+pub fn names(sets: &[Benchmark]) -> Vec<String> {
+    let mut names = Vec::new();
+    for about in registry::TASKS {
+        for set in sets.iter().filter(|set| set.items.about() == *about) {
+            let name = set.name(about).to_owned();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    names
 }

@@ -170,9 +170,9 @@ fn texts(text: &Prepared, tokens: &Tokens, counted: bool, out: &mut String) {
         let _ = writeln!(
             out,
             "    {:<18} {:>8} items, {} in {}",
-            benchmark.items.name(),
+            benchmark.name(benchmark.items.about()),
             benchmark.items.len(),
-            benchmark.category,
+            benchmark.category.as_deref().unwrap_or("no category"),
             benchmark.language
         );
     }

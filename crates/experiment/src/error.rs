@@ -100,6 +100,20 @@ impl ExperimentError {
         }
     }
 
+    /// What stopped a task, of which `what` says the words.
+    pub(crate) fn of_task(what: &str, error: interlingua_tasks::TaskError) -> ExperimentError {
+        use interlingua_tasks::TaskError;
+        match error {
+            TaskError::Data(error) => error.into(),
+            TaskError::Model(error) => error.into(),
+            TaskError::Metric { of, source } => ExperimentError::Metric {
+                what: of.map_or(what.to_owned(), |of| format!("{what}, {of}")),
+                source,
+            },
+            error => ExperimentError::plan("benchmarks", format!("{what}: {error}")),
+        }
+    }
+
     pub(crate) fn metric(
         what: impl Into<String>,
     ) -> impl FnOnce(interlingua_metrics::MetricError) -> ExperimentError {

@@ -10,6 +10,7 @@ use std::time::Instant;
 use interlingua_backend::ops::{Matrix, linear};
 use interlingua_backend::{Device, from_rows, to_host};
 use interlingua_models::{Hook, Model, Residency};
+use interlingua_tasks::Needs;
 
 use crate::ExperimentError;
 use crate::check;
@@ -146,8 +147,8 @@ pub struct Tokens {
     pairs: Part,
     /// Held-out sentences of one language that the cost of an edit is measured on.
     neutral: Part,
-    /// Texts of each benchmark, its category, and whether they are scored.
-    benchmarks: Vec<(Part, String, bool)>,
+    /// Texts of each task, their category if they have one, and whether they are scored.
+    benchmarks: Vec<(Part, Option<String>, bool)>,
 }
 
 impl Tokens {
@@ -185,8 +186,9 @@ impl Tokens {
         let mut benchmarks = Vec::new();
         for benchmark in &text.benchmarks {
             let (texts, items) = (benchmark.items.texts(), &benchmark.items);
-            let part = part(items.name(), texts.iter(), count)?;
-            benchmarks.push((part, benchmark.category.clone(), items.is_scored()));
+            let part = part(items.about().name, texts.iter(), count)?;
+            let scored = items.about().needs != Needs::States;
+            benchmarks.push((part, benchmark.category.clone(), scored));
         }
         let neutral = text.heldout.columns[0].iter();
         Ok(Tokens {
@@ -351,8 +353,9 @@ fn behind(setting: &Setting, size: &Size) -> usize {
 /// What the benchmarks take: a pass of each under all settings of its category.
 fn benchmarks(plan: &Plan, size: &Size, tokens: &Tokens) -> f64 {
     let all = tokens.benchmarks.iter();
-    let of_one = |(part, category, scored): &(Part, String, bool)| {
-        let settings = plan.settings.iter().filter(|s| &s.category == category);
+    let of_one = |(part, category, scored): &(Part, Option<String>, bool)| {
+        let judged = |s: &&Setting| category.as_ref().is_none_or(|c| c == &s.category);
+        let settings = plan.settings.iter().filter(judged);
         let each = |s: &Setting| match scored {
             true => branch(s, size),
             false => size.blocks(behind(s, size)),

@@ -1,10 +1,11 @@
 //! What a scoring pass asks of the model, and how its answers become sentence scores.
 
 use interlingua_data::{BiasPair, Direction};
-use interlingua_metrics::crows::{self, Masked, Reads, Scorer, StartToken};
+use interlingua_metrics::crows::{self, Masked, Reads, Scorer};
 use interlingua_models::engine::{Branch, Comparison, LogProbs, compare, token_log_probs};
 use interlingua_models::masked::{MaskRequest, masked_compare, masked_log_probs};
 use interlingua_models::{Model, ModelError, Sequence};
+use interlingua_tasks::add_sentence;
 
 use crate::ExperimentError;
 use crate::stages::{Neutral, PairScores};
@@ -76,7 +77,7 @@ impl<'a> Requests<'a> {
                 }
                 places.push(match (scorer.reads, &mut self.asked) {
                     (Reads::Next(start), Asked::Next(sequences)) => {
-                        Some([more, less].map(|sequence| add_sentence(sequences, sequence, start)))
+                        Some([more, less].map(|sequence| add_sentence(sequences, sequence, start).collect()))
                     }
                     (Reads::Masked(masked), Asked::Masked(requests)) => {
                         add_masked(requests, more, less, masked, pair.direction)
@@ -167,25 +168,6 @@ pub fn compare_texts(
         .iter()
         .map(|texts| texts.iter().map(sum).collect())
         .collect())
-}
-
-/// Places of the sequences that a causal scorer needs of one sentence.
-pub fn add_sentence(
-    sequences: &mut Vec<Sequence>,
-    whole: Sequence,
-    start: StartToken,
-) -> Vec<usize> {
-    let first = sequences.len();
-    match start {
-        StartToken::BeforeAll => sequences.push(whole),
-        StartToken::FirstTokenOnly => {
-            let start = whole.context;
-            let end = (start + 1).min(whole.tokens.len());
-            sequences.push(Sequence::new(whole.tokens[..end].to_vec(), start));
-            sequences.push(Sequence::new(whole.tokens[start..].to_vec(), 1));
-        }
-    }
-    (first..sequences.len()).collect()
 }
 
 /// Places of the two requests that a masked scorer needs of one pair.

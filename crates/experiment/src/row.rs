@@ -127,6 +127,47 @@ pub struct Item {
     pub strength: Option<f64>,
 }
 
+/// A model's answer to one item of a task, by one rule, with the same axes as [`Row`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+pub struct Answer {
+    /// Identifier of the item in its benchmark.
+    pub item: String,
+    /// The candidate that the model chooses, counted from 0.
+    pub answer: u32,
+    /// The right one.
+    pub gold: u32,
+    /// Score of every candidate by the rule.
+    pub scores: Vec<f64>,
+    /// The data the item belongs to.
+    pub benchmark: String,
+    /// The rule.
+    pub scorer: String,
+    /// Bias category of the edit.
+    pub category: String,
+    /// Language.
+    pub eval_language: String,
+    /// What the edit is there for.
+    pub role: Option<Role>,
+    /// Debiasing method.
+    pub method: String,
+    /// Parameters of the method that the experiment sets.
+    pub params: Option<String>,
+    /// Language the method was fitted in.
+    pub fit_language: Option<String>,
+    /// Space of the edit.
+    pub space: Option<String>,
+    /// Re-insertion.
+    pub reinsert: Option<String>,
+    /// Hook point.
+    pub hook: Option<String>,
+    /// Directions that the edit removes, if that is its size.
+    pub rank: Option<u64>,
+    /// Units that the edit changes, if that is its size.
+    pub units: Option<u64>,
+    /// Strength of the edit (1 = full).
+    pub strength: Option<f64>,
+}
+
 impl Row {
     /// Reads a row of `rows.jsonl`. A row of a run from before there was the column `role` gets it from its
     /// method, which says it there.

@@ -7,6 +7,7 @@ use interlingua_models::hub::Source;
 use serde_json::json;
 
 use crate::ExperimentError;
+use crate::benchmarks;
 use crate::cache::{Cache, write_atomically, write_if_other};
 use crate::check;
 use crate::measure::{self, Blank};
@@ -158,7 +159,7 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
     let mut judged = Vec::new();
     for benchmark in &text.benchmarks {
         let found = stages::benchmark_stage(&mut run, &edited, benchmark)?;
-        judged.push((benchmark.language, benchmark.items.name(), found));
+        judged.push((benchmark, found));
     }
     let key = Cache::key("rows", &(&edited.upstream, &plan.spec, &plan.settings));
     let cached = run.load::<(Vec<Row>, Vec<report::Projection>, Vec<String>)>("rows", &key)?;
@@ -190,9 +191,8 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
             measure::probe_rows(&blank, *language, found, &mut rows);
         }
         measure::retrieval_rows(&blank, &retrieved, &mut rows);
-        for (language, name, found) in &judged {
-            measure::benchmark_rows(&blank, *language, name, found, &mut rows);
-        }
+        let to = stages::judging(plan, model.geometry.causal);
+        measure::benchmark_rows(&blank, &judged, &to, &mut rows)?;
         measure::cosine_rows(&blank, &edited, &captured, &mut rows)?;
         let mut projections = Vec::new();
         for (at, site) in captured.iter().enumerate() {
@@ -248,6 +248,7 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
             less: pair.less.clone(),
         }));
     }
+    info.benchmarks = benchmarks::names(&text.benchmarks);
     let start = std::time::Instant::now();
     (run.listener)(Event::Stage {
         name: "write report".into(),
@@ -264,7 +265,8 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
             )
         })
         .collect();
-    report::write_all(&folder, &info, &rows, &items)?;
+    let answers = measure::answers(&blank, &judged);
+    report::write_all(&folder, &info, &rows, &items, &answers)?;
     let manifest = json!({
         "experiment": plan.spec.name,
         "command": plan.options.command,
@@ -407,6 +409,7 @@ fn info(
         languages: spec.languages.iter().map(ToString::to_string).collect(),
         categories: spec.categories.clone(),
         methods: spec.methods.iter().map(|m| m.name.clone()).collect(),
+        benchmarks: Vec::new(),
         projections,
         pairs: Vec::new(),
     })

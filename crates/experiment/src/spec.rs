@@ -75,9 +75,9 @@ pub struct Spec {
     /// How one operating point is chosen out of several hook points, ranks and strengths.
     #[serde(default)]
     pub choose: ChooseSpec,
-    /// Further bias benchmarks.
+    /// Further tasks that every edit is judged by.
     #[serde(default)]
-    pub benchmarks: Vec<BenchmarkSpec>,
+    pub benchmarks: Vec<interlingua_tasks::TaskSpec>,
     /// Changes that `--quick` makes; merged over everything above.
     #[serde(default)]
     pub quick: Option<toml::Table>,
@@ -660,68 +660,6 @@ impl Default for ChooseSpec {
     }
 }
 
-/// A further bias benchmark, read from files under `--data-dir`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-pub enum BenchmarkSpec {
-    /// StereoSet, intrasentence.
-    Stereoset {
-        /// The file.
-        path: String,
-        /// Its language.
-        #[serde(default = "english")]
-        language: Language,
-        /// Most items per category.
-        #[serde(default)]
-        limit: Option<usize>,
-    },
-    /// WEAT and SEAT association tests.
-    Seat {
-        /// A file, or a folder of them.
-        path: String,
-        /// Their language.
-        #[serde(default = "english")]
-        language: Language,
-        /// Names of the tests for each bias category.
-        #[serde(default = "seat_tests")]
-        tests: std::collections::BTreeMap<String, Vec<String>>,
-    },
-    /// BBQ and MBBQ.
-    Bbq {
-        /// The questions.
-        path: String,
-        /// The control questions, which name no group.
-        #[serde(default)]
-        control: Option<String>,
-        /// Their language.
-        language: Language,
-        /// Bias category that the questions are about.
-        category: String,
-        /// Most questions, whole templates first.
-        #[serde(default)]
-        limit: Option<usize>,
-    },
-    /// Sentence templates.
-    Templates {
-        /// The file; nothing for the templates of this project.
-        #[serde(default)]
-        path: Option<String>,
-    },
-}
-
-impl BenchmarkSpec {
-    /// Its files, under `--data-dir`.
-    pub fn files(&self) -> Vec<&String> {
-        match self {
-            BenchmarkSpec::Stereoset { path, .. } | BenchmarkSpec::Seat { path, .. } => vec![path],
-            BenchmarkSpec::Bbq { path, control, .. } => {
-                std::iter::once(path).chain(control).collect()
-            }
-            BenchmarkSpec::Templates { path } => path.iter().collect(),
-        }
-    }
-}
-
 impl Spec {
     /// Reads an experiment; with `quick`, its `[quick]` table is merged in.
     ///
@@ -828,49 +766,6 @@ fn two_methods() -> Vec<MethodSpec> {
             params: Default::default(),
         })
         .to_vec()
-}
-fn english() -> Language {
-    Language::EN
-}
-/// The SEAT tests that bias-bench reports per category.
-fn seat_tests() -> std::collections::BTreeMap<String, Vec<String>> {
-    let tests = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
-    [
-        (
-            "gender",
-            tests(&[
-                "sent-weat6",
-                "sent-weat6b",
-                "sent-weat7",
-                "sent-weat7b",
-                "sent-weat8",
-                "sent-weat8b",
-            ]),
-        ),
-        (
-            "race-color",
-            tests(&[
-                "sent-angry_black_woman_stereotype",
-                "sent-angry_black_woman_stereotype_b",
-                "sent-weat3",
-                "sent-weat3b",
-                "sent-weat4",
-                "sent-weat5",
-                "sent-weat5b",
-            ]),
-        ),
-        (
-            "religion",
-            tests(&[
-                "sent-religion1",
-                "sent-religion1b",
-                "sent-religion2",
-                "sent-religion2b",
-            ]),
-        ),
-    ]
-    .map(|(category, tests)| (category.to_owned(), tests))
-    .into()
 }
 fn strengths() -> Vec<f64> {
     vec![0.5, 0.6, 0.7, 0.8, 0.9, 0.95]

@@ -19,6 +19,7 @@
 pub mod alignment;
 pub mod bbq;
 pub mod bootstrap;
+pub mod choice;
 pub mod crows;
 pub mod difflib;
 pub mod directions;

@@ -11,6 +11,7 @@ use interlingua_files::{Partial, turn};
 use crate::error::DataError;
 use crate::input::{Limits, Source, io_error, open_file};
 use crate::manifest::{FileState, Manifest, RemoteFile, plain_name, sha256_of, state_of};
+use crate::own;
 
 #[cfg(feature = "download")]
 use transfer::transfer;
@@ -46,7 +47,7 @@ pub struct Progress<'m> {
     pub cached: bool,
 }
 
-/// Downloads what the cache lacks into `cache_dir/<name>` and returns that folder.
+/// Downloads what the cache lacks into `cache_dir/<name>` and returns that folder. Files of this project are copied there.
 ///
 /// A file goes to `<file>.part` first, is resumed there after a break, and is renamed once its hash is right. Two
 /// processes that fetch one data set take turns, and the second finds what the first brought.
@@ -153,7 +154,9 @@ fn download(
         std::fs::remove_file(&partial).map_err(|e| io_error(&partial, e))?;
         have = 0;
     }
-    if have < file.bytes || have == 0 {
+    if let Some(own) = own::file(&file.url) {
+        std::fs::copy(&own, &partial).map_err(|e| io_error(&own, e))?;
+    } else if have < file.bytes || have == 0 {
         transfer(file, target, &partial, have, options, progress)?;
     }
     let actual = sha256_of(&partial)?;

@@ -13,6 +13,7 @@ use crate::types::{AttributeList, BiasPair, BiasSet, ParallelCorpus};
 
 pub(crate) mod attributes;
 pub(crate) mod bbq;
+pub(crate) mod choice;
 pub(crate) mod crows_dutch;
 pub(crate) mod crows_original;
 pub(crate) mod crows_wide;
@@ -35,6 +36,7 @@ pub(crate) mod xml;
 
 pub use attributes::{AttributeOptions, load_attributes, write_attributes};
 pub use bbq::{BbqOptions, load_bbq};
+pub use choice::{ChoiceOptions, load_choice};
 pub use pairs::{write_pairs_csv, write_pairs_jsonl};
 pub use parallel_tsv::write_tsv;
 pub use parquet::{to_frame, write_parquet};
@@ -84,6 +86,8 @@ pub enum Format {
     Seat,
     /// Questions of BBQ or MBBQ, a file or a folder: [`load_bbq`].
     Bbq,
+    /// Items with candidates, our own: [`load_choice`].
+    Choice,
     /// Bias: our own sentence templates, as pairs where their attributes say which way they lean; as items with
     /// [`load_templates`].
     Templates,
@@ -115,7 +119,12 @@ impl Format {
     ];
 
     /// The formats with a loader of their own alone.
-    pub const OTHER: &[Format] = &[Format::Stereoset, Format::Seat, Format::Bbq];
+    pub const OTHER: &[Format] = &[
+        Format::Stereoset,
+        Format::Seat,
+        Format::Bbq,
+        Format::Choice,
+    ];
 
     /// The format of a name.
     ///
@@ -151,6 +160,7 @@ impl Format {
             Format::Stereoset => "stereoset",
             Format::Seat => "seat",
             Format::Bbq => "bbq",
+            Format::Choice => "choice",
             Format::Templates => "templates",
         }
     }

@@ -61,6 +61,9 @@ pub fn sniff(path: &Path) -> Result<Format, DataError> {
         if has(&["answer_info", "context_condition"]) {
             return Ok(Format::Bbq);
         }
+        if has(&["prompt", "candidates", "gold"]) {
+            return Ok(Format::Choice);
+        }
         if has(&["targ1", "examples"]) {
             return Ok(Format::Seat);
         }
@@ -87,6 +90,12 @@ pub fn sniff(path: &Path) -> Result<Format, DataError> {
     let has = |cells: &[String], name: &str| cells.iter().any(|c| c == name);
     if tabs.iter().any(|c| c.ends_with("_more")) && tabs.iter().any(|c| c.ends_with("_less")) {
         return Ok(Format::CrowsWide);
+    }
+    if ["id", "language", "prompt", "candidates", "gold"]
+        .iter()
+        .all(|name| has(&tabs, name))
+    {
+        return Ok(Format::Choice);
     }
     if has(&commas, "more") && has(&commas, "less") {
         return Ok(Format::PairsCsv);

@@ -8,12 +8,13 @@ use interlingua_models::architectures::Architecture;
 use interlingua_models::masked::mask_token;
 use interlingua_models::model::available_memory;
 use interlingua_models::{Hook, Model};
+use interlingua_tasks::{Needs, TaskSpec};
 
 use crate::ExperimentError;
 use crate::plan::Plan;
 use crate::prepare::Prepared;
 use crate::requests::check_scorers;
-use crate::spec::{BenchmarkSpec, Extent, ModelSpec, Space, Spec, TrainSpec};
+use crate::spec::{Extent, ModelSpec, Space, Spec, TrainSpec};
 
 /// Checks scorers and benchmarks against what `config.json` says.
 ///
@@ -25,11 +26,15 @@ pub fn architecture(spec: &Spec, architecture: &dyn Architecture) -> Result<(), 
         return headless(spec, &geometry.architecture);
     }
     check_scorers(&spec.score.scorers, geometry.causal)?;
-    let asks = |b: &BenchmarkSpec| matches!(b, BenchmarkSpec::Bbq { .. });
-    if let (false, Some(at)) = (geometry.causal, spec.benchmarks.iter().position(asks)) {
+    let causal = |task: &TaskSpec| task.about().needs == Needs::Causal;
+    if let (false, Some(at)) = (geometry.causal, spec.benchmarks.iter().position(causal)) {
+        let about = spec.benchmarks[at].about();
         return Err(ExperimentError::plan(
             format!("benchmarks[{at}]"),
-            "BBQ asks for the probability of an answer after its question, which a masked model does not have",
+            format!(
+                "{} asks for {}, which a masked model does not have",
+                about.title, about.asks
+            ),
         ));
     }
     Ok(())
@@ -37,7 +42,7 @@ pub fn architecture(spec: &Spec, architecture: &dyn Architecture) -> Result<(), 
 
 /// Refuses what a model without an LM head cannot be asked.
 fn headless(spec: &Spec, architecture: &str) -> Result<(), ExperimentError> {
-    let asks = |b: &BenchmarkSpec| !matches!(b, BenchmarkSpec::Seat { .. });
+    let asks = |task: &TaskSpec| task.about().needs != Needs::States;
     let (key, what) = if let Some(scorer) = spec.score.scorers.first() {
         ("score.scorers".to_owned(), format!("`{scorer}` reads"))
     } else if let Some(at) = spec.benchmarks.iter().position(asks) {

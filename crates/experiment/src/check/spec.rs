@@ -1,10 +1,12 @@
 //! What was typed, looked at alone.
 
 use interlingua_debias::{Contrast, Debiaser, Reduce, Size, Span};
+use interlingua_tasks::TaskSpec;
 
 use crate::ExperimentError;
+use crate::benchmarks::listed;
 use crate::spec::{
-    BenchmarkSpec, ChooseSpec, DataSpec, FitOver, Geometry, MethodSpec, ModelSpec, Space, Spec,
+    ChooseSpec, DataSpec, FitOver, Geometry, MethodSpec, ModelSpec, Space, Spec,
     TrainSpec,
 };
 
@@ -508,7 +510,7 @@ fn described(geometry: &Geometry) -> Result<(), ExperimentError> {
     Ok(())
 }
 
-fn benchmarks(benchmarks: &[BenchmarkSpec]) -> Result<(), ExperimentError> {
+fn benchmarks(benchmarks: &[TaskSpec]) -> Result<(), ExperimentError> {
     for (at, benchmark) in benchmarks.iter().enumerate() {
         if benchmarks[..at].contains(benchmark) {
             return Err(ExperimentError::plan(
@@ -516,24 +518,7 @@ fn benchmarks(benchmarks: &[BenchmarkSpec]) -> Result<(), ExperimentError> {
                 "the same benchmark is listed twice",
             ));
         }
-        let limit = match benchmark {
-            BenchmarkSpec::Stereoset { limit, .. } | BenchmarkSpec::Bbq { limit, .. } => *limit,
-            BenchmarkSpec::Seat { tests, .. } => {
-                for (category, names) in tests {
-                    distinct(&format!("benchmarks[{at}].tests.{category}"), names)?;
-                }
-                None
-            }
-            BenchmarkSpec::Templates { .. } => None,
-        };
-        if let Some(limit) = limit {
-            within(
-                &format!("benchmarks[{at}].limit"),
-                limit as u64,
-                1,
-                MOST_ROWS,
-            )?;
-        }
+        benchmark.check().map_err(listed(at))?;
     }
     Ok(())
 }

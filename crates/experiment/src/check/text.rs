@@ -4,6 +4,7 @@ use interlingua_data::Language;
 use interlingua_debias::{Contrast, by_name};
 
 use crate::ExperimentError;
+use crate::benchmarks::Benchmark;
 use crate::prepare::{FitSet, Prepared};
 use crate::spec::{Extent, MethodSpec, Spec};
 
@@ -29,7 +30,10 @@ pub fn text(spec: &Spec, text: &Prepared) -> Result<(), ExperimentError> {
             }
         }
     }
-    let axes = |b: &crate::benchmarks::Benchmark| (b.items.name(), b.category.clone(), b.language);
+    let axes = |b: &Benchmark| {
+        let name = b.name(b.items.about()).to_owned();
+        (name, b.category.clone(), b.language)
+    };
     for (at, benchmark) in text.benchmarks.iter().enumerate() {
         if text.benchmarks[..at]
             .iter()
@@ -38,10 +42,8 @@ pub fn text(spec: &Spec, text: &Prepared) -> Result<(), ExperimentError> {
             return Err(ExperimentError::plan(
                 "benchmarks",
                 format!(
-                    "two of them are {} of {} in {}, whose rows could not be told apart; give one of them",
-                    benchmark.items.name(),
-                    benchmark.category,
-                    benchmark.language
+                    "two of them are {}, whose rows could not be told apart; give one of them",
+                    crate::benchmarks::what(benchmark)
                 ),
             ));
         }

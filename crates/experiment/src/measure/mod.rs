@@ -15,7 +15,7 @@ mod transfer;
 mod truth;
 
 pub use alignment::{alignment_rows, reconstruction_rows};
-pub use benchmarks::benchmark_rows;
+pub use benchmarks::{answers, benchmark_rows};
 pub use bias::{bias_rows, correct, items};
 pub use choice::choice_rows;
 pub use cosines::cosine_rows;

@@ -31,12 +31,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::row::{Item, Row};
+use crate::row::{Answer, Item, Row};
 
 pub use changed::Change;
 pub use html::html;
 pub use markdown::{headline, markdown};
-pub use parquet::{items_parquet, rows_parquet};
+pub use parquet::{answers_parquet, items_parquet, rows_parquet};
 pub use rows::{pairs_csv, rows_csv, rows_jsonl};
 pub use seeds::seeds;
 pub use tables::{Table, tables};
@@ -73,6 +73,9 @@ pub struct RunInfo {
     pub categories: Vec<String>,
     /// Methods in the order in which they are shown.
     pub methods: Vec<String>,
+    /// Tasks beside the pairs, as the rows name them, in the order in which they are shown.
+    #[serde(default)]
+    pub benchmarks: Vec<String>,
     /// Points of the alignment plot, one entry per space.
     pub projections: Vec<Projection>,
     /// Sentences of the pairs that items are about.
@@ -175,7 +178,7 @@ pub enum ReportError {
 ///
 /// Everything is made in memory first; then each file is written under a
 /// temporary name and renamed, so that a reader, or the next run, never meets
-/// half a file. Files: `rows.{jsonl,csv,parquet}`, `items.parquet`, `pairs.csv`,
+/// half a file. Files: `rows.{jsonl,csv,parquet}`, `items.parquet`, `answers.parquet` where there are any, `pairs.csv`,
 /// `tables/*.{md,csv}`, `plots/*.svg`, `headline.md`, `report.md`, `report.html`.
 ///
 /// # Errors
@@ -185,6 +188,7 @@ pub fn write_all(
     info: &RunInfo,
     rows: &[Row],
     items: &[Item],
+    answers: &[Answer],
 ) -> Result<(), ReportError> {
     let changes = changed::changed(&view::View::new(info, rows), items)?;
     let mut files: Vec<(PathBuf, Vec<u8>)> = vec![
@@ -195,6 +199,9 @@ pub fn write_all(
         (dir.join("pairs.csv"), pairs_csv(&info.pairs).into_bytes()),
         (dir.join("headline.md"), headline(info, rows).into_bytes()),
     ];
+    if !answers.is_empty() {
+        files.push((dir.join("answers.parquet"), answers_parquet(answers)?));
+    }
     for table in tables(info, rows) {
         let path = dir.join("tables").join(&table.id);
         let banner = info

@@ -4,7 +4,7 @@ use polars::prelude::*;
 
 use super::ReportError;
 use crate::role::Role;
-use crate::row::{Item, Row};
+use crate::row::{Answer, Item, Row};
 
 /// The rows as one Parquet file: a column per field of [`Row`], same names.
 ///
@@ -77,6 +77,38 @@ pub fn items_parquet(items: &[Item]) -> Result<Vec<u8>, ReportError> {
         column("strength", items, |i| i.strength),
     ];
     encode("items.parquet", items.len(), columns)
+}
+
+/// The answers that tasks keep as one Parquet file: a column per field of [`Answer`]; the scores are a list.
+///
+/// # Errors
+/// [`ReportError::Parquet`] says what polars could not encode.
+pub fn answers_parquet(answers: &[Answer]) -> Result<Vec<u8>, ReportError> {
+    let scores: Vec<Series> = answers
+        .iter()
+        .map(|a| Series::new("".into(), &a.scores))
+        .collect();
+    let columns = vec![
+        column("item", answers, |a| a.item.as_str()),
+        column("answer", answers, |a| a.answer),
+        column("gold", answers, |a| a.gold),
+        Series::new("scores".into(), scores).into_column(),
+        column("benchmark", answers, |a| a.benchmark.as_str()),
+        column("scorer", answers, |a| a.scorer.as_str()),
+        column("category", answers, |a| a.category.as_str()),
+        column("eval_language", answers, |a| a.eval_language.as_str()),
+        column("role", answers, |a| a.role.map(Role::name)),
+        column("method", answers, |a| a.method.as_str()),
+        column("params", answers, |a| a.params.as_deref()),
+        column("fit_language", answers, |a| a.fit_language.as_deref()),
+        column("space", answers, |a| a.space.as_deref()),
+        column("reinsert", answers, |a| a.reinsert.as_deref()),
+        column("hook", answers, |a| a.hook.as_deref()),
+        column("rank", answers, |a| a.rank),
+        column("units", answers, |a| a.units),
+        column("strength", answers, |a| a.strength),
+    ];
+    encode("answers.parquet", answers.len(), columns)
 }
 
 /// What is needed of items to compare gaps pair by pair.

@@ -566,7 +566,7 @@ fn the_folder_is_complete_and_the_same_every_time() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let mut info = small_info();
     for folder in &folders {
-        write_all(folder.path(), &info, &small_run(), &[Item::default()]).unwrap();
+        write_all(folder.path(), &info, &small_run(), &[Item::default()], &[]).unwrap();
         info.timings[0].seconds += 1.0;
     }
     let list = |dir: &Path| {
@@ -613,7 +613,7 @@ fn a_folder_that_cannot_be_made_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("taken");
     fs::write(&file, "a file").unwrap();
-    let error = write_all(&file, &small_info(), &[], &[]).unwrap_err();
+    let error = write_all(&file, &small_info(), &[], &[], &[]).unwrap_err();
     assert!(error.to_string().contains("taken"), "{error}");
 }
 

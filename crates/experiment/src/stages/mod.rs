@@ -17,7 +17,7 @@ mod states;
 mod tests;
 mod text;
 
-pub use benchmark::{Judged, benchmark_stage};
+pub use benchmark::{Judged, benchmark_stage, judging};
 pub use fit::{Edits, Material, Passes, fit_stage, write_interventions};
 pub use model::model_stage;
 pub use probe::{Probed, probe_by_name, probe_stage};

@@ -5,15 +5,12 @@ use crate::report::text::Format;
 use crate::report::view::{Estimate, Variant, View};
 use crate::role::Role;
 
-/// Benchmarks in the order of the page.
-const BENCHMARKS: [&str; 4] = ["stereoset", "seat", "bbq", "templates"];
-
 /// Every number of every benchmark.
 pub fn benchmarks(view: &View) -> Table {
     let mut table = Table::new(
         "benchmarks",
         "Other benchmarks",
-        "StereoSet, SEAT, BBQ and templates under the same edits, each number with its 95 % interval; ideal is the value \
+        "The tasks beside the pairs under the same edits, each number with its 95 % interval; ideal is the value \
          of a model without bias, where there is one. p is that of SEAT's own permutation test.",
         &[
             ("Benchmark", None),
@@ -30,9 +27,9 @@ pub fn benchmarks(view: &View) -> Table {
             ("n", None),
         ],
     );
-    for benchmark in BENCHMARKS {
+    for benchmark in &view.info.benchmarks {
         let rows = view.rows.iter();
-        for row in rows.filter(|r| r.benchmark.as_deref() == Some(benchmark)) {
+        for row in rows.filter(|r| r.benchmark.as_deref() == Some(benchmark.as_str())) {
             let variant = view.variant_of(row);
             table.rows.push(vec![
                 words(benchmark),
@@ -70,7 +67,7 @@ fn means_of(view: &View, wanted: impl Fn(&Variant) -> bool) -> Table {
     let mut table = Table::new(
         "benchmark-means",
         "Other benchmarks, means",
-        "StereoSet, SEAT, BBQ and templates: mean over the languages an edit was fitted in, and over the tests of SEAT \
+        "The tasks beside the pairs: mean over the languages an edit was fitted in, and over the tests of SEAT \
          (of |effect| there: effects of both signs must not cancel). A mean has no interval here; those of single numbers \
          are in `tables/benchmarks.md`.",
         &[
@@ -86,9 +83,9 @@ fn means_of(view: &View, wanted: impl Fn(&Variant) -> bool) -> Table {
         ],
     );
     let mut groups: Vec<([String; 6], Vec<Estimate>, Option<f64>)> = Vec::new();
-    for benchmark in BENCHMARKS {
+    for benchmark in &view.info.benchmarks {
         let rows = view.rows.iter();
-        for row in rows.filter(|r| r.benchmark.as_deref() == Some(benchmark)) {
+        for row in rows.filter(|r| r.benchmark.as_deref() == Some(benchmark.as_str())) {
             let variant = view.variant_of(row);
             if !wanted(&variant) {
                 continue;
@@ -101,8 +98,8 @@ fn means_of(view: &View, wanted: impl Fn(&Variant) -> bool) -> Table {
                 variant.title(),
                 variant.site(),
             ];
-            let estimate = match benchmark {
-                "seat" => Estimate::of(row).abs(),
+            let estimate = match row.metric.as_str() {
+                "seat_effect" => Estimate::of(row).abs(),
                 _ => Estimate::of(row),
             };
             match groups.iter_mut().find(|(k, ..)| *k == key) {

@@ -1,0 +1,210 @@
+//! What is asked of a model, in one pass over all items and all branches.
+
+use std::ops::Range;
+
+use interlingua_metrics::crows::StartToken;
+use interlingua_models::engine::{LogProbs, capture_branches, query_log_probs, token_log_probs};
+use interlingua_models::masked::{MaskRequest, masked_log_probs};
+use interlingua_models::pack::Query;
+use interlingua_models::{Branch, Capture, Hook, Model, ModelError, Pooling, Sequence};
+
+use crate::TaskError;
+
+/// What is asked of a model: requests, and which of them belong to one part of an item, such as a candidate or a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    requests: Requests,
+    /// For each part the requests whose answers are joined.
+    parts: Vec<Range<usize>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Requests {
+    /// Every token of a sequence after what is given, each from those before it.
+    Next(Vec<Sequence>),
+    /// Some tokens of a sequence, each masked alone.
+    Masked(Vec<MaskRequest>),
+    /// Tokens at places that the task chose.
+    Places(Vec<Query>),
+    /// The mean of the states of a sequence's text at the final norm.
+    States(Vec<Sequence>),
+}
+
+impl Ask {
+    /// The log-probabilities of all tokens of texts; of a masked model each token masked alone. A part is a text.
+    ///
+    /// # Errors
+    /// A text that the tokenizer cannot read.
+    pub fn texts<'t>(
+        model: &Model,
+        texts: impl Iterator<Item = &'t str>,
+    ) -> Result<Ask, TaskError> {
+        let sequences = sequences(model, texts)?;
+        let parts = one_each(sequences.len());
+        let requests = match model.geometry.causal {
+            true => Requests::Next(sequences),
+            false => Requests::Masked(sequences.into_iter().map(MaskRequest::text).collect()),
+        };
+        Ok(Ask { requests, parts })
+    }
+
+    /// The log-probabilities of the tokens of sequences after what is given, each from those before it.
+    ///
+    /// # Shapes
+    /// `parts` are ranges of `sequences`.
+    pub fn next(sequences: Vec<Sequence>, parts: Vec<Range<usize>>) -> Ask {
+        Ask {
+            requests: Requests::Next(sequences),
+            parts,
+        }
+    }
+
+    /// The log-probabilities of some tokens, each masked alone. A part is a request.
+    pub fn masked(requests: Vec<MaskRequest>) -> Ask {
+        Ask {
+            parts: one_each(requests.len()),
+            requests: Requests::Masked(requests),
+        }
+    }
+
+    /// The log-probabilities of tokens at places that the task chose.
+    ///
+    /// # Shapes
+    /// `parts` are ranges of `queries`.
+    pub fn places(queries: Vec<Query>, parts: Vec<Range<usize>>) -> Ask {
+        Ask {
+            requests: Requests::Places(queries),
+            parts,
+        }
+    }
+
+    /// The mean of the states of each text at the final norm, without the tokens that frame it. A part is a text.
+    ///
+    /// # Errors
+    /// A text that the tokenizer cannot read.
+    pub fn states<'t>(
+        model: &Model,
+        texts: impl Iterator<Item = &'t str>,
+    ) -> Result<Ask, TaskError> {
+        let sequences = sequences(model, texts)?;
+        Ok(Ask {
+            parts: one_each(sequences.len()),
+            requests: Requests::States(sequences),
+        })
+    }
+
+    /// Puts everything to the model, in one pass for all branches. Result: one for each branch.
+    ///
+    /// # Errors
+    /// Unreadable weights, a sequence that the model cannot take, a model of another kind, results that are not finite.
+    pub fn put(
+        &self,
+        model: &Model,
+        branches: &[Branch<'_>],
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<Answers>, ModelError> {
+        let found = match &self.requests {
+            Requests::Next(sequences) => token_log_probs(model, sequences, branches, progress)?,
+            Requests::Masked(requests) => masked_log_probs(model, requests, branches, progress)?,
+            Requests::Places(queries) => query_log_probs(model, queries, branches, progress)?,
+            Requests::States(sequences) => {
+                return states(model, sequences, branches, &self.parts, progress);
+            }
+        };
+        let answers = |found: LogProbs| Answers {
+            found,
+            parts: self.parts.clone(),
+        };
+        Ok(found.into_iter().map(answers).collect())
+    }
+}
+
+fn sequences<'t>(
+    model: &Model,
+    texts: impl Iterator<Item = &'t str>,
+) -> Result<Vec<Sequence>, ModelError> {
+    texts.map(|text| model.sequence(text)).collect()
+}
+
+fn one_each(parts: usize) -> Vec<Range<usize>> {
+    (0..parts).map(|at| at..at + 1).collect()
+}
+
+fn states(
+    model: &Model,
+    sequences: &[Sequence],
+    branches: &[Branch<'_>],
+    parts: &[Range<usize>],
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<Answers>, ModelError> {
+    let mut found = vec![vec![Vec::new(); sequences.len()]; branches.len()];
+    capture_branches(
+        model,
+        sequences,
+        branches,
+        &[Capture {
+            hook: Hook::FINAL_NORM,
+            pooling: Pooling::Mean,
+        }],
+        &mut |branch, _, sequence, rows| {
+            found[branch][sequence] = rows.to_vec();
+            Ok(())
+        },
+        progress,
+    )?;
+    let answers = |found| Answers {
+        found,
+        parts: parts.to_vec(),
+    };
+    Ok(found.into_iter().map(answers).collect())
+}
+
+/// What a model answers under one branch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answers {
+    /// Of each request: log-probabilities of its tokens in nats, or the numbers of its state.
+    found: LogProbs,
+    parts: Vec<Range<usize>>,
+}
+
+impl Answers {
+    /// How many parts there are.
+    pub fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Whether nothing was asked.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// The numbers of a part, those of all its requests one after the other: log-probabilities in nats, or a state.
+    pub fn of(&self, part: usize) -> Vec<f32> {
+        self.found[self.parts[part].clone()].concat()
+    }
+
+    /// The log-probability of a part: the sum over its tokens.
+    pub fn total(&self, part: usize) -> f64 {
+        let requests = &self.found[self.parts[part].clone()];
+        requests.iter().flatten().map(|&x| f64::from(x)).sum()
+    }
+}
+
+/// Adds what a causal scorer needs of one sentence; the places of what was added.
+pub fn add_sentence(
+    sequences: &mut Vec<Sequence>,
+    whole: Sequence,
+    start: StartToken,
+) -> Range<usize> {
+    let first = sequences.len();
+    match start {
+        StartToken::BeforeAll => sequences.push(whole),
+        StartToken::FirstTokenOnly => {
+            let start = whole.context;
+            let end = (start + 1).min(whole.tokens.len());
+            sequences.push(Sequence::new(whole.tokens[..end].to_vec(), start));
+            sequences.push(Sequence::new(whole.tokens[start..].to_vec(), 1));
+        }
+    }
+    first..sequences.len()
+}

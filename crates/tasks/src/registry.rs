@@ -1,0 +1,227 @@
+//! All tasks. One more is a file and a line here.
+
+use interlingua_metrics::info::{METRICS, MetricInfo};
+use interlingua_models::Model;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    About, Answer, Answers, Ask, ItemSet, Judgement, Judging, Number, Source, Task, TaskError,
+};
+
+/// What a registry line stands for: the variants of [`TaskSpec`] and [`Items`], and the way from them to the task.
+macro_rules! tasks {
+    ($($(#[$doc:meta])* $variant:ident($task:ty),)*) => {
+        /// A task with its options, as a user writes it under `[[benchmarks]]`.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "kind", rename_all = "kebab-case")]
+        pub enum TaskSpec {
+            $($(#[$doc])* $variant(<$task as Task>::Options),)*
+        }
+
+        /// The items of a task.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum Items {
+            $($(#[$doc])* $variant(Vec<<$task as Task>::Item>),)*
+        }
+
+        /// The tasks that an experiment lists under `[[benchmarks]]`, in the order of pages.
+        pub static TASKS: &[&About] = &[$(&<$task as Task>::ABOUT,)*];
+
+        impl TaskSpec {
+            /// What there is to say about the task.
+            pub fn about(&self) -> &'static About {
+                match self {
+                    $(TaskSpec::$variant(_) => &<$task as Task>::ABOUT,)*
+                }
+            }
+
+            /// The files and folders that the options name.
+            pub fn files(&self) -> Vec<&String> {
+                match self {
+                    $(TaskSpec::$variant(options) => <$task>::files(options),)*
+                }
+            }
+
+            /// Checks what the options say, before any file is opened.
+            ///
+            /// # Errors
+            /// A value that cannot work, by its key.
+            pub fn check(&self) -> Result<(), TaskError> {
+                match self {
+                    $(TaskSpec::$variant(options) => <$task>::check(options),)*
+                }
+            }
+
+            /// Reads the items, divided by category and language.
+            ///
+            /// # Errors
+            /// Files that cannot be read, and what the options ask for and the files lack.
+            pub fn load(&self, source: &mut Source<'_>) -> Result<Vec<ItemSet<Items>>, TaskError> {
+                Ok(match self {
+                    $(TaskSpec::$variant(options) => <$task>::load(options, source)?
+                        .into_iter()
+                        .map(|set| set.map(Items::$variant))
+                        .collect(),)*
+                })
+            }
+        }
+
+        impl Items {
+            /// What there is to say about the task.
+            pub fn about(&self) -> &'static About {
+                match self {
+                    $(Items::$variant(_) => &<$task as Task>::ABOUT,)*
+                }
+            }
+
+            /// How many items.
+            pub fn len(&self) -> usize {
+                match self {
+                    $(Items::$variant(items) => items.len(),)*
+                }
+            }
+
+            /// Whether there is none.
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
+            /// The texts that a pass of the model reads, roughly.
+            pub fn texts(&self) -> Vec<String> {
+                match self {
+                    $(Items::$variant(items) => <$task>::texts(items),)*
+                }
+            }
+
+            /// What is asked of a model for these items.
+            ///
+            /// # Errors
+            /// A text that the model cannot take.
+            pub fn ask(&self, model: &Model) -> Result<Ask, TaskError> {
+                match self {
+                    $(Items::$variant(items) => <$task>::ask(items, model),)*
+                }
+            }
+
+            /// From the answers of one branch to numbers, and to what is kept of each item.
+            ///
+            /// # Errors
+            /// Answers that have no value under a metric.
+            pub fn judge(&self, answers: &Answers, to: &Judging) -> Result<Judgement, TaskError> {
+                match self {
+                    $(Items::$variant(items) => <$task>::judge(items, answers, to),)*
+                }
+            }
+
+            /// How a model's answers differ from the unedited model's: `said` is the unedited model's first.
+            ///
+            /// # Errors
+            /// Answers that have no value under a metric.
+            pub fn compare(
+                &self,
+                said: [&[Vec<f64>]; 2],
+                to: &Judging,
+            ) -> Result<Vec<Number>, TaskError> {
+                match self {
+                    $(Items::$variant(items) => <$task>::compare(items, said, to),)*
+                }
+            }
+
+            /// How a model's answers agree with those to items in another language. Nothing for items of another task.
+            ///
+            /// # Errors
+            /// Answers that have no value under a metric.
+            pub fn between(
+                &self,
+                others: &Items,
+                said: [&[Vec<f64>]; 2],
+                to: &Judging,
+            ) -> Result<Vec<Number>, TaskError> {
+                match (self, others) {
+                    $((Items::$variant(items), Items::$variant(others)) => {
+                        <$task>::between([items, others], said, to)
+                    })*
+                    _ => Ok(Vec::new()),
+                }
+            }
+
+            /// The answers in words of a table, item by item.
+            pub fn answers(&self, said: &[Vec<f64>]) -> Vec<Answer> {
+                match self {
+                    $(Items::$variant(items) => <$task>::answers(items, said),)*
+                }
+            }
+        }
+    };
+}
+
+tasks! {
+    /// StereoSet, intrasentence.
+    Stereoset(crate::stereoset::Stereoset),
+    /// WEAT and SEAT association tests.
+    Seat(crate::seat::Seat),
+    /// BBQ and MBBQ.
+    Bbq(crate::bbq::Bbq),
+    /// Sentence templates.
+    Templates(crate::templates::Templates),
+    /// Items with candidates.
+    Choice(crate::choice::Choice),
+}
+
+/// What an experiment judges every model by, without being asked.
+pub static ALWAYS: &[&About] = &[&crate::pairs::ABOUT, &crate::text::ABOUT];
+
+/// Every task: those of every experiment, then those that it lists.
+pub fn all() -> impl Iterator<Item = &'static About> {
+    ALWAYS.iter().chain(TASKS).copied()
+}
+
+impl About {
+    /// What is known about its numbers.
+    pub fn metrics(&self) -> impl Iterator<Item = &'static MetricInfo> {
+        let names = self.metrics;
+        METRICS.iter().filter(move |metric| names.contains(&metric.name))
+    }
+}
+
+impl<T> ItemSet<T> {
+    /// Name of the benchmark in rows.
+    pub fn name<'a>(&'a self, about: &'a About) -> &'a str {
+        self.name.as_deref().unwrap_or(about.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_task_says_what_it_is() {
+        let mut names = BTreeSet::new();
+        for about in all() {
+            let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            assert!(about.name.chars().all(legal) && names.insert(about.name), "{}", about.name);
+            for text in [about.title, about.summary, about.citation, about.asks] {
+                assert!(!text.trim().is_empty(), "{} lacks a text", about.name);
+            }
+            assert!(!about.metrics.is_empty());
+            assert_eq!(about.metrics().count(), about.metrics.len(), "{}: an unknown metric", about.name);
+        }
+    }
+
+    /// The name of a task in rows is the one that users write.
+    #[test]
+    fn kinds_are_names() {
+        for about in TASKS {
+            let wrong = serde_json::json!({"kind": about.name, "no such option": 1});
+            let error = serde_json::from_value::<TaskSpec>(wrong).unwrap_err().to_string();
+            assert!(error.contains("no such option"), "{}: {error}", about.name);
+        }
+        let unknown = serde_json::json!({"kind": "crystal-ball"});
+        let error = serde_json::from_value::<TaskSpec>(unknown).unwrap_err().to_string();
+        assert!(TASKS.iter().all(|about| error.contains(about.name)), "{error}");
+    }
+}
