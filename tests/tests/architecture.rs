@@ -38,6 +38,17 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ),
     ("interlingua-metrics", "crates/metrics", &[]),
     (
+        "interlingua-spaces",
+        "crates/spaces",
+        &[
+            "interlingua-autoencoder",
+            "interlingua-backend",
+            "interlingua-data",
+            "interlingua-edits",
+            "interlingua-models",
+        ],
+    ),
+    (
         "interlingua-tasks",
         "crates/tasks",
         &[
@@ -58,6 +69,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "interlingua-autoencoder",
             "interlingua-debias",
             "interlingua-metrics",
+            "interlingua-spaces",
             "interlingua-tasks",
         ],
     ),

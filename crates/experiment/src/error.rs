@@ -68,6 +68,9 @@ pub enum ExperimentError {
     /// The autoencoder.
     #[error(transparent)]
     Autoencoder(#[from] interlingua_autoencoder::AutoencoderError),
+    /// A space.
+    #[error(transparent)]
+    Space(interlingua_spaces::SpaceError),
     /// An edit.
     #[error(transparent)]
     Edit(#[from] interlingua_edits::EditError),
@@ -85,6 +88,19 @@ pub enum ExperimentError {
     /// The report.
     #[error(transparent)]
     Report(#[from] crate::report::ReportError),
+}
+
+impl From<interlingua_spaces::SpaceError> for ExperimentError {
+    fn from(error: interlingua_spaces::SpaceError) -> ExperimentError {
+        use interlingua_spaces::SpaceError;
+        let key = match &error {
+            SpaceError::NoLanguage { .. } => "languages",
+            SpaceError::TooFew { .. } => "autoencoder.latent",
+            SpaceError::Decomposition { .. } => "spaces",
+            _ => return ExperimentError::Space(error),
+        };
+        ExperimentError::plan(key, error.to_string())
+    }
 }
 
 impl ExperimentError {

@@ -25,7 +25,6 @@ pub mod requests;
 pub mod role;
 pub mod row;
 pub mod run;
-pub mod space;
 pub mod spec;
 mod stages;
 mod swapped;

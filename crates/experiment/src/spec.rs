@@ -302,65 +302,9 @@ impl Default for TrainSpec {
     }
 }
 
-/// A space edits are fitted and applied in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Space {
-    /// The hidden states themselves.
-    Raw,
-    /// The autoencoder's latent space.
-    Latent,
-    /// The ablation: one encoder, one decoder and one mean for all languages.
-    LatentShared,
-    /// The control: an autoencoder trained without alignment.
-    LatentUnaligned,
-    /// Hidden states minus the mean of their language.
-    Centred,
-    /// Centred states rotated onto the first language by orthogonal Procrustes.
-    Procrustes,
-    /// Canonical coordinates of all languages, as many as the latent space has.
-    Cca,
-    /// Principal axes of the centred states of all languages, as many as the latent space has.
-    JointPca,
-    /// States without the low-rank subspace that tells languages apart.
-    Lsar,
-    /// States without the main direction of their language.
-    Lir,
-}
-
-impl Space {
-    /// Name in rows and files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Space::Raw => "raw",
-            Space::Latent => "latent",
-            Space::LatentShared => "latent-shared",
-            Space::LatentUnaligned => "latent-unaligned",
-            Space::Centred => "centred",
-            Space::Procrustes => "procrustes",
-            Space::Cca => "cca",
-            Space::JointPca => "joint-pca",
-            Space::Lsar => "lsar",
-            Space::Lir => "lir",
-        }
-    }
-
-    /// Whether an autoencoder leads there.
-    pub fn is_latent(self) -> bool {
-        matches!(
-            self,
-            Space::Latent | Space::LatentShared | Space::LatentUnaligned
-        )
-    }
-
-    /// Whether affine maps lead there, one per language.
-    pub fn is_affine(self) -> bool {
-        !self.is_latent() && self != Space::Raw
-    }
-}
-
 pub use interlingua_edits::Reinsert;
 use interlingua_edits::Tokens;
+pub use interlingua_spaces::Space;
 
 /// What is done with the special tokens of a text: the start token of a causal model, the opening and closing tokens
 /// of an encoder. Fits and edits follow the same choice.
@@ -738,18 +682,7 @@ fn full_strength() -> OneOrMany<f64> {
     OneOrMany::One(1.0)
 }
 fn all_spaces() -> Vec<Space> {
-    vec![
-        Space::Raw,
-        Space::Latent,
-        Space::LatentShared,
-        Space::LatentUnaligned,
-        Space::Centred,
-        Space::Procrustes,
-        Space::Cca,
-        Space::JointPca,
-        Space::Lsar,
-        Space::Lir,
-    ]
+    Space::all().collect()
 }
 fn residual_only() -> Vec<Reinsert> {
     vec![Reinsert::Residual]

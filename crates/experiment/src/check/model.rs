@@ -71,12 +71,12 @@ pub fn widths(spec: &Spec, hooks: &[String], shape: &ModelShape) -> Result<(), E
         let plan = |problem: String| ExperimentError::plan("hook", problem);
         let hook = Hook::parse(name, shape.layers).map_err(|e| plan(e.to_string()))?;
         let width = shape.width(hook).map_err(|e| plan(e.to_string()))?;
-        if spec.spaces.iter().any(|&s| is_narrowed(s)) {
+        if spec.spaces.iter().any(|s| s.is_narrowed()) {
             spec.autoencoder.check(width)?;
         }
         for (at, method) in spec.methods.iter().enumerate() {
             for &space in method.spaces.as_ref().unwrap_or(&spec.spaces) {
-                let dim = if is_narrowed(space) {
+                let dim = if space.is_narrowed() {
                     spec.autoencoder.latent
                 } else {
                     width
@@ -105,11 +105,6 @@ pub fn widths(spec: &Spec, hooks: &[String], shape: &ModelShape) -> Result<(), E
         }
     }
     Ok(())
-}
-
-/// Whether a space has the width of the latent space instead of that of the states.
-fn is_narrowed(space: Space) -> bool {
-    space.is_latent() || matches!(space, Space::Cca | Space::JointPca)
 }
 
 /// Checks that a model, its tokenizer and the text of the run go together.

@@ -8,7 +8,7 @@ use super::Blank;
 use crate::ExperimentError;
 use crate::report::{Projection, ProjectionPoint};
 use crate::row::Row;
-use crate::space::{Spaces, project};
+use interlingua_spaces::{Spaces, project};
 use crate::spec::{Reinsert, Space};
 use crate::stages::{Rows, sentence_vectors};
 

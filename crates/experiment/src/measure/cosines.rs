@@ -12,7 +12,7 @@ use super::Blank;
 use super::scopes::{Families, Family, Fits};
 use crate::ExperimentError;
 use crate::row::Row;
-use crate::space::SiteEdit;
+use interlingua_spaces::SiteEdit;
 use crate::spec::Reinsert;
 use crate::stages::{Captured, Edited, Rows};
 

@@ -23,8 +23,8 @@ use crate::fit_on::FitOn;
 use crate::plan::{Plan, Setting};
 use crate::prepare::Prepared;
 use crate::role::{Control, Role};
-use crate::space::{SiteEdit, Spaces};
 use crate::spec::{Extent, MethodSpec, Reinsert, Space};
+use interlingua_spaces::{SiteEdit, Spaces};
 
 /// Edits of a setting, one for each hook point of its place; `None` where there is nothing to apply.
 pub type Edits = Vec<Option<Vec<Edit>>>;

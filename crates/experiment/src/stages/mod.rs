@@ -40,7 +40,7 @@ use crate::cache::{Cache, Found};
 use crate::plan::Plan;
 use crate::progress::Event;
 use crate::role::{Control, Role};
-use crate::space::{SiteEdit, Spaces};
+use interlingua_spaces::{SiteEdit, Spaces};
 use crate::spec::{Reinsert, Space};
 
 /// Runs stages one after the other and reports on them.

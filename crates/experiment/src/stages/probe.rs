@@ -20,7 +20,7 @@ use crate::ExperimentError;
 use crate::cache::Cache;
 use crate::plan::Plan;
 use crate::prepare::Prepared;
-use crate::space::Spaces;
+use interlingua_spaces::Spaces;
 
 /// Fewest counterfactual sets in each half.
 const FEWEST: usize = 20;

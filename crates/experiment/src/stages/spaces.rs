@@ -9,9 +9,9 @@ use super::{Captured, RowStates, Rows, Runner, SiteStates};
 use crate::ExperimentError;
 use crate::cache::Cache;
 use crate::progress::Event;
-use crate::space::Spaces;
-use crate::space::affine::{self, AffineSpace};
-use crate::space::latent::Latent;
+use interlingua_spaces::Spaces;
+use interlingua_spaces::affine::AffineSpace;
+use interlingua_spaces::latent::Latent;
 use crate::spec::Space;
 
 /// Names of artefacts with their digests or keys.
@@ -125,7 +125,7 @@ fn spaces_at(
             let dim = spec.autoencoder.latent;
             let inputs = (space.name(), &site.keys[0], &spec.languages, dim);
             let key = Cache::key("affine", &inputs);
-            let maps = affine::fit(space, &means, width, dim, &run.plan.device)?;
+            let maps = space.fit(&means, width, dim, &run.plan.device)?;
             let found = AffineSpace::new(space, &spec.languages, maps);
             spaces.add(space, found, key);
             run.progress(at + 1, affine.len(), space.name().to_owned());

@@ -17,7 +17,7 @@ use crate::cache::Cache;
 use crate::plan::Plan;
 use crate::prepare::Prepared;
 use crate::progress::Event;
-use crate::space::Spaces;
+use interlingua_spaces::Spaces;
 use crate::spec::{Space, SpecialTokens};
 
 /// Captured states of a run, one entry per hook point of the plan.

@@ -15,7 +15,7 @@ use crate::cache::Cache;
 use crate::plan::{Plan, Setting, of_text};
 use crate::prepare::{FitSet, Prepared};
 use crate::role::{Control, Role};
-use crate::space::Spaces;
+use interlingua_spaces::Spaces;
 use crate::spec::Spec;
 
 const WIDTH: usize = 6;

@@ -4,9 +4,7 @@ use interlingua_autoencoder::Autoencoder;
 use interlingua_backend::Tensor;
 use interlingua_data::Language;
 
-use super::{Passage, StateSpace};
-use crate::ExperimentError;
-use crate::spec::Reinsert;
+use crate::{Passage, Reinsert, SpaceError, StateSpace};
 
 /// The latent space of an autoencoder.
 pub struct Latent {
@@ -28,7 +26,7 @@ impl StateSpace for Latent {
         self.autoencoder.config.latent
     }
 
-    fn check(&self, language: Language) -> Result<(), ExperimentError> {
+    fn check(&self, language: Language) -> Result<(), SpaceError> {
         self.autoencoder.knows(language.code())?;
         Ok(())
     }

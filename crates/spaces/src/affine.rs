@@ -1,23 +1,16 @@
-//! Spaces that affine maps lead to: what an autoencoder has to beat.
+//! Spaces that affine maps lead to: what an autoencoder has to beat. One file for each way of fitting them.
 //!
-//! Every language x has a map z = (h − μₓ)·Aₓ and a way back z·Bₓ, with
-//! Bₓ·Aₓ = I, so that a change of z comes back as the change of h that causes
-//! exactly it. They are fitted on sentence vectors of translations.
-//!
-//! [`Space::Lsar`] and [`Space::Lir`] take what is language-specific out of the
-//! states: μₓ = 0 and Aₓ = Bₓ = P, a projection. What they take out is not a part
-//! of z and is left as it is in h.
+//! Every language x has a map z = (h − μₓ)·Aₓ and a way back z·Bₓ, with Bₓ·Aₓ = I, so that a change of z comes back as the
+//! change of h that causes exactly it. They are fitted on sentence vectors of translations.
 
 use std::collections::BTreeMap;
 
-use faer::{Mat, MatRef, Side};
+use faer::Mat;
 use interlingua_backend::{Device, Tensor, from_rows};
 use interlingua_data::Language;
 use interlingua_models::engine::LowRank;
 
-use super::{Passage, StateSpace};
-use crate::ExperimentError;
-use crate::spec::{Reinsert, Space};
+use crate::{Passage, Reinsert, Space, SpaceError, StateSpace};
 
 /// The way of one language into a space and back.
 #[derive(Debug, Clone)]
@@ -100,19 +93,15 @@ impl StateSpace for AffineSpace {
         self.ways.values().next().map_or(0, Affine::dim)
     }
 
-    fn check(&self, language: Language) -> Result<(), ExperimentError> {
+    fn check(&self, language: Language) -> Result<(), SpaceError> {
         if self.ways.contains_key(&language) {
             return Ok(());
         }
-        let known: Vec<&str> = self.ways.keys().map(Language::code).collect();
-        Err(ExperimentError::plan(
-            "languages",
-            format!(
-                "space `{}` has no map for `{language}`; it was fitted on {}",
-                self.name.name(),
-                known.join(", ")
-            ),
-        ))
+        Err(SpaceError::NoLanguage {
+            space: self.name.name(),
+            language,
+            known: self.ways.keys().copied().collect(),
+        })
     }
 
     fn enter(&self, language: Language, h: Tensor<2>) -> Tensor<2> {
@@ -133,80 +122,67 @@ impl StateSpace for AffineSpace {
     }
 }
 
-/// A and B of one language.
-type Maps = (Mat<f64>, Mat<f64>);
+/// A and B of one language; nothing where both are the identity.
+pub type Maps = Option<(Mat<f64>, Mat<f64>)>;
 
-/// Share of a language's mean variance that is added to every direction before
-/// [`Space::Cca`] divides by it.
-///
-/// Without it, canonical correlation finds chance agreement along directions
-/// that hardly vary.
-pub const CCA_RIDGE: f64 = 0.01;
+/// Sentence vectors of translations: what affine spaces are fitted on.
+pub struct Translations {
+    /// Mean of each language.
+    pub means: Vec<Vec<f64>>,
+    /// Vectors of each language without their mean, rows × width; row i says the same in every language.
+    pub centred: Vec<Mat<f64>>,
+    /// Width of a vector.
+    pub width: usize,
+}
 
-/// Fits an affine space on translations.
-///
-/// `dim` is the width of [`Space::Cca`] and [`Space::JointPca`]; the others keep
-/// the width of the states.
+/// A way of fitting affine maps.
+pub trait Family {
+    /// Name of the space in rows and files.
+    const NAME: &'static str;
+    /// Whether the space is as wide as the latent space, not as the states.
+    const NARROWED: bool;
+    /// Whether states lose the mean of their language on the way in.
+    const CENTRED: bool;
+
+    /// The maps of each language.
+    ///
+    /// # Shapes
+    /// Per language A, width × `dim`, and B, `dim` × width, where [`Family::NARROWED`]; else both are width × width.
+    ///
+    /// # Errors
+    /// Fewer rows than dimensions, or states in which fewer directions vary.
+    fn maps(on: &Translations, dim: usize) -> Result<Vec<Maps>, SpaceError>;
+}
+
+/// Fits a family of affine maps on translations.
 ///
 /// # Shapes
 /// `languages[l]`: rows × `width`, row-major; row i says the same in every language.
 ///
 /// # Errors
-/// Fewer rows than dimensions, or states in which fewer directions vary.
-pub fn fit(
-    space: Space,
+/// Those of [`Family::maps`].
+pub fn fit<F: Family>(
     languages: &[Vec<f32>],
     width: usize,
     dim: usize,
     device: &Device,
-) -> Result<Vec<Affine>, ExperimentError> {
-    let centred: Vec<(Vec<f64>, Mat<f64>)> = languages.iter().map(|x| centre(x, width)).collect();
-    let states: Vec<&Mat<f64>> = centred.iter().map(|(_, x)| x).collect();
-    let maps: Vec<Option<Maps>> = match space {
-        Space::Centred => vec![None; states.len()],
-        Space::Procrustes => states
-            .iter()
-            .map(|x| {
-                let q = procrustes(x.as_ref(), states[0].as_ref())?;
-                let back = q.transpose().to_owned();
-                Ok(Some((q, back)))
-            })
-            .collect::<Result<_, ExperimentError>>()?,
-        Space::Cca => cca(&states, dim)?.into_iter().map(Some).collect(),
-        Space::JointPca => {
-            let axes = joint_pca(&states, dim)?;
-            let back = axes.transpose().to_owned();
-            vec![Some((axes, back)); states.len()]
-        }
-        Space::Lsar => {
-            let means: Vec<&[f64]> = centred.iter().map(|(mean, _)| mean.as_slice()).collect();
-            let p = lsar(&means, means.len() - 1)?;
-            vec![Some((p.clone(), p)); means.len()]
-        }
-        Space::Lir => centred
-            .iter()
-            .map(|(mean, x)| {
-                let p = lir(mean, x)?;
-                Ok(Some((p.clone(), p)))
-            })
-            .collect::<Result<_, ExperimentError>>()?,
-        Space::Raw | Space::Latent | Space::LatentShared | Space::LatentUnaligned => {
-            unreachable!("`{}` is not affine", space.name())
-        }
+) -> Result<Vec<Affine>, SpaceError> {
+    let (means, centred) = languages.iter().map(|x| centre(x, width)).unzip();
+    let on = Translations {
+        means,
+        centred,
+        width,
     };
-    let is_centred = !matches!(space, Space::Lsar | Space::Lir);
-    let mean = |mean: &[f64]| match is_centred {
+    let maps = F::maps(&on, dim)?;
+    let mean = |mean: &Vec<f64>| match F::CENTRED {
         true => mean.iter().map(|&m| m as f32).collect(),
         false => vec![0.0; width],
     };
-    Ok(centred
-        .iter()
-        .zip(maps)
-        .map(|((of_language, _), maps)| Affine {
-            mean: from_rows(mean(of_language), 1, width, device),
-            maps: maps.map(|(into, back)| (tensor(&into, device), tensor(&back, device))),
-        })
-        .collect())
+    let affine = |(of_language, maps): (&Vec<f64>, Maps)| Affine {
+        mean: from_rows(mean(of_language), 1, width, device),
+        maps: maps.map(|(into, back)| (tensor(&into, device), tensor(&back, device))),
+    };
+    Ok(on.means.iter().zip(maps).map(affine).collect())
 }
 
 fn tensor(m: &Mat<f64>, device: &Device) -> Tensor<2> {
@@ -218,7 +194,10 @@ fn tensor(m: &Mat<f64>, device: &Device) -> Tensor<2> {
 }
 
 /// Mean of the rows, and the rows without it.
-pub(super) fn centre(x: &[f32], width: usize) -> (Vec<f64>, Mat<f64>) {
+///
+/// # Shapes
+/// `x`: rows × `width`, row-major; the mean has `width` numbers.
+pub fn centre(x: &[f32], width: usize) -> (Vec<f64>, Mat<f64>) {
     let rows = x.len() / width;
     let mut mean = vec![0.0; width];
     for row in x.chunks_exact(width) {
@@ -230,200 +209,19 @@ pub(super) fn centre(x: &[f32], width: usize) -> (Vec<f64>, Mat<f64>) {
     (mean, centred)
 }
 
-fn too_few(space: Space, dim: usize, found: usize) -> ExperimentError {
-    ExperimentError::plan(
-        "autoencoder.latent",
-        format!(
-            "space `{}` is as wide as the latent space, {dim}, but only {found} directions vary in the training rows; \
-             give more rows or a smaller width",
-            space.name()
-        ),
-    )
-}
-
-fn decomposition(what: &str) -> ExperimentError {
-    ExperimentError::plan(
-        "spaces",
-        format!("the decomposition behind {what} did not converge; are the states finite?"),
-    )
-}
-
-/// The rotation Q that brings `a` closest to `b`: `min ‖aQ − b‖`.
-///
-/// # Shapes
-/// `a`, `b`: rows × width, centred; result width × width.
-///
-/// # Source
-/// Schönemann 1966: Q = U·Vᵀ from the SVD of aᵀ·b.
-fn procrustes(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Result<Mat<f64>, ExperimentError> {
-    let cross = a.transpose() * b;
-    let svd = cross.svd().map_err(|_| decomposition("procrustes"))?;
-    Ok(svd.U() * svd.V().transpose())
-}
-
-/// The directions in which all languages together vary most, each around its own mean.
-///
-/// # Shapes
-/// Result width × `dim`, orthonormal columns.
-fn joint_pca(languages: &[&Mat<f64>], dim: usize) -> Result<Mat<f64>, ExperimentError> {
-    let width = languages[0].ncols();
-    let mut gram = Mat::<f64>::zeros(width, width);
-    for x in languages {
-        gram += x.transpose() * *x;
-    }
-    let eigen = gram
-        .self_adjoint_eigen(Side::Lower)
-        .map_err(|_| decomposition("joint-pca"))?;
-    let values = eigen.S().column_vector();
-    let floor = values[width - 1] * width as f64 * f64::EPSILON;
-    let found = (0..width).filter(|&i| values[i] > floor).count();
-    if found < dim {
-        return Err(too_few(Space::JointPca, dim, found));
-    }
-    Ok(Mat::from_fn(width, dim, |i, j| {
-        eigen.U()[(i, width - 1 - j)]
-    }))
-}
-
 /// I − Σ v·vᵀ over the first `rank` left singular vectors of `m`.
-fn without_leading(m: &Mat<f64>, rank: usize, what: &str) -> Result<Mat<f64>, ExperimentError> {
-    let svd = m.thin_svd().map_err(|_| decomposition(what))?;
+pub(crate) fn without_leading(m: &Mat<f64>, rank: usize, what: &'static str) -> Result<Mat<f64>, SpaceError> {
+    let svd = m.thin_svd().map_err(|_| SpaceError::Decomposition { what })?;
     let leading = svd.U().get(.., ..rank);
     Ok(Mat::<f64>::identity(m.nrows(), m.nrows()) - leading * leading.transpose())
-}
-
-/// Singular values below this share of the largest are rounding.
-const PINV_TOLERANCE: f64 = 1e-10;
-
-/// The projection away from the subspace in which language means differ.
-///
-/// M holds the means as columns; w = M·1/L; M̂ = w·1ᵀ + the rank-k SVD of M − w·1ᵀ;
-/// w′ = M̂⁺ᵀ·1/‖M̂⁺ᵀ·1‖²; the k leading left singular vectors of M̂ − w′·1ᵀ go. With
-/// k = L − 1 these span the differences of the means.
-///
-/// # Shapes
-/// `means`: L of length width; result width × width.
-///
-/// # Source
-/// Xie et al., EMNLP 2022 (arXiv 2401.05792), after the common-specific decomposition
-/// of Piratla et al. 2020 (arXiv 2003.12815). Its ranks are one less than its languages, as ours.
-fn lsar(means: &[&[f64]], rank: usize) -> Result<Mat<f64>, ExperimentError> {
-    let (width, count) = (means[0].len(), means.len());
-    let ones = Mat::<f64>::from_fn(1, count, |_, _| 1.0);
-    let m = Mat::from_fn(width, count, |i, l| means[l][i]);
-    let common = &m * ones.transpose() * (1.0 / count as f64);
-    let apart = &m - &common * &ones;
-    let svd = apart.thin_svd().map_err(|_| decomposition("lsar"))?;
-    let (u, s, v) = (svd.U(), svd.S().column_vector(), svd.V());
-    let scaled = Mat::from_fn(width, rank, |i, k| u[(i, k)] * s[k]);
-    let fit = &common * &ones + scaled * v.get(.., ..rank).transpose();
-
-    let svd = fit.thin_svd().map_err(|_| decomposition("lsar"))?;
-    let (u, s, v) = (svd.U(), svd.S().column_vector(), svd.V());
-    let along = v.transpose() * ones.transpose();
-    let floor = PINV_TOLERANCE * s[0];
-    let inverse = Mat::from_fn(count, 1, |k, _| match s[k] > floor {
-        true => along[(k, 0)] / s[k],
-        false => 0.0,
-    });
-    let common = u * inverse;
-    let size = common.squared_norm_l2();
-    without_leading(&(fit - common * ones * (1.0 / size)), rank, "lsar")
-}
-
-/// The projection away from the main direction of a language's uncentred states.
-///
-/// # Shapes
-/// `mean` width, `centred` rows × width; result width × width.
-///
-/// # Source
-/// Yang et al., EMNLP 2021 (arXiv 2109.04727), with one direction, as there.
-fn lir(mean: &[f64], centred: &Mat<f64>) -> Result<Mat<f64>, ExperimentError> {
-    let rows = Mat::from_fn(centred.nrows(), mean.len(), |i, j| {
-        centred[(i, j)] + mean[j]
-    });
-    without_leading(&(rows.transpose() * &rows), 1, "lir")
-}
-
-/// Canonical correlation of any number of languages: the coordinates G that all
-/// of them predict best.
-///
-/// G, orthonormal, maximises Σₓ ‖Pₓ·G‖², with Pₓ the (ridge) projection onto the
-/// states of language x; Aₓ is the ridge regression of G on the states, and Bₓ
-/// the least-squares regression of the states on the coordinates z = x·Aₓ, for
-/// which Bₓ·Aₓ = (zᵀz)⁻¹·zᵀ·x·Aₓ = I.
-///
-/// # Shapes
-/// Per language (A width × `dim`, B `dim` × width).
-///
-/// # Source
-/// Kettenring 1971, "Canonical analysis of several sets of variables", MAXVAR;
-/// for two languages Hotelling's canonical correlation.
-fn cca(languages: &[&Mat<f64>], dim: usize) -> Result<Vec<Maps>, ExperimentError> {
-    let rows = languages[0].nrows();
-    let failed = || decomposition("cca");
-    // X = U·S·Vᵀ; P = U·diag(s²/(s²+ε))·Uᵀ, so G comes from the SVD of all U·diag(s/√(s²+ε)).
-    let mut parts = Vec::new();
-    for x in languages {
-        let svd = x.thin_svd().map_err(|_| failed())?;
-        let s: Vec<f64> = {
-            let column = svd.S().column_vector();
-            (0..column.nrows()).map(|i| column[i]).collect()
-        };
-        let floor = s[0] * rows.max(x.ncols()) as f64 * f64::EPSILON;
-        let rank = s.iter().take_while(|&&v| v > floor).count();
-        let ridge = CCA_RIDGE * s.iter().map(|v| v * v).sum::<f64>() / x.ncols() as f64;
-        let u = svd.U().get(.., ..rank).to_owned();
-        let v = svd.V().get(.., ..rank).to_owned();
-        parts.push((u, s[..rank].to_vec(), v, ridge));
-    }
-    let found = parts.iter().map(|p| p.1.len()).min().unwrap_or(0);
-    if found < dim {
-        return Err(too_few(Space::Cca, dim, found));
-    }
-    let columns: usize = parts.iter().map(|p| p.1.len()).sum();
-    let mut joined = Mat::<f64>::zeros(rows, columns);
-    let mut from = 0;
-    for (u, s, _, ridge) in &parts {
-        for (j, s) in s.iter().enumerate() {
-            let weight = s / (s * s + ridge).sqrt();
-            for i in 0..rows {
-                joined[(i, from + j)] = u[(i, j)] * weight;
-            }
-        }
-        from += s.len();
-    }
-    let svd = joined.thin_svd().map_err(|_| failed())?;
-    let g = svd.U().get(.., ..dim);
-    let mut maps = Vec::new();
-    for ((u, s, v, ridge), x) in parts.iter().zip(languages) {
-        // (XᵀX + ε)⁻¹XᵀG = V·diag(s/(s²+ε))·UᵀG.
-        let mut inner = u.transpose() * g;
-        for (i, s) in s.iter().enumerate() {
-            for j in 0..dim {
-                inner[(i, j)] *= s / (s * s + ridge);
-            }
-        }
-        let into = v * inner;
-        let z = *x * &into;
-        let back = least_squares(&z, x).ok_or_else(failed)?;
-        maps.push((into, back));
-    }
-    Ok(maps)
-}
-
-/// B of `min ‖z·B − x‖`, for `z` of full column rank.
-fn least_squares(z: &Mat<f64>, x: &Mat<f64>) -> Option<Mat<f64>> {
-    use faer::linalg::solvers::SolveLstsq;
-    let solution = z.qr().solve_lstsq(x);
-    (0..solution.ncols())
-        .all(|j| (0..solution.nrows()).all(|i| solution[(i, j)].is_finite()))
-        .then_some(solution)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lir::lir;
+    use crate::lsar::lsar;
+    use crate::procrustes::procrustes;
     use interlingua_backend::{DeviceName, to_host};
 
     /// Rows of `width` numbers from a small deterministic generator, in −1..1.
@@ -493,7 +291,7 @@ mod tests {
             Space::Cca,
             Space::JointPca,
         ] {
-            let maps = fit(space, &languages, width, dim, &device).unwrap();
+            let maps = space.fit(&languages, width, dim, &device).unwrap();
             for (map, states) in maps.iter().zip(&languages) {
                 let h = from_rows(states.clone(), rows, width, &device);
                 let change = from_rows(noise(rows, map.dim(), 5), rows, map.dim(), &device);
@@ -578,7 +376,7 @@ mod tests {
         let mut languages = two_views(rows, width);
         languages[1].iter_mut().for_each(|v| *v += 2.0);
         for space in [Space::Lsar, Space::Lir] {
-            let maps = fit(space, &languages, width, 4, &device).unwrap();
+            let maps = space.fit(&languages, width, 4, &device).unwrap();
             let mut means = Vec::new();
             for (map, states) in maps.iter().zip(&languages) {
                 let h = from_rows(states.clone(), rows, width, &device);
@@ -612,7 +410,7 @@ mod tests {
         let device = DeviceName::Cpu.open().unwrap();
         let languages = two_views(rows, width);
         let agreement = |space| {
-            let maps = fit(space, &languages, width, dim, &device).unwrap();
+            let maps = space.fit(&languages, width, dim, &device).unwrap();
             let z: Vec<Vec<f32>> = maps
                 .iter()
                 .zip(&languages)
@@ -630,7 +428,8 @@ mod tests {
         let device = DeviceName::Cpu.open().unwrap();
         let languages = [noise(5, 10, 1), noise(5, 10, 2)];
         for space in [Space::Cca, Space::JointPca] {
-            let problem = fit(space, &languages, 10, 9, &device)
+            let problem = space
+                .fit(&languages, 10, 9, &device)
                 .unwrap_err()
                 .to_string();
             assert!(problem.contains("directions vary"), "{problem}");

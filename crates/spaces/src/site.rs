@@ -1,8 +1,4 @@
-//! Spaces that edits are fitted and applied in, and the way back to hidden states.
-
-pub mod affine;
-pub mod latent;
-pub mod raw;
+//! The spaces at one hook point, and edits in them as the engine sees them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,81 +10,8 @@ use interlingua_models::engine::LowRank;
 use interlingua_models::intervene::RawEdit;
 use interlingua_models::{RowInfo, StateEdit};
 
-use crate::ExperimentError;
-use crate::spec::{Reinsert, Space};
-
-/// States and what became of them in a space.
-pub struct Passage {
-    /// The states, `[rows, width of a state]`.
-    pub states: Tensor<2>,
-    /// Their points in the space, `[rows, dim]`.
-    pub points: Tensor<2>,
-    /// These points, changed.
-    pub changed: Tensor<2>,
-}
-
-/// A space that states are taken into, changed in, and taken back from. One file for each family of them.
-///
-/// Whoever enters or leaves it has asked [`StateSpace::check`] whether it takes the language.
-pub trait StateSpace: Send + Sync {
-    /// Width of its points.
-    fn dim(&self) -> usize;
-
-    /// Whether it takes the states of a language.
-    ///
-    /// # Errors
-    /// A language that it was not fitted on.
-    fn check(&self, language: Language) -> Result<(), ExperimentError>;
-
-    /// States into the space.
-    ///
-    /// # Shapes
-    /// `h`: `[rows, width of a state]`; result `[rows, dim]`.
-    fn enter(&self, language: Language, h: Tensor<2>) -> Tensor<2>;
-
-    /// States whose points in the space were changed.
-    ///
-    /// # Shapes
-    /// Result `[rows, width of a state]`.
-    fn leave(&self, language: Language, reinsert: Reinsert, passage: Passage) -> Tensor<2>;
-
-    /// Changes states by an edit of their points.
-    ///
-    /// # Shapes
-    /// `h`: `[rows, width of a state]`, result the same; the edit takes and gives `[rows, dim]`.
-    fn apply(
-        &self,
-        language: Language,
-        reinsert: Reinsert,
-        h: Tensor<2>,
-        edit: &dyn Fn(Tensor<2>) -> Tensor<2>,
-    ) -> Tensor<2> {
-        let points = self.enter(language, h.clone());
-        let changed = edit(points.clone());
-        let passage = Passage {
-            states: h,
-            points,
-            changed,
-        };
-        self.leave(language, reinsert, passage)
-    }
-
-    /// Whether the way in is affine, so that the point of a mean of states is the mean of their points.
-    fn is_affine(&self) -> bool {
-        false
-    }
-
-    /// Whether the way there and back loses something of a state.
-    fn loses(&self) -> bool {
-        false
-    }
-
-    /// A change of low rank of points as one of states, if it is one.
-    fn low_rank(&self, language: Language, change: LowRank) -> Option<LowRank> {
-        let _ = (language, change);
-        None
-    }
-}
+use crate::raw::Raw;
+use crate::{Reinsert, Space, SpaceError, StateSpace};
 
 /// All spaces at one hook point.
 pub struct Spaces {
@@ -106,7 +29,7 @@ pub struct Spaces {
 impl Spaces {
     /// The raw space alone.
     pub fn raw(width: usize, device: &Device) -> Spaces {
-        let raw: Arc<dyn StateSpace> = Arc::new(raw::Raw { width });
+        let raw: Arc<dyn StateSpace> = Arc::new(Raw { width });
         Spaces {
             device: device.clone(),
             width,
@@ -167,7 +90,7 @@ impl Spaces {
         space: Space,
         language: Language,
         states: Vec<f32>,
-    ) -> Result<Vec<f32>, ExperimentError> {
+    ) -> Result<Vec<f32>, SpaceError> {
         let found = self.get(space);
         found.check(language)?;
         if states.is_empty() || space == Space::Raw {
@@ -198,7 +121,7 @@ impl SiteEdit {
         reinsert: Reinsert,
         language: Language,
         edit: &Edit,
-    ) -> Result<SiteEdit, ExperimentError> {
+    ) -> Result<SiteEdit, SpaceError> {
         let space = spaces.shared(space);
         space.check(language)?;
         Ok(SiteEdit {
@@ -221,37 +144,13 @@ impl StateEdit for SiteEdit {
     }
 }
 
-/// Coordinates of rows on their two main axes of variance.
-///
-/// # Shapes
-/// `x`: rows × width, row-major; result one pair per row.
-pub fn project(x: &[f32], width: usize) -> Vec<(f64, f64)> {
-    let rows = x.len() / width;
-    let (_, centred) = affine::centre(x, width);
-    let Ok(svd) = centred.thin_svd() else {
-        unreachable!("SVD of finite states did not converge")
-    };
-    let axis = |k: usize, i: usize| -> f64 {
-        if k >= svd.V().ncols() {
-            return 0.0;
-        }
-        // The sign of a singular vector is free: its largest entry is made positive.
-        let largest = (0..width)
-            .map(|j| svd.V()[(j, k)])
-            .fold(0.0f64, |m, v| if v.abs() > m.abs() { v } else { m });
-        (0..width)
-            .map(|j| centred[(i, j)] * svd.V()[(j, k)])
-            .sum::<f64>()
-            * largest.signum()
-    };
-    (0..rows).map(|i| (axis(0, i), axis(1, i))).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use interlingua_backend::DeviceName;
     use interlingua_edits::Matrix;
+
+    use crate::affine::AffineSpace;
 
     /// What the head computes from the rank of an edit is what the edit does to states.
     #[test]
@@ -262,21 +161,14 @@ mod tests {
         let states: Vec<f32> = (0..rows * width).map(number).collect();
         let other: Vec<f32> = (0..rows * width).map(|i| number(i * 3 + 1)).collect();
         let mut spaces = Spaces::raw(width, &device);
-        let affine_spaces = [
-            Space::Centred,
-            Space::Procrustes,
-            Space::Cca,
-            Space::JointPca,
-            Space::Lsar,
-            Space::Lir,
-        ];
-        for space in affine_spaces {
-            let maps = affine::fit(space, &[states.clone(), other.clone()], width, dim, &device);
+        let affine_spaces = Space::AFFINE;
+        for &space in affine_spaces {
+            let maps = space.fit(&[states.clone(), other.clone()], width, dim, &device);
             let languages = [Language::EN, Language::FR];
-            let found = affine::AffineSpace::new(space, &languages, maps.unwrap());
+            let found = AffineSpace::new(space, &languages, maps.unwrap());
             spaces.add(space, found, String::new());
         }
-        for space in affine_spaces.into_iter().chain([Space::Raw]) {
+        for &space in affine_spaces.iter().chain([&Space::Raw]) {
             let d = spaces.dim(space);
             let factor =
                 |rows, cols| Matrix::from_fn(rows, cols, |i, j| f64::from(number(i * 5 + j)));

@@ -4,9 +4,7 @@ use interlingua_backend::Tensor;
 use interlingua_data::Language;
 use interlingua_models::engine::LowRank;
 
-use super::{Passage, StateSpace};
-use crate::ExperimentError;
-use crate::spec::Reinsert;
+use crate::{Passage, Reinsert, SpaceError, StateSpace};
 
 /// The space of the states: the way in and the way back are none.
 pub struct Raw {
@@ -19,7 +17,7 @@ impl StateSpace for Raw {
         self.width
     }
 
-    fn check(&self, _: Language) -> Result<(), ExperimentError> {
+    fn check(&self, _: Language) -> Result<(), SpaceError> {
         Ok(())
     }
 
