@@ -38,6 +38,11 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ),
     ("interlingua-metrics", "crates/metrics", &[]),
     (
+        "interlingua-report",
+        "crates/report",
+        &["interlingua-debias", "interlingua-files"],
+    ),
+    (
         "interlingua-spaces",
         "crates/spaces",
         &[
@@ -69,6 +74,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "interlingua-autoencoder",
             "interlingua-debias",
             "interlingua-metrics",
+            "interlingua-report",
             "interlingua-spaces",
             "interlingua-tasks",
         ],
@@ -135,8 +141,15 @@ const PLACES: &[(&str, &[&str])] = &[
     ("ureq", &["interlingua-data", "interlingua-models"]),
     ("hf-hub", &["interlingua-models"]),
     // Files and archives.
-    ("polars", &["interlingua-data", "interlingua-experiment"]),
-    ("maud", &["interlingua-experiment", "interlingua-cli"]),
+    ("polars", &["interlingua-data", "interlingua-report"]),
+    (
+        "maud",
+        &[
+            "interlingua-report",
+            "interlingua-experiment",
+            "interlingua-cli",
+        ],
+    ),
     ("encoding_rs", &["interlingua-data"]),
     ("flate2", &["interlingua-data"]),
     ("quick-xml", &["interlingua-data"]),

@@ -20,10 +20,7 @@ pub mod plan;
 pub mod prepare;
 pub mod pretrain;
 pub mod progress;
-pub mod report;
 pub mod requests;
-pub mod role;
-pub mod row;
 pub mod run;
 pub mod spec;
 mod stages;
@@ -31,3 +28,5 @@ mod swapped;
 
 pub use dry_run::dry_run;
 pub use error::ExperimentError;
+pub use interlingua_report as report;
+pub use interlingua_report::{role, row};

@@ -1,8 +1,8 @@
 //! What probes still find of the groups.
 
 use super::{Cell, Table, words};
-use crate::report::text::Format;
-use crate::report::view::{Estimate, Judged, View};
+use crate::text::Format;
+use crate::view::{Estimate, Judged, View};
 use crate::row::Row;
 
 /// Probe accuracy before and after every edit, in the fit language and in the others.

@@ -15,6 +15,8 @@ mod maps;
 mod markdown;
 mod parquet;
 mod plots;
+pub mod role;
+pub mod row;
 mod rows;
 mod seeds;
 mod svg;

@@ -1,8 +1,8 @@
 //! Measured against planted gaps, where the truth is known.
 
 use super::{Cell, Table, or_dash, words};
-use crate::report::text::Format;
-use crate::report::view::{Estimate, View};
+use crate::text::Format;
+use crate::view::{Estimate, View};
 
 /// Measured against planted gaps.
 pub fn calibration(view: &View) -> Table {

@@ -1,8 +1,8 @@
 //! What edits do that should do nothing.
 
 use super::{Cell, Table, words};
-use crate::report::text::Format;
-use crate::report::view::{Judged, View};
+use crate::text::Format;
+use crate::view::{Judged, View};
 use crate::role::{Control, Role};
 
 /// Each control, what it stands for and what it did.

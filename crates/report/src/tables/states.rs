@@ -1,8 +1,8 @@
 //! What an edit leaves in the states, where no sentence has a probability.
 
 use super::{Cell, Table, words};
-use crate::report::text::Format;
-use crate::report::view::{Estimate, Judged, Variant, View};
+use crate::text::Format;
+use crate::view::{Estimate, Judged, Variant, View};
 use crate::role::{Control, Role};
 use crate::row::Row;
 

@@ -1,9 +1,9 @@
 //! The table of all edits, its heart for short pages, and the same by category.
 
 use super::{Cell, Table, words};
-use crate::report::differences::{Edit, differences};
-use crate::report::text::Format;
-use crate::report::view::{Estimate, Judged, VERSUS, Variant, View};
+use crate::differences::{Edit, differences};
+use crate::text::Format;
+use crate::view::{Estimate, Judged, VERSUS, Variant, View};
 
 /// One line per method and space: what is left, what it is compared with, what it costs.
 pub fn summary(view: &View) -> Table {

@@ -2,8 +2,8 @@
 
 use super::erasure::mean;
 use super::{Cell, Table, words};
-use crate::report::text::Format;
-use crate::report::view::{Estimate, Judged, View};
+use crate::text::Format;
+use crate::view::{Estimate, Judged, View};
 use crate::role::Role;
 
 /// Divergence from the unedited model on held-out text.

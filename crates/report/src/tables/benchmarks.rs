@@ -1,8 +1,8 @@
 //! The benchmarks beside the pairs.
 
 use super::{Cell, Table, or_dash, p_value, words};
-use crate::report::text::Format;
-use crate::report::view::{Estimate, Variant, View};
+use crate::text::Format;
+use crate::view::{Estimate, Variant, View};
 use crate::role::Role;
 
 /// Every number of every benchmark.

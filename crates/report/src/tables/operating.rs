@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::erasure::mean;
 use super::{Cell, Table, words};
-use crate::report::text::{self, Format};
-use crate::report::view::{Estimate, Judged, View};
+use crate::text::{self, Format};
+use crate::view::{Estimate, Judged, View};
 use crate::role::Role;
 use crate::row::Row;
 

@@ -1,8 +1,8 @@
 //! Alignment of spaces, over all directions and by direction, and what autoencoders lose.
 
 use super::{Cell, Table, or_dash, words};
-use crate::report::text::Format;
-use crate::report::view::{Estimate, View};
+use crate::text::Format;
+use crate::view::{Estimate, View};
 
 const ALIGNMENT: [(&str, &str, Format); 6] = [
     ("retrieval_top1", "Retrieval top-1", Format::Share),

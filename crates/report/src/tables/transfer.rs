@@ -1,8 +1,8 @@
 //! What of an edit's effect transfers, and what of it is its own.
 
 use super::{Cell, Table, or_dash, words};
-use crate::report::text::Format;
-use crate::report::view::{Estimate, Judged, View};
+use crate::text::Format;
+use crate::view::{Estimate, Judged, View};
 
 /// Measures of transfer of each edit, and what fits on several languages reach.
 pub fn transfer(view: &View) -> Table {
