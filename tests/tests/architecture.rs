@@ -7,9 +7,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use interlingua_experiment::pretrain::PretrainSpec;
 use interlingua_experiment::spec::Spec;
 use interlingua_metrics::info::METRICS;
+use interlingua_training::recipe::PretrainSpec;
 
 /// Every crate of the workspace, its folder, and the crates of the workspace it may depend on.
 const ARROWS: &[(&str, &str, &[&str])] = &[
@@ -63,6 +63,17 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "interlingua-training",
+        "crates/training",
+        &[
+            "interlingua-backend",
+            "interlingua-data",
+            "interlingua-files",
+            "interlingua-metrics",
+            "interlingua-models",
+        ],
+    ),
+    (
         "interlingua-experiment",
         "crates/experiment",
         &[
@@ -77,6 +88,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "interlingua-report",
             "interlingua-spaces",
             "interlingua-tasks",
+            "interlingua-training",
         ],
     ),
     (
@@ -106,6 +118,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "interlingua-debias",
             "interlingua-metrics",
             "interlingua-tasks",
+            "interlingua-training",
             "interlingua-tune",
         ],
     ),
@@ -124,6 +137,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "interlingua-debias",
             "interlingua-metrics",
             "interlingua-tasks",
+            "interlingua-training",
             "interlingua-tune",
         ],
     ),
@@ -164,7 +178,14 @@ const PLACES: &[(&str, &[&str])] = &[
     ("tar", &["interlingua-data"]),
     ("zip", &["interlingua-data"]),
     ("tempfile", &["interlingua-models", "xtask"]),
-    ("toml", &["interlingua-data", "interlingua-experiment"]),
+    (
+        "toml",
+        &[
+            "interlingua-data",
+            "interlingua-experiment",
+            "interlingua-training",
+        ],
+    ),
     ("minijinja", &["interlingua-models"]),
     ("minijinja-contrib", &["interlingua-models"]),
     ("tokenizers", &["interlingua-models"]),

@@ -9,7 +9,6 @@ use anyhow::{Context, bail};
 use interlingua_data::BiasPair;
 use interlingua_data::OnBadRow;
 use interlingua_data::load::{BiasOptions, load_bias};
-use interlingua_experiment::pretrain::{Options, PretrainSpec, dry_run, pretrain, table};
 use interlingua_experiment::progress::Event;
 use interlingua_experiment::requests::Requests;
 use interlingua_metrics::crows;
@@ -17,6 +16,7 @@ use interlingua_models::config::Geometry;
 use interlingua_models::hub::{self, HubOptions, Place};
 use interlingua_models::model::peak_memory;
 use interlingua_models::{Budget, Hook, Residency, dump, input};
+use interlingua_training::recipe::{Options, PretrainSpec, dry_run, pretrain, table};
 
 use crate::data::manifests;
 use crate::edits;

@@ -7,7 +7,7 @@ use interlingua_backend::device::cpu;
 use interlingua_edits::Intervention;
 use interlingua_models::engine::token_log_probs;
 use interlingua_models::intervene::Steps;
-use interlingua_models::train::random_checkpoint;
+use interlingua_models::made::random_checkpoint;
 use interlingua_models::{Branch, Model, Residency};
 
 fn run(arguments: &[&str]) -> Output {

@@ -144,7 +144,7 @@ fn data(spec: &Spec, options: &Options, out: &mut String) {
         let state = check::state(&needed, options).unwrap_or_else(|| {
             format!(
                 "MISSING: {}",
-                check::remedy(&needed.file, &options.manifests)
+                interlingua_data::Manifest::remedy(&needed.file, &options.manifests)
             )
         });
         let _ = writeln!(out, "    {}  ({state})", needed.file);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use interlingua_models::Hook;
 use interlingua_models::hub::Source;
+use interlingua_training::git_commit;
 use serde_json::json;
 
 use crate::ExperimentError;
@@ -426,16 +427,4 @@ fn origin(source: Option<&Source>) -> serde_json::Value {
             commit,
         }) => json!({"source": "hub", "repo": repo, "revision": revision, "commit": commit}),
     }
-}
-
-/// Commit of the working folder, where git knows one.
-pub(crate) fn git_commit() -> Option<String> {
-    let output = std::process::Command::new("git")
-        .args(["rev-parse", "--short=12", "HEAD"])
-        .output()
-        .ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

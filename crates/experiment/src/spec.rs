@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use interlingua_data::Language;
 use interlingua_debias::{Contrast, Span};
+use interlingua_training::merge;
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
@@ -650,17 +651,6 @@ impl Spec {
                 })
             })
             .collect()
-    }
-}
-
-pub(crate) fn merge(into: &mut toml::Table, from: toml::Table) {
-    for (key, value) in from {
-        match (into.get_mut(&key), value) {
-            (Some(toml::Value::Table(a)), toml::Value::Table(b)) => merge(a, b),
-            (_, value) => {
-                into.insert(key, value);
-            }
-        }
     }
 }
 

@@ -4,13 +4,13 @@
 
 use interlingua_backend::device::cpu;
 use interlingua_models::engine::{capture, token_log_probs};
-use interlingua_models::train::random_checkpoint;
+use interlingua_models::made::random_checkpoint;
 use interlingua_models::{Branch, Capture, Model, Pooling, Residency};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let text = ["the nurse reads", "the doctor reads", "she reads a book"];
-    // Random weights: `interlingua_models::train::Trainer` would train them.
+    // Random weights: `interlingua_training::Trainer` would train them.
     random_checkpoint(folder.path(), text.into_iter(), 7)?;
 
     // From here on it is like any other checkpoint folder.

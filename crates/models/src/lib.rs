@@ -2,8 +2,7 @@
 //!
 //! A [`Model`] is a folder of weights opened but not read; [`engine`] pushes
 //! packed sentences through it block by block, so that each weight is read once
-//! whatever the number of sentences. [`train`] makes small models of the Cohere
-//! architecture.
+//! whatever the number of sentences.
 
 pub mod architectures;
 pub mod chat;
@@ -23,6 +22,7 @@ pub mod hub;
 pub mod index;
 pub mod input;
 pub mod intervene;
+pub mod made;
 pub mod masked;
 pub mod model;
 pub mod pack;
@@ -31,7 +31,6 @@ pub mod spill;
 pub mod store;
 pub mod table;
 pub mod tokenizer;
-pub mod train;
 pub mod weights;
 
 pub use engine::{Branch, Capture, OnTokens, Pooling, RowInfo, StateEdit};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use interlingua_backend::device::cpu;
 use interlingua_data::Language;
-use interlingua_models::train::random_checkpoint;
+use interlingua_models::made::random_checkpoint;
 use interlingua_models::{Model, Residency};
 use interlingua_tune::{Event, Search, Settings, Sources, Texts, page};
 

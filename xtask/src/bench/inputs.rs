@@ -7,7 +7,7 @@ use interlingua_backend::device::cpu;
 use interlingua_data::testbed::{Split, Testbed, TestbedConfig};
 use interlingua_data::{BiasOptions, OnBadRow, load_bias};
 use interlingua_models::architectures;
-use interlingua_models::train::write_safetensors;
+use interlingua_models::made::write_safetensors;
 use interlingua_models::{Model, Residency};
 use serde_json::{Value, json};
 

@@ -73,7 +73,7 @@ pub fn files(spec: &Spec, options: &Options) -> Result<(), ExperimentError> {
                     "the {} should be in {}, which does not exist; say where the data are with --data-dir; {}",
                     needed.what,
                     path.display(),
-                    remedy(&needed.file, &options.manifests)
+                    Manifest::remedy(&needed.file, &options.manifests)
                 ),
             ));
         }
@@ -102,68 +102,4 @@ fn begins_a_name(path: &Path) -> bool {
         entry.is_ok_and(|e| e.file_name().to_string_lossy().starts_with(&*name))
     };
     entries.is_some_and(|mut entries| entries.any(is_one))
-}
-
-/// What brings a missing file: the manifest that has it, or nothing.
-pub fn remedy(file: &str, manifests: &[Manifest]) -> String {
-    let (folder, rest) = file.split_once('/').unwrap_or((file, ""));
-    let has = |manifest: &&Manifest| {
-        let unpacked = |member: &str| member.rsplit('/').next() == Some(rest);
-        rest.is_empty()
-            || manifest
-                .files
-                .iter()
-                .any(|f| f.name == rest || f.unpack.as_deref().is_some_and(unpacked))
-    };
-    let plain = |name: &str| name.replace('_', "-");
-    let of_name = |m: &&Manifest| plain(&m.name) == plain(folder);
-    match manifests.iter().filter(of_name).find(has) {
-        Some(manifest) if manifest.name == folder => {
-            format!("`interlingua data fetch {folder}` brings it")
-        }
-        Some(manifest) => {
-            let name = &manifest.name;
-            let there = if rest.is_empty() {
-                name.clone()
-            } else {
-                format!("{name}/{rest}")
-            };
-            format!("`interlingua data fetch {name}` brings it as {there}")
-        }
-        None => "no manifest has it, so it cannot be fetched: put it there".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_a_manifest_has_is_said_to_be_fetched() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets");
-        let manifests = Manifest::load_all(&root).unwrap();
-        for (file, expect) in [
-            (
-                "reusens2023",
-                "`interlingua data fetch reusens2023` brings it",
-            ),
-            (
-                "reusens2023/bias_attribute_words_nl.json",
-                "`interlingua data fetch reusens2023` brings it",
-            ),
-            (
-                "reusens2023/bias_attribute_words_it.json",
-                "cannot be fetched",
-            ),
-            ("derived/crows4_en_fr_de_nl.tsv", "cannot be fetched"),
-            ("my-corpus.tsv", "cannot be fetched"),
-            (
-                "crows-pairs-en",
-                "`interlingua data fetch crows_pairs_en` brings it as crows_pairs_en",
-            ),
-        ] {
-            let said = remedy(file, &manifests);
-            assert!(said.contains(expect), "{file}: {said}");
-        }
-    }
 }

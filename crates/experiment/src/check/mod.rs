@@ -9,7 +9,7 @@ mod model;
 mod spec;
 mod text;
 
-pub use files::{files, needed, remedy, state};
+pub use files::{files, needed, state};
 pub use model::{architecture, memory, model, parameters, widths, writable};
 pub use spec::spec;
 pub use text::text;

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use interlingua_backend::device::describe;
 use interlingua_backend::optim::AdamWConfig;
-use interlingua_models::architectures::cohere::Config as ModelConfig;
 use interlingua_models::hub::{self, HubName, HubOptions, Place, Resolved, Source};
 use interlingua_models::masked::mask_token;
 use interlingua_models::tokenizer::train_bpe;
-use interlingua_models::train::{REVISION, TrainConfig, Trainer};
 use interlingua_models::{Budget, Model, Residency};
+use interlingua_training::recipe::{BOS, GeometrySpec};
+use interlingua_training::{REVISION, Smooth, TrainConfig, Trainer};
 
 use super::Runner;
 use crate::ExperimentError;
@@ -108,29 +108,22 @@ fn train_stage(run: &mut Runner<'_>, train: &TrainSpec) -> Result<PathBuf, Exper
         let tokenizer = interlingua_models::Tokenizer::open(&making, usize::MAX)?;
         let mut corpus = Vec::with_capacity(text.len());
         for (_, sentence) in &text {
-            let mut ids = vec![2];
+            let mut ids = vec![BOS];
             ids.extend(tokenizer.encode(sentence)?);
             corpus.push(ids);
         }
         let longest = corpus.iter().map(Vec::len).max().unwrap_or(1);
-        let config = ModelConfig {
+        let config = GeometrySpec {
             hidden_size: train.hidden_size,
             intermediate_size: train.intermediate_size,
             layers: train.layers,
             heads: train.heads,
             kv_heads: train.kv_heads,
-            head_dim: train.hidden_size / train.heads.max(1),
-            vocab_size: tokenizer.len(),
+            vocab_size: train.vocab_size,
             max_positions: longest.next_power_of_two().max(64),
-            norm_eps: 1e-5,
-            rope_theta: 10_000.0,
-            logit_scale: train.logit_scale as f32,
-            tied: true,
-            qk_norm: false,
-            attention_bias: false,
-            bos: Some(2),
-            eos: Some(3),
-        };
+            logit_scale: train.logit_scale,
+        }
+        .config(tokenizer.len());
         let optimiser = AdamWConfig {
             learning_rate: train.learning_rate,
             // A rare word's gradient is large once and tiny for hundreds of steps. A short memory of
@@ -163,14 +156,10 @@ fn train_stage(run: &mut Runner<'_>, train: &TrainSpec) -> Result<PathBuf, Exper
                 trainer.steps_done()
             )));
         }
-        let mut smooth = f64::NAN;
+        let mut smooth = Smooth::default();
         while trainer.steps_done() < train.steps {
             let loss = trainer.step(&corpus)?;
-            smooth = if smooth.is_nan() {
-                loss
-            } else {
-                0.95 * smooth + 0.05 * loss
-            };
+            let shown = smooth.after(loss);
             let done = trainer.steps_done();
             if done.is_multiple_of(train.checkpoint_every.max(1)) && done < train.steps {
                 let half_way = cache.begin(&checkpoint)?;
@@ -181,7 +170,7 @@ fn train_stage(run: &mut Runner<'_>, train: &TrainSpec) -> Result<PathBuf, Exper
                 run.progress(
                     done,
                     train.steps,
-                    format!("loss {smooth:.3} nats per token"),
+                    format!("loss {shown:.3} nats per token"),
                 );
             }
         }

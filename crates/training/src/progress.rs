@@ -1,4 +1,4 @@
-//! What a run tells its caller while it works.
+//! What long work tells its caller.
 
 /// One piece of news.
 #[derive(Debug, Clone, PartialEq)]

@@ -17,8 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Options;
 use super::spec::{PretrainSpec, TextSpec};
-use crate::ExperimentError;
-use crate::check::remedy;
+use crate::TrainingError;
 
 /// A sentence with its language and the index of its source among `Text::sources`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +79,7 @@ pub struct Text {
 ///
 /// # Errors
 /// A source that is not there, a file that cannot be read.
-pub fn files(spec: &PretrainSpec, options: &Options) -> Result<Vec<DataFile>, ExperimentError> {
+pub fn files(spec: &PretrainSpec, options: &Options) -> Result<Vec<DataFile>, TrainingError> {
     let mut all: Vec<DataFile> = Vec::new();
     for (at, text) in spec.text.iter().enumerate() {
         let found = files_of(&options.data_dir.join(&text.file));
@@ -102,13 +101,13 @@ pub fn files(spec: &PretrainSpec, options: &Options) -> Result<Vec<DataFile>, Ex
 }
 
 /// That the text at this place of the recipe is not there, and what would bring it.
-pub fn missing(at: usize, text: &TextSpec, options: &Options) -> ExperimentError {
-    ExperimentError::plan(
+pub fn missing(at: usize, text: &TextSpec, options: &Options) -> TrainingError {
+    TrainingError::value(
         format!("text[{at}].file"),
         format!(
             "{} does not exist; say where the data are with --data-dir ({})",
             options.data_dir.join(&text.file).display(),
-            remedy(&text.file, &options.manifests)
+            Manifest::remedy(&text.file, &options.manifests)
         ),
     )
 }
@@ -118,7 +117,7 @@ fn data_file(
     path: &Path,
     text: &TextSpec,
     manifests: &[Manifest],
-) -> Result<DataFile, ExperimentError> {
+) -> Result<DataFile, TrainingError> {
     let sha256 = sha256_of(path)?;
     let manifest = manifests
         .iter()
@@ -127,7 +126,7 @@ fn data_file(
         file,
         sha256,
         bytes: std::fs::metadata(path)
-            .map_err(ExperimentError::io(path))?
+            .map_err(TrainingError::io(path))?
             .len(),
         data_set: manifest.map(|m| m.name.clone()),
         licence: text
@@ -172,7 +171,7 @@ pub(super) fn files_of(path: &Path) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// Unreadable files; a language without training or held-out text.
-pub fn read(spec: &PretrainSpec, data_dir: &Path) -> Result<Text, ExperimentError> {
+pub fn read(spec: &PretrainSpec, data_dir: &Path) -> Result<Text, TrainingError> {
     let mut sources: Vec<String> = Vec::new();
     let mut left_out = LeftOut::default();
     let mut rows = Vec::new();
@@ -247,7 +246,7 @@ pub fn read(spec: &PretrainSpec, data_dir: &Path) -> Result<Text, ExperimentErro
     for language in spec.languages() {
         let has = |part: &[Sentence]| part.iter().any(|s| s.language == language);
         if !has(&text.train) {
-            return Err(ExperimentError::plan(
+            return Err(TrainingError::value(
                 "text",
                 format!(
                     "no training text in `{language}` is left; take more rows or lower held_out"
@@ -255,7 +254,7 @@ pub fn read(spec: &PretrainSpec, data_dir: &Path) -> Result<Text, ExperimentErro
             ));
         }
         if !has(&text.held_out) {
-            return Err(ExperimentError::plan(
+            return Err(TrainingError::value(
                 "text.held_out",
                 format!(
                     "no sentence in `{language}` is held out; raise the share or take more rows"

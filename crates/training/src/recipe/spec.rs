@@ -6,8 +6,7 @@ use interlingua_data::{Format, Language, OnBadRow};
 use interlingua_models::architectures::cohere::Config;
 use serde::{Deserialize, Serialize};
 
-use crate::ExperimentError;
-use crate::spec::merge;
+use crate::{TrainingError, merge};
 
 /// A pre-training run as typed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -207,8 +206,8 @@ impl PretrainSpec {
     ///
     /// # Errors
     /// Missing file, TOML errors with line and key, values that cannot work.
-    pub fn read(path: &Path, quick: bool) -> Result<PretrainSpec, ExperimentError> {
-        let text = std::fs::read_to_string(path).map_err(ExperimentError::io(path))?;
+    pub fn read(path: &Path, quick: bool) -> Result<PretrainSpec, TrainingError> {
+        let text = std::fs::read_to_string(path).map_err(TrainingError::io(path))?;
         PretrainSpec::parse(&text, path, quick)
     }
 
@@ -216,8 +215,8 @@ impl PretrainSpec {
     ///
     /// # Errors
     /// As [`PretrainSpec::read`].
-    pub fn parse(text: &str, path: &Path, quick: bool) -> Result<PretrainSpec, ExperimentError> {
-        let bad = |problem: String| ExperimentError::Spec {
+    pub fn parse(text: &str, path: &Path, quick: bool) -> Result<PretrainSpec, TrainingError> {
+        let bad = |problem: String| TrainingError::Spec {
             path: path.to_owned(),
             problem: problem.trim_end().to_owned(),
         };
@@ -235,8 +234,8 @@ impl PretrainSpec {
         Ok(spec)
     }
 
-    fn check(&self) -> Result<(), ExperimentError> {
-        let wrong = |key: &str, problem: String| Err(ExperimentError::plan(key, problem));
+    fn check(&self) -> Result<(), TrainingError> {
+        let wrong = |key: &str, problem: String| Err(TrainingError::value(key, problem));
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if self.name.is_empty() || !self.name.chars().all(plain) {
             return wrong(
@@ -410,7 +409,7 @@ mod tests {
 
     const SMALL: &str = "name = \"x\"\ntitle = \"X\"\n[[text]]\nname = \"t\"\nfile = \"t.tsv\"\nlanguages = [\"en\", \"de\"]\n[training]\nepochs = 1.5\n";
 
-    fn parse(text: &str, quick: bool) -> Result<PretrainSpec, ExperimentError> {
+    fn parse(text: &str, quick: bool) -> Result<PretrainSpec, TrainingError> {
         PretrainSpec::parse(text, Path::new("p.toml"), quick)
     }
 

@@ -12,16 +12,16 @@ use std::sync::Arc;
 use interlingua_backend::ops::{self, Rotary, Tree};
 use interlingua_backend::optim::{AdamW, AdamWConfig, Parameter, gradient_or_zeros};
 use interlingua_backend::{Device, Tensor, from_rows, to_host};
+use interlingua_models::ModelError;
+use interlingua_models::architectures::cohere::{
+    BLOCK_TENSORS, Block, Config, block_shapes, block_tensor,
+};
+use interlingua_models::made::{random_weights, write_checkpoint, write_safetensors};
+use rand::SeedableRng;
 use rand::seq::SliceRandom;
-use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-
-use crate::ModelError;
-use crate::architectures::cohere::{
-    self, BLOCK_TENSORS, Block, Config, block_shapes, block_tensor,
-};
+use safetensors::{Dtype, SafeTensors};
 
 /// Settings of a training run.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,9 +63,6 @@ pub struct Trainer {
 impl Trainer {
     /// A model with fresh random weights.
     ///
-    /// Matrices are normal with deviation 0.02, those that write to the
-    /// residual stream smaller by `√(2 · layers)`, gains are 1.
-    ///
     /// # Panics
     /// With norms of queries and keys or with biases, which are not trained.
     pub fn new(config: Config, train: TrainConfig, device: &Device) -> Trainer {
@@ -73,26 +70,9 @@ impl Trainer {
             !config.qk_norm && !config.attention_bias,
             "query-key norms and attention biases are not trained"
         );
-        let mut rng = ChaCha8Rng::seed_from_u64(train.seed);
-        let residual = 0.02 / (2.0 * config.layers as f32).sqrt();
-        let parameters = cohere::tensors(&config)
-            .needed()
-            .iter()
-            .map(|(name, shape)| {
-                let len = shape.iter().product();
-                let values = if shape.len() == 1 {
-                    vec![1.0; len]
-                } else {
-                    let deviation =
-                        if name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight") {
-                            residual
-                        } else {
-                            0.02
-                        };
-                    normal(&mut rng, len, deviation)
-                };
-                Parameter::new(name.clone(), shape, values)
-            })
+        let weights = random_weights(&config, train.seed).into_iter();
+        let parameters = weights
+            .map(|(name, shape, values)| Parameter::new(name, &shape, values))
             .collect();
         Trainer {
             rotary: config.rotary(),
@@ -402,7 +382,10 @@ impl Trainer {
     /// # Errors
     /// When the file is not a checkpoint of this model.
     pub fn resume(&mut self, path: &Path) -> Result<(), ModelError> {
-        let bytes = std::fs::read(path).map_err(ModelError::io(path))?;
+        let bytes = std::fs::read(path).map_err(|source| ModelError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
         let bad = |problem: String| ModelError::BadWeights {
             path: path.to_owned(),
             problem,
@@ -450,122 +433,14 @@ impl Trainer {
     /// # Errors
     /// When a file cannot be written.
     pub fn export(&self, folder: &Path, tokenizer_json: &str) -> Result<(), ModelError> {
-        std::fs::create_dir_all(folder).map_err(ModelError::io(folder))?;
-        let write = |name: &str, text: String| {
-            let path = folder.join(name);
-            std::fs::write(&path, text).map_err(ModelError::io(&path))
-        };
-        write("config.json", pretty(&self.config.to_json()))?;
-        write("tokenizer.json", tokenizer_json.to_owned())?;
-        let special = crate::tokenizer::SPECIAL;
-        write(
-            "tokenizer_config.json",
-            pretty(&serde_json::json!({
-                "tokenizer_class": "PreTrainedTokenizerFast",
-                "pad_token": special[0], "unk_token": special[1], "bos_token": special[2], "eos_token": special[3],
-                "clean_up_tokenization_spaces": false,
-            })),
-        )?;
-        write(
-            "generation_config.json",
-            pretty(
-                &serde_json::json!({"bos_token_id": self.config.bos, "eos_token_id": self.config.eos, "pad_token_id": 0}),
-            ),
-        )?;
         let tensors: Vec<_> = self
             .optimiser
             .parameters
             .iter()
             .map(|p| (p.name.clone(), p.shape.clone(), p.values.as_slice()))
             .collect();
-        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        write_safetensors(&folder.join("model.safetensors"), &tensors, Some(metadata))
+        write_checkpoint(folder, &self.config, tokenizer_json, &tensors)
     }
-}
-
-/// Writes a checkpoint of two small blocks with random weights, and a tokenizer that knows `texts`: to try
-/// something out where no model is at hand.
-///
-/// # Errors
-/// Texts that no tokenizer can be made of, and files that cannot be written.
-pub fn random_checkpoint<'a>(
-    folder: &Path,
-    texts: impl Iterator<Item = &'a str> + Send,
-    seed: u64,
-) -> Result<(), ModelError> {
-    let bad = |problem: String| ModelError::BadFile {
-        path: folder.join("tokenizer.json"),
-        problem,
-    };
-    let tokenizer = crate::tokenizer::train_bpe(texts, 400).map_err(bad)?;
-    let config = Config {
-        hidden_size: 16,
-        intermediate_size: 32,
-        layers: 2,
-        heads: 2,
-        kv_heads: 2,
-        head_dim: 8,
-        vocab_size: 400,
-        max_positions: 128,
-        norm_eps: 1e-5,
-        rope_theta: 10_000.0,
-        logit_scale: 1.0,
-        tied: true,
-        qk_norm: false,
-        attention_bias: false,
-        bos: Some(2),
-        eos: Some(3),
-    };
-    let train = TrainConfig {
-        batch: 1,
-        seed,
-        optimiser: AdamWConfig::default(),
-    };
-    let device = interlingua_backend::device::cpu();
-    Trainer::new(config, train, &device).export(folder, &tokenizer)
-}
-
-fn pretty(json: &serde_json::Value) -> String {
-    format!("{json:#}\n")
-}
-
-/// Writes f32 tensors to a safetensors file, under a temporary name first.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn write_safetensors(
-    path: &Path,
-    tensors: &[(String, Vec<usize>, &[f32])],
-    metadata: Option<HashMap<String, String>>,
-) -> Result<(), ModelError> {
-    let bytes: Vec<Vec<u8>> = tensors
-        .iter()
-        .map(|(_, _, v)| v.iter().flat_map(|x| x.to_le_bytes()).collect())
-        .collect();
-    let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
-        let view = TensorView::new(Dtype::F32, shape.clone(), bytes)
-            .expect("shape and values agree by construction");
-        (name.clone(), view)
-    });
-    let bad = |problem: String| ModelError::BadWeights {
-        path: path.to_owned(),
-        problem,
-    };
-    let out = safetensors::serialize(views, metadata).map_err(|e| bad(e.to_string()))?;
-    interlingua_files::write(path, &out).map_err(ModelError::io(path))
-}
-
-fn normal(rng: &mut ChaCha8Rng, len: usize, deviation: f32) -> Vec<f32> {
-    // Box and Muller, so that no further crate is needed for one distribution.
-    let mut out = Vec::with_capacity(len + 1);
-    while out.len() < len {
-        let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
-        let (sin, cos) = (std::f64::consts::TAU * rng.random::<f64>()).sin_cos();
-        out.push((radius * cos) as f32 * deviation);
-        out.push((radius * sin) as f32 * deviation);
-    }
-    out.truncate(len);
-    out
 }
 
 #[cfg(test)]

@@ -1,0 +1,67 @@
+//! Language models that are trained here: the testbed's, and those of recipes.
+//!
+//! A [`Trainer`] takes steps; [`recipe`] goes the whole road from text files to a checkpoint folder with a model card.
+
+mod error;
+pub mod progress;
+pub mod recipe;
+mod trainer;
+
+pub use error::TrainingError;
+pub use trainer::{REVISION, TrainConfig, Trainer};
+
+use std::path::Path;
+
+/// The loss of the last steps, the latest ones most: what a progress line shows.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Smooth(Option<f64>);
+
+impl Smooth {
+    /// The mean after one more loss.
+    pub fn after(&mut self, loss: f64) -> f64 {
+        let mean = self.0.map_or(loss, |mean| 0.95 * mean + 0.05 * loss);
+        self.0 = Some(mean);
+        mean
+    }
+}
+
+/// Merges a table of changes, such as `[quick]`, over another: tables key by key, everything else replaced.
+pub fn merge(into: &mut toml::Table, from: toml::Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(toml::Value::Table(a)), toml::Value::Table(b)) => merge(a, b),
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+/// Commit of the working folder, where git knows one.
+pub fn git_commit() -> Option<String> {
+    let output = std::process::Command::new("git")
+        .args(["rev-parse", "--short=12", "HEAD"])
+        .output()
+        .ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Writes a file that is there as a whole or not at all.
+fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TrainingError> {
+    interlingua_files::write(path, bytes).map_err(TrainingError::io(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_loss_is_the_mean_and_later_ones_move_it() {
+        let mut smooth = Smooth::default();
+        assert_eq!(smooth.after(4.0), 4.0);
+        assert!((smooth.after(2.0) - 3.9).abs() < 1e-12);
+    }
+}
