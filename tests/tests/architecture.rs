@@ -136,6 +136,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "interlingua-autoencoder",
             "interlingua-debias",
             "interlingua-metrics",
+            "interlingua-spaces",
             "interlingua-tasks",
             "interlingua-training",
             "interlingua-tune",

@@ -122,6 +122,22 @@ docs/add-a-task.md goes on from there.")]
 
 docs/add-a-task.md goes on from there.")]
     NewTask(New),
+    /// Start a space that affine maps lead to: its file, registry line and tests, which work at once.
+    #[command(after_help = "Examples:
+  cargo xtask new-space my-space --dry-run         what would be made
+  cargo xtask new-space my-space
+  cargo test --workspace my_space                  its tests pass as it is
+
+docs/add-a-space.md goes on from there.")]
+    NewSpace(New),
+    /// Start an architecture: its file, registry line and tests, which work at once.
+    #[command(after_help = "Examples:
+  cargo xtask new-architecture my-llm --dry-run    what would be made
+  cargo xtask new-architecture my-llm
+  cargo test --workspace my_llm                    its tests pass as it is
+
+docs/add-an-architecture.md goes on from there.")]
+    NewArchitecture(New),
     /// Write into the documentation what the registries say about methods and metrics.
     Docs {
         /// Change nothing; fail when a page is not what the registries say.
@@ -130,10 +146,10 @@ docs/add-a-task.md goes on from there.")]
     },
 }
 
-/// Flags of `new-debiaser`, `new-metric` and `new-task`.
+/// Flags of `new-debiaser`, `new-metric`, `new-task`, `new-space` and `new-architecture`.
 #[derive(Debug, Args)]
 pub struct New {
-    /// Name in specs and result rows: my-method of a debiaser, my-task of a task, my_metric of a metric.
+    /// Name in specs and result rows: my-method of a debiaser, a task, a space or an architecture, my_metric of a metric.
     pub name: String,
     /// Show what would be made, and change nothing.
     #[arg(long)]

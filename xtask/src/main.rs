@@ -80,5 +80,7 @@ fn carry_out(command: &Command) -> anyhow::Result<()> {
         Command::NewDebiaser(flags) => scaffold::debiaser(flags),
         Command::NewMetric(flags) => scaffold::metric(flags),
         Command::NewTask(flags) => scaffold::task(flags),
+        Command::NewSpace(flags) => scaffold::space(flags),
+        Command::NewArchitecture(flags) => scaffold::architecture(flags),
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask new-debiaser`, `new-metric` and `new-task`: a working start for a new method, metric or task.
+//! `cargo xtask new-debiaser`, `new-metric`, `new-task`, `new-space` and `new-architecture`: a working start for a new one.
 //!
 //! All changes are planned before the first one is written, so that an error leaves the checkout as
 //! it was.
@@ -6,6 +6,8 @@
 use anyhow::bail;
 use interlingua_debias::{Needs, Size};
 use interlingua_metrics::info::{METRICS, MetricInfo};
+use interlingua_models::architectures::ARCHITECTURES;
+use interlingua_spaces::Space;
 use interlingua_tasks::registry;
 
 use crate::docs::{self, Method};
@@ -27,22 +29,39 @@ const KEYWORDS: &[&str] = &[
 
 /// Names that the templates, or every module, have another use for: types of debiasers, functions of metrics.
 const TAKEN: &[&str] = &[
+    "About",
+    "Answers",
+    "Ask",
     "Box",
     "Debiaser",
     "Err",
+    "Family",
     "FitData",
     "FitError",
     "FitOptions",
     "Fitted",
+    "ItemSet",
+    "Judgement",
+    "Judging",
+    "Maps",
+    "Mat",
     "Matrix",
+    "Model",
     "Needs",
     "None",
+    "Number",
     "Ok",
     "Option",
+    "Options",
     "Params",
     "Result",
     "Some",
+    "Source",
+    "SpaceError",
     "String",
+    "Task",
+    "TaskError",
+    "Translations",
     "Vec",
     "bootstrap",
     "drop",
@@ -168,6 +187,86 @@ pub fn task(flags: &New) -> anyhow::Result<()> {
         edits.add_to_list("crates/tasks/src/registry.rs", "tasks! {", "}", &line)?;
     }
     finish(&edits, flags, &module, &code, &page, "docs/add-a-task.md")
+}
+
+/// `cargo xtask new-space NAME`.
+///
+/// # Errors
+/// As for [`debiaser`].
+pub fn space(flags: &New) -> anyhow::Result<()> {
+    let name = flags.name.as_str();
+    check_name(name, '-', "my-space")?;
+    let (module, type_name, title) = (name.replace('-', "_"), camel(name), titled(name));
+    if TAKEN.contains(&type_name.as_str()) {
+        bail!(
+            "`{name}` would make a type {type_name}, which has another meaning; take another name"
+        );
+    }
+    if let Some(known) = Space::all().find(|space| space.name() == name) {
+        bail!("there is a space `{}`", known.name());
+    }
+    let mut edits = Edits::new(workspace()?);
+    let code = format!("crates/spaces/src/{module}.rs");
+    let filled = include_str!("../templates/space.rs")
+        .replace("new-space", name)
+        .replace("NewSpace", &type_name)
+        .replace("New space", &title);
+    create(&mut edits, &code, filled)?;
+    edits.add_module("crates/spaces/src/lib.rs", &module)?;
+    for line in [
+        format!("    /// {title}."),
+        format!("    {type_name}(crate::{module}::{type_name}),"),
+    ] {
+        edits.add_to_list(
+            "crates/spaces/src/registry.rs",
+            "affine_spaces! {",
+            "}",
+            &line,
+        )?;
+    }
+    finish(
+        &edits,
+        flags,
+        &module,
+        &code,
+        "docs/experiments.md",
+        "docs/add-a-space.md",
+    )
+}
+
+/// `cargo xtask new-architecture NAME`.
+///
+/// # Errors
+/// As for [`debiaser`].
+pub fn architecture(flags: &New) -> anyhow::Result<()> {
+    let name = flags.name.as_str();
+    check_name(name, '-', "my-architecture")?;
+    let (module, class) = (name.replace('-', "_"), format!("{}ForCausalLM", camel(name)));
+    if ARCHITECTURES.iter().any(|(known, ..)| *known == class) {
+        bail!("there is an architecture `{class}`");
+    }
+    let mut edits = Edits::new(workspace()?);
+    let code = format!("crates/models/src/architectures/{module}.rs");
+    let filled = include_str!("../templates/architecture.rs")
+        .replace("NewArchitectureForCausalLM", &class)
+        .replace("New architecture", &titled(name));
+    create(&mut edits, &code, filled)?;
+    let registry = "crates/models/src/architectures/mod.rs";
+    edits.add_module(registry, &module)?;
+    edits.add_to_list(
+        registry,
+        "pub const ARCHITECTURES: &[(&str, &str, Read)] = &[",
+        "];",
+        &format!("    (\"{class}\", \"{module}\", {module}::read),"),
+    )?;
+    finish(
+        &edits,
+        flags,
+        &module,
+        &code,
+        "docs/models.md",
+        "docs/add-an-architecture.md",
+    )
 }
 
 /// Plans a metric; the name of its page.
