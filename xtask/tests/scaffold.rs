@@ -1,4 +1,4 @@
-//! `cargo xtask new-debiaser`, `new-metric`, `new-task` and `docs`, on copies of this workspace's files.
+//! `cargo xtask new-debiaser`, `new-metric`, `new-task`, `new-space`, `new-architecture` and `docs`, on copies of this workspace's files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,8 @@ impl Checkout {
             "docs",
             "crates/debias/src",
             "crates/metrics/src",
+            "crates/models/src/architectures",
+            "crates/spaces/src",
             "crates/tasks/src",
         ] {
             for (name, bytes) in files(&root().join(part)) {
@@ -280,6 +282,62 @@ fn a_new_task_is_wherever_it_must_be() {
     }
 }
 
+/// Each new thing has one file and its lines, and nothing else.
+#[test]
+fn a_new_space_and_a_new_architecture_are_wherever_they_must_be() {
+    for (command, name, lines) in [
+        (
+            "new-space",
+            "my-space",
+            [
+                ("crates/spaces/src/my_space.rs", "pub struct MySpace;"),
+                ("crates/spaces/src/lib.rs", "pub mod my_space;"),
+                (
+                    "crates/spaces/src/registry.rs",
+                    "    MySpace(crate::my_space::MySpace),",
+                ),
+            ],
+        ),
+        (
+            "new-architecture",
+            "my-llm",
+            [
+                (
+                    "crates/models/src/architectures/my_llm.rs",
+                    "pub(super) fn read(",
+                ),
+                (
+                    "crates/models/src/architectures/mod.rs",
+                    "pub mod my_llm;",
+                ),
+                (
+                    "crates/models/src/architectures/mod.rs",
+                    "    (\"MyLlmForCausalLM\", \"my_llm\", my_llm::read),",
+                ),
+            ],
+        ),
+    ] {
+        let checkout = Checkout::new();
+        let before = checkout.all();
+        let made = check_works(&checkout.run(&[command, name]));
+        for (file, line) in lines {
+            assert!(made.contains(file), "{file}: {made}");
+            let text = checkout.text(file);
+            let there = text.lines().filter(|l| l.starts_with(line)).count();
+            assert_eq!(there, 1, "{file}: {line}");
+        }
+        let after = checkout.all();
+        assert_eq!(after.len(), before.len() + 1);
+        let changed = before.iter().filter(|(file, bytes)| after[*file] != **bytes);
+        assert_eq!(changed.count(), if command == "new-space" { 2 } else { 1 });
+        let text = checkout.text(lines[0].0);
+        for left in ["new-space", "NewSpace", "NewArchitecture", "New "] {
+            assert!(!text.contains(left), "{left} is left in:\n{text}");
+        }
+        check_refused(&checkout, &[command, name], &["is there already"]);
+    }
+}
+
 #[test]
 fn a_new_metric_of_a_family_stands_on_the_family_s_page() {
     let checkout = Checkout::new();
@@ -338,6 +396,12 @@ fn what_cannot_be_begun_changes_nothing() {
             ["new-task", "ask"],
             vec!["crates/tasks/src/ask.rs is there already"],
         ),
+        (["new-space", "cca"], vec!["there is a space `cca`"]),
+        (["new-space", "my_space"], vec!["not a legal name"]),
+        (
+            ["new-architecture", "llama"],
+            vec!["there is an architecture `LlamaForCausalLM`"],
+        ),
         (
             ["new-metric", "info"],
             vec!["crates/metrics/src/info.rs is there already"],
@@ -382,6 +446,18 @@ fn a_registry_that_was_rebuilt_by_hand_is_left_alone() {
             "pub static METRICS: &[MetricInfo] = &[",
         ),
         (
+            "new-space",
+            "crates/spaces/src/registry.rs",
+            "affine_spaces! {",
+            "affine_spaces! {",
+        ),
+        (
+            "new-architecture",
+            "crates/models/src/architectures/mod.rs",
+            "pub const ARCHITECTURES: &[(&str, &str, Read)] = &[",
+            "pub const ARCHITECTURES: &[(&str, &str, Read)] = &[",
+        ),
+        (
             "new-task",
             "crates/tasks/src/registry.rs",
             "tasks! {",
@@ -407,6 +483,8 @@ fn outside_a_checkout_there_is_nothing_to_add_to() {
         &["new-debiaser", "mine"][..],
         &["new-metric", "mine"],
         &["new-task", "mine"],
+        &["new-space", "mine"],
+        &["new-architecture", "mine"],
         &["docs"],
     ] {
         let output = run(folder.path(), words);
@@ -417,7 +495,55 @@ fn outside_a_checkout_there_is_nothing_to_add_to() {
     assert!(files(folder.path()).is_empty());
 }
 
-/// What is begun compiles, passes its tests, and is clean, in a copy of the whole checkout. Minutes:
+/// The guides, and what each begins.
+const GUIDES: [&str; 4] = [
+    "docs/add-a-debiaser.md",
+    "docs/add-a-task.md",
+    "docs/add-a-space.md",
+    "docs/add-an-architecture.md",
+];
+
+/// The commands of a guide's first block, each with what stands behind its `#`.
+fn first_commands(guide: &str) -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(root().join(guide)).expect("a guide");
+    let block = text.split("```sh\n").nth(1).expect("a block of commands");
+    let block = block.split("```").next().expect("its end");
+    let parts = |line: &str| {
+        let (command, comment) = line.split_once('#').unwrap_or((line, ""));
+        (command.trim().to_owned(), comment.trim().to_owned())
+    };
+    block.lines().map(parts).collect()
+}
+
+/// How many tests a comment such as `three tests pass` speaks of.
+fn number_in_words(comment: &str) -> usize {
+    let words = ["zero", "one", "two", "three", "four", "five", "six"];
+    let word = comment.split(' ').next().unwrap_or_default();
+    let found = words.iter().position(|w| *w == word);
+    found.unwrap_or_else(|| panic!("no number of tests in `{comment}`"))
+}
+
+/// What can be said of the guides without building anything.
+#[test]
+fn guides_begin_with_commands_that_are_there() {
+    for guide in GUIDES {
+        let commands = first_commands(guide);
+        assert_eq!(commands.len(), 3, "{guide}: {commands:?}");
+        let words: Vec<Vec<&str>> = commands.iter().map(|c| c.0.split(' ').collect()).collect();
+        assert_eq!(words[0].last(), Some(&"--dry-run"), "{guide}");
+        assert_eq!(words[0][..4], words[1][..], "{guide}");
+        assert_eq!(words[2][..3], ["cargo", "test", "--workspace"], "{guide}");
+        assert!(number_in_words(&commands[2].1) >= 3, "{guide}");
+        let checkout = Checkout::new();
+        let before = checkout.all();
+        check_works(&checkout.run(&words[0][2..]));
+        assert!(before == checkout.all(), "{guide}: a dry run changes nothing");
+        check_works(&checkout.run(&words[1][2..]));
+    }
+}
+
+/// Every guide is walked as it is written, in a copy of the whole checkout: what it begins compiles, passes as many tests as the guide
+/// says, and is clean. Minutes:
 ///
 ///     cargo test --workspace --test scaffold -- --ignored
 #[test]
@@ -433,14 +559,28 @@ fn what_is_begun_compiles_and_passes() {
         .arg(&copy)
         .status();
     assert!(git.expect("git").success());
-    check_works(&run(&copy, &["new-debiaser", "my-method"]));
-    check_works(&run(&copy, &["new-metric", "my_metric"]));
-    check_works(&run(&copy, &["new-task", "my-task"]));
     let target = own.parent().expect("it lies in the target folder");
     let check = |command: &str, words: &str| build(&copy, target, command, words);
-    for name in ["my_method", "my_metric", "my_task"] {
+    check_works(&run(&copy, &["new-metric", "my_metric"]));
+    let mut tests = vec![("my_metric".to_owned(), 3)];
+    // All is begun first, so that it is compiled once.
+    for guide in GUIDES {
+        let commands = first_commands(guide);
+        for (command, _) in &commands[..2] {
+            let words: Vec<&str> = command.split(' ').skip(2).collect();
+            check_works(&run(&copy, &words));
+        }
+        let (command, comment) = &commands[2];
+        let name = command.split(' ').nth(3).expect("a name").to_owned();
+        tests.push((name, number_in_words(comment)));
+    }
+    for (name, expect) in tests {
         let said = check("test", &format!("--lib {name}"));
-        assert!(said.contains("3 passed"), "{said}");
+        let passed = said.lines().filter_map(|line| {
+            let rest = line.strip_prefix("test result: ok. ")?;
+            rest.split(' ').next()?.parse::<usize>().ok()
+        });
+        assert_eq!(passed.sum::<usize>(), expect, "{name}: {said}");
     }
     check("test", "--test architecture --test docs --test rustdoc");
     for name in ["registry_entries", "every_method"] {
@@ -455,11 +595,13 @@ fn what_is_begun_compiles_and_passes() {
 
 /// The packages that change, and `xtask`, without which their dependencies would have other features and be built anew.
 fn build(copy: &Path, target: &Path, command: &str, words: &str) -> String {
-    let packages = "-p interlingua-debias -p interlingua-metrics -p interlingua-tasks -p interlingua-tests -p xtask";
+    let packages = ["debias", "metrics", "models", "spaces", "tasks", "tests"]
+        .map(|name| format!("-p interlingua-{name}"))
+        .join(" ");
     check_works(&run_cargo(
         copy,
         target,
-        &format!("{command} {packages} {words}"),
+        &format!("{command} {packages} -p xtask {words}"),
     ))
 }
 
