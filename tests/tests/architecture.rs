@@ -520,8 +520,12 @@ fn every_experiment_can_be_read() {
             let text = std::fs::read_to_string(&path).expect("a file");
             let table: toml::Table = text.parse().expect("TOML");
             let read = match table.contains_key("training") {
-                true => PretrainSpec::read(&path, quick).map(|_| ()),
-                false => Spec::read(&path, quick).map(|_| ()),
+                true => PretrainSpec::read(&path, quick)
+                    .map(|_| ())
+                    .map_err(|e| e.to_string()),
+                false => Spec::read(&path, quick)
+                    .map(|_| ())
+                    .map_err(|e| e.to_string()),
             };
             if let Err(error) = read {
                 panic!("quick: {quick}: {error}");

@@ -241,7 +241,10 @@ pub fn space(flags: &New) -> anyhow::Result<()> {
 pub fn architecture(flags: &New) -> anyhow::Result<()> {
     let name = flags.name.as_str();
     check_name(name, '-', "my-architecture")?;
-    let (module, class) = (name.replace('-', "_"), format!("{}ForCausalLM", camel(name)));
+    let (module, class) = (
+        name.replace('-', "_"),
+        format!("{}ForCausalLM", camel(name)),
+    );
     if ARCHITECTURES.iter().any(|(known, ..)| *known == class) {
         bail!("there is an architecture `{class}`");
     }

@@ -306,10 +306,7 @@ fn a_new_space_and_a_new_architecture_are_wherever_they_must_be() {
                     "crates/models/src/architectures/my_llm.rs",
                     "pub(super) fn read(",
                 ),
-                (
-                    "crates/models/src/architectures/mod.rs",
-                    "pub mod my_llm;",
-                ),
+                ("crates/models/src/architectures/mod.rs", "pub mod my_llm;"),
                 (
                     "crates/models/src/architectures/mod.rs",
                     "    (\"MyLlmForCausalLM\", \"my_llm\", my_llm::read),",
@@ -328,7 +325,9 @@ fn a_new_space_and_a_new_architecture_are_wherever_they_must_be() {
         }
         let after = checkout.all();
         assert_eq!(after.len(), before.len() + 1);
-        let changed = before.iter().filter(|(file, bytes)| after[*file] != **bytes);
+        let changed = before
+            .iter()
+            .filter(|(file, bytes)| after[*file] != **bytes);
         assert_eq!(changed.count(), if command == "new-space" { 2 } else { 1 });
         let text = checkout.text(lines[0].0);
         for left in ["new-space", "NewSpace", "NewArchitecture", "New "] {
@@ -537,7 +536,10 @@ fn guides_begin_with_commands_that_are_there() {
         let checkout = Checkout::new();
         let before = checkout.all();
         check_works(&checkout.run(&words[0][2..]));
-        assert!(before == checkout.all(), "{guide}: a dry run changes nothing");
+        assert!(
+            before == checkout.all(),
+            "{guide}: a dry run changes nothing"
+        );
         check_works(&checkout.run(&words[1][2..]));
     }
 }

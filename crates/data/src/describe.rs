@@ -15,9 +15,9 @@ use crate::iso::language_of;
 use crate::language::Language;
 use crate::load::delimited::Records;
 use crate::load::{
-    AttributeOptions, BbqOptions, BiasOptions, ChoiceOptions, Format, ParallelOptions, SeatOptions, StereoOptions,
-    TemplateOptions, load_attributes, load_bbq, load_bias, load_choice, load_parallel, load_seat,
-    load_stereoset, load_templates, sniff, sniff::only_file, ted_xml,
+    AttributeOptions, BbqOptions, BiasOptions, ChoiceOptions, Format, ParallelOptions, SeatOptions,
+    StereoOptions, TemplateOptions, load_attributes, load_bbq, load_bias, load_choice,
+    load_parallel, load_seat, load_stereoset, load_templates, sniff, sniff::only_file, ted_xml,
 };
 use crate::types::{Condition, Question, StereoKind, Triple};
 

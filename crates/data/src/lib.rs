@@ -27,12 +27,13 @@ pub use fetch::{FetchOptions, Progress, fetch};
 pub use input::{Limits, TextEncoding};
 pub use language::Language;
 pub use load::{
-    AttributeOptions, BbqOptions, BiasOptions, ChoiceOptions, Format, ParallelOptions, SeatOptions, StereoOptions,
-    TemplateOptions, load_attributes, load_bbq, load_bias, load_choice, load_parallel, load_seat,
-    load_stereoset, load_templates, sniff,
+    AttributeOptions, BbqOptions, BiasOptions, ChoiceOptions, Format, ParallelOptions, SeatOptions,
+    StereoOptions, TemplateOptions, load_attributes, load_bbq, load_bias, load_choice,
+    load_parallel, load_seat, load_stereoset, load_templates, sniff,
 };
 pub use manifest::{FileState, FileStatus, Manifest, verify};
 pub use types::{
-    AssociationTest, AttributeList, BiasPair, BiasSet, ChoiceItem, Condition, Direction, Leans, PairKind,
-    ParallelCorpus, Polarity, Question, StereoItem, StereoKind, TemplateItem, Triple, WordSet,
+    AssociationTest, AttributeList, BiasPair, BiasSet, ChoiceItem, Condition, Direction, Leans,
+    PairKind, ParallelCorpus, Polarity, Question, StereoItem, StereoKind, TemplateItem, Triple,
+    WordSet,
 };

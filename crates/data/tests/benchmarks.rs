@@ -4,10 +4,10 @@ mod common;
 
 use common::*;
 use interlingua_data::{
-    AssociationTest, BbqOptions, BiasOptions, ChoiceItem, ChoiceOptions, Condition, DataError, FindingKind, Format, Limits,
-    OnBadRow, PairKind, Polarity, Question, Report, SeatOptions, StereoItem, StereoKind,
-    StereoOptions, TemplateItem, TemplateOptions, load_bbq, load_bias, load_choice, load_seat, load_stereoset,
-    load_templates, sniff,
+    AssociationTest, BbqOptions, BiasOptions, ChoiceItem, ChoiceOptions, Condition, DataError,
+    FindingKind, Format, Limits, OnBadRow, PairKind, Polarity, Question, Report, SeatOptions,
+    StereoItem, StereoKind, StereoOptions, TemplateItem, TemplateOptions, load_bbq, load_bias,
+    load_choice, load_seat, load_stereoset, load_templates, sniff,
 };
 use serde_json::{Value, json};
 
@@ -930,10 +930,16 @@ fn choices_of_both_forms() {
     let (items, report) = choices("x.tsv", CHOICES, OnBadRow::Error).unwrap();
     assert_eq!((report.rows_read, report.findings.len()), (3, 0));
     let german = &items[1];
-    assert_eq!((german.id.as_str(), german.language, german.gold), ("sky", DE, 0));
+    assert_eq!(
+        (german.id.as_str(), german.language, german.gold),
+        ("sky", DE, 0)
+    );
     assert_eq!(german.candidates, ["blau", "grün"]);
     assert_eq!(german.category.as_deref(), Some("race-color"));
-    assert_eq!((items[2].prompt.as_str(), items[2].candidates.len()), ("", 3));
+    assert_eq!(
+        (items[2].prompt.as_str(), items[2].candidates.len()),
+        ("", 3)
+    );
     let lines = format!("{}\n\n{}\n", choice_line("1", "en"), choice_line("1", "fr"));
     let (items, _) = choices("x.jsonl", &lines, OnBadRow::Error).unwrap();
     assert_eq!(items[1].language, FR);
@@ -954,31 +960,64 @@ fn choices_that_cannot_be_used() {
     let head = "id\tlanguage\tprompt\tcandidates\tgold\nsky\ten\tThe sky is\tblue | green\t0\n";
     for (line, expect) in [
         ("a\ten\tx\tb | c\t", &["column `gold`", "no gold"][..]),
-        ("a\ten\tx\tb | c\t2", &["`gold`", "2 names no candidate", "0 to 1"]),
-        ("a\ten\tx\tb | c\tb", &["`gold`", "no whole number", "from 0"]),
+        (
+            "a\ten\tx\tb | c\t2",
+            &["`gold`", "2 names no candidate", "0 to 1"],
+        ),
+        (
+            "a\ten\tx\tb | c\tb",
+            &["`gold`", "no whole number", "from 0"],
+        ),
         ("a\ten\tx\tb | b\t0", &["`candidates`", "`b` comes twice"]),
-        ("a\ten\tx\tb | \t0", &["`candidates`", "candidate 1 of 2 is empty"]),
+        (
+            "a\ten\tx\tb | \t0",
+            &["`candidates`", "candidate 1 of 2 is empty"],
+        ),
         ("a\ten\tx\tb\t0", &["`candidates`", "1 candidates"]),
         ("\ten\tx\tb | c\t0", &["`id`", "no text"]),
         ("a\tEnglish!\tx\tb | c\t0", &["`language`", "English!"]),
-        ("sky\ten\tx\tb | c\t0", &["`id`", "`sky` stands in en before"]),
-        ("sky\tfr\tx\tb | c | d\t0", &["`candidates`", "3 candidates in fr and 2 in en (line 2)"]),
-        ("sky\tfr\tx\tb | c\t1", &["`gold`", "1 in fr and 0 in en (line 2)"]),
+        (
+            "sky\ten\tx\tb | c\t0",
+            &["`id`", "`sky` stands in en before"],
+        ),
+        (
+            "sky\tfr\tx\tb | c | d\t0",
+            &["`candidates`", "3 candidates in fr and 2 in en (line 2)"],
+        ),
+        (
+            "sky\tfr\tx\tb | c\t1",
+            &["`gold`", "1 in fr and 0 in en (line 2)"],
+        ),
         ("a\ten\tx\tb | c", &["4 cells, the header has 5"]),
     ] {
         let text = format!("{head}{line}\n");
         let parts = [&["x.tsv:3"], expect].concat();
         let error = check_error(choices("x.tsv", &text, OnBadRow::Error), &parts);
-        assert!(matches!(error, DataError::BadRow { line: Some(3), .. }), "{error}");
+        assert!(
+            matches!(error, DataError::BadRow { line: Some(3), .. }),
+            "{error}"
+        );
         let (items, report) = choices("x.tsv", &text, OnBadRow::Skip).unwrap();
         assert_eq!((items.len(), report.rows_skipped), (1, 1), "{line}");
     }
     for (change, expect) in [
         (json!({"gold": null}), &["`gold`", "no gold"][..]),
-        (json!({"gold": "blue"}), &["`gold`", "a text where a whole number"]),
-        (json!({"gold": -1}), &["`gold`", "a number where a whole number"]),
-        (json!({"candidates": "green | blue"}), &["`candidates`", "a text where a list"]),
-        (json!({"candidates": ["green", 1]}), &["`candidates`", "a number where a list of texts"]),
+        (
+            json!({"gold": "blue"}),
+            &["`gold`", "a text where a whole number"],
+        ),
+        (
+            json!({"gold": -1}),
+            &["`gold`", "a number where a whole number"],
+        ),
+        (
+            json!({"candidates": "green | blue"}),
+            &["`candidates`", "a text where a list"],
+        ),
+        (
+            json!({"candidates": ["green", 1]}),
+            &["`candidates`", "a number where a list of texts"],
+        ),
         (json!({"prompt": 1}), &["`prompt`", "a number where text"]),
         (json!({"answer": 1}), &["`answer`", "no field of an item"]),
     ] {
@@ -989,12 +1028,23 @@ fn choices_that_cannot_be_used() {
         let parts = [&["x.jsonl:2"], expect].concat();
         check_error(choices("x.jsonl", &text, OnBadRow::Error), &parts);
     }
-    for (name, text) in [("x.tsv", head.lines().next().unwrap()), ("x.jsonl", "\n"), ("x.tsv", "")] {
+    for (name, text) in [
+        ("x.tsv", head.lines().next().unwrap()),
+        ("x.jsonl", "\n"),
+        ("x.tsv", ""),
+    ] {
         let empty = choices(name, text, OnBadRow::Error);
-        assert!(matches!(empty, Err(DataError::Empty { .. })), "{name}: {empty:?}");
+        assert!(
+            matches!(empty, Err(DataError::Empty { .. })),
+            "{name}: {empty:?}"
+        );
     }
     check_error(
-        choices("x.tsv", "id\tlanguage\tprompt\tcandidates\nx", OnBadRow::Error),
+        choices(
+            "x.tsv",
+            "id\tlanguage\tprompt\tcandidates\nx",
+            OnBadRow::Error,
+        ),
         &["column `gold` is missing"],
     );
 }

@@ -4,9 +4,9 @@ mod common;
 
 use common::*;
 use interlingua_data::{
-    AttributeOptions, BbqOptions, BiasOptions, ChoiceOptions, Format, OnBadRow, ParallelOptions, SeatOptions,
-    StereoOptions, TemplateOptions, load_attributes, load_bbq, load_bias, load_choice, load_parallel, load_seat,
-    load_stereoset, load_templates,
+    AttributeOptions, BbqOptions, BiasOptions, ChoiceOptions, Format, OnBadRow, ParallelOptions,
+    SeatOptions, StereoOptions, TemplateOptions, load_attributes, load_bbq, load_bias, load_choice,
+    load_parallel, load_seat, load_stereoset, load_templates,
 };
 use proptest::prelude::*;
 
@@ -161,7 +161,10 @@ fn good_files_are_good() {
     let templates = TemplateOptions::new(&[], policy);
     assert!(!load_templates(&path(3), &templates).unwrap().0.is_empty());
     let choices = ChoiceOptions::new(&[], policy);
-    assert_eq!([4, 5].map(|i| load_choice(&path(i), &choices).unwrap().0.len()), [160, 1]);
+    assert_eq!(
+        [4, 5].map(|i| load_choice(&path(i), &choices).unwrap().0.len()),
+        [160, 1]
+    );
 }
 
 proptest! {

@@ -31,7 +31,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let space = setting.space.map_or("–", |space| space.name());
             *counts.entry((setting.in_rows(), space)).or_default() += 1;
         }
-        println!("{}: {} settings at {}", plan.spec.name, plan.settings.len(), plan.places_in_words());
+        println!(
+            "{}: {} settings at {}",
+            plan.spec.name,
+            plan.settings.len(),
+            plan.places_in_words()
+        );
         for ((method, space), count) in counts {
             println!("  {method:<24} in {space:<18} {count:>4}");
         }

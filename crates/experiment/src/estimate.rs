@@ -10,7 +10,6 @@ use std::time::Instant;
 use interlingua_backend::ops::{Matrix, linear};
 use interlingua_backend::{Device, from_rows, to_host};
 use interlingua_models::{Hook, Model, Residency};
-use interlingua_tasks::Needs;
 
 use crate::ExperimentError;
 use crate::check;
@@ -187,7 +186,7 @@ impl Tokens {
         for benchmark in &text.benchmarks {
             let (texts, items) = (benchmark.items.texts(), &benchmark.items);
             let part = part(items.about().name, texts.iter(), count)?;
-            let scored = items.about().needs != Needs::States;
+            let scored = items.about().needs != interlingua_tasks::Needs::States;
             benchmarks.push((part, benchmark.category.clone(), scored));
         }
         let neutral = text.heldout.columns[0].iter();

@@ -76,9 +76,10 @@ impl<'a> Requests<'a> {
                     ));
                 }
                 places.push(match (scorer.reads, &mut self.asked) {
-                    (Reads::Next(start), Asked::Next(sequences)) => {
-                        Some([more, less].map(|sequence| add_sentence(sequences, sequence, start).collect()))
-                    }
+                    (Reads::Next(start), Asked::Next(sequences)) => Some(
+                        [more, less]
+                            .map(|sequence| add_sentence(sequences, sequence, start).collect()),
+                    ),
                     (Reads::Masked(masked), Asked::Masked(requests)) => {
                         add_masked(requests, more, less, masked, pair.direction)
                     }

@@ -77,7 +77,9 @@ impl Item {
             Norm::Bytes => &self.bytes,
         };
         let divided = self.log_likelihoods.iter().zip(lengths);
-        divided.map(|(value, &length)| value / length as f64).collect()
+        divided
+            .map(|(value, &length)| value / length as f64)
+            .collect()
     }
 
     /// The candidate of the largest score, the first of equal ones.
@@ -96,7 +98,9 @@ impl Item {
     pub fn margin(&self, norm: Norm) -> f64 {
         let scores = self.scores(norm);
         let others = scores.iter().enumerate().filter(|(at, _)| *at != self.gold);
-        let best = others.map(|(_, score)| *score).fold(f64::NEG_INFINITY, f64::max);
+        let best = others
+            .map(|(_, score)| *score)
+            .fold(f64::NEG_INFINITY, f64::max);
         scores[self.gold] - best
     }
 }
@@ -157,7 +161,9 @@ pub fn accuracy_difference(
     check(others)?;
     length("items of the other model", items.len(), others.len())?;
     let pairs = items.iter().zip(others);
-    let changed: Vec<f64> = pairs.map(|(a, b)| a.is_right(norm) - b.is_right(norm)).collect();
+    let changed: Vec<f64> = pairs
+        .map(|(a, b)| a.is_right(norm) - b.is_right(norm))
+        .collect();
     bootstrap::mean(&changed, options)
 }
 
@@ -281,7 +287,10 @@ mod tests {
 
     #[test]
     fn the_first_of_equal_candidates_is_the_answer() {
-        assert_eq!(item(&[-2.0, -1.0, -1.0], &["a", "b", "c"], 2).answer(Norm::Total), 1);
+        assert_eq!(
+            item(&[-2.0, -1.0, -1.0], &["a", "b", "c"], 2).answer(Norm::Total),
+            1
+        );
     }
 
     #[test]
@@ -304,7 +313,9 @@ mod tests {
         assert!((ranks.value + 0.25).abs() < 1e-15, "{}", ranks.value);
         assert_eq!(ranks.n, 2);
         // Ties share their mean rank: 1.5 1.5 3 against 1 2 3.
-        assert!((spearman(&[0.0, 0.0, 1.0], &[0.0, 1.0, 2.0]).unwrap() - 0.75f64.sqrt()).abs() < 1e-15);
+        assert!(
+            (spearman(&[0.0, 0.0, 1.0], &[0.0, 1.0, 2.0]).unwrap() - 0.75f64.sqrt()).abs() < 1e-15
+        );
         let change = accuracy_difference(&one, &other, Norm::Total, &options()).unwrap();
         assert!((change.value + 1.0 / 3.0).abs() < 1e-15);
     }
@@ -321,13 +332,31 @@ mod tests {
             let error = of(bad).to_string();
             assert!(error.contains(what) && error.contains("item 1"), "{error}");
         }
-        assert!(matches!(of(item(&[-1.0, f64::NAN], &["a", "b"], 0)), MetricError::NotFinite { .. }));
-        assert!(matches!(of(item(&[-1.0, -1.0], &["a"], 0)), MetricError::Length { .. }));
+        assert!(matches!(
+            of(item(&[-1.0, f64::NAN], &["a", "b"], 0)),
+            MetricError::NotFinite { .. }
+        ));
+        assert!(matches!(
+            of(item(&[-1.0, -1.0], &["a"], 0)),
+            MetricError::Length { .. }
+        ));
         let empty = accuracy(&[], Norm::Total, &options());
         assert!(matches!(empty, Err(MetricError::Empty { .. })));
         let three = item(&[-1.0, -2.0, -3.0], &["a", "b", "c"], 1);
-        let unequal = consistency(std::slice::from_ref(&good), &[three], Norm::Total, &options());
-        assert!(matches!(unequal, Err(MetricError::Length { expected: 2, found: 3, .. })));
+        let unequal = consistency(
+            std::slice::from_ref(&good),
+            &[three],
+            Norm::Total,
+            &options(),
+        );
+        assert!(matches!(
+            unequal,
+            Err(MetricError::Length {
+                expected: 2,
+                found: 3,
+                ..
+            })
+        ));
         let flat = item(&[-1.0, -1.0], &["a", "b"], 1);
         let undefined = rank_correlation(&[flat], &[good], Norm::Total, &options());
         assert!(matches!(undefined, Err(MetricError::Undefined { .. })));

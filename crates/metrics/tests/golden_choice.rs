@@ -46,11 +46,19 @@ fn answers_are_those_of_lm_evaluation_harness() {
         .collect();
     for (at, norm) in Norm::ALL.into_iter().enumerate() {
         for (item, case) in items.iter().zip(&golden) {
-            assert_eq!(item.is_right(norm), case.right[at], "{}: {:?}", norm.name(), case.candidates);
+            assert_eq!(
+                item.is_right(norm),
+                case.right[at],
+                "{}: {:?}",
+                norm.name(),
+                case.candidates
+            );
         }
         let expect = golden.iter().map(|case| case.right[at]).sum::<f64>() / golden.len() as f64;
         let found = accuracy(&items, norm, &Bootstrap::default()).unwrap();
-        assert!((found.value - expect).abs() < 1e-15 && found.ci_low.unwrap() < found.ci_high.unwrap());
+        assert!(
+            (found.value - expect).abs() < 1e-15 && found.ci_low.unwrap() < found.ci_high.unwrap()
+        );
     }
     // The three rules differ on these items, so none stands for another.
     let differs = |a: usize, b: usize| golden.iter().any(|case| case.right[a] != case.right[b]);
@@ -65,7 +73,12 @@ fn ranks_are_those_of_scipy() {
         let (a, b) = ([item(&case.a)], [item(&case.b)]);
         let found = rank_correlation(&a, &b, Norm::Total, &Bootstrap::default());
         match case.spearman {
-            Some(expect) => assert!((found.unwrap().value - expect).abs() < 1e-12, "{:?} {:?}", case.a, case.b),
+            Some(expect) => assert!(
+                (found.unwrap().value - expect).abs() < 1e-12,
+                "{:?} {:?}",
+                case.a,
+                case.b
+            ),
             None => {
                 assert!(matches!(found, Err(MetricError::Undefined { .. })));
                 undefined += 1;

@@ -61,7 +61,9 @@ pub fn write_checkpoint(
     )?;
     write(
         "generation_config.json",
-        pretty(&serde_json::json!({"bos_token_id": config.bos, "eos_token_id": config.eos, "pad_token_id": 0})),
+        pretty(
+            &serde_json::json!({"bos_token_id": config.bos, "eos_token_id": config.eos, "pad_token_id": 0}),
+        ),
     )?;
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     write_safetensors(&folder.join("model.safetensors"), tensors, Some(metadata))
@@ -101,7 +103,9 @@ pub fn random_checkpoint<'a>(
         eos: Some(3),
     };
     let tensors = random_weights(&config, seed);
-    let tensors = tensors.iter().map(|(name, shape, values)| (name.clone(), shape.clone(), values.as_slice()));
+    let tensors = tensors
+        .iter()
+        .map(|(name, shape, values)| (name.clone(), shape.clone(), values.as_slice()));
     write_checkpoint(folder, &config, &tokenizer, &tensors.collect::<Vec<_>>())
 }
 

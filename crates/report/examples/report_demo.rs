@@ -6,11 +6,11 @@ use std::env;
 use std::error::Error;
 use std::path::Path;
 
+use interlingua_report::role::{Control, Role};
+use interlingua_report::row::{Item, Row};
 use interlingua_report::{
     PairText, Projection, ProjectionPoint, RunInfo, StageTiming, terminal_summary, write_all,
 };
-use interlingua_report::role::{Control, Role};
-use interlingua_report::row::{Item, Row};
 
 const LANGUAGES: [&str; 4] = ["en", "fr", "de", "nl"];
 const CATEGORIES: [&str; 3] = ["gender", "race-color", "religion"];

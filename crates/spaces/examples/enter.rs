@@ -13,7 +13,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let language = |seed: usize| -> Vec<f32> {
         let value = |at: usize| {
             let (row, column) = (at / width, at % width);
-            let mixed = (0..4).map(|k| number(row * 4 + k) * number(seed * 97 + k * width + column));
+            let mixed =
+                (0..4).map(|k| number(row * 4 + k) * number(seed * 97 + k * width + column));
             mixed.sum::<f32>() + seed as f32
         };
         (0..rows * width).map(value).collect()
@@ -24,11 +25,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let squares = to_host((a.clone() - b.clone()).powi_scalar(2));
         (squares.iter().sum::<f32>() / rows as f32).sqrt()
     };
-    let states = languages.clone().map(|x| from_rows(x, rows, width, &device));
-    println!("{:<12} distance {:.3}", "raw", distance(&states[0], &states[1]));
+    let states = languages
+        .clone()
+        .map(|x| from_rows(x, rows, width, &device));
+    println!(
+        "{:<12} distance {:.3}",
+        "raw",
+        distance(&states[0], &states[1])
+    );
     for space in Space::AFFINE {
         let ways = space.fit(&languages, width, dim, &device)?;
-        let points: Vec<Tensor<2>> = ways.iter().zip(&states).map(|(way, h)| way.enter(h.clone())).collect();
+        let points: Vec<Tensor<2>> = ways
+            .iter()
+            .zip(&states)
+            .map(|(way, h)| way.enter(h.clone()))
+            .collect();
         let moved = ways[0].enter(states[0].clone() + ways[0].back(points[0].clone()));
         println!(
             "{:<12} distance {:.3}   width {}   a change comes back to within {:.0e}",

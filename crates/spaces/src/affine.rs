@@ -210,8 +210,14 @@ pub fn centre(x: &[f32], width: usize) -> (Vec<f64>, Mat<f64>) {
 }
 
 /// I − Σ v·vᵀ over the first `rank` left singular vectors of `m`.
-pub(crate) fn without_leading(m: &Mat<f64>, rank: usize, what: &'static str) -> Result<Mat<f64>, SpaceError> {
-    let svd = m.thin_svd().map_err(|_| SpaceError::Decomposition { what })?;
+pub(crate) fn without_leading(
+    m: &Mat<f64>,
+    rank: usize,
+    what: &'static str,
+) -> Result<Mat<f64>, SpaceError> {
+    let svd = m
+        .thin_svd()
+        .map_err(|_| SpaceError::Decomposition { what })?;
     let leading = svd.U().get(.., ..rank);
     Ok(Mat::<f64>::identity(m.nrows(), m.nrows()) - leading * leading.transpose())
 }

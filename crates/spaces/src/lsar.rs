@@ -43,12 +43,16 @@ pub(crate) fn lsar(means: &[&[f64]], rank: usize) -> Result<Mat<f64>, SpaceError
     let m = Mat::from_fn(width, count, |i, l| means[l][i]);
     let common = &m * ones.transpose() * (1.0 / count as f64);
     let apart = &m - &common * &ones;
-    let svd = apart.thin_svd().map_err(|_| SpaceError::Decomposition { what: "lsar" })?;
+    let svd = apart
+        .thin_svd()
+        .map_err(|_| SpaceError::Decomposition { what: "lsar" })?;
     let (u, s, v) = (svd.U(), svd.S().column_vector(), svd.V());
     let scaled = Mat::from_fn(width, rank, |i, k| u[(i, k)] * s[k]);
     let fit = &common * &ones + scaled * v.get(.., ..rank).transpose();
 
-    let svd = fit.thin_svd().map_err(|_| SpaceError::Decomposition { what: "lsar" })?;
+    let svd = fit
+        .thin_svd()
+        .map_err(|_| SpaceError::Decomposition { what: "lsar" })?;
     let (u, s, v) = (svd.U(), svd.S().column_vector(), svd.V());
     let along = v.transpose() * ones.transpose();
     let floor = PINV_TOLERANCE * s[0];

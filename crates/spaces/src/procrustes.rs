@@ -34,7 +34,8 @@ impl Family for Procrustes {
 /// Schönemann 1966: Q = U·Vᵀ from the SVD of aᵀ·b.
 pub(crate) fn procrustes(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Result<Mat<f64>, SpaceError> {
     let cross = a.transpose() * b;
-    let svd = cross.svd().map_err(|_| SpaceError::Decomposition { what: "procrustes" })?;
+    let svd = cross
+        .svd()
+        .map_err(|_| SpaceError::Decomposition { what: "procrustes" })?;
     Ok(svd.U() * svd.V().transpose())
 }
-

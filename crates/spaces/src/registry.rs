@@ -127,6 +127,8 @@ mod tests {
             assert_eq!(written, space.name());
             assert!(usize::from(space.is_affine()) + usize::from(space.is_latent()) < 2);
         }
-        assert!(Space::Latent.is_narrowed() && Space::Cca.is_narrowed() && !Space::Lir.is_narrowed());
+        assert!(
+            Space::Latent.is_narrowed() && Space::Cca.is_narrowed() && !Space::Lir.is_narrowed()
+        );
     }
 }

@@ -13,7 +13,8 @@ use interlingua_tasks::{Judging, Source, Task};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // A model of random weights: it knows nothing, so it is right as often as chance.
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/models/cohere-f32");
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/models/cohere-f32");
     let model = Model::open(&folder, &cpu(), Residency::Resident)?;
     let options = Options {
         path: "datasets/choice/everyday.tsv".to_owned(),
@@ -39,18 +40,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let mut said = Vec::new();
     for set in &sets {
-        let answers = Choice::ask(&set.items, &model)?.put(&model, &[Branch::default()], &mut |_, _| {})?;
+        let answers =
+            Choice::ask(&set.items, &model)?.put(&model, &[Branch::default()], &mut |_, _| {})?;
         let found = Choice::judge(&set.items, &answers[0], &to)?;
         println!("{} items in {}", set.items.len(), set.language);
         for number in &found.numbers {
-            println!("  {:<16} {:<10} {:.3}", number.metric, number.scorer, number.estimate.value);
+            println!(
+                "  {:<16} {:<10} {:.3}",
+                number.metric, number.scorer, number.estimate.value
+            );
         }
         said.push(found.said);
     }
     let agreement = Choice::between([&sets[0].items, &sets[1].items], [&said[0], &said[1]], &to)?;
     println!("between {} and {}", sets[0].language, sets[1].language);
     for number in &agreement {
-        println!("  {:<24} {:<10} {:.3}", number.metric, number.scorer, number.estimate.value);
+        println!(
+            "  {:<24} {:<10} {:.3}",
+            number.metric, number.scorer, number.estimate.value
+        );
     }
     Ok(())
 }

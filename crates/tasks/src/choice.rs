@@ -193,8 +193,14 @@ impl Task for Choice {
         let mut numbers = Vec::new();
         for norm in Norm::ALL {
             for (metric, estimate) in [
-                ("choice_accuracy", choice::accuracy(&judged, norm, &to.bootstrap)?),
-                ("choice_margin", choice::margin(&judged, norm, &to.bootstrap)?),
+                (
+                    "choice_accuracy",
+                    choice::accuracy(&judged, norm, &to.bootstrap)?,
+                ),
+                (
+                    "choice_margin",
+                    choice::margin(&judged, norm, &to.bootstrap)?,
+                ),
             ] {
                 numbers.push(Number::new(metric, norm.name(), estimate));
             }
@@ -210,7 +216,11 @@ impl Task for Choice {
         let (unedited, edited) = (judged(items, unedited), judged(items, edited));
         let number = |norm: Norm| {
             let change = choice::accuracy_difference(&edited, &unedited, norm, &to.bootstrap)?;
-            Ok(Number::new("choice_accuracy_difference", norm.name(), change))
+            Ok(Number::new(
+                "choice_accuracy_difference",
+                norm.name(),
+                change,
+            ))
         };
         Norm::ALL.into_iter().map(number).collect()
     }
@@ -220,7 +230,12 @@ impl Task for Choice {
         [said, said_there]: [&[Vec<f64>]; 2],
         to: &Judging,
     ) -> Result<Vec<Number>, TaskError> {
-        let (items, others) = shared(judged(items, said), items, judged(others, said_there), others);
+        let (items, others) = shared(
+            judged(items, said),
+            items,
+            judged(others, said_there),
+            others,
+        );
         let mut numbers = Vec::new();
         if items.is_empty() {
             return Ok(numbers);
@@ -246,7 +261,11 @@ impl Task for Choice {
                 scores: judged.scores(norm),
             })
         };
-        items.iter().zip(judged(items, said)).flat_map(answer).collect()
+        items
+            .iter()
+            .zip(judged(items, said))
+            .flat_map(answer)
+            .collect()
     }
 }
 
@@ -265,8 +284,12 @@ impl Item {
 
     fn unscored(&self, model: &Model) -> TaskError {
         let problem = match model.geometry.causal && model.start_token().is_none() {
-            true => "the model has neither a start nor an end token, so a first token has no probability; give the item a prompt",
-            false => "a candidate has no token of its own behind the prompt; another `delimiter` may help",
+            true => {
+                "the model has neither a start nor an end token, so a first token has no probability; give the item a prompt"
+            }
+            false => {
+                "a candidate has no token of its own behind the prompt; another `delimiter` may help"
+            }
         };
         TaskError::Item {
             item: format!("{} in {}", self.item.id, self.item.language),

@@ -103,7 +103,10 @@ mod tests {
         let judgement = Judgement::from(vec![number]);
         let json = serde_json::to_value(&judgement).unwrap();
         assert!(json.is_array(), "{json}");
-        assert_eq!(serde_json::from_value::<Judgement>(json).unwrap(), judgement);
+        assert_eq!(
+            serde_json::from_value::<Judgement>(json).unwrap(),
+            judgement
+        );
         let with = Judgement {
             said: vec![vec![-1.5, -2.0]],
             ..judgement

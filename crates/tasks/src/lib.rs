@@ -75,7 +75,8 @@ pub trait Task {
     ///
     /// # Errors
     /// Answers that have no value under a metric.
-    fn judge(items: &[Self::Item], answers: &Answers, to: &Judging) -> Result<Judgement, TaskError>;
+    fn judge(items: &[Self::Item], answers: &Answers, to: &Judging)
+    -> Result<Judgement, TaskError>;
 
     /// How a model's answers differ from the unedited model's on the same items; both as [`Judgement::said`] has them. Nothing for a
     /// task that keeps no answers.

@@ -181,7 +181,9 @@ impl About {
     /// What is known about its numbers.
     pub fn metrics(&self) -> impl Iterator<Item = &'static MetricInfo> {
         let names = self.metrics;
-        METRICS.iter().filter(move |metric| names.contains(&metric.name))
+        METRICS
+            .iter()
+            .filter(move |metric| names.contains(&metric.name))
     }
 }
 
@@ -203,12 +205,21 @@ mod tests {
         let mut names = BTreeSet::new();
         for about in all() {
             let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-            assert!(about.name.chars().all(legal) && names.insert(about.name), "{}", about.name);
+            assert!(
+                about.name.chars().all(legal) && names.insert(about.name),
+                "{}",
+                about.name
+            );
             for text in [about.title, about.summary, about.citation, about.asks] {
                 assert!(!text.trim().is_empty(), "{} lacks a text", about.name);
             }
             assert!(!about.metrics.is_empty());
-            assert_eq!(about.metrics().count(), about.metrics.len(), "{}: an unknown metric", about.name);
+            assert_eq!(
+                about.metrics().count(),
+                about.metrics.len(),
+                "{}: an unknown metric",
+                about.name
+            );
         }
     }
 
@@ -217,11 +228,18 @@ mod tests {
     fn kinds_are_names() {
         for about in TASKS {
             let wrong = serde_json::json!({"kind": about.name, "no such option": 1});
-            let error = serde_json::from_value::<TaskSpec>(wrong).unwrap_err().to_string();
+            let error = serde_json::from_value::<TaskSpec>(wrong)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("no such option"), "{}: {error}", about.name);
         }
         let unknown = serde_json::json!({"kind": "crystal-ball"});
-        let error = serde_json::from_value::<TaskSpec>(unknown).unwrap_err().to_string();
-        assert!(TASKS.iter().all(|about| error.contains(about.name)), "{error}");
+        let error = serde_json::from_value::<TaskSpec>(unknown)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            TASKS.iter().all(|about| error.contains(about.name)),
+            "{error}"
+        );
     }
 }

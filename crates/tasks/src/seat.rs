@@ -119,7 +119,10 @@ impl Task for Seat {
             test.ok_or_else(|| {
                 let known: Vec<&str> = found.iter().map(|t| t.name.as_str()).collect();
                 let known = known.join(", ");
-                TaskError::options("tests", format!("{path} has no test `{name}`; it has {known}"))
+                TaskError::options(
+                    "tests",
+                    format!("{path} has no test `{name}`; it has {known}"),
+                )
             })
         };
         let wanted = options.tests.iter();
@@ -160,7 +163,8 @@ impl Task for Seat {
                 let rows = set.examples.iter().map(|e| answers.of(places[e.as_str()]));
                 rows.collect::<Vec<_>>()
             };
-            let [[x, y], [a, b]] = [&test.targets, &test.attributes].map(|sets| sets.each_ref().map(of_set));
+            let [[x, y], [a, b]] =
+                [&test.targets, &test.attributes].map(|sets| sets.each_ref().map(of_set));
             let dim = x.first().map_or(0, Vec::len);
             let [x, y, a, b] = [x, y, a, b].map(|rows| rows.concat());
             let found = seat::effect(&x, &y, &a, &b, dim, &options).map_err(|source| {
@@ -180,7 +184,9 @@ impl Task for Seat {
 /// The place of every text. A text stands in several tests; it is encoded once.
 fn places(tests: &[AssociationTest]) -> BTreeMap<&str, usize> {
     let mut places = BTreeMap::new();
-    let sets = tests.iter().flat_map(|t| t.targets.iter().chain(&t.attributes));
+    let sets = tests
+        .iter()
+        .flat_map(|t| t.targets.iter().chain(&t.attributes));
     for example in sets.flat_map(|set| &set.examples) {
         let next = places.len();
         places.entry(example.as_str()).or_insert(next);

@@ -114,7 +114,9 @@ impl Task for Stereoset {
             false => (Scorer::Masked, "masked"),
         };
         let score = |part| scorer.score(&answers.of(part)).map(|score| score.value);
-        let values = (0..answers.len()).map(score).collect::<Result<Vec<f64>, _>>()?;
+        let values = (0..answers.len())
+            .map(score)
+            .collect::<Result<Vec<f64>, _>>()?;
         let terms = numbered(items.iter().map(|i| i.target.as_str()));
         let item = |(v, &term): (&[f64], &usize)| Item {
             stereotype: v[0],
@@ -153,7 +155,9 @@ fn masked(items: &[StereoItem], model: &Model) -> Result<Ask, TaskError> {
             problem,
         };
         let Some(fills) = &item.fills else {
-            return Err(refused("it has no fillings, so it is no intrasentence item".into()));
+            return Err(refused(
+                "it has no fillings, so it is no intrasentence item".into(),
+            ));
         };
         let open = model.sequence(&item.context.replace("BLANK", &written))?;
         let Some(at) = open.tokens.iter().position(|&t| t == mask) else {

@@ -20,7 +20,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..GeometrySpec::default()
     };
     // Token ids behind a start token: each is the one before it plus three, round and round.
-    let sentence = |start: u32| [2].into_iter().chain((0..8).map(move |i| 4 + (start + 3 * i) % 20));
+    let sentence = |start: u32| {
+        [2].into_iter()
+            .chain((0..8).map(move |i| 4 + (start + 3 * i) % 20))
+    };
     let corpus: Vec<Vec<u32>> = (0..20).map(|start| sentence(start).collect()).collect();
     let steps = 200;
     let train = TrainConfig {
@@ -37,7 +40,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for step in 1..=steps / 2 {
         let loss = trainer.step(&corpus)?;
         if step == 1 {
-            println!("step   1: loss {loss:.3} nats per token; a uniform model has {:.3}", 24f64.ln());
+            println!(
+                "step   1: loss {loss:.3} nats per token; a uniform model has {:.3}",
+                24f64.ln()
+            );
         }
     }
     trainer.save_checkpoint(&checkpoint)?;
@@ -48,6 +54,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for _ in steps / 2..steps {
         losses = (trainer.step(&corpus)?, again.step(&corpus)?);
     }
-    println!("step {steps}: loss {:.3} straight, {:.3} after a break", losses.0, losses.1);
+    println!(
+        "step {steps}: loss {:.3} straight, {:.3} after a break",
+        losses.0, losses.1
+    );
     Ok(())
 }

@@ -238,7 +238,10 @@ fn of_json(value: &Value, line: u64) -> Result<ChoiceItem, BadRow> {
     if let Value::Object(map) = value {
         let known = |key: &&String| FIELDS.contains(&key.as_str()) || *key == CATEGORY;
         if let Some(key) = map.keys().find(|key| !known(key)) {
-            let message = format!("no field of an item; they are {}, {CATEGORY}", FIELDS.join(", "));
+            let message = format!(
+                "no field of an item; they are {}, {CATEGORY}",
+                FIELDS.join(", ")
+            );
             return Err(BadRow::new(line, key, FindingKind::BadValue, message));
         }
     }
@@ -290,14 +293,22 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     fn checked(self) -> Result<ChoiceItem, BadRow> {
-        let bad = |column: &str, kind, message: String| BadRow::new(self.line, column, kind, message);
+        let bad =
+            |column: &str, kind, message: String| BadRow::new(self.line, column, kind, message);
         if self.id.is_empty() {
             return Err(bad("id", FindingKind::EmptyCell, "no text".to_owned()));
         }
-        let language = self.language.parse().map_err(|e: crate::language::BadLanguage| {
-            bad("language", FindingKind::BadValue, e.to_string())
-        })?;
-        let candidates: Vec<String> = self.candidates.iter().map(|c| c.trim().to_owned()).collect();
+        let language = self
+            .language
+            .parse()
+            .map_err(|e: crate::language::BadLanguage| {
+                bad("language", FindingKind::BadValue, e.to_string())
+            })?;
+        let candidates: Vec<String> = self
+            .candidates
+            .iter()
+            .map(|c| c.trim().to_owned())
+            .collect();
         let found = candidates.len();
         if let Some(at) = candidates.iter().position(String::is_empty) {
             let message = format!("candidate {at} of {found} is empty");
@@ -313,7 +324,11 @@ impl Parts<'_> {
             return Err(bad("candidates", FindingKind::Duplicate, message));
         }
         if self.gold >= found {
-            let message = format!("{} names no candidate; there are 0 to {}", self.gold, found - 1);
+            let message = format!(
+                "{} names no candidate; there are 0 to {}",
+                self.gold,
+                found - 1
+            );
             return Err(bad("gold", FindingKind::BadValue, message));
         }
         Ok(ChoiceItem {

@@ -119,12 +119,7 @@ impl Format {
     ];
 
     /// The formats with a loader of their own alone.
-    pub const OTHER: &[Format] = &[
-        Format::Stereoset,
-        Format::Seat,
-        Format::Bbq,
-        Format::Choice,
-    ];
+    pub const OTHER: &[Format] = &[Format::Stereoset, Format::Seat, Format::Bbq, Format::Choice];
 
     /// The format of a name.
     ///

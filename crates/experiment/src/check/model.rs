@@ -14,7 +14,7 @@ use crate::ExperimentError;
 use crate::plan::Plan;
 use crate::prepare::Prepared;
 use crate::requests::check_scorers;
-use crate::spec::{Extent, ModelSpec, Space, Spec, TrainSpec};
+use crate::spec::{Extent, ModelSpec, Spec, TrainSpec};
 
 /// Checks scorers and benchmarks against what `config.json` says.
 ///

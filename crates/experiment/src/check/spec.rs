@@ -6,8 +6,7 @@ use interlingua_tasks::TaskSpec;
 use crate::ExperimentError;
 use crate::benchmarks::listed;
 use crate::spec::{
-    ChooseSpec, DataSpec, FitOver, Geometry, MethodSpec, ModelSpec, Space, Spec,
-    TrainSpec,
+    ChooseSpec, DataSpec, FitOver, Geometry, MethodSpec, ModelSpec, Space, Spec, TrainSpec,
 };
 
 /// Checks every value of a spec that needs no file to be judged.

@@ -8,9 +8,9 @@ use super::Blank;
 use crate::ExperimentError;
 use crate::report::{Projection, ProjectionPoint};
 use crate::row::Row;
-use interlingua_spaces::{Spaces, project};
 use crate::spec::{Reinsert, Space};
 use crate::stages::{Rows, sentence_vectors};
+use interlingua_spaces::{Spaces, project};
 
 /// Retrieval, cosine margin and CKA of the held-out rows, in every space.
 pub fn alignment_rows(

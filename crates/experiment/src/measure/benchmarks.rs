@@ -82,7 +82,12 @@ fn agreement(
     let languages = format!("{}-{}", first.language, second.language);
     for (here, there) in judged.iter().zip(judged_there) {
         let said = [&here.found.said[..], &there.found.said[..]];
-        let failed = |error| ExperimentError::of_task(&format!("{} in {languages}", first.name(first.items.about())), error);
+        let failed = |error| {
+            ExperimentError::of_task(
+                &format!("{} in {languages}", first.name(first.items.about())),
+                error,
+            )
+        };
         let numbers = first.items.between(&second.items, said, to);
         for number in numbers.map_err(failed)? {
             rows.push(row(blank, first, here.setting, &languages, &number));
@@ -91,13 +96,7 @@ fn agreement(
     Ok(())
 }
 
-fn row(
-    blank: &Blank<'_>,
-    set: &Benchmark,
-    setting: usize,
-    language: &str,
-    number: &Number,
-) -> Row {
+fn row(blank: &Blank<'_>, set: &Benchmark, setting: usize, language: &str, number: &Number) -> Row {
     let known = info::METRICS.iter().find(|m| m.name == number.metric);
     Row {
         ideal: known.and_then(|m| m.ideal),

@@ -12,9 +12,9 @@ use super::Blank;
 use super::scopes::{Families, Family, Fits};
 use crate::ExperimentError;
 use crate::row::Row;
-use interlingua_spaces::SiteEdit;
 use crate::spec::Reinsert;
 use crate::stages::{Captured, Edited, Rows};
+use interlingua_spaces::SiteEdit;
 
 /// States of each language that an edit is shown: enough to see along which lines it changes them.
 const STATES: usize = 128;

@@ -40,8 +40,8 @@ use crate::cache::{Cache, Found};
 use crate::plan::Plan;
 use crate::progress::Event;
 use crate::role::{Control, Role};
-use interlingua_spaces::{SiteEdit, Spaces};
 use crate::spec::{Reinsert, Space};
+use interlingua_spaces::{SiteEdit, Spaces};
 
 /// Runs stages one after the other and reports on them.
 pub struct Runner<'a> {

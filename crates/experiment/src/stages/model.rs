@@ -167,11 +167,7 @@ fn train_stage(run: &mut Runner<'_>, train: &TrainSpec) -> Result<PathBuf, Exper
                 half_way.finish()?;
             }
             if done.is_multiple_of(10) {
-                run.progress(
-                    done,
-                    train.steps,
-                    format!("loss {shown:.3} nats per token"),
-                );
+                run.progress(done, train.steps, format!("loss {shown:.3} nats per token"));
             }
         }
         trainer.export(&making, &tokenizer_json)?;

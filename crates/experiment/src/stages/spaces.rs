@@ -9,10 +9,10 @@ use super::{Captured, RowStates, Rows, Runner, SiteStates};
 use crate::ExperimentError;
 use crate::cache::Cache;
 use crate::progress::Event;
+use crate::spec::Space;
 use interlingua_spaces::Spaces;
 use interlingua_spaces::affine::AffineSpace;
 use interlingua_spaces::latent::Latent;
-use crate::spec::Space;
 
 /// Names of artefacts with their digests or keys.
 pub type Digests = Vec<(String, String)>;

@@ -17,8 +17,8 @@ use crate::cache::Cache;
 use crate::plan::Plan;
 use crate::prepare::Prepared;
 use crate::progress::Event;
-use interlingua_spaces::Spaces;
 use crate::spec::{Space, SpecialTokens};
+use interlingua_spaces::Spaces;
 
 /// Captured states of a run, one entry per hook point of the plan.
 pub type Captured = Vec<SiteStates>;
@@ -417,7 +417,7 @@ pub fn sentence_vectors(
     let (tokens, lengths) = rows.tokens(at)?;
     // Affine ways commute with the mean; only others must see every token.
     if spaces.get(space).is_affine() {
-        return spaces.enter(space, language, pool(&tokens, &lengths, rows.width()));
+        return Ok(spaces.enter(space, language, pool(&tokens, &lengths, rows.width()))?);
     }
     encode_means(spaces, space, language, &tokens, &lengths)
 }

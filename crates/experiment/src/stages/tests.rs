@@ -15,8 +15,8 @@ use crate::cache::Cache;
 use crate::plan::{Plan, Setting, of_text};
 use crate::prepare::{FitSet, Prepared};
 use crate::role::{Control, Role};
-use interlingua_spaces::Spaces;
 use crate::spec::Spec;
+use interlingua_spaces::Spaces;
 
 const WIDTH: usize = 6;
 const LANGUAGES: [Language; 2] = [Language::EN, Language::FR];

@@ -1,9 +1,9 @@
 //! The benchmarks beside the pairs.
 
 use super::{Cell, Table, or_dash, p_value, words};
+use crate::role::Role;
 use crate::text::Format;
 use crate::view::{Estimate, Variant, View};
-use crate::role::Role;
 
 /// Every number of every benchmark.
 pub fn benchmarks(view: &View) -> Table {

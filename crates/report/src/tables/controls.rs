@@ -1,9 +1,9 @@
 //! What edits do that should do nothing.
 
 use super::{Cell, Table, words};
+use crate::role::{Control, Role};
 use crate::text::Format;
 use crate::view::{Judged, View};
-use crate::role::{Control, Role};
 
 /// Each control, what it stands for and what it did.
 pub fn controls(view: &View) -> Table {

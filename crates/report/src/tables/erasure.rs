@@ -1,9 +1,9 @@
 //! What probes still find of the groups.
 
 use super::{Cell, Table, words};
+use crate::row::Row;
 use crate::text::Format;
 use crate::view::{Estimate, Judged, View};
-use crate::row::Row;
 
 /// Probe accuracy before and after every edit, in the fit language and in the others.
 pub fn erasure(view: &View) -> Table {

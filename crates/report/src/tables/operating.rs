@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::erasure::mean;
 use super::{Cell, Table, words};
-use crate::text::{self, Format};
-use crate::view::{Estimate, Judged, View};
 use crate::role::Role;
 use crate::row::Row;
+use crate::text::{self, Format};
+use crate::view::{Estimate, Judged, View};
 
 /// What a point belongs to, and where it lies: role, method, space, re-insertion; hook point, rank, strength.
 type Point<'a> = (Role, &'a str, &'a str, &'a str, &'a str, String, String);

@@ -1,10 +1,10 @@
 //! What an edit leaves in the states, where no sentence has a probability.
 
 use super::{Cell, Table, words};
-use crate::text::Format;
-use crate::view::{Estimate, Judged, Variant, View};
 use crate::role::{Control, Role};
 use crate::row::Row;
+use crate::text::Format;
+use crate::view::{Estimate, Judged, Variant, View};
 
 /// Probes and associations of the unedited model and of every edit that is no control, each beside its control.
 pub fn states(view: &View) -> Table {

@@ -2,9 +2,9 @@
 
 use super::erasure::mean;
 use super::{Cell, Table, words};
+use crate::role::Role;
 use crate::text::Format;
 use crate::view::{Estimate, Judged, View};
-use crate::role::Role;
 
 /// Divergence from the unedited model on held-out text.
 pub fn utility(view: &View) -> Table {

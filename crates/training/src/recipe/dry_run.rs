@@ -65,7 +65,10 @@ pub fn dry_run(
         let state = match found.len() {
             0 => {
                 missing = missing.and(Err(text::missing(at, text, options)));
-                format!("MISSING: {}", Manifest::remedy(&text.file, &options.manifests))
+                format!(
+                    "MISSING: {}",
+                    Manifest::remedy(&text.file, &options.manifests)
+                )
             }
             1 => format!("{:.1} MB", bytes as f64 / 1e6),
             n => format!("{n} files, {:.1} MB", bytes as f64 / 1e6),

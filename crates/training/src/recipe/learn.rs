@@ -18,7 +18,12 @@ use crate::progress::Event;
 use crate::{Smooth, TrainConfig, Trainer, TrainingError};
 
 /// The trainer of a recipe.
-pub(super) fn trainer(spec: &PretrainSpec, vocabulary: usize, steps: usize, device: &Device) -> Trainer {
+pub(super) fn trainer(
+    spec: &PretrainSpec,
+    vocabulary: usize,
+    steps: usize,
+    device: &Device,
+) -> Trainer {
     let t = &spec.training;
     let optimiser = AdamWConfig {
         learning_rate: t.learning_rate,

@@ -81,8 +81,7 @@ impl Place {
         }
         if begun {
             interlingua_files::sweep(&self.making).map_err(TrainingError::io(&self.making))?;
-            let known =
-                std::fs::read_to_string(&settings).map_err(TrainingError::io(&settings))?;
+            let known = std::fs::read_to_string(&settings).map_err(TrainingError::io(&settings))?;
             if known != key {
                 return Err(TrainingError::value(
                     "name",
