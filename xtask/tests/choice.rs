@@ -1,5 +1,6 @@
 //! The task `choice` in a run: accuracies by language, differences, agreement between languages, answers; and files that cannot be used.
 
+#[expect(dead_code, reason = "copies are for faults")]
 mod tiny;
 mod tree;
 

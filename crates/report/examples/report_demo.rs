@@ -445,6 +445,7 @@ fn info(noise: &mut Noise) -> RunInfo {
         languages: LANGUAGES.map(String::from).to_vec(),
         categories: CATEGORIES.map(String::from).to_vec(),
         methods: ["none", "sentdebias", "inlp", "random", "autoencoder-only"].map(String::from).to_vec(),
+        benchmarks: Vec::new(),
         projections: vec![projection("raw", 1.0, noise), projection("latent", 0.03, noise)],
         pairs: texts(),
     }

@@ -368,6 +368,7 @@ fn numbers_that_are_not_finite_are_shown_as_not_available() {
         &small_info(),
         &rows,
         &[],
+        &[],
     )
     .unwrap();
 }

@@ -415,7 +415,7 @@ mod tests {
         let (rows, width, dim) = (400, 10, 4);
         let device = DeviceName::Cpu.open().unwrap();
         let languages = two_views(rows, width);
-        let agreement = |space| {
+        let agreement = |space: Space| {
             let maps = space.fit(&languages, width, dim, &device).unwrap();
             let z: Vec<Vec<f32>> = maps
                 .iter()

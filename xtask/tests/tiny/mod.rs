@@ -149,7 +149,6 @@ impl Tiny {
     }
 
     /// A copy, results and cache included.
-    #[allow(dead_code, reason = "not every test takes it")]
     pub fn copy(&self) -> Tiny {
         let copy = Tiny {
             folder: tempfile::tempdir().expect("a temporary folder"),
@@ -178,7 +177,6 @@ impl Tiny {
     }
 
     /// Replaces a text that the file must hold.
-    #[allow(dead_code, reason = "not every test takes it")]
     pub fn replace(&self, name: &str, from: &str, to: &str) {
         let text = String::from_utf8(self.read(name)).expect("text");
         assert!(text.contains(from), "{name} holds no {from:?}");
