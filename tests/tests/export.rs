@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use interlingua_backend::device::cpu;
-use interlingua_edits::{Edit, Hook, Intervention, Matrix, Provenance, Site, Tokens};
+use interlingua_edits::{Edit, Hook, Intervention, Matrix, Part, Provenance, Site, Tokens};
 use interlingua_models::engine::{Branch, logits};
-use interlingua_models::export::{ExportError, Side, folder, gguf, lora, writer};
+use interlingua_models::export::{ExportError, Side, folder, gguf, lora, whole, writer};
 use interlingua_models::intervene::Steps;
 use interlingua_models::{Model, Residency, Sequence};
 use interlingua_tests::{CAUSAL, fixtures};
@@ -135,6 +135,92 @@ fn folded_weights_compute_what_the_edit_does_in_every_architecture() {
             assert_eq!(files(&out), files(&source), "{name}");
         }
     }
+}
+
+/// A GGUF file with the edit in its weights computes what the edit does; all else in it is the source's.
+#[test]
+fn gguf_files_take_up_edits() {
+    let folder = fixtures().join("models/gguf");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let source = entry.unwrap().path();
+        let name = source.file_stem().unwrap().to_string_lossy().into_owned();
+        if source.extension().is_none_or(|e| e != "gguf") || name.starts_with("bert") {
+            continue;
+        }
+        seen += 1;
+        let model = open(&source);
+        let g = &model.geometry;
+        let parts = [Part::Queries, Part::Heads, Part::Units];
+        // A projection with a bias would add a constant, which the file does not take.
+        let biased = ["qwen2", "gpt2", "bloom"].contains(&name.as_str());
+        let mut hooks: Vec<Hook> = parts[usize::from(biased)..]
+            .iter()
+            .map(|&part| Hook {
+                layer: Some(0),
+                part,
+            })
+            .collect();
+        hooks.push(Hook::FINAL_NORM);
+        let width = |hook: Hook| g.shape().width(hook).unwrap();
+        let steps = hooks.iter().enumerate();
+        let steps = steps.map(|(at, &h)| (h, Tokens::All, erase(width(h), at, false)));
+        let intervention = made(&model, steps.collect());
+        let prepared = Steps::new(&intervention, &model).unwrap();
+        let edited = all_logits(&model, &prepared.branch());
+        assert!(apart(&edited, &all_logits(&model, &Branch::unedited())) > 1e-3);
+        let place = tempfile::tempdir().unwrap();
+        let out = place.path().join("edited.gguf");
+        let written =
+            whole::write(&model, &intervention, &out).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(written.tensors.len(), hooks.len(), "{name}");
+        let exported = open(&out);
+        let found = all_logits(&exported, &Branch::unedited());
+        assert!(
+            apart(&found, &edited) < 2e-5,
+            "{name}: {}",
+            apart(&found, &edited)
+        );
+        // Settings are the source's, and so are the tensors that no edit is in.
+        let [before, after] = [&source, &out].map(|path| std::fs::read(path).unwrap());
+        let word = b"tokenizer.ggml.tokens";
+        let at = |bytes: &[u8]| bytes.windows(word.len()).position(|w| w == word).unwrap();
+        let (from, to) = (at(&before), at(&after));
+        assert_eq!(before[16..from + 200], after[16..to + 200], "{name}");
+        for tensor in ["model.embed_tokens.weight", "transformer.wte.weight"] {
+            if model.weights().names().any(|n| n == tensor) {
+                assert_eq!(
+                    exported.weights().read(tensor).unwrap(),
+                    model.weights().read(tensor).unwrap()
+                );
+            }
+        }
+        // Nothing is replaced.
+        let error = whole::write(&model, &intervention, &out).unwrap_err();
+        assert!(error.to_string().contains("is there already"), "{error}");
+    }
+    assert_eq!(seen, 10);
+    // A folder is no GGUF file, and a constant has no place.
+    let model = open(&folder_of("llama-llama3"));
+    let out = folder.join("never.gguf");
+    let step = |mean| {
+        (
+            Hook::FINAL_NORM,
+            Tokens::All,
+            erase(model.geometry.hidden_size, 1, mean),
+        )
+    };
+    let error = whole::write(&model, &made(&model, vec![step(false)]), &out).unwrap_err();
+    assert!(error.to_string().contains("--as hf"), "{error}");
+    let model = open(&folder.join("llama.gguf"));
+    let step = (
+        Hook::FINAL_NORM,
+        Tokens::All,
+        erase(model.geometry.hidden_size, 1, true),
+    );
+    let error = whole::write(&model, &made(&model, vec![step]), &out).unwrap_err();
+    assert!(error.to_string().contains("constant"), "{error}");
+    assert!(!out.exists());
 }
 
 /// The adapter's B·A is the difference of the weights.

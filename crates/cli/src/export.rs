@@ -2,7 +2,8 @@
 
 use anyhow::Context;
 use interlingua_backend::device::cpu;
-use interlingua_models::export::{folder, gguf, lora};
+use interlingua_models::export::folder::Written;
+use interlingua_models::export::{folder, gguf, lora, whole};
 use interlingua_models::{Model, Residency};
 
 use crate::flags::{ExportFlags, ExportFormat};
@@ -24,15 +25,14 @@ pub fn export(flags: &ExportFlags) -> anyhow::Result<()> {
     let what = match flags.format {
         ExportFormat::Hf => {
             let written = folder::write(&model, &edit, out).with_context(refused)?;
-            let head = match written.untied {
-                true => ", and the head is a matrix of its own now (tie_word_embeddings = false)",
-                false => "",
-            };
-            format!(
-                "{} tensor(s) changed: {}{head}",
-                written.tensors.len(),
-                written.tensors.join(", ")
+            said(
+                &written,
+                ", and the head is a matrix of its own now (tie_word_embeddings = false)",
             )
+        }
+        ExportFormat::Gguf => {
+            let written = whole::write(&model, &edit, out).with_context(refused)?;
+            said(&written, ", and the head is a matrix of its own now")
         }
         ExportFormat::Peft => {
             let rank = lora::peft(&model, &edit, &flags.model, out).with_context(refused)?;
@@ -53,10 +53,20 @@ pub fn export(flags: &ExportFlags) -> anyhow::Result<()> {
     print(&format!("{}: {what}\n", out.display()))
 }
 
+fn said(written: &Written, head: &str) -> String {
+    let head = if written.untied { head } else { "" };
+    format!(
+        "{} tensor(s) changed: {}{head}",
+        written.tensors.len(),
+        written.tensors.join(", ")
+    )
+}
+
 fn name(format: ExportFormat) -> &'static str {
     match format {
         ExportFormat::Hf => "hf",
         ExportFormat::Peft => "peft",
+        ExportFormat::Gguf => "gguf",
         ExportFormat::GgufLora => "gguf-lora",
         ExportFormat::GgufControlVector => "gguf-control-vector",
     }

@@ -72,11 +72,13 @@ checkpoint (eos_token_id of config.json and generation_config.json) or after --t
     #[command(after_help = "Examples:
   interlingua export MODEL --edit edit.safetensors --as hf --out model-edited
   interlingua export MODEL --edit edit.safetensors --as peft --out adapter
+  interlingua export MODEL.gguf --edit edit.safetensors --as gguf --out edited.gguf
   interlingua export MODEL --edit edit.safetensors --as gguf-lora --out adapter.gguf
   interlingua export MODEL --edit steer.safetensors --as gguf-control-vector --out steer.gguf
 
 hf                   a checkpoint folder whose weights have taken up the edit; loads as the source does
 peft                 a LoRA adapter folder, for transformers with peft, and for vLLM
+gguf                 the whole GGUF file with the edit in its weights; changed tensors become f32
 gguf-lora            a LoRA adapter for llama.cpp (--lora), over any quantisation of the same model
 gguf-control-vector  shifts of blocks' outputs, for llama.cpp (--control-vector)
 
@@ -424,6 +426,8 @@ pub enum ExportFormat {
     Hf,
     /// An adapter folder of PEFT.
     Peft,
+    /// A GGUF file.
+    Gguf,
     /// A LoRA adapter of llama.cpp.
     GgufLora,
     /// A control vector of llama.cpp.

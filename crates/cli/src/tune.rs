@@ -27,6 +27,8 @@ pub enum Format {
     Hf,
     /// A LoRA adapter of PEFT.
     Peft,
+    /// A GGUF file with the edit in its weights; MODEL is such a file.
+    Gguf,
     /// A LoRA adapter of llama.cpp, over any quantisation of the model.
     GgufLora,
 }
@@ -37,6 +39,7 @@ impl std::fmt::Display for Format {
             Format::Edit => "edit",
             Format::Hf => "hf",
             Format::Peft => "peft",
+            Format::Gguf => "gguf",
             Format::GgufLora => "gguf-lora",
         })
     }
@@ -57,11 +60,17 @@ impl Format {
 
     /// Refuses a model that the format cannot be made of, before anything is searched.
     fn check(self, model: &Model) -> anyhow::Result<()> {
-        if self == Format::Hf && matches!(Checkpoint::open(&model.folder)?, Checkpoint::Gguf(_)) {
-            bail!(
-                "a GGUF file gives no checkpoint folder back; --format gguf-lora makes an adapter for it, --format edit a file \
-                 that is applied when it runs"
-            );
+        let is_gguf = matches!(Checkpoint::open(&model.folder)?, Checkpoint::Gguf(_));
+        match (self, is_gguf) {
+            (Format::Hf, true) => bail!(
+                "a GGUF file gives no checkpoint folder back; --format gguf gives such a file back, --format gguf-lora makes an \
+                 adapter for it, --format edit a file that is applied when it runs"
+            ),
+            (Format::Gguf, false) => bail!(
+                "a checkpoint folder gives no GGUF file back; --format hf gives such a folder back, --format gguf-lora makes an \
+                 adapter for llama.cpp, --format edit a file that is applied when the model runs"
+            ),
+            _ => {}
         }
         Ok(())
     }
@@ -105,6 +114,15 @@ impl Format {
                 let rank = export::lora::peft(model, intervention, name, &adapter)?;
                 format!(
                     "`adapter/` is a LoRA adapter of rank {rank} for PEFT, over the unedited model. {always}"
+                )
+            }
+            Format::Gguf => {
+                let written =
+                    export::whole::write(model, intervention, &folder.join("model.gguf"))?;
+                format!(
+                    "`model.gguf` is the whole model, with the edit in its weights, for llama.cpp and all that load such files. {} tensors \
+                     differ from the source; where they were quantised they are f32 now. {always}",
+                    written.tensors.len()
                 )
             }
             Format::GgufLora => {

@@ -51,7 +51,7 @@ pub fn write(
     let Checkpoint::Folder(source) = Checkpoint::open(&model.folder)? else {
         return Err(ExportError::Format {
             problem: "the weights are in a GGUF file, whose blocks of few bits cannot hold an edit exactly; give the folder of \
-                      the original checkpoint, or export an adapter for the file (--as gguf-lora)"
+                      the original checkpoint, or export the file with the changed tensors in f32 (--as gguf) or an adapter for it (--as gguf-lora)"
                 .into(),
         });
     };
@@ -159,7 +159,7 @@ fn shard(
     last: bool,
     written: &mut Written,
 ) -> Result<(), ExportError> {
-    let (mut from, entries) = crate::header::open(source)?;
+    let (from, entries) = crate::header::open(source)?;
     let mut all: Vec<(Entry, Option<u64>)> = entries
         .into_iter()
         .map(|e| {
@@ -211,7 +211,7 @@ fn shard(
                 written.tensors.push(entry.name.clone());
             }
             (None, None, Some(begin)) => {
-                copy(&mut from, *begin, entry.bytes, &mut to).map_err(ExportError::io(target))?;
+                copy(&from, *begin, entry.bytes, &mut to).map_err(ExportError::io(target))?;
             }
             (None, None, None) => unreachable!("what is new is folded"),
         }
@@ -239,7 +239,12 @@ fn header(to: &mut impl Write, all: &[(Entry, Option<u64>)]) -> std::io::Result<
     to.write_all(json.as_bytes())
 }
 
-fn copy(from: &mut File, begin: u64, bytes: u64, to: &mut impl Write) -> std::io::Result<()> {
+pub(super) fn copy(
+    from: &File,
+    begin: u64,
+    bytes: u64,
+    to: &mut impl Write,
+) -> std::io::Result<()> {
     use std::os::unix::fs::FileExt;
     let mut buffer = vec![0; COPIED.min(bytes) as usize];
     let mut done = 0;
@@ -263,7 +268,7 @@ fn width(dtype: &str) -> Result<u64, ExportError> {
 }
 
 /// Values as a type stores them.
-fn encode(values: &[f64], dtype: &str) -> Result<Vec<u8>, ExportError> {
+pub(super) fn encode(values: &[f64], dtype: &str) -> Result<Vec<u8>, ExportError> {
     Ok(match dtype {
         "F32" => values
             .iter()

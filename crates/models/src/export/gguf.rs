@@ -108,7 +108,7 @@ fn body(
     to.flush()
 }
 
-fn text(to: &mut Vec<u8>, text: &str) {
+pub(super) fn text(to: &mut Vec<u8>, text: &str) {
     to.extend((text.len() as u64).to_le_bytes());
     to.extend(text.as_bytes());
 }

@@ -13,19 +13,19 @@ use super::folder::lost;
 use super::gguf::{self, Tensor, Value, gguf_name};
 use super::{ExportError, folds};
 use crate::Model;
-use crate::checkpoint::gguf::name_of;
+use crate::checkpoint::gguf::{RowOrder, name_of};
 use crate::file::{Kind, TensorFile};
 use crate::weights::LM_HEAD;
 
 /// One module's difference: B·A with A `[k, in]` and Bᵀ `[k, out]`.
-struct Difference {
-    fold: Fold,
-    a: Matrix,
-    b: Matrix,
+pub(super) struct Difference {
+    pub fold: Fold,
+    pub a: Matrix,
+    pub b: Matrix,
 }
 
 /// The differences of all modules; refuses what an adapter leaves out.
-fn differences(
+pub(super) fn differences(
     model: &Model,
     intervention: &Intervention,
     format: &'static str,
@@ -124,7 +124,6 @@ pub fn peft(
 pub fn gguf(model: &Model, intervention: &Intervention, out: &Path) -> Result<usize, ExportError> {
     let architecture = gguf_name(model)?;
     let all = differences(model, intervention, "a LoRA adapter")?;
-    let g = &model.geometry;
     let tied = model.architecture().embedding_table();
     // One factor scales all of them: alpha over the rank of each.
     let rank = all.iter().map(|d| d.a.rows()).max().unwrap_or(0).max(1);
@@ -140,13 +139,7 @@ pub fn gguf(model: &Model, intervention: &Intervention, out: &Path) -> Result<us
                 ),
             });
         }
-        let (name, order) = name_of(&g.architecture, &fold.weight(), g.heads, g.head_dim)
-            .ok_or_else(|| ExportError::Format {
-                problem: format!(
-                    "GGUF has no name for `{}` that is known here",
-                    fold.weight()
-                ),
-            })?;
+        let (name, order) = in_gguf(model, &fold.weight())?;
         let (width, out) = (a.cols(), b.cols());
         tensors.push(Tensor {
             name: format!("{name}.lora_a"),
@@ -173,6 +166,14 @@ pub fn gguf(model: &Model, intervention: &Intervention, out: &Path) -> Result<us
     ];
     gguf::write(out, &settings, &tensors)?;
     Ok(rank)
+}
+
+/// GGUF's name of a weight, and where its rows lie there.
+pub(super) fn in_gguf(model: &Model, weight: &str) -> Result<(String, RowOrder), ExportError> {
+    let g = &model.geometry;
+    name_of(&g.architecture, weight, g.heads, g.head_dim).ok_or_else(|| ExportError::Format {
+        problem: format!("GGUF has no name for `{weight}` that is known here"),
+    })
 }
 
 /// Rows of f32, with rows of zeros up to `rank`.

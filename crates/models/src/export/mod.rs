@@ -7,14 +7,15 @@
 //! x ↦ x − L(R·x − b)    W ↦ W − W·L·R      β ↦ β + W·L·b
 //! ```
 //!
-//! [`folds`] finds these weights; [`folder`] writes them in place of the old ones, [`lora`] their difference, which has
-//! the rank of the edit. [`gguf::control_vector`] holds shifts of the residual stream, which no weight writes. What a
+//! [`folds`] finds these weights; [`folder`] writes them in place of the old ones, [`whole`] does in a GGUF file, [`lora`] writes
+//! their difference, which has the rank of the edit. [`gguf::control_vector`] holds shifts of the residual stream, which no weight writes. What a
 //! format cannot hold exactly is refused, with the size of what would be lost.
 
 pub mod fold;
 pub mod folder;
 pub mod gguf;
 pub mod lora;
+pub mod whole;
 
 use std::path::PathBuf;
 

@@ -43,6 +43,10 @@ pub struct Container {
     pub settings: Metadata,
     /// Tensors, in the order of their data.
     pub tensors: Vec<Tensor>,
+    /// Where the list of tensors begins in the file, behind the settings.
+    pub list: u64,
+    /// Tensors begin at multiples of this.
+    pub alignment: u64,
 }
 
 /// A tensor, located.
@@ -92,6 +96,7 @@ pub(crate) fn read(from: impl Read, length: u64) -> Result<Container, String> {
     }
     let settings = read_settings(&mut input, settings)?;
     let alignment = alignment(&settings)?;
+    let list = input.at;
     let infos = (0..tensors)
         .map(|_| info(&mut input, alignment))
         .collect::<Result<Vec<Info>, String>>()?;
@@ -100,6 +105,8 @@ pub(crate) fn read(from: impl Read, length: u64) -> Result<Container, String> {
         version,
         settings,
         tensors: locate(infos, data, length)?,
+        list,
+        alignment,
     })
 }
 

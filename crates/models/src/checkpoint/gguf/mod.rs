@@ -175,6 +175,16 @@ impl Gguf {
         &self.parts[0].0
     }
 
+    /// The file and what stands before its data; nothing for a split one.
+    ///
+    /// # Errors
+    /// A file that changed since it was opened.
+    pub(crate) fn whole(&self) -> Result<Option<(PathBuf, Container)>, ModelError> {
+        let path = self.path().to_owned();
+        let whole = self.parts.len() == 1;
+        whole.then(|| Ok((path.clone(), read(&path)?))).transpose()
+    }
+
     /// All settings.
     pub fn settings(&self) -> Settings<'_> {
         self.settings.of(self.path())
