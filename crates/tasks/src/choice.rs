@@ -28,7 +28,7 @@ pub struct Options {
     /// The file.
     pub path: String,
     /// Name of the benchmark in rows.
-    #[serde(default = "own_name")]
+    #[serde(default = "named")]
     pub name: String,
     /// The languages, all of the experiment's; nothing for those that it and the file have in common.
     #[serde(default)]
@@ -44,7 +44,7 @@ pub struct Options {
     pub on_bad_row: OnBadRow,
 }
 
-fn own_name() -> String {
+fn named() -> String {
     Choice::ABOUT.name.to_owned()
 }
 

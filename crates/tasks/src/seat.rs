@@ -24,7 +24,7 @@ pub struct Options {
     #[serde(default = "english")]
     pub language: Language,
     /// Names of the tests for each bias category.
-    #[serde(default = "of_bias_bench")]
+    #[serde(default = "reported")]
     pub tests: BTreeMap<String, Vec<String>>,
 }
 
@@ -33,7 +33,7 @@ fn english() -> Language {
 }
 
 /// The tests that bias-bench reports per category.
-fn of_bias_bench() -> BTreeMap<String, Vec<String>> {
+fn reported() -> BTreeMap<String, Vec<String>> {
     let tests = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
     [
         (
