@@ -132,8 +132,10 @@ pub(crate) fn every_unit(
     for site in 0..evidence.dims().len() {
         let data = evidence.at(site)?;
         let positive = positives(method, &data, group)?;
+        // Units side by side, not rows: each is read as a whole.
+        let by_unit = data.x.transpose();
         let found = (0..data.dim()).into_par_iter().map(|unit| {
-            let (score, value) = of(&scores(&data, unit), &positive);
+            let (score, value) = of(by_unit.row(unit), &positive);
             Unit {
                 site,
                 unit,
