@@ -69,6 +69,9 @@ fn run() -> Run {
         if let Some((_, number)) = name.split_once("/interventions/") {
             let at: usize = number.trim_end_matches(".safetensors").parse().unwrap();
             let intervention = Intervention::from_bytes(bytes).unwrap();
+            // The file says what the fit found, ties at the cut among it.
+            let counted = intervention.provenance.notes.contains_key("fit tied");
+            assert_eq!(counted, counts_ties(&settings[at]), "{}", settings[at]);
             edits[at] = intervention.steps().iter().map(|s| s.1.clone()).collect();
         }
     }
@@ -80,6 +83,12 @@ fn run() -> Run {
         settings,
         edits,
     }
+}
+
+/// Whether a setting is of a method that counts ties, or of its control that is fitted as it is.
+fn counts_ties(setting: &Value) -> bool {
+    let counts = ["damp", "clamp-units"].map(Value::from);
+    setting["role"] != "random" && counts.contains(&setting["method"])
 }
 
 impl Run {

@@ -139,8 +139,10 @@ pub trait Debiaser: Sync {
             let fitted = self.fit(&evidence.at(site)?, options)?;
             all.edits.push(fitted.edit);
             let notes = fitted.notes.into_iter();
-            all.notes
-                .extend(notes.map(|(name, value)| (format!("{name}@{site}"), value)));
+            all.notes.extend(notes.map(|(name, value)| match site {
+                0 => (name, value),
+                _ => (format!("{name} at {site}"), value),
+            }));
         }
         Ok(all)
     }

@@ -81,7 +81,7 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
         ),
     );
     let shape = model.geometry.shape();
-    let edits = {
+    let fits = {
         let passes = stages::Passes {
             plan,
             model: &model,
@@ -97,7 +97,7 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
         };
         stages::fit_stage(&mut run, &shape, &from)?
     };
-    stages::write_interventions(plan, &shape, &edits, &folder.join("interventions"))?;
+    stages::write_interventions(plan, &shape, &fits, &folder.join("interventions"))?;
     let edited = Edited {
         model: &model,
         model_key: Cache::key(
@@ -113,7 +113,7 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
             .map(|hook| Hook::parse(hook, model.geometry.layers))
             .collect::<Result<_, _>>()?,
         sites,
-        edits,
+        edits: fits.edits,
         upstream,
     };
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use interlingua_data::Language;
 use interlingua_debias::{
-    Contrast, Demand, FitData, FitError, FitOptions, Matrix, Param, Reduce, Span,
+    Contrast, Demand, FitData, FitError, FitOptions, FittedSites, Matrix, Param, Reduce, Span,
 };
 use interlingua_edits::{Edit, Hook, Intervention, ModelShape, Provenance, Site, Tokens};
 use interlingua_files::Partial;
@@ -28,6 +28,20 @@ use interlingua_spaces::{SiteEdit, Spaces};
 
 /// Edits of a setting, one for each hook point of its place; `None` where there is nothing to apply.
 pub type Edits = Vec<Option<Vec<Edit>>>;
+
+/// Edits of the settings, and what their fits say of themselves.
+pub struct Fits {
+    /// The edits.
+    pub edits: Edits,
+    /// Notes of the fits of each setting, such as how many units tie at the cut.
+    pub notes: Vec<Notes>,
+}
+
+/// What a fit says of itself, by name.
+type Notes = BTreeMap<String, String>;
+
+/// An edit of strength 1 with what its fit says; that of several hook points stands with the first.
+type Known = (Edit, Notes);
 
 /// What fits learn from.
 pub struct Material<'a> {
@@ -94,9 +108,9 @@ pub fn fit_stage(
     run: &mut Runner<'_>,
     model: &ModelShape,
     from: &Material<'_>,
-) -> Result<Edits, ExperimentError> {
+) -> Result<Fits, ExperimentError> {
     let plan = run.plan;
-    let mut known: BTreeMap<String, Edit> = BTreeMap::new();
+    let mut known: BTreeMap<String, Known> = BTreeMap::new();
     for states in from.captured {
         for pack in run.cache.packs("edits", group(states), "")? {
             if run.has(&pack)? {
@@ -121,12 +135,12 @@ pub fn fit_stage(
     }
     let counts = [missing.len(), wanted.len()];
     run.stage_of("fit debiasers", counts, |run| {
-        let mut made: Vec<Vec<(&String, Edit)>> =
+        let mut made: Vec<Vec<(&String, Known)>> =
             from.captured.iter().map(|_| Vec::new()).collect();
         for (at, (keys, fit)) in missing.iter().enumerate() {
-            let edits = fit.edits(from)?;
+            let (edits, mut notes) = fit.edits(from)?;
             for ((key, edit), &site) in keys.iter().zip(edits).zip(&fit.sites) {
-                made[site].push((key, edit));
+                made[site].push((key, (edit, std::mem::take(&mut notes))));
             }
             let note = format!("{} in {}", fit.setting.in_rows(), fit.space.name());
             run.progress(at + 1, missing.len(), note);
@@ -135,14 +149,16 @@ pub fn fit_stage(
             keep(run, model, &from.captured[site], &plan.hooks[site], &edits)?;
             known.extend(edits.into_iter().map(|(key, edit)| (key.clone(), edit)));
         }
-        let mut edits = Vec::with_capacity(plan.settings.len());
+        let (mut edits, mut notes) = (Vec::new(), Vec::new());
         for (setting, keys) in plan.settings.iter().zip(&keys) {
             let strength = setting.strength.unwrap_or(1.0);
-            let scaled = keys.iter().map(|key| known[key].scaled(strength));
+            let scaled = keys.iter().map(|key| known[key].0.scaled(strength));
             let scaled = scaled.collect::<Result<Vec<_>, _>>()?;
             edits.push((!scaled.is_empty()).then_some(scaled));
+            let of_setting = keys.iter().flat_map(|key| known[key].1.clone());
+            notes.push(of_setting.collect());
         }
-        Ok(edits)
+        Ok(Fits { edits, notes })
     })
 }
 
@@ -157,7 +173,7 @@ fn keep(
     model: &ModelShape,
     states: &super::SiteStates,
     hook: &str,
-    edits: &[(&String, Edit)],
+    edits: &[(&String, Known)],
 ) -> Result<(), ExperimentError> {
     if edits.is_empty() {
         return Ok(());
@@ -168,11 +184,15 @@ fn keep(
         .begin(&run.cache.pack("edits", group(states), keys, ""))?;
     let folder = made.path();
     std::fs::create_dir_all(&folder).map_err(ExperimentError::io(&folder))?;
-    for (key, edit) in edits {
+    for (key, (edit, notes)) in edits {
         let mut site = Site::raw(Hook::parse(hook, model.layers)?, Tokens::All);
         site.space = "any".into();
         let steps = vec![(site, edit.clone())];
-        let intervention = Intervention::new(model.clone(), steps, Provenance::default())?;
+        let provenance = Provenance {
+            notes: notes.clone(),
+            ..Provenance::default()
+        };
+        let intervention = Intervention::new(model.clone(), steps, provenance)?;
         let path = folder.join(format!("{key}.safetensors"));
         std::fs::write(&path, intervention.to_bytes()?).map_err(ExperimentError::io(&path))?;
     }
@@ -180,7 +200,7 @@ fn keep(
 }
 
 /// Reads the edits of a pack that is whole.
-fn read(folder: &Path, known: &mut BTreeMap<String, Edit>) -> Result<(), ExperimentError> {
+fn read(folder: &Path, known: &mut BTreeMap<String, Known>) -> Result<(), ExperimentError> {
     for file in std::fs::read_dir(folder).map_err(ExperimentError::io(folder))? {
         let path = file.map_err(ExperimentError::io(folder))?.path();
         let bytes = std::fs::read(&path).map_err(ExperimentError::io(&path))?;
@@ -189,7 +209,7 @@ fn read(folder: &Path, known: &mut BTreeMap<String, Edit>) -> Result<(), Experim
             .file_stem()
             .map(|stem| stem.to_string_lossy().into_owned());
         if let (Some(key), [(_, edit)]) = (key, intervention.steps()) {
-            known.insert(key, edit.clone());
+            known.insert(key, (edit.clone(), intervention.provenance.notes.clone()));
         }
     }
     Ok(())
@@ -199,14 +219,14 @@ fn read(folder: &Path, known: &mut BTreeMap<String, Edit>) -> Result<(), Experim
 pub fn write_interventions(
     plan: &Plan,
     model: &ModelShape,
-    edits: &Edits,
+    fits: &Fits,
     folder: &Path,
 ) -> Result<(), ExperimentError> {
     let failed = || ExperimentError::io(folder);
     let making = Partial::folder(folder).map_err(failed())?;
     let made = making.path().join("interventions");
     std::fs::create_dir_all(&made).map_err(failed())?;
-    for (at, (setting, edits)) in plan.settings.iter().zip(edits).enumerate() {
+    for (at, (setting, edits)) in plan.settings.iter().zip(&fits.edits).enumerate() {
         let (Some(edits), Some(space)) = (edits, setting.space) else {
             continue;
         };
@@ -218,7 +238,8 @@ pub fn write_interventions(
             site.reinsert = setting.reinsert.unwrap_or(site.reinsert);
             steps.push((site, edit.clone()));
         }
-        let mut notes = BTreeMap::from([("category".to_owned(), setting.category.clone())]);
+        let mut notes = fits.notes[at].clone();
+        notes.insert("category".into(), setting.category.clone());
         if let Some(on) = &setting.fit_language {
             notes.insert("fit_language".into(), on.to_string());
         }
@@ -395,8 +416,8 @@ impl<'a> Fit<'a> {
         self.plan.spec.seed * 1000 + category.unwrap_or(0) as u64
     }
 
-    /// The edit at each hook point.
-    fn edits(&self, from: &Material<'_>) -> Result<Vec<Edit>, ExperimentError> {
+    /// The edit at each hook point, and what the fit says.
+    fn edits(&self, from: &Material<'_>) -> Result<(Vec<Edit>, Notes), ExperimentError> {
         match (self.method(), self.setting.fit_language) {
             (Some(method), Some(on)) => self.learned(method, on, from),
             _ => {
@@ -408,7 +429,8 @@ impl<'a> Fit<'a> {
                     Role::Control(Control::Random) => self.random(dim),
                     _ => Ok(Edit::identity(dim)),
                 };
-                dims.map(edit).collect()
+                let edits = dims.map(edit).collect::<Result<_, _>>()?;
+                Ok((edits, Notes::new()))
             }
         }
     }
@@ -418,7 +440,7 @@ impl<'a> Fit<'a> {
         method: &MethodSpec,
         on: FitOn,
         from: &Material<'_>,
-    ) -> Result<Vec<Edit>, ExperimentError> {
+    ) -> Result<(Vec<Edit>, Notes), ExperimentError> {
         let spec = &self.plan.spec;
         let debiaser = interlingua_debias::by_name(&method.name)
             .map_err(|e| ExperimentError::plan("methods.name", e.to_string()))?;
@@ -445,18 +467,22 @@ impl<'a> Fit<'a> {
                 .collect(),
             failed: None,
         };
-        let fitted = debiaser.fit_sites(&mut evidence, &options);
-        let edits = fitted.map(|fitted| fitted.edits).and_then(|edits| {
-            match self.setting.role == Role::Control(Control::Random) {
-                true => {
-                    let options = options.seed(self.random_seed());
-                    debiaser.control_sites(&mut evidence, &options, &edits)
-                }
-                false => Ok(edits),
-            }
-        });
+        let random = self.setting.role == Role::Control(Control::Random);
+        let mut fitted = debiaser.fit_sites(&mut evidence, &options);
+        if let (true, Ok(found)) = (random, &fitted) {
+            let options = options.seed(self.random_seed());
+            let drawn = debiaser.control_sites(&mut evidence, &options, &found.edits);
+            fitted = drawn.map(|edits| FittedSites {
+                edits,
+                ..FittedSites::default()
+            });
+        }
         // What stopped the evidence says more than the method that did not get it.
-        edits.map_err(|e| evidence.failed.take().unwrap_or_else(|| self.failed(e)))
+        let fitted =
+            fitted.map_err(|e| evidence.failed.take().unwrap_or_else(|| self.failed(e)))?;
+        let notes = fitted.notes.into_iter();
+        let notes = notes.map(|(name, value)| (format!("fit {name}"), value.to_string()));
+        Ok((fitted.edits, notes.collect()))
     }
 
     /// The sentences that a method learns from.

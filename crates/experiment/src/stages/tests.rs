@@ -154,8 +154,9 @@ fn fitted_with(plan: &Plan, again: Again<'_>) -> (Edits, [usize; 2]) {
         spaces: &spaces,
         again,
     };
-    let edits = fit_stage(&mut run, &shape, &from).unwrap();
-    (edits, run.timings[0].computed.unwrap())
+    let fits = fit_stage(&mut run, &shape, &from).unwrap();
+    assert_eq!(fits.notes.len(), plan.settings.len());
+    (fits.edits, run.timings[0].computed.unwrap())
 }
 
 /// The edits of the setting of a role, method, place, language and strength.
