@@ -112,7 +112,13 @@ fn files_named(line: &str) -> impl Iterator<Item = &str> {
 #[test]
 fn every_file_that_a_page_names_is_there() {
     // What the guides tell how to make.
-    let made = ["group_means", "group-means", "my_task", "my_space", "my_llm"];
+    let made = [
+        "group_means",
+        "group-means",
+        "my_task",
+        "my_space",
+        "my_llm",
+    ];
     let mut missing = Vec::new();
     let mut checked = 0;
     for page in pages() {

@@ -18,7 +18,7 @@ mod tests;
 mod text;
 
 pub use benchmark::{Judged, benchmark_stage, judging};
-pub use fit::{Edits, Fits, Material, Passes, fit_stage, write_interventions};
+pub use fit::{Edits, Material, Passes, fit_stage, write_interventions};
 pub use model::model_stage;
 pub use probe::{Probed, probe_by_name, probe_stage};
 pub use retrieval::{Retrieved, retrieval_stage};
