@@ -1,4 +1,4 @@
-"""GGUF adapters and control vectors in llama.cpp beside the model under the edit: logits, and the likeliest next tokens.
+"""GGUF files, adapters and control vectors in llama.cpp beside the model under the edit: logits, and the likeliest next tokens.
 
     pip install numpy gguf==0.19.0 safetensors==0.8.0 llama-cpp-python==0.3.36
     python tests/peers/llama.py widen MODEL.gguf F32.gguf
@@ -30,14 +30,13 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("model")
     parser.add_argument("--edit")
-    parser.add_argument("--as", dest="format", choices=["gguf-lora", "gguf-control-vector"], default="gguf-lora")
+    parser.add_argument("--as", dest="format", choices=["gguf", "gguf-lora", "gguf-control-vector"], default="gguf-lora")
     parser.add_argument("--program", required=True)
     parser.add_argument("--in-ours", help="the model that our side reads, if it is not the same file")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     texts = Path(__file__).with_name("sentences.txt")
     source = args.in_ours or args.model
-    theirs = Llama(args.model, args.threads, exact=True)
     plain = Llama(args.model, args.threads, exact=True) if args.edit else None
     with tempfile.TemporaryDirectory() as place:
         captured, out = Path(place) / "captured.safetensors", Path(place) / "edit.gguf"
@@ -46,6 +45,9 @@ def main():
         run("model", "capture", source, "--text", texts, *edit, "--logits", "--no-log-probs", "--device", "cpu", "--out", captured)
         if args.edit:
             run("export", source, *edit, "--as", args.format, "--out", out)
+        whole = args.edit and args.format == "gguf"
+        theirs = Llama(out if whole else args.model, args.threads, exact=True)
+        if args.edit and not whole:
             (theirs.adapter if args.format == "gguf-lora" else theirs.steer)(out)
         file = safe_open(captured, "np")
         offsets = file.get_tensor("offsets").tolist()
