@@ -19,7 +19,9 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.huggingface import HFLM
+from transformers import AutoConfig, PreTrainedTokenizerFast
 from scipy.stats import spearmanr
+from tokenizers.processors import TemplateProcessing
 
 WORDS = ["eau", "été", "Straße", "l'herbe", "Übergrößenträger", "a", "naïf", "Ελλάδα", "毛", "sixty minutes", "vingt-deux", "🙂"]
 # Prompt and candidates as an item has them; the blank between them is the task's delimiter.
@@ -78,7 +80,16 @@ def ranked(rng):
 
 def scored(folder):
     # Every text stands behind the model's start token, as everywhere in this project.
-    model = HFLM(pretrained=str(folder), device="cpu", dtype="float32", add_bos_token=True, batch_size=1)
+    # The tokenizer is that of the file: without tokenizer_config.json, AutoTokenizer makes one with other settings of it.
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+    start = AutoConfig.from_pretrained(folder).bos_token_id
+    tokenizer.bos_token = tokenizer.convert_ids_to_tokens(start)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{tokenizer.bos_token} $A", special_tokens=[(tokenizer.bos_token, start)]
+    )
+    model = HFLM(
+        pretrained=str(folder), tokenizer=tokenizer, device="cpu", dtype="float32", add_bos_token=True, batch_size=1
+    )
     items = []
     for prompt, candidates in SCORED:
         pairs = [(prompt, f" {c}" if prompt else c) for c in candidates]

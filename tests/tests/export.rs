@@ -176,8 +176,12 @@ fn gguf_files_take_up_edits() {
         assert_eq!(written.tensors.len(), hooks.len(), "{name}");
         let exported = open(&out);
         let found = all_logits(&exported, &Branch::unedited());
+        // A tensor of 16 bits that changes is rounded to them again.
+        let dtypes = model.weights().dtypes();
+        let short = dtypes.iter().any(|d| ["F16", "BF16"].contains(&d.as_str()));
+        let bound = if short { 2e-3 } else { 2e-5 };
         assert!(
-            apart(&found, &edited) < 2e-5,
+            apart(&found, &edited) < bound,
             "{name}: {}",
             apart(&found, &edited)
         );

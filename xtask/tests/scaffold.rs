@@ -393,7 +393,7 @@ fn what_cannot_be_begun_changes_nothing() {
         ),
         (
             ["new-task", "ask"],
-            vec!["crates/tasks/src/ask.rs is there already"],
+            vec!["`ask` would make a type Ask", "another name"],
         ),
         (["new-space", "cca"], vec!["there is a space `cca`"]),
         (["new-space", "my_space"], vec!["not a legal name"]),

@@ -950,7 +950,7 @@ fn choices_of_both_forms() {
     assert_eq!(items.len(), 1);
     check_error(
         load_choice(&file, &ChoiceOptions::new(&[NL], OnBadRow::Error)),
-        &["`nl`", "en, de"],
+        &["`nl`", "de, en"],
     );
 }
 

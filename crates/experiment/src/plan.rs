@@ -312,8 +312,8 @@ fn range_of(
         ExperimentError::plan(
             "hook",
             format!(
-                "`{typed}` stands for no blocks of this model, which has {layers}; `{BLOCKS}*.PART` stands for all of them, \
-                 `{BLOCKS}0-{}.PART` too, and `block.0.PART` for one",
+                "`{typed}` stands for no blocks of this model, which has {layers} blocks; `{BLOCKS}*.PART` stands for all of them, \
+                 `{BLOCKS}0-{}.PART` too, `block.0.PART` for one, and `final_norm` is what the head reads",
                 layers.saturating_sub(1)
             ),
         )
