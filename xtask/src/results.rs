@@ -70,7 +70,7 @@ pub fn summary(results: &Path, path: &Path) -> anyhow::Result<()> {
 }
 
 /// Writes what `tune` or `debias` left in folders into a page: of one folder the table of all languages between the marks
-/// `tuned`, of several a line each between `tuned-lines`.
+/// `tuned` and that of marked pairs between `tuned-marked`, of several a line each between `tuned-lines`.
 ///
 /// # Errors
 /// No folder, one without `tune.json`, a page without marks.
@@ -82,7 +82,11 @@ pub fn tuned(folders: &[PathBuf], path: &Path) -> anyhow::Result<()> {
     };
     match folders {
         [] => bail!("name at least one folder that `tune` or `debias` made"),
-        [folder] => page::replace(path, "tuned", &tune_page::table(&read(folder)?)),
+        [folder] => {
+            let outcome = read(folder)?;
+            page::replace(path, "tuned", &tune_page::table(&outcome))?;
+            page::replace(path, "tuned-marked", &tune_page::marked(&outcome))
+        }
         several => {
             let mut text = String::from(
                 "| search | worst gap before | after | difference | against random edits | halved in | acts |\n\
