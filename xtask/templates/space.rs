@@ -33,7 +33,9 @@ fn scaling(centred: &Mat<f64>) -> Result<Maps, SpaceError> {
         (squares / rows as f64).sqrt()
     };
     let deviations: Vec<f64> = (0..width).map(deviation).collect();
-    let found = deviations.iter().filter(|d| **d > 0.0).count();
+    // What is left of a constant after its mean is taken away is rounding.
+    let largest = deviations.iter().copied().fold(0.0, f64::max);
+    let found = deviations.iter().filter(|d| **d > 1e-9 * largest).count();
     if found < width {
         return Err(SpaceError::TooFew {
             space: NewSpace::NAME,
