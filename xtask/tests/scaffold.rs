@@ -584,6 +584,8 @@ fn what_is_begun_compiles_and_passes() {
         });
         assert_eq!(passed.sum::<usize>(), expect, "{name}: {said}");
     }
+    // A program knows only what was there when it was compiled: what began a task did not know the metric that was begun before.
+    check_works(&run_cargo(&copy, target, "run --quiet -p xtask -- docs"));
     check("test", "--test architecture --test docs --test rustdoc");
     for name in ["registry_entries", "every_method"] {
         let said = check("test", &format!("--test properties {name}"));
