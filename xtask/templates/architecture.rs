@@ -31,7 +31,11 @@ mod tests {
             read,
             &[
                 (json!({"qkv_bias": 1}), "qkv_bias", "true or false"),
-                (json!({"use_sliding_window": true}), "use_sliding_window", "false"),
+                (
+                    json!({"use_sliding_window": true}),
+                    "use_sliding_window",
+                    "false",
+                ),
                 (json!({"vocab_size": null}), "vocab_size", "missing"),
             ],
         );

@@ -97,6 +97,9 @@ mod tests {
         let mut flat = states(1);
         flat.iter_mut().step_by(WIDTH).for_each(|v| *v = 2.0);
         let error = fit::<NewSpace>(&[flat], WIDTH, WIDTH, &cpu()).unwrap_err();
-        assert!(matches!(error, SpaceError::TooFew { found: 3, .. }), "{error}");
+        assert!(
+            matches!(error, SpaceError::TooFew { found: 3, .. }),
+            "{error}"
+        );
     }
 }
