@@ -69,19 +69,41 @@ const TAKEN: &[&str] = &[
     "length",
 ];
 
+/// A name of words joined by hyphens, as code and pages have it.
+struct Named {
+    module: String,
+    type_name: String,
+    title: String,
+}
+
+impl Named {
+    fn new(name: &str, example: &str) -> anyhow::Result<Named> {
+        check_name(name, '-', example)?;
+        let type_name = camel(name);
+        if TAKEN.contains(&type_name.as_str()) {
+            bail!(
+                "`{name}` would make a type {type_name}, which has another meaning; take another name"
+            );
+        }
+        Ok(Named {
+            module: name.replace('-', "_"),
+            type_name,
+            title: titled(name),
+        })
+    }
+}
+
 /// `cargo xtask new-debiaser NAME`.
 ///
 /// # Errors
 /// A name that is not legal or taken, a checkout without the lines that changes are tied to.
 pub fn debiaser(flags: &New) -> anyhow::Result<()> {
     let name = flags.name.as_str();
-    check_name(name, '-', "my-method")?;
-    let (module, type_name, title) = (name.replace('-', "_"), camel(name), titled(name));
-    if TAKEN.contains(&type_name.as_str()) {
-        bail!(
-            "`{name}` would make a type {type_name}, which has another meaning; take another name"
-        );
-    }
+    let Named {
+        module,
+        type_name,
+        title,
+    } = Named::new(name, "my-method")?;
     let mut methods = docs::methods();
     if methods.iter().any(|m| m.name == name) {
         bail!("there is a method `{name}`; `cargo xtask methods` lists them");
@@ -160,13 +182,11 @@ pub fn metric(flags: &New) -> anyhow::Result<()> {
 /// As for [`debiaser`].
 pub fn task(flags: &New) -> anyhow::Result<()> {
     let name = flags.name.as_str();
-    check_name(name, '-', "my-task")?;
-    let (module, type_name, title) = (name.replace('-', "_"), camel(name), titled(name));
-    if TAKEN.contains(&type_name.as_str()) {
-        bail!(
-            "`{name}` would make a type {type_name}, which has another meaning; take another name"
-        );
-    }
+    let Named {
+        module,
+        type_name,
+        title,
+    } = Named::new(name, "my-task")?;
     if registry::all().any(|about| about.name == name) {
         bail!("there is a task `{name}`; `cargo xtask metrics` lists them");
     }
@@ -195,13 +215,11 @@ pub fn task(flags: &New) -> anyhow::Result<()> {
 /// As for [`debiaser`].
 pub fn space(flags: &New) -> anyhow::Result<()> {
     let name = flags.name.as_str();
-    check_name(name, '-', "my-space")?;
-    let (module, type_name, title) = (name.replace('-', "_"), camel(name), titled(name));
-    if TAKEN.contains(&type_name.as_str()) {
-        bail!(
-            "`{name}` would make a type {type_name}, which has another meaning; take another name"
-        );
-    }
+    let Named {
+        module,
+        type_name,
+        title,
+    } = Named::new(name, "my-space")?;
     if let Some(known) = Space::all().find(|space| space.name() == name) {
         bail!("there is a space `{}`", known.name());
     }

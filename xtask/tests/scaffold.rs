@@ -395,6 +395,10 @@ fn what_cannot_be_begun_changes_nothing() {
             ["new-task", "ask"],
             vec!["`ask` would make a type Ask", "another name"],
         ),
+        (
+            ["new-task", "registry"],
+            vec!["crates/tasks/src/registry.rs is there already"],
+        ),
         (["new-space", "cca"], vec!["there is a space `cca`"]),
         (["new-space", "my_space"], vec!["not a legal name"]),
         (

@@ -2,7 +2,8 @@
 
 use crate::control;
 use crate::methods;
-use crate::options::{ParamSpec, Params};
+use crate::options::{ParamSpec, Params, SHARED};
+use crate::units;
 use crate::{
     Contrast, Edit, Evidence, FitData, FitError, FitOptions, Keep, Moments, Span, UnknownMethod,
 };
@@ -24,13 +25,18 @@ pub trait Debiaser: Sync {
     fn docs(&self) -> &'static str;
     /// What the data must hold.
     fn needs(&self) -> Needs;
-    /// How the states of a sentence become the vectors that the method learns from.
+    /// How the states of a sentence become the vectors that the method learns from: as its parameter `reduce` says, if it has
+    /// one of those that several methods have, else their mean.
     ///
     /// # Errors
     /// Options that cannot be meant.
     fn reduce(&self, options: &FitOptions) -> Result<Reduce, FitError> {
-        let _ = options;
-        Ok(Reduce::Mean)
+        let params = Params::new(self.name(), self.params(), options)?;
+        match self.params() {
+            specs if specs.contains(&ParamSpec::REDUCE) => params.max_or_mean(),
+            specs if specs.contains(&ParamSpec::MEAN_OR_LAST) => params.mean_or_last(),
+            _ => Ok(Reduce::Mean),
+        }
     }
     /// What says how large its edit is.
     fn size(&self) -> Size {
@@ -44,13 +50,15 @@ pub trait Debiaser: Sync {
         let _ = options;
         Ok(Span::Site)
     }
-    /// What tells its examples apart.
+    /// What tells its examples apart: as its parameter `contrast` says, if it has one, else groups.
     ///
     /// # Errors
     /// Options that cannot be meant.
     fn contrast(&self, options: &FitOptions) -> Result<Contrast, FitError> {
-        let _ = options;
-        Ok(Contrast::Groups)
+        match self.params().contains(&ParamSpec::CONTRAST) {
+            true => Params::new(self.name(), self.params(), options)?.contrast(),
+            false => Ok(Contrast::Groups),
+        }
     }
     /// All that the method demands of whoever gives it evidence.
     ///
@@ -101,8 +109,16 @@ pub trait Debiaser: Sync {
     /// # Errors
     /// [`FitError::UnknownGroup`], with the groups that there are.
     fn check_groups(&self, options: &FitOptions, groups: &[&str]) -> Result<(), FitError> {
-        let _ = (options, groups);
-        Ok(())
+        let params = Params::new(self.name(), self.params(), options)?;
+        let place = |named| units::place(self.name(), named, groups).map(|_| ());
+        match self.params() {
+            specs if specs.contains(&ParamSpec::GROUP) => place(params.text("group")?),
+            specs if specs.contains(&ParamSpec::TOWARD) => match params.text("toward")? {
+                None | Some(SHARED) => Ok(()),
+                named => place(named),
+            },
+            _ => Ok(()),
+        }
     }
     /// The largest rank that data with so many classes, so many of them groups, can give in `dim`
     /// dimensions; data may give less.

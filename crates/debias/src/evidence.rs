@@ -1,6 +1,6 @@
 //! States at several sites, for methods that look at more than one.
 
-use crate::{Edit, FitData, FitError};
+use crate::{Edit, FitData, FitError, Fitted, FittedSites};
 
 /// How many of its sites a method looks at to fit the edit of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -79,6 +79,18 @@ impl<'a> Given<'a> {
             sites,
             dims: sites.iter().map(FitData::dim).collect(),
         }
+    }
+
+    /// What a fit at several sites finds at one.
+    pub(crate) fn only(
+        data: &FitData,
+        fit: impl FnOnce(&mut Given<'_>) -> Result<FittedSites, FitError>,
+    ) -> Result<Fitted, FitError> {
+        let mut fitted = fit(&mut Given::new(std::slice::from_ref(data)))?;
+        Ok(Fitted {
+            edit: fitted.edits.remove(0),
+            notes: fitted.notes,
+        })
     }
 }
 

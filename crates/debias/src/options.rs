@@ -106,6 +106,9 @@ pub struct ParamSpec {
     pub help: &'static str,
 }
 
+/// The mean of all languages, as a value of `toward`.
+pub(crate) const SHARED: &str = "shared";
+
 /// Parameters that several methods have.
 impl ParamSpec {
     pub(crate) const GROUP: ParamSpec = ParamSpec {

@@ -14,8 +14,8 @@
 use crate::options::{ParamSpec, Params};
 use crate::units::{self, auroc, every_unit};
 use crate::{
-    Contrast, Debiaser, Edit, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Given,
-    Needs, Reduce, Size,
+    Debiaser, Edit, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Given, Needs,
+    Size,
 };
 
 /// AurA.
@@ -52,16 +52,8 @@ impl Debiaser for Aura {
         }
     }
 
-    fn reduce(&self, options: &FitOptions) -> Result<Reduce, FitError> {
-        Params::new(self.name(), self.params(), options)?.max_or_mean()
-    }
-
     fn size(&self) -> Size {
         Size::Strength
-    }
-
-    fn contrast(&self, options: &FitOptions) -> Result<Contrast, FitError> {
-        Params::new(self.name(), self.params(), options)?.contrast()
     }
 
     fn params(&self) -> &'static [ParamSpec] {
@@ -74,18 +66,8 @@ impl Debiaser for Aura {
         self.demand(options).map(|_| ())
     }
 
-    fn check_groups(&self, options: &FitOptions, groups: &[&str]) -> Result<(), FitError> {
-        let params = Params::new(self.name(), self.params(), options)?;
-        units::place(self.name(), params.text("group")?, groups).map(|_| ())
-    }
-
     fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
-        let data = std::slice::from_ref(data);
-        let mut fitted = self.fit_sites(&mut Given::new(data), options)?;
-        Ok(Fitted {
-            edit: fitted.edits.remove(0),
-            notes: fitted.notes,
-        })
+        Given::only(data, |evidence| self.fit_sites(evidence, options))
     }
 
     fn fit_sites(

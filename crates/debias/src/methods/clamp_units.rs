@@ -24,8 +24,8 @@ use crate::control::random_units;
 use crate::options::{ParamSpec, Params};
 use crate::units::{self, Ends, average_precision, choose, every_unit, median};
 use crate::{
-    Contrast, Debiaser, Edit, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Given,
-    Needs, Reduce, Size, Span,
+    Debiaser, Edit, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Given, Needs,
+    Size, Span,
 };
 
 /// Expert units. Every unit of the states is one direction, so it acts where units mean something: at `block.L.units`, or in
@@ -69,20 +69,12 @@ impl Debiaser for ClampUnits {
         }
     }
 
-    fn reduce(&self, options: &FitOptions) -> Result<Reduce, FitError> {
-        Params::new(self.name(), self.params(), options)?.max_or_mean()
-    }
-
     fn size(&self) -> Size {
         Size::Units
     }
 
     fn span(&self, options: &FitOptions) -> Result<Span, FitError> {
         Params::new(self.name(), self.params(), options)?.scope(Span::Site)
-    }
-
-    fn contrast(&self, options: &FitOptions) -> Result<Contrast, FitError> {
-        Params::new(self.name(), self.params(), options)?.contrast()
     }
 
     fn params(&self) -> &'static [ParamSpec] {
@@ -118,18 +110,8 @@ impl Debiaser for ClampUnits {
         self.demand(options).map(|_| ())
     }
 
-    fn check_groups(&self, options: &FitOptions, groups: &[&str]) -> Result<(), FitError> {
-        let params = Params::new(self.name(), self.params(), options)?;
-        units::place(self.name(), params.text("group")?, groups).map(|_| ())
-    }
-
     fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
-        let data = std::slice::from_ref(data);
-        let mut fitted = self.chosen(&mut Given::new(data), options)?;
-        Ok(Fitted {
-            edit: fitted.edits.remove(0),
-            notes: fitted.notes,
-        })
+        Given::only(data, |evidence| self.chosen(evidence, options))
     }
 
     fn fit_sites(

@@ -15,8 +15,8 @@ use super::aura::scale;
 use crate::options::{ParamSpec, Params};
 use crate::units::{self, Unit, auroc, every_unit};
 use crate::{
-    Contrast, Debiaser, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Given, Needs,
-    Reduce, Size, Span,
+    Debiaser, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Given, Needs, Size,
+    Span,
 };
 
 /// Damp; with `factor` 0 it is Det-0.
@@ -58,20 +58,12 @@ impl Debiaser for Damp {
         }
     }
 
-    fn reduce(&self, options: &FitOptions) -> Result<Reduce, FitError> {
-        Params::new(self.name(), self.params(), options)?.max_or_mean()
-    }
-
     fn size(&self) -> Size {
         Size::Units
     }
 
     fn span(&self, options: &FitOptions) -> Result<Span, FitError> {
         Params::new(self.name(), self.params(), options)?.scope(Span::Sites)
-    }
-
-    fn contrast(&self, options: &FitOptions) -> Result<Contrast, FitError> {
-        Params::new(self.name(), self.params(), options)?.contrast()
     }
 
     fn params(&self) -> &'static [ParamSpec] {
@@ -99,18 +91,8 @@ impl Debiaser for Damp {
         self.demand(options).map(|_| ())
     }
 
-    fn check_groups(&self, options: &FitOptions, groups: &[&str]) -> Result<(), FitError> {
-        let params = Params::new(self.name(), self.params(), options)?;
-        units::place(self.name(), params.text("group")?, groups).map(|_| ())
-    }
-
     fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
-        let data = std::slice::from_ref(data);
-        let mut fitted = self.fit_sites(&mut Given::new(data), options)?;
-        Ok(Fitted {
-            edit: fitted.edits.remove(0),
-            notes: fitted.notes,
-        })
+        Given::only(data, |evidence| self.fit_sites(evidence, options))
     }
 
     fn fit_sites(
@@ -177,7 +159,6 @@ impl Damp {
                 ),
             });
         }
-        part.truncate(units);
         let tied = units - taken;
         part.truncate(taken);
         Ok((part, Some(threshold), tied))

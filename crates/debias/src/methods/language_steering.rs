@@ -14,10 +14,8 @@
 //! x n×d, v d.
 
 use super::mean_shift::mean;
-use crate::options::{ParamSpec, Params};
-use crate::{
-    Contrast, Debiaser, Edit, FitData, FitError, FitOptions, Fitted, Needs, Reduce, Size, units,
-};
+use crate::options::{ParamSpec, Params, SHARED};
+use crate::{Contrast, Debiaser, Edit, FitData, FitError, FitOptions, Fitted, Needs, Size, units};
 use interlingua_edits::{axpy, norm};
 
 /// Steering between languages. The first class is the language of the fit; toward itself the vector is zero.
@@ -25,9 +23,6 @@ use interlingua_edits::{axpy, norm};
 /// Notes: `length`, ‖v‖; `sentences`, how many the mean of the language of the fit is of.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LanguageSteering;
-
-/// Name of what all languages share, where a language may be named.
-pub(super) const SHARED: &str = "shared";
 
 impl Debiaser for LanguageSteering {
     fn name(&self) -> &'static str {
@@ -57,10 +52,6 @@ impl Debiaser for LanguageSteering {
         }
     }
 
-    fn reduce(&self, options: &FitOptions) -> Result<Reduce, FitError> {
-        Params::new(self.name(), self.params(), options)?.mean_or_last()
-    }
-
     fn size(&self) -> Size {
         Size::Strength
     }
@@ -78,14 +69,6 @@ impl Debiaser for LanguageSteering {
         let params = Params::new(self.name(), self.params(), options)?;
         params.text("toward")?;
         params.mean_or_last().map(|_| ())
-    }
-
-    fn check_groups(&self, options: &FitOptions, groups: &[&str]) -> Result<(), FitError> {
-        let params = Params::new(self.name(), self.params(), options)?;
-        match params.text("toward")? {
-            None | Some(SHARED) => Ok(()),
-            named => units::place(self.name(), named, groups).map(|_| ()),
-        }
     }
 
     fn max_rank(&self, _classes: usize, _groups: usize, _dim: usize) -> usize {

@@ -112,18 +112,8 @@ impl Debiaser for Lape {
         params.share("active").map(|_| ())
     }
 
-    fn check_groups(&self, options: &FitOptions, groups: &[&str]) -> Result<(), FitError> {
-        let params = Params::new(self.name(), self.params(), options)?;
-        units::place(self.name(), params.text("group")?, groups).map(|_| ())
-    }
-
     fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
-        let data = std::slice::from_ref(data);
-        let mut fitted = self.fit_sites(&mut Given::new(data), options)?;
-        Ok(Fitted {
-            edit: fitted.edits.remove(0),
-            notes: fitted.notes,
-        })
+        Given::only(data, |evidence| self.fit_sites(evidence, options))
     }
 
     fn fit_sites(

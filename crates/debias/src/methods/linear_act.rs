@@ -21,7 +21,7 @@ use rayon::prelude::*;
 use crate::options::{ParamSpec, Params};
 use crate::{
     Contrast, Debiaser, Edit, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Given,
-    Needs, Reduce, Size, Span, units,
+    Needs, Size, Span, units,
 };
 use interlingua_edits::Factor;
 
@@ -66,10 +66,6 @@ impl Debiaser for LinearAct {
         }
     }
 
-    fn reduce(&self, options: &FitOptions) -> Result<Reduce, FitError> {
-        Params::new(self.name(), self.params(), options)?.mean_or_last()
-    }
-
     fn size(&self) -> Size {
         Size::Strength
     }
@@ -80,10 +76,6 @@ impl Debiaser for LinearAct {
             Some(1) => Span::Site,
             _ => Span::Chain,
         })
-    }
-
-    fn contrast(&self, options: &FitOptions) -> Result<Contrast, FitError> {
-        Params::new(self.name(), self.params(), options)?.contrast()
     }
 
     fn params(&self) -> &'static [ParamSpec] {
@@ -139,12 +131,7 @@ impl Debiaser for LinearAct {
     }
 
     fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
-        let data = std::slice::from_ref(data);
-        let mut fitted = self.fit_sites(&mut Given::new(data), options)?;
-        Ok(Fitted {
-            edit: fitted.edits.remove(0),
-            notes: fitted.notes,
-        })
+        Given::only(data, |evidence| self.fit_sites(evidence, options))
     }
 
     fn fit_sites(

@@ -16,11 +16,11 @@
 //! # Shapes
 //! x n×d at each site, v and w d.
 
-use super::language_steering::{Means, SHARED, shift};
+use super::language_steering::{Means, shift};
 use crate::options::{ParamSpec, Params};
 use crate::{
     Contrast, Debiaser, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Given, Needs,
-    Reduce, Size, Span, units,
+    Size, Span,
 };
 use interlingua_edits::norm;
 
@@ -58,10 +58,6 @@ impl Debiaser for SurgicalSteering {
         }
     }
 
-    fn reduce(&self, options: &FitOptions) -> Result<Reduce, FitError> {
-        Params::new(self.name(), self.params(), options)?.mean_or_last()
-    }
-
     fn size(&self) -> Size {
         Size::Strength
     }
@@ -95,25 +91,12 @@ impl Debiaser for SurgicalSteering {
         params.mean_or_last().map(|_| ())
     }
 
-    fn check_groups(&self, options: &FitOptions, groups: &[&str]) -> Result<(), FitError> {
-        let params = Params::new(self.name(), self.params(), options)?;
-        match params.text("toward")? {
-            None | Some(SHARED) => Ok(()),
-            named => units::place(self.name(), named, groups).map(|_| ()),
-        }
-    }
-
     fn max_rank(&self, _classes: usize, _groups: usize, _dim: usize) -> usize {
         1
     }
 
     fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
-        let data = std::slice::from_ref(data);
-        let mut fitted = self.fit_sites(&mut Given::new(data), options)?;
-        Ok(Fitted {
-            edit: fitted.edits.remove(0),
-            notes: fitted.notes,
-        })
+        Given::only(data, |evidence| self.fit_sites(evidence, options))
     }
 
     fn fit_sites(

@@ -8,7 +8,7 @@ use interlingua_files::Partial;
 
 use super::{ExportError, merged, norm};
 use crate::Model;
-use crate::checkpoint::gguf::family_of;
+use crate::checkpoint::gguf::{RowOrder, family_of, name_of};
 
 /// Tensors begin at multiples of this.
 const ALIGNMENT: u64 = 32;
@@ -179,5 +179,13 @@ pub(super) fn gguf_name(model: &Model) -> Result<&'static str, ExportError> {
     let architecture = &model.geometry.architecture;
     family_of(architecture).map(|f| f.0).ok_or_else(|| ExportError::Format {
         problem: format!("{architecture} has no name in GGUF that is known here; a checkpoint folder (--as hf) or an adapter of PEFT (--as peft) would work"),
+    })
+}
+
+/// GGUF's name of a weight, and where its rows lie there.
+pub(super) fn in_gguf(model: &Model, weight: &str) -> Result<(String, RowOrder), ExportError> {
+    let g = &model.geometry;
+    name_of(&g.architecture, weight, g.heads, g.head_dim).ok_or_else(|| ExportError::Format {
+        problem: format!("GGUF has no name for `{weight}` that is known here"),
     })
 }

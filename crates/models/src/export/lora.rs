@@ -10,10 +10,9 @@ use serde_json::json;
 
 use super::fold::{Fold, bias};
 use super::folder::lost;
-use super::gguf::{self, Tensor, Value, gguf_name};
+use super::gguf::{self, Tensor, Value, gguf_name, in_gguf};
 use super::{ExportError, folds};
 use crate::Model;
-use crate::checkpoint::gguf::{RowOrder, name_of};
 use crate::file::{Kind, TensorFile};
 use crate::weights::LM_HEAD;
 
@@ -166,14 +165,6 @@ pub fn gguf(model: &Model, intervention: &Intervention, out: &Path) -> Result<us
     ];
     gguf::write(out, &settings, &tensors)?;
     Ok(rank)
-}
-
-/// GGUF's name of a weight, and where its rows lie there.
-pub(super) fn in_gguf(model: &Model, weight: &str) -> Result<(String, RowOrder), ExportError> {
-    let g = &model.geometry;
-    name_of(&g.architecture, weight, g.heads, g.head_dim).ok_or_else(|| ExportError::Format {
-        problem: format!("GGUF has no name for `{weight}` that is known here"),
-    })
 }
 
 /// Rows of f32, with rows of zeros up to `rank`.

@@ -12,10 +12,10 @@ use std::path::Path;
 use interlingua_edits::Intervention;
 use interlingua_files::Partial;
 
+use super::ExportError;
 use super::folder::{Written, copy, encode};
-use super::gguf::text;
+use super::gguf::{in_gguf, text};
 use super::lora::{Difference, differences};
-use super::{ExportError, lora};
 use crate::Model;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::blocks::{F32, Format};
@@ -75,10 +75,11 @@ pub fn write(
     }
     let changes = changes(model, intervention)?;
     let entries = entries(model, &container, &changes)?;
+    let own = entries.get(container.tensors.len());
     let written = Written {
         tensors: changes.keys().cloned().collect(),
-        untied: entries.len() > container.tensors.len(),
-        head_bytes: 0,
+        untied: own.is_some(),
+        head_bytes: own.map_or(0, Entry::bytes),
     };
     let from = File::open(&path).map_err(ExportError::io(&path))?;
     let file = Partial::file(out).map_err(ExportError::io(out))?;
@@ -98,7 +99,7 @@ fn changes(
     let mut changes = BTreeMap::new();
     for difference in differences(model, intervention, "a GGUF file")? {
         let weight = difference.fold.weight();
-        let (name, order) = lora::in_gguf(model, &weight)?;
+        let (name, order) = in_gguf(model, &weight)?;
         let name = match weight == tied {
             true => HEAD.to_owned(),
             false => name,
@@ -134,12 +135,20 @@ fn entries<'a>(
     let of_source = container.tensors.iter();
     let mut entries: Vec<Entry<'a>> = of_source.map(|t| entry(&t.name, t)).collect();
     if changes.contains_key(HEAD) && entries.iter().all(|e| e.name != HEAD) {
-        let (embedding, _) = lora::in_gguf(model, &model.architecture().embedding_table())?;
+        let (embedding, _) = in_gguf(model, &model.architecture().embedding_table())?;
         let embedding = container.tensors.iter().find(|t| t.name == embedding);
         let embedding = embedding.ok_or_else(|| ExportError::Format {
             problem: "the file has no embedding".into(),
         })?;
         entries.push(entry(HEAD, embedding));
+    }
+    // A change that nothing takes up would be lost without a word.
+    for name in changes.keys() {
+        if entries.iter().all(|e| e.name != name) {
+            return Err(ExportError::Format {
+                problem: format!("the file has no tensor `{name}`, which the edit changes"),
+            });
+        }
     }
     Ok(entries)
 }
