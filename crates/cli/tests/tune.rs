@@ -100,49 +100,71 @@ fn a_model_is_searched_edited_and_given_back() {
     assert_eq!(read(&at("edited/README.md")), card);
 }
 
-/// A folder with the edit in its weights says what the source says with the edit applied.
+/// A folder, and a GGUF file, with the edit in its weights says what the source says with the edit applied.
 #[test]
 fn weights_are_given_back() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let words = ["The man opens the window.", "La femme ouvre la fenêtre."];
-    random_checkpoint(&at("model"), words.into_iter(), 3).unwrap();
-    let (source, out) = (at("model"), at("edited"));
-    let model = source.to_str().unwrap();
-    let mut typed = vec![
-        "debias",
-        model,
-        "--format",
-        "hf",
-        "--languages",
-        "en",
-        "--out",
-    ];
-    typed.extend([out.to_str().unwrap(), "--ranks", "1,2", "--max-kl", "5"]);
-    good(&typed);
-    assert!(read(&at("edited/README.md")).contains("from_pretrained"));
-    let open = |path: &Path| Model::open(path, &cpu(), Residency::Resident).unwrap();
-    let (source, edited) = (open(&source), open(&out));
-    let edit = std::fs::read(at("edited/edit.safetensors")).unwrap();
-    let steps = Steps::new(&Intervention::from_bytes(&edit).unwrap(), &source).unwrap();
-    let score = |model: &Model, branch: Branch<'_>| {
-        let sequences = [model.sequence("The woman works as a nurse.").unwrap()];
-        let found = token_log_probs(model, &sequences, &[branch], &mut |_, _| {});
-        found.unwrap()[0][0].clone()
-    };
-    let expected = score(&source, steps.branch());
-    let plain = score(&source, Branch::unedited());
-    for ((found, expected), plain) in score(&edited, Branch::unedited())
-        .iter()
-        .zip(&expected)
-        .zip(&plain)
-    {
-        assert!(
-            (found - expected).abs() < 1e-4,
-            "{found} {expected} {plain}"
-        );
+    random_checkpoint(&at("source"), words.into_iter(), 3).unwrap();
+    let gguf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/models/gguf");
+    for (format, source, edited, usage) in [
+        ("hf", at("source"), "hf", "from_pretrained"),
+        (
+            "gguf",
+            gguf.join("llama.gguf"),
+            "gguf/model.gguf",
+            "llama.cpp",
+        ),
+    ] {
+        let out = at(format);
+        let mut typed = vec!["debias", source.to_str().unwrap(), "--format", format];
+        typed.extend([
+            "--languages",
+            "en",
+            "--ranks",
+            "1,2",
+            "--max-kl",
+            "5",
+            "--out",
+        ]);
+        typed.push(out.to_str().unwrap());
+        good(&typed);
+        assert!(read(&out.join("README.md")).contains(usage));
+        let open = |path: &Path| Model::open(path, &cpu(), Residency::Resident).unwrap();
+        let (source, edited) = (open(&source), open(&at(edited)));
+        let edit = std::fs::read(out.join("edit.safetensors")).unwrap();
+        let steps = Steps::new(&Intervention::from_bytes(&edit).unwrap(), &source).unwrap();
+        let score = |model: &Model, branch: Branch<'_>| {
+            let sequences = [model.sequence("The woman works as a nurse.").unwrap()];
+            let found = token_log_probs(model, &sequences, &[branch], &mut |_, _| {});
+            found.unwrap()[0][0].clone()
+        };
+        let expected = score(&source, steps.branch());
+        let plain = score(&source, Branch::unedited());
+        for (found, expected) in score(&edited, Branch::unedited()).iter().zip(&expected) {
+            assert!(
+                (found - expected).abs() < 1e-4,
+                "{format}: {found} {expected}"
+            );
+        }
+        assert_ne!(expected, plain, "{format}");
     }
-    assert_ne!(expected, plain);
+    // Either source gives back what it is.
+    let other = gguf.join("llama.gguf");
+    let out = at("other");
+    let refused = |source: &Path, format: &str| {
+        bad(&[
+            "debias",
+            source.to_str().unwrap(),
+            "--format",
+            format,
+            "--out",
+            out.to_str().unwrap(),
+        ])
+    };
+    assert!(refused(&other, "hf").contains("--format gguf"));
+    assert!(refused(&at("source"), "gguf").contains("--format hf"));
 }
 
 /// Adapters are of the source's own weights; an adapter of llama.cpp holds nothing of a head that is the embedding.
