@@ -1,8 +1,9 @@
 //! Sentences with the attribute words of one group swapped for those of the others.
 //!
-//! For every group of which a sentence holds a word, all words of that group are replaced by their counterparts
-//! together, which gives one tuple of sentences, one per group: *my brother Paul* becomes *my sister Anna*, never *my
-//! brother Anna*. A sentence with words of two groups gives two tuples; in each, the words of the other group stay.
+//! A sentence may hold words of one or more groups. For every such group, all of its words are replaced by their
+//! counterparts together, which gives one tuple of sentences with one sentence per group: *my brother Paul* becomes
+//! *my sister Anna*, never *my brother Anna*. A sentence with words of two groups therefore gives two tuples; in
+//! each, the words of the other group stay.
 //!
 //! A word matches as a whole, in any case. It may hold marks of its own (`mr.`, `ma'am`, `grand-mère`); where two words
 //! match at the same place, the longer wins. A word that stands in several tuples, such as English `her` for `his` and
@@ -14,13 +15,14 @@
 //! counterpart along: in capitals throughout, with a capital first (the German text of a list in lower case, a title), or
 //! in lower case.
 //!
-//! Articles and adjectives that agree with a word are no words of a list and stay: *mein Bruder* becomes *mein
-//! Schwester*. That is so in the method's source, too, and [`crate::testbed::Testbed::counterfactual_sentences`] has
-//! sentences in which everything agrees.
+//! Articles and adjectives that agree with a word are not in the list, so they stay as they are: *mein Bruder*
+//! becomes *mein Schwester*. The published method does the same.
+//! [`crate::testbed::Testbed::counterfactual_sentences`] makes sentences in which everything agrees.
 //!
 //! # Source
-//! SentDebias: Liang et al. 2020, arXiv 2007.08100; the lists are those of bias-bench, Meade et al. 2022. There each word
-//! is swapped alone and takes the capitals of its model; here the words of a group go together and in their own case.
+//! SentDebias: Liang et al. 2020, arXiv 2007.08100. The lists are those of bias-bench, Meade et al. 2022. That code
+//! swaps each word alone and copies the capitals of the word that it replaces; here the words of a group are swapped
+//! together, and each takes the spelling of the list.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -39,18 +41,20 @@ use crate::types::AttributeList;
 pub struct Counterfactuals {
     /// One sentence per group, in the order of [`AttributeList::groups`].
     pub tuples: Vec<Vec<String>>,
-    /// For each tuple, the group whose sentence stood in the corpus.
+    /// For each tuple, the group of the sentence that stands in the corpus; the other sentences were made from it.
     pub original_group: Vec<usize>,
-    /// For each tuple, the position of that sentence in the input.
+    /// For each tuple, the position of its original sentence in the input, counted from 0.
     pub sentence: Vec<usize>,
-    /// Rows of the list with the number of tuples in which a word of theirs was swapped, before the limit; rows
-    /// without are left out.
+    /// Pairs of a row of the list and the number of tuples in which a word of that row was swapped, counted before
+    /// `limit` applies. Rows without a match are left out.
     pub matched: Vec<(usize, usize)>,
 }
 
-/// Makes counterfactuals.
+/// Makes counterfactual sentences: every sentence that holds attribute words, with its counterparts in the other
+/// groups.
 ///
-/// With more tuples than `limit`, as many are drawn by `seed`; the order of the corpus is kept.
+/// If there are more tuples than `limit`, `limit` of them are drawn at random with `seed`; they keep the order of the
+/// corpus.
 ///
 /// # Errors
 /// [`DataError::NoMatches`] with every word's count when no sentence holds any of them;
@@ -107,20 +111,20 @@ pub fn counterfactuals<S: AsRef<str>>(
     Ok(result)
 }
 
-/// Which groups' words a sentence holds.
+/// The groups whose words a sentence holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
-    /// Words of this group only.
+    /// The sentence holds words of this group only.
     Group(usize),
-    /// No attribute word.
+    /// The sentence holds no attribute word.
     Neutral,
-    /// Words of several groups.
+    /// The sentence holds words of several groups.
     Mixed,
 }
 
 impl Class {
-    /// The group, if there is exactly one.
+    /// Returns the group if the sentence holds words of exactly one.
     pub fn group(self) -> Option<usize> {
         match self {
             Class::Group(group) => Some(group),
@@ -129,7 +133,7 @@ impl Class {
     }
 }
 
-/// The class of one sentence; for many, make one [`Matcher`] and ask it.
+/// Classifies one sentence. For many sentences, make one [`Matcher`] and call [`Matcher::classify`].
 ///
 /// # Errors
 /// [`DataError::BadAttributes`] when the list's tuples don't fit its groups.
@@ -144,16 +148,16 @@ pub struct MatchCounts {
     pub language: Language,
     /// Category of the list.
     pub category: String,
-    /// Sentences searched.
+    /// The number of sentences that were searched.
     pub sentences: usize,
-    /// Sentences that hold at least one of the words.
+    /// The number of sentences that hold at least one of the words.
     pub matched: usize,
-    /// Every word with the number of sentences that hold it, in list order.
+    /// Every word with the number of sentences that hold it, in the order of the list.
     pub words: Vec<(String, usize)>,
 }
 
 impl MatchCounts {
-    /// The words that occur in most sentences, at most so many; words of equal count in list order.
+    /// Returns the `count` words that occur in the most sentences; words of equal count keep the order of the list.
     pub fn most_frequent(&self, count: usize) -> Vec<(&str, usize)> {
         let mut found: Vec<(&str, usize)> = self
             .words
@@ -166,15 +170,16 @@ impl MatchCounts {
         found
     }
 
-    /// How many words occur at all.
+    /// Returns how many different words of the list occur at all.
     pub fn found(&self) -> usize {
         self.words.iter().filter(|(_, n)| *n > 0).count()
     }
 
-    /// Fails if no word occurs in any sentence: the list is of another language or another spelling.
+    /// Fails if no word occurs in any sentence, which means that the list is of another language or spelled in
+    /// another way.
     ///
     /// # Errors
-    /// [`DataError::NoMatches`].
+    /// [`DataError::NoMatches`] with the count of every word.
     pub fn require(&self) -> Result<(), DataError> {
         if self.matched > 0 {
             return Ok(());
@@ -209,7 +214,7 @@ impl fmt::Display for MatchCounts {
     }
 }
 
-/// An attribute list made ready for search.
+/// An attribute list that is prepared for searching sentences.
 #[derive(Debug, Clone)]
 pub struct Matcher {
     language: Language,
@@ -228,7 +233,7 @@ struct Word {
 }
 
 impl Matcher {
-    /// Prepares a list.
+    /// Prepares a list for searching.
     ///
     /// # Errors
     /// [`DataError::BadAttributes`] when the list's tuples don't fit its groups, or a word has no letter.
@@ -288,7 +293,7 @@ impl Matcher {
         })
     }
 
-    /// The class of a sentence.
+    /// Classifies a sentence by the groups whose words it holds.
     pub fn classify(&self, sentence: &str) -> Class {
         let mut class = Class::Neutral;
         for (word, _) in self.matches(sentence) {
@@ -302,12 +307,12 @@ impl Matcher {
         class
     }
 
-    /// Every word with the number of sentences that hold it, in list order.
+    /// Returns every word with the number of sentences that hold it, in the order of the list.
     pub fn count<S: AsRef<str>>(&self, sentences: &[S]) -> Vec<(String, usize)> {
         self.counts(sentences).words
     }
 
-    /// Which words of the list occur in how many sentences.
+    /// Counts in how many sentences each word of the list occurs.
     pub fn counts<S: AsRef<str>>(&self, sentences: &[S]) -> MatchCounts {
         let mut counts = vec![0; self.words.len()];
         let mut matched = 0;
@@ -374,8 +379,8 @@ impl Matcher {
         found
     }
 
-    /// The sentence with all words of group `from` replaced by those of group `to`; itself if they are the same. `list` is the one
-    /// that this was made of.
+    /// Returns the sentence with all words of group `from` replaced by those of group `to`; the sentence is unchanged
+    /// if the two groups are the same. `list` must be the list that this matcher was made from.
     pub fn swap(&self, sentence: &str, from: usize, to: usize, list: &AttributeList) -> String {
         let mut result = String::with_capacity(sentence.len() + 16);
         let mut done = 0;

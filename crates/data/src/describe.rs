@@ -1,4 +1,4 @@
-//! What a file holds, and what is wrong with it, before anything is computed from it.
+//! Describes what a data file holds and what is wrong with it, before anything is computed from it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -24,28 +24,28 @@ use crate::types::{Condition, Question, StereoKind, Triple};
 /// How many line numbers a list of faults keeps.
 const SHOWN: usize = 20;
 
-/// A description of a file or folder.
+/// A description of a data file or of a folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Description {
-    /// What was described.
+    /// The file or folder that was described.
     pub file: PathBuf,
-    /// Its format, or how it was read where no loader knows it.
+    /// The name of its format, or a note on how it was read if no loader knows the format.
     pub format: String,
-    /// Bytes on disk; 0 for a folder.
+    /// The size on disk in bytes; 0 for a folder.
     pub bytes: u64,
-    /// Records, headers excluded.
+    /// The number of records, without the header.
     pub rows: u64,
     /// The columns.
     pub columns: Vec<ColumnStats>,
-    /// Rows that repeat an earlier row in all columns that hold text.
+    /// The number of rows that repeat an earlier row in all columns that hold text.
     pub duplicate_rows: u64,
-    /// Pairs of columns that should differ and don't.
+    /// Pairs of columns that hold the same text in some rows although they should differ.
     pub identical: Vec<Identical>,
-    /// Faults of the encoding.
+    /// The encoding of the file and its faults.
     pub encoding: Encoding,
-    /// What the loader skipped or found suspicious.
+    /// The loader's report of what it skipped or found suspicious.
     pub report: Report,
-    /// Items of a benchmark by what tells them apart, such as `en intrasentence gender`; empty for other sources.
+    /// The number of items of a benchmark per kind, such as `en intrasentence gender`; empty for other sources.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counts: Vec<(String, u64)>,
 }
@@ -53,57 +53,57 @@ pub struct Description {
 /// Statistics of one column.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ColumnStats {
-    /// Its name.
+    /// The name of the column.
     pub name: String,
-    /// The language, where the name tells it.
+    /// The language of the column, if its name says it.
     pub language: Option<Language>,
-    /// Cells with text.
+    /// The number of cells that hold text.
     pub filled: u64,
-    /// Cells without.
+    /// The cells that hold no text.
     pub empty: Lines,
-    /// Sentences of pairs with blanks before or after them, which are scored with them.
+    /// Sentences of pairs with spaces at their beginning or end. These spaces are a part of what is scored.
     #[serde(default)]
     pub blanks: Lines,
-    /// Different texts.
+    /// The number of different texts.
     pub distinct: u64,
-    /// Length in characters.
+    /// The lengths of the texts in characters.
     pub chars: Quantiles,
-    /// Length in words divided by blanks.
+    /// The lengths of the texts in words, which are separated by spaces.
     pub words: Quantiles,
 }
 
-/// Quantiles of a length.
+/// Quantiles of the lengths of a column's texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Quantiles {
-    /// Smallest.
+    /// The smallest length.
     pub min: u32,
-    /// 5 %.
+    /// The length that 5 % of the texts do not exceed.
     pub p5: u32,
-    /// Median.
+    /// The median.
     pub median: u32,
-    /// 95 %.
+    /// The length that 95 % of the texts do not exceed.
     pub p95: u32,
-    /// Largest.
+    /// The largest length.
     pub max: u32,
 }
 
-/// Two columns with the same text in some rows.
+/// Two columns that hold the same text in some rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identical {
-    /// One column.
+    /// The name of one column.
     pub left: String,
-    /// The other.
+    /// The name of the other column.
     pub right: String,
-    /// The rows.
+    /// The rows in which the texts are the same.
     pub rows: Lines,
 }
 
-/// A count with the first line numbers.
+/// A number of lines, with the numbers of the first of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Lines {
-    /// How many.
+    /// How many lines there are.
     pub count: u64,
-    /// The first of them, from 1.
+    /// The numbers of the first of them, counted from 1.
     pub first: Vec<u64>,
 }
 
@@ -116,51 +116,51 @@ impl Lines {
     }
 }
 
-/// What the bytes tell.
+/// The encoding of a text file, as its bytes show it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Encoding {
-    /// In words: `ASCII`, `UTF-8`, `Mac OS Roman, probably`, `not UTF-8`.
+    /// The name of the encoding: `ASCII`, `UTF-8`, `Mac OS Roman, probably`, or `not UTF-8`.
     pub name: String,
-    /// Starts with a byte order mark.
+    /// Whether the file starts with a byte order mark.
     pub byte_order_mark: bool,
-    /// Lines that end in CRLF.
+    /// The number of lines that end in CRLF.
     pub crlf: u64,
-    /// Lines that end in LF alone.
+    /// The number of lines that end in LF alone.
     pub lf: u64,
     /// Lines that are not UTF-8.
     pub invalid_utf8: Lines,
-    /// Lines with letters beyond ASCII that are UTF-8.
+    /// Lines that are valid UTF-8 and hold letters beyond ASCII.
     pub valid_non_ascii: Lines,
-    /// Lines with U+FFFD, which stands for a character that is lost.
+    /// Lines with the character U+FFFD, which stands for a character that was lost.
     pub replacement: Lines,
-    /// Lines with sequences like `Ã©`, which UTF-8 turns into when read in another encoding.
+    /// Lines with sequences like `Ã©`, which arise when UTF-8 is read in another encoding.
     pub mojibake: Lines,
     /// Lines with a NUL byte.
     pub nul: Lines,
 }
 
-/// What a person says about a file that is described.
+/// What the caller knows about a file that is to be described.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DescribeOptions {
-    /// The format; `None` to tell it from name and content.
+    /// The format; `None` if it is to be found from the file's name and content.
     pub format: Option<Format>,
-    /// The language of pairs whose file does not say it.
+    /// The language of the pairs, for files that do not say it.
     pub language: Option<Language>,
 }
 
-/// Describes a file or folder of any format.
+/// Describes a file or folder of any format. Faults in the data are described, not raised as errors.
 ///
 /// # Errors
-/// A file that can't be read or passes the size limits. Faults within are described, not raised.
+/// A file that can't be read or that passes the size limits.
 pub fn describe(path: &Path) -> Result<Description, DataError> {
     describe_as(path, &DescribeOptions::default())
 }
 
-/// Describes a file or folder, of which a person says something. A folder of no known naming stands for
-/// its one file of a known format.
+/// Describes a file or folder of which the caller knows the format or the language. A folder whose layout is unknown
+/// stands for the one file of a known format in it. Faults in the data are described, not raised as errors.
 ///
 /// # Errors
-/// A file that can't be read or passes the size limits. Faults within are described, not raised.
+/// A file that can't be read or that passes the size limits.
 pub fn describe_as(path: &Path, options: &DescribeOptions) -> Result<Description, DataError> {
     let limits = Limits::default();
     let all: Vec<Format> = [Format::BIAS, Format::PARALLEL, Format::OTHER].concat();

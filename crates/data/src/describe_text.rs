@@ -1,4 +1,4 @@
-//! A [`Description`] as text for a terminal.
+//! Writes a [`Description`] as text for a terminal.
 
 use std::collections::HashSet;
 use std::fmt;

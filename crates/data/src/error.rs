@@ -1,4 +1,4 @@
-//! What can go wrong with outside data, and how findings are reported.
+//! Errors of outside data, and the report of findings that are not errors.
 
 use std::fmt;
 use std::io;
@@ -14,9 +14,9 @@ use crate::language::Language;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnBadRow {
-    /// Stop with a [`DataError::BadRow`] that names the file, the line and the column.
+    /// The loader stops with a [`DataError::BadRow`] that names the file, the line and the column.
     Error,
-    /// Leave the row out and list it in the [`Report`].
+    /// The loader leaves the row out and lists it in the [`Report`].
     Skip,
 }
 
@@ -25,11 +25,11 @@ pub enum OnBadRow {
 pub struct Finding {
     /// The file, with the archive member after a `!` where there is one.
     pub file: PathBuf,
-    /// Line on which the record starts, counted from 1; `None` where the format has no lines.
+    /// The line on which the record starts, counted from 1; `None` if the format has no lines.
     pub line: Option<u64>,
-    /// What was found.
+    /// The kind of fault that was found.
     pub kind: FindingKind,
-    /// The fact in words.
+    /// A description of what was found, for a person.
     pub message: String,
 }
 
@@ -40,31 +40,31 @@ pub struct Finding {
 pub enum FindingKind {
     /// A cell that must hold text is empty.
     EmptyCell,
-    /// Both sides of a pair, or two words of a tuple, are the same.
+    /// The two sentences of a pair, or two words of a tuple, are the same.
     IdenticalPair,
-    /// The same entry a second time.
+    /// The same entry comes a second time.
     Duplicate,
-    /// Bytes that the expected encoding doesn't allow.
+    /// The text has bytes that the expected encoding doesn't allow.
     BadEncoding,
-    /// Text that was decoded from another encoding than UTF-8.
+    /// The text was decoded from another encoding than UTF-8.
     Reencoded,
-    /// Text that looks as if it had been decoded wrongly before it was stored.
+    /// The text looks as if it was decoded in the wrong encoding before it was stored.
     Mojibake,
-    /// More or fewer cells than the header has.
+    /// The row has more or fewer cells than the header.
     FieldCount,
-    /// A value outside the allowed ones.
+    /// The value is not one of the allowed ones.
     BadValue,
-    /// A label that was replaced by the one of the English original.
+    /// The label was replaced by that of the English original.
     LabelReplaced,
-    /// An identifier that the loader doesn't trust and replaced.
+    /// The identifier can't be trusted and was replaced by the loader.
     IdReplaced,
-    /// Blanks around a value, cut off.
+    /// Spaces around a value were cut off.
     Trimmed,
-    /// Blanks around a text, kept as a part of it.
+    /// Spaces around a text were kept as a part of it.
     Blanks,
-    /// A row without a text in every wanted language.
+    /// The row lacks a text in one of the languages asked for.
     MissingTranslation,
-    /// Something to know about the row, which was kept.
+    /// The row was kept; the message says what to know about it.
     Note,
 }
 
@@ -102,21 +102,21 @@ impl fmt::Display for Finding {
 /// What a loader saw besides the data it returns.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Report {
-    /// Records read, good and bad.
+    /// The number of records that were read, good and bad.
     pub rows_read: u64,
-    /// Records left out.
+    /// The number of records that were left out.
     pub rows_skipped: u64,
     /// The findings, in file order; at most [`Report::MAX_FINDINGS`].
     pub findings: Vec<Finding>,
-    /// Findings beyond that number, which were only counted.
+    /// The number of findings beyond [`Report::MAX_FINDINGS`], which were counted but not listed.
     pub findings_left_out: u64,
 }
 
 impl Report {
-    /// The most findings a report lists, so that a file full of faults can't exhaust the memory.
+    /// The largest number of findings that a report lists, so that a file full of faults can't exhaust the memory.
     pub const MAX_FINDINGS: usize = 10_000;
 
-    /// How many listed findings are of this kind.
+    /// Returns how many of the listed findings are of this kind.
     pub fn count(&self, kind: FindingKind) -> usize {
         self.findings.iter().filter(|f| f.kind == kind).count()
     }
@@ -135,7 +135,7 @@ impl Report {
         }
     }
 
-    /// Appends another report.
+    /// Appends the findings and counts of another report.
     pub fn merge(&mut self, other: Report) {
         self.rows_read += other.rows_read;
         self.rows_skipped += other.rows_skipped;
@@ -145,7 +145,7 @@ impl Report {
         self.findings.extend(other.findings.into_iter().take(room));
     }
 
-    /// Treats a row that can't be used as the policy says.
+    /// Handles a row that can't be used, as the policy says.
     ///
     /// # Errors
     /// [`DataError::BadRow`] under [`OnBadRow::Error`].
@@ -176,7 +176,7 @@ impl Report {
     }
 }
 
-/// A row that can't be used, before the policy was asked.
+/// A row that can't be used; whether it is an error is not decided yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BadRow {
     pub line: Option<u64>,
@@ -196,24 +196,24 @@ impl BadRow {
     }
 }
 
-/// A data source that can't be used.
+/// The reason why a data source can't be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
-    /// The file isn't there.
+    /// The file does not exist.
     #[error("{}: no such file or folder{hint}", .file.display())]
     Missing {
         /// The file.
         file: PathBuf,
-        /// What would work, starting with `; `, or nothing.
+        /// What would work, starting with `; `; empty if nothing is known.
         hint: String,
     },
-    /// The operating system refused.
+    /// The operating system refused to read or write the file.
     #[error("{}: {source}", .file.display())]
     Io {
         /// The file.
         file: PathBuf,
-        /// The system's answer.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The disk has no room for the file.
@@ -222,12 +222,12 @@ pub enum DataError {
         /// The file that was being written.
         file: PathBuf,
     },
-    /// An archive or compressed file that is truncated or corrupt.
+    /// An archive or compressed file is truncated or corrupt.
     #[error("{}: truncated or corrupt archive ({message}); fetch the file again", .file.display())]
     Archive {
-        /// The file, with the member after a `!`.
+        /// The file, followed by `!` and the member of the archive.
         file: PathBuf,
-        /// What the decompressor said.
+        /// The error of the decompressor.
         message: String,
     },
     /// A cell, a line, or the decompressed file is larger than the limit.
@@ -235,141 +235,141 @@ pub enum DataError {
     TooLarge {
         /// The file.
         file: PathBuf,
-        /// The line, where known.
+        /// The line, if it is known.
         line: Option<u64>,
-        /// What is too large.
+        /// What is too large: a cell, a line, or the whole file.
         what: &'static str,
-        /// The limit.
+        /// The limit in bytes.
         limit: u64,
     },
-    /// A folder with several files, each of which could be meant.
+    /// A folder holds several files, each of which could be the one that is meant.
     #[error("{}: the folder holds several files of this kind; name one: {}", .folder.display(), .files.join(", "))]
     SeveralFiles {
         /// The folder.
         folder: PathBuf,
-        /// The files' names.
+        /// The names of these files.
         files: Vec<String>,
     },
-    /// Neither name nor content tell the format.
+    /// Neither the name nor the content of a file shows its format.
     #[error("{}: can't tell the format ({reason}); name it with --format, or in an experiment with data.parallel_format or \
          data.pairs_format: {}", .file.display(), .expected.join(", "))]
     UnknownFormat {
         /// The file.
         file: PathBuf,
-        /// What was looked at.
+        /// What was looked at, and what was found.
         reason: String,
-        /// The names of the formats that this entry point reads.
+        /// The names of the formats that this function reads.
         expected: Vec<&'static str>,
     },
-    /// The header lacks a column.
+    /// The header lacks a column that is needed.
     #[error("{}:1: column `{column}` is missing; the header has: {}", .file.display(), quoted(.found))]
     MissingColumn {
         /// The file.
         file: PathBuf,
-        /// The column looked for.
+        /// The column that is missing.
         column: String,
         /// The columns of the header.
         found: Vec<String>,
     },
-    /// A row that can't be used, under [`OnBadRow::Error`].
+    /// A row can't be used; this is an error only under [`OnBadRow::Error`].
     #[error("{}{}{}: {kind}: {message}; `on_bad_row = \"skip\"` leaves such rows out", .file.display(), at_line(.line), in_column(.column))]
     BadRow {
         /// The file.
         file: PathBuf,
         /// The line on which the record starts.
         line: Option<u64>,
-        /// The column or key.
+        /// The column or key in which the fault lies, if it lies in one.
         column: Option<String>,
-        /// What is wrong.
+        /// The kind of the fault.
         kind: FindingKind,
-        /// The fact in words.
+        /// A description of the fault.
         message: String,
     },
-    /// Text that is not in the encoding that was asked for, in a place where no row can be skipped.
+    /// Text is not in the expected encoding, in a place where no row can be skipped.
     #[error("{}:{line}: not {expected}: byte {byte:#04x} at offset {offset} of the line{hint}", .file.display())]
     BadEncoding {
         /// The file.
         file: PathBuf,
-        /// The line.
+        /// The number of the line, counted from 1.
         line: u64,
-        /// Byte offset in the line.
+        /// The offset of the byte in the line.
         offset: usize,
-        /// The byte.
+        /// The byte that the encoding does not allow.
         byte: u8,
-        /// The encoding asked for.
+        /// The expected encoding.
         expected: &'static str,
-        /// What would work, starting with `; `, or nothing.
+        /// What would work, starting with `; `; empty if nothing is known.
         hint: String,
     },
-    /// XML that can't be parsed.
+    /// XML can't be parsed.
     #[error("{}:{line}: not well-formed XML: {message}", .file.display())]
     Xml {
         /// The file.
         file: PathBuf,
-        /// The line.
+        /// The number of the line, counted from 1.
         line: u64,
-        /// What the parser said.
+        /// The error of the parser.
         message: String,
     },
-    /// JSON that can't be parsed or has another shape.
+    /// JSON can't be parsed, or does not have the expected structure.
     #[error("{}:{line}:{column}: {message}", .file.display())]
     Json {
         /// The file.
         file: PathBuf,
-        /// The line.
+        /// The number of the line, counted from 1.
         line: usize,
-        /// The column.
+        /// The number of the column in the line.
         column: usize,
-        /// What the parser said.
+        /// A description of the fault.
         message: String,
     },
-    /// TOML that can't be parsed or has another shape.
+    /// TOML can't be parsed, or does not have the expected structure.
     #[error("{}:{line}: {message}", .file.display())]
     Toml {
         /// The file.
         file: PathBuf,
-        /// The line.
+        /// The number of the line, counted from 1.
         line: usize,
-        /// What is wrong.
+        /// A description of the fault.
         message: String,
     },
-    /// Parquet that can't be read or written.
+    /// A Parquet file can't be read or written.
     #[error("{}: Parquet: {message}", .file.display())]
     Parquet {
         /// The file.
         file: PathBuf,
-        /// What the reader said.
+        /// The error of the Parquet library.
         message: String,
     },
-    /// The source has no text in this language.
+    /// The source has no text in a language that was asked for.
     #[error("{}: no text in `{language}`; available: {}", .file.display(), codes(.available))]
     MissingLanguage {
         /// The file, or the name of the corpus.
         file: PathBuf,
-        /// The language asked for.
+        /// The language that was asked for.
         language: Language,
-        /// The languages that exist.
+        /// The languages that the source has.
         available: Vec<Language>,
     },
-    /// The language of the file can't be told.
+    /// The language of a file is unknown.
     #[error("{}: can't tell the language ({reason}); name exactly one language (--language)", .file.display())]
     UnknownLanguage {
         /// The file.
         file: PathBuf,
-        /// What was looked at.
+        /// What was looked at, and what was found.
         reason: String,
     },
-    /// A file that another one is read together with isn't there.
+    /// A file is missing that must be read together with this one.
     #[error("{}: needs `{companion}` next to it: {reason}", .file.display())]
     MissingCompanion {
         /// The file.
         file: PathBuf,
-        /// The file name looked for.
+        /// The name of the missing file.
         companion: String,
-        /// Why.
+        /// Why it is needed.
         reason: String,
     },
-    /// Line-aligned files of different length.
+    /// Files that should be aligned line by line have different numbers of lines.
     #[error("line-aligned files differ in length: {}; fetch them again, or remove the one that doesn't belong", line_counts(.counts))]
     LineCounts {
         /// The files with their numbers of lines.
@@ -382,125 +382,125 @@ pub enum DataError {
         file: PathBuf,
         /// The languages asked for.
         languages: Vec<Language>,
-        /// Rows by language.
+        /// For every language, the number of rows that it shares with English.
         counts: Vec<(Language, usize)>,
     },
-    /// Nothing is left.
+    /// No row of the file can be used.
     #[error("{}: no usable row ({read} read, {skipped} left out)", .file.display())]
     Empty {
         /// The file.
         file: PathBuf,
-        /// Rows read.
+        /// The number of rows that were read.
         read: u64,
-        /// Rows left out.
+        /// The number of rows that were left out.
         skipped: u64,
     },
-    /// Fewer rows than asked for.
+    /// The source has fewer rows than were asked for.
     #[error("{wanted} rows wanted, {available} available")]
     NotEnoughRows {
-        /// Rows asked for.
+        /// The number of rows that were asked for.
         wanted: usize,
-        /// Rows that exist.
+        /// The number of rows that exist.
         available: usize,
     },
-    /// An attribute list that can't be used.
+    /// An attribute list can't be used.
     #[error("attribute list {language}/{category}: {message}")]
     BadAttributes {
-        /// Its language.
+        /// The language of the list.
         language: Language,
-        /// Its category.
+        /// The bias category of the list.
         category: String,
-        /// What is wrong.
+        /// A description of the fault.
         message: String,
     },
-    /// An attribute list matched no sentence.
+    /// No word of an attribute list occurs in any sentence.
     #[error("attribute list {language}/{category}: none of its {} words ({}) occurs in any of the {sentences} sentences; are both in {language}?", .words.len(), first_words(.words))]
     NoMatches {
-        /// Its language.
+        /// The language of the list.
         language: Language,
-        /// Its category.
+        /// The bias category of the list.
         category: String,
-        /// Sentences searched.
+        /// The number of sentences that were searched.
         sentences: usize,
         /// Every word with the number of sentences it was found in.
         words: Vec<(String, usize)>,
     },
-    /// A manifest that can't be used.
+    /// A manifest can't be used.
     #[error("{}: {message}", .file.display())]
     Manifest {
         /// The manifest.
         file: PathBuf,
-        /// What is wrong, with key and line where known.
+        /// A description of the fault, with the key and the line if they are known.
         message: String,
     },
-    /// The server answered with an error.
+    /// A server answered a download with an error.
     #[error("{url}: the server answered {status}{hint}")]
     Http {
-        /// The address.
+        /// The address of the download.
         url: String,
-        /// The status code.
+        /// The HTTP status code.
         status: u16,
-        /// What to do, starting with `: `, or nothing.
+        /// What would help, starting with `: `; empty if nothing is known.
         hint: String,
     },
-    /// The server can't be reached.
+    /// A server can't be reached.
     #[error("{url}: can't reach the server ({message}); check the network, or put the file into {} by hand", .target.display())]
     Offline {
-        /// The address.
+        /// The address of the download.
         url: String,
-        /// Where the file would have gone.
+        /// The path under which the file would have been stored.
         target: PathBuf,
-        /// What the client said.
+        /// The error of the HTTP client.
         message: String,
     },
-    /// The transfer ended early; the part that came is kept.
+    /// A transfer ended early; the part that was received is kept.
     #[error(
         "{url}: the transfer ended after {received} of {expected} bytes; run the same command again to resume"
     )]
     Truncated {
-        /// The address.
+        /// The address of the download.
         url: String,
-        /// Bytes on disk.
+        /// The number of bytes that are on disk.
         received: u64,
-        /// Bytes of the whole file.
+        /// The size of the whole file in bytes.
         expected: u64,
     },
-    /// Too little of a file came for too long.
+    /// A transfer was given up because it was too slow.
     #[error(
         "{url}: given up, for {message}; what came is kept, and the same command goes on from there"
     )]
     TooSlow {
-        /// The address.
+        /// The address of the download.
         url: String,
-        /// How little came in which time.
+        /// How many bytes were received in which time.
         message: String,
     },
-    /// Something that is not the file wanted has its name.
+    /// The place of a file is taken by something else.
     #[error("{}: {problem}; move it away, or replace a file with --force", .file.display())]
     OtherFile {
-        /// What is there.
+        /// The path that is taken.
         file: PathBuf,
-        /// How it is not what is wanted.
+        /// What is there, and how it differs from the file that is wanted.
         problem: String,
     },
-    /// A file is to be downloaded by a program without a client for HTTP.
+    /// A file has to be downloaded, but the program was built without an HTTP client.
     #[error("{url}: this program was built without the feature `download`; build it with that feature, or put the file into {} by hand", .target.display())]
     NoDownload {
-        /// The address.
+        /// The address of the download.
         url: String,
-        /// Where the file would have gone.
+        /// The path under which the file would have been stored.
         target: PathBuf,
     },
-    /// The bytes are not those of the manifest.
+    /// The bytes of a file do not have the hash that the manifest gives.
     #[error("{}: sha256 is {actual}, the manifest says {expected} ({url}): the file changed upstream or the transfer was altered; the copy was removed", .file.display())]
     HashMismatch {
         /// The file.
         file: PathBuf,
-        /// Where it came from.
+        /// The address that the file was fetched from.
         url: String,
-        /// The hash of the manifest.
+        /// The sha256 that the manifest gives.
         expected: String,
-        /// The hash of the bytes.
+        /// The sha256 of the bytes that were received.
         actual: String,
     },
 }

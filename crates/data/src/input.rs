@@ -1,4 +1,4 @@
-//! Opening files: decompression, size limits, line numbers, encodings.
+//! Opens data files: decompression, size limits, line numbers, encodings.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -31,15 +31,15 @@ impl Default for Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TextEncoding {
-    /// UTF-8, with or without byte order mark; anything else is a bad row.
+    /// UTF-8, with or without a byte order mark; a row that is not valid UTF-8 is a bad row.
     Utf8,
     /// Mac OS Roman.
     MacRoman,
-    /// Row by row: UTF-8 where a row is valid UTF-8, Mac OS Roman where it isn't.
+    /// UTF-8 in rows that are valid UTF-8, and Mac OS Roman in the others.
     MacRomanWithUtf8,
 }
 
-/// A byte stream with the name that messages use for it.
+/// A stream of bytes, with the name of its file for error messages.
 pub(crate) struct Source<'a> {
     pub name: PathBuf,
     pub reader: Box<dyn BufRead + 'a>,
@@ -47,7 +47,7 @@ pub(crate) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// A stream that ends in an error when it yields more than the limit.
+    /// A stream that ends with an error when it yields more bytes than the limit.
     pub fn new(name: PathBuf, reader: impl Read + 'a, limits: Limits) -> Self {
         let bounded = Bounded {
             inner: reader,
@@ -62,7 +62,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Opens a plain or gzip-compressed file; the magic number decides, not the name.
+/// Opens a plain or gzip-compressed file. The first bytes of the file decide which it is, not its name.
 pub(crate) fn open(path: &Path, limits: Limits) -> Result<Source<'static>, DataError> {
     let mut file = BufReader::new(open_file(path)?);
     let head = file.fill_buf().map_err(|e| io_error(path, e))?;
@@ -74,8 +74,8 @@ pub(crate) fn open(path: &Path, limits: Limits) -> Result<Source<'static>, DataE
     }
 }
 
-/// Opens a regular file, or a link to one, as it is. A pipe or a device is refused before it is opened, which could
-/// wait for ever.
+/// Opens a regular file, or a link to one, without decompression. A pipe or a device is refused, because opening it
+/// could wait for ever.
 pub(crate) fn open_file(path: &Path) -> Result<File, DataError> {
     let meta = std::fs::metadata(path).map_err(|e| io_error(path, e))?;
     let refused = |kind, problem| {
@@ -99,7 +99,7 @@ pub(crate) fn open_file(path: &Path) -> Result<File, DataError> {
     File::open(path).map_err(|e| io_error(path, e))
 }
 
-/// The first bytes after decompression; shorter at the end of the file.
+/// Returns the first `size` bytes after decompression, or fewer if the file is shorter.
 pub(crate) fn head(path: &Path, size: u64) -> Result<Vec<u8>, DataError> {
     let mut bytes = Vec::new();
     let source = open(path, Limits::default())?;
@@ -111,7 +111,7 @@ pub(crate) fn head(path: &Path, size: u64) -> Result<Vec<u8>, DataError> {
     Ok(bytes)
 }
 
-/// Reads a whole small file, such as a word list.
+/// Reads the whole of a small file, such as a word list.
 pub(crate) fn read_small(path: &Path, limits: Limits, most: u64) -> Result<Vec<u8>, DataError> {
     let limit = limits.decompressed_bytes.min(most);
     let mut bytes = Vec::new();
@@ -202,7 +202,7 @@ impl<R: Read> Read for Bounded<R> {
     }
 }
 
-/// Lines as bytes, with their terminators, numbered from 1.
+/// The lines of a file as bytes, with their line ends, numbered from 1.
 pub(crate) struct RawLines<'a> {
     source: Source<'a>,
     number: u64,
@@ -221,7 +221,7 @@ impl<'a> RawLines<'a> {
         self.source.limits
     }
 
-    /// The next line, or `None` at the end. A byte order mark at the start of the file is dropped.
+    /// Returns the next line, or `None` at the end. A byte order mark at the start of the file is dropped.
     ///
     /// # Errors
     /// A file that cannot be read, or a line beyond the limit of a cell.
@@ -251,13 +251,13 @@ impl<'a> RawLines<'a> {
     }
 }
 
-/// The line without `\n` or `\r\n`.
+/// Returns the line without its `\n` or `\r\n`.
 pub(crate) fn trim_eol(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Text that the encoding doesn't allow.
+/// The place of a byte that the encoding doesn't allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Undecodable {
     pub offset: usize,
@@ -284,7 +284,7 @@ impl Undecodable {
     }
 }
 
-/// Decodes one row; the flag says whether it was decoded from Mac OS Roman.
+/// Decodes one row. The flag in the result is true if the row was decoded from Mac OS Roman.
 pub(crate) fn decode(bytes: &[u8], encoding: TextEncoding) -> Result<(String, bool), Undecodable> {
     let utf8 = std::str::from_utf8(bytes);
     match (encoding, utf8) {
@@ -306,7 +306,7 @@ pub(crate) fn decode(bytes: &[u8], encoding: TextEncoding) -> Result<(String, bo
     }
 }
 
-/// Whether the high bytes of a text make more sense as Mac OS Roman than as Latin-1.
+/// Returns whether the bytes above 127 in a text make more sense as Mac OS Roman than as Latin-1.
 ///
 /// Accented letters lie at 0x80–0x9f in Mac OS Roman, where Latin-1 has control codes only.
 pub(crate) fn looks_like_mac_roman(bytes: &[u8]) -> bool {
@@ -355,7 +355,7 @@ const MOJIBAKE: &[&str] = &[
     "‚Äú",
 ];
 
-/// The first sign of a wrong decoding in a text.
+/// Returns the first sequence in a text that shows a wrong decoding.
 pub(crate) fn mojibake(text: &str) -> Option<&'static str> {
     if text.is_ascii() {
         None

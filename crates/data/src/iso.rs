@@ -1,4 +1,4 @@
-//! Language names as files spell them.
+//! Language codes and names, as data files spell them.
 
 use crate::language::Language;
 
@@ -75,7 +75,8 @@ const OTHER: &[(&str, &str)] = &[
     ("est", "et"),
 ];
 
-/// The language behind a code or name such as `de`, `deu`, `DE-de`, `german`; `None` when it is none we know.
+/// Returns the language of a code or name such as `de`, `deu`, `DE-de` or `german`; `None` if this crate does not
+/// know it.
 pub fn language_of(text: &str) -> Option<Language> {
     let lower = text.trim().to_lowercase();
     let code = match OTHER.iter().find(|(name, _)| *name == lower) {
@@ -96,7 +97,7 @@ pub fn language_of(text: &str) -> Option<Language> {
     code.parse().ok()
 }
 
-/// The language a column header names: a code we know, or any code the caller asked for.
+/// Returns the language that a column header names: a known code or name, or any code that the caller asked for.
 pub(crate) fn column_language(header: &str, wanted: &[Language]) -> Option<Language> {
     let header = header.trim();
     wanted

@@ -1,11 +1,11 @@
-//! Language codes.
+//! The [`Language`] type: a language by its ISO 639 code.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A language, by its lower-case ISO 639 code of two or three letters.
+/// A language, given by its lower-case ISO 639 code of two or three letters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Language([u8; 3]);
@@ -20,7 +20,7 @@ impl Language {
     /// Dutch.
     pub const NL: Language = Language(*b"nl\0");
 
-    /// The code as text.
+    /// Returns the code as text.
     pub fn code(&self) -> &str {
         let end = if self.0[2] == 0 { 2 } else { 3 };
         std::str::from_utf8(&self.0[..end]).expect("codes are ASCII by construction")

@@ -1,9 +1,9 @@
-//! Languages, parallel corpora, bias benchmarks and attribute lists: loaders, joins, validation, manifests.
+//! Loads and checks the data of the project: parallel corpora, bias benchmarks, and attribute word lists.
 //!
-//! Most sources come down to three shapes: [`ParallelCorpus`], [`BiasSet`] and [`AttributeList`]; benchmarks that ask for
-//! something else have their own: [`StereoItem`], [`AssociationTest`], [`Question`], [`TemplateItem`], [`ChoiceItem`]. The loaders stream,
-//! bound what they hold, name file and line of every fault, and never repair in silence: what was skipped or replaced is
-//! in the [`Report`].
+//! Most sources are brought into one of three types: [`ParallelCorpus`], [`BiasSet`] and [`AttributeList`].
+//! Benchmarks with another structure have types of their own: [`StereoItem`], [`AssociationTest`], [`Question`],
+//! [`TemplateItem`], [`ChoiceItem`]. The loaders read streams and bound the memory they use. They name the file and
+//! the line of every fault, and they list everything that they skipped or replaced in a [`Report`].
 
 pub mod counterfactual;
 pub mod describe;

@@ -1,4 +1,4 @@
-//! Data sets by manifest: where the files come from, what they must hash to, what may be done with them.
+//! Manifests of data sets: where the files come from, what their hashes are, and what their licence allows.
 
 use std::path::{Path, PathBuf};
 
@@ -13,31 +13,31 @@ use crate::load::{Format, entries};
 /// No manifest comes near this many bytes.
 const MAX_MANIFEST: u64 = 1 << 20;
 
-/// One data set.
+/// The manifest of one data set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Manifest {
-    /// Short name; also the name of its folder in the cache.
+    /// The short name, which is also the name of the data set's folder in the cache.
     pub name: String,
-    /// What it is, in a sentence.
+    /// A description of the data set in one sentence.
     pub description: String,
-    /// SPDX identifier, or `none` where its authors state none.
+    /// The SPDX identifier of the licence, or `none` if its authors state none.
     pub licence: String,
-    /// What the licence means here.
+    /// What the licence means for the use in this project.
     #[serde(default)]
     pub licence_note: String,
-    /// Page of the authors.
+    /// The web page of the authors.
     pub homepage: String,
-    /// The loader's format; absent for files that no loader of this crate reads.
+    /// The format of the files; absent if no loader of this crate reads them.
     #[serde(default)]
     pub format: Option<Format>,
-    /// Languages it holds.
+    /// The languages of the data set.
     #[serde(default)]
     pub languages: Vec<Language>,
-    /// Columns or keys, in the words of its authors.
+    /// The columns or keys, in the words of the authors.
     #[serde(default)]
     pub columns: Vec<String>,
-    /// The files.
+    /// The files of the data set.
     #[serde(default, rename = "file")]
     pub files: Vec<RemoteFile>,
 }
@@ -46,15 +46,15 @@ pub struct Manifest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RemoteFile {
-    /// File name in the data set's folder.
+    /// The name of the file in the data set's folder.
     pub name: String,
-    /// Where it comes from: an address, or, for a file of this project, its place `datasets/…`.
+    /// The address to download the file from, or, for a file of this project, its path `datasets/…`.
     pub url: String,
-    /// Hash of its bytes, 64 lower-case hexadecimal digits.
+    /// The sha256 of its bytes, as 64 lower-case hexadecimal digits.
     pub sha256: String,
-    /// Its size.
+    /// The size in bytes.
     pub bytes: u64,
-    /// Member to take out of the archive, for loaders that don't read archives.
+    /// The member to extract from the archive, for loaders that don't read archives.
     #[serde(default)]
     pub unpack: Option<String>,
 }
@@ -63,7 +63,7 @@ impl Manifest {
     /// Reads one manifest.
     ///
     /// # Errors
-    /// An unreadable file, an unknown key, or a value out of range, each with its place.
+    /// An unreadable file, an unknown key, or a value out of range; the error names the place of each.
     pub fn load(path: &Path) -> Result<Manifest, DataError> {
         let bad = |message: String| DataError::Manifest {
             file: path.to_owned(),
@@ -104,7 +104,8 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// What brings a missing file of data: the manifest that has it, or nothing; in words.
+    /// Says in words how to get a missing data file: it names the manifest that lists the file. The text is empty if
+    /// none does.
     pub fn remedy(file: &str, manifests: &[Manifest]) -> String {
         let (folder, rest) = file.split_once('/').unwrap_or((file, ""));
         let has = |manifest: &&Manifest| {
@@ -137,7 +138,7 @@ impl Manifest {
     /// Reads all manifests of a folder, sorted by file name.
     ///
     /// # Errors
-    /// As [`Manifest::load`]; also two manifests of one name.
+    /// The errors of [`Manifest::load`], and two manifests with the same name.
     pub fn load_all(folder: &Path) -> Result<Vec<Manifest>, DataError> {
         let mut manifests: Vec<Manifest> = Vec::new();
         for path in entries(folder)? {
@@ -157,7 +158,7 @@ impl Manifest {
         Ok(manifests)
     }
 
-    /// Bytes of all files.
+    /// Returns the size of all files together, in bytes.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|f| f.bytes).sum()
     }
@@ -167,13 +168,13 @@ impl Manifest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileState {
-    /// Present, and the hash is right.
+    /// The file is there and its hash is right.
     Ok,
-    /// Not there.
+    /// The file is not there.
     Missing,
-    /// There, but with other bytes.
+    /// The file is there, but with other bytes.
     Mismatch {
-        /// The hash of the bytes.
+        /// The sha256 of the bytes on disk.
         actual: String,
     },
 }
@@ -181,13 +182,14 @@ pub enum FileState {
 /// A file of a manifest with its state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStatus {
-    /// Where it is, or should be.
+    /// The path where the file is, or should be.
     pub path: PathBuf,
-    /// Its state.
+    /// Whether the file is there and right.
     pub state: FileState,
 }
 
-/// Hashes every file of a data set again. `folder` is the one that holds the files.
+/// Computes the hash of every file of a data set again and compares it with the manifest. `folder` is the one that
+/// holds the files.
 ///
 /// # Errors
 /// A file that can't be read.
@@ -218,7 +220,7 @@ pub(crate) fn plain_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && name.chars().all(plain)
 }
 
-/// The sha256 of a file's bytes, 64 lower-case hexadecimal digits.
+/// Returns the sha256 of a file's bytes, as 64 lower-case hexadecimal digits.
 ///
 /// # Errors
 /// A file that can't be read.

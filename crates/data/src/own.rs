@@ -1,11 +1,12 @@
-//! Files of this project that lie in its folder `datasets`: manifests, sentence templates, word lists.
+//! Finds the files that this project ships in its folder `datasets`: manifests, sentence templates, word lists.
 
 use std::path::{Path, PathBuf};
 
-/// The folder `datasets` of this project: that of the current folder; else that of the workspace whose program cargo
-/// runs; else that of the workspace that the program was built in, which an installed program needs.
+/// Returns the folder `datasets` of this project. The first of these that exists is taken: the one in the current
+/// folder, the one of the workspace whose program cargo is running, and the one of the workspace in which the program
+/// was built, which an installed program needs.
 ///
-/// Where none is there, the last is named, so that an error says what was looked for.
+/// If none exists, the last is returned, so that an error names a path that was looked for.
 pub fn folder() -> PathBuf {
     let ran_by_cargo = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let built_in = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -27,7 +28,7 @@ pub fn folder() -> PathBuf {
         })
 }
 
-/// Where a file is whose name begins with `datasets/`; nothing for other names.
+/// Returns the path of a file whose name begins with `datasets/`; `None` for other names.
 pub fn file(name: &str) -> Option<PathBuf> {
     let rest = Path::new(name).strip_prefix("datasets").ok()?;
     let here = PathBuf::from(name);

@@ -1,4 +1,4 @@
-//! Looks at the raw lines of a text file, in memory that does not grow with them.
+//! Examines the raw lines of a text file, in memory that does not grow with the file.
 
 use std::io::{BufRead, Read};
 use std::path::Path;
@@ -68,10 +68,10 @@ impl Line {
     }
 }
 
-/// What the bytes of a file tell.
+/// Examines the bytes of a file for its encoding and for signs of damage.
 ///
 /// # Errors
-/// A file that cannot be read, or is too large.
+/// A file that cannot be read or that is too large.
 pub(crate) fn scan(path: &Path, limits: Limits) -> Result<Encoding, DataError> {
     let mut encoding = Encoding {
         byte_order_mark: head(path, 3)? == BOM,

@@ -1,4 +1,4 @@
-//! The shapes every data source is brought into.
+//! The types that the loaders bring every data source into.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::DataError;
 use crate::language::Language;
 
-/// Sentences that say the same thing in several languages.
+/// Sentences with the same meaning in several languages.
 ///
-/// Invariant: every column has as many rows as `ids`.
+/// Every column has as many rows as `ids`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ParallelCorpus {
     /// One identifier per row.
@@ -23,13 +23,13 @@ pub struct ParallelCorpus {
     pub columns: Vec<Vec<String>>,
 }
 
-/// Whether a pair states a stereotype about a disadvantaged group or its opposite.
+/// Whether a pair states a stereotype about a disadvantaged group or the opposite of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
-    /// `more` demonstrates a stereotype of a disadvantaged group.
+    /// The sentence `more` demonstrates a stereotype about a disadvantaged group.
     Stereo,
-    /// `less` violates it.
+    /// The sentence `less` violates such a stereotype.
     Antistereo,
 }
 
@@ -45,7 +45,7 @@ pub enum Leans {
 
 /// Where in a pair's sentences the group shows, relative to the attribute.
 ///
-/// It says what a model must do to be biased on the pair, and so what an edit of its states can undo.
+/// This determines what a model must do to be biased on the pair, and so what an edit of its hidden states can undo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PairKind {
@@ -59,14 +59,14 @@ pub enum PairKind {
 }
 
 impl PairKind {
-    /// All kinds.
+    /// All kinds, in the order of their declaration.
     pub const ALL: [PairKind; 3] = [
         PairKind::GroupFirst,
         PairKind::AttributeFirst,
         PairKind::Marked,
     ];
 
-    /// The name in files and rows: `group-first`, `attribute-first`, `marked`.
+    /// Returns the name that files and rows use: `group-first`, `attribute-first` or `marked`.
     pub fn name(self) -> &'static str {
         match self {
             PairKind::GroupFirst => "group-first",
@@ -79,21 +79,21 @@ impl PairKind {
 /// Two sentences that differ in the group they are about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BiasPair {
-    /// Identifier in the benchmark, equal across its languages.
+    /// The identifier in the benchmark, which is the same in all its languages.
     pub id: String,
     /// Language of both sentences.
     pub language: Language,
     /// Bias category, e.g. `gender`, `race-color`, `religion`.
     pub category: String,
-    /// Direction of the pair.
+    /// Whether the pair states a stereotype or its opposite.
     pub direction: Direction,
     /// The more stereotyping sentence.
     pub more: String,
     /// The less stereotyping sentence.
     pub less: String,
-    /// Planted strength of the attribute, on the testbed only.
+    /// The planted strength of the attribute; only pairs of the testbed have one.
     pub planted: Option<f64>,
-    /// Where the group shows, of the testbed and of our own templates.
+    /// Where the group shows; only pairs of the testbed and of this project's templates have it.
     pub kind: Option<PairKind>,
 }
 
@@ -107,14 +107,14 @@ pub enum StereoKind {
     Intersentence,
 }
 
-/// One thing for each of the three associations that a StereoSet item offers.
+/// One value for each of the three associations that a StereoSet item offers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Triple {
-    /// Of the stereotyped association.
+    /// The value of the stereotyped association.
     pub stereotype: String,
-    /// Of its opposite.
+    /// The value of the opposite association.
     pub antistereotype: String,
-    /// Of the association without meaning.
+    /// The value of the association without meaning.
     pub unrelated: String,
 }
 
@@ -123,21 +123,21 @@ pub struct Triple {
 pub struct StereoItem {
     /// Identifier in the benchmark.
     pub id: String,
-    /// Bias category: `gender`, `profession`, `race-color`, `religion`.
+    /// The bias category: `gender`, `profession`, `race-color` or `religion`.
     pub category: String,
     /// The category as the file spells it.
     pub bias_type: String,
     /// Language of the sentences.
     pub language: Language,
-    /// The term the item is about; the scores are averaged over these.
+    /// The term that the item is about; the scores are averaged over terms.
     pub target: String,
-    /// The sentence with `BLANK` in it, or the sentence before.
+    /// The sentence with `BLANK` in it, or the sentence that comes before.
     pub context: String,
-    /// Which of the two tests it belongs to.
+    /// Whether the item belongs to the intrasentence or the intersentence test.
     pub kind: StereoKind,
     /// The three sentences.
     pub sentences: Triple,
-    /// What stands in place of `BLANK`, for [`StereoKind::Intrasentence`].
+    /// The words that fill `BLANK`, for [`StereoKind::Intrasentence`].
     pub fills: Option<Triple>,
 }
 
@@ -150,51 +150,52 @@ pub struct WordSet {
     pub examples: Vec<String>,
 }
 
-/// A WEAT or SEAT test: are the targets associated with the attributes?
+/// A WEAT or SEAT test, which asks whether the targets are associated with the attributes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AssociationTest {
     /// Name of the test, such as `sent-weat6`.
     pub name: String,
     /// Language of the examples.
     pub language: Language,
-    /// X and Y.
+    /// The two target sets, X and Y.
     pub targets: [WordSet; 2],
-    /// A and B; a positive effect means X goes with A and Y with B.
+    /// The two attribute sets, A and B. A positive effect means that X is associated with A and Y with B.
     pub attributes: [WordSet; 2],
 }
 
-/// Whether the answer to a BBQ question speaks against the person it names.
+/// Whether a BBQ question asks for the person whom the stereotype is about or for the other one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Polarity {
-    /// The question asks for whom the stereotype holds.
+    /// The question asks for the person for whom the stereotype holds.
     Negative,
-    /// The question asks for whom it doesn't hold.
+    /// The question asks for the person for whom it doesn't hold.
     NonNegative,
 }
 
-/// Whether the context of a BBQ question holds its answer.
+/// Whether the context of a BBQ question gives the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Condition {
-    /// It doesn't: "unknown" is right.
+    /// The context doesn't give the answer, so "unknown" is right.
     Ambiguous,
-    /// It does.
+    /// The context gives the answer.
     Disambiguated,
 }
 
 /// A question of BBQ or MBBQ with its three answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
-    /// File name without language, and number in the file: `Gender_identity/17`; equal across languages.
+    /// The file name without language and the number in the file, such as `Gender_identity/17`; the same in all
+    /// languages.
     pub id: String,
-    /// The template that the question was made from.
+    /// The number of the template that the question was made from.
     pub question_index: String,
-    /// What the question asks for.
+    /// Whether the question asks for the stereotyped person or the other one.
     pub polarity: Polarity,
-    /// What the context tells.
+    /// Whether the context gives the answer.
     pub condition: Condition,
-    /// Bias category, in the names of CrowS-Pairs where it has one: `gender`, `race-color`, `socioeconomic`, …
+    /// The bias category, by the name of CrowS-Pairs if it has one: `gender`, `race-color`, `socioeconomic`, …
     pub category: String,
     /// Language of the texts.
     pub language: Language,
@@ -204,31 +205,33 @@ pub struct Question {
     pub question: String,
     /// The three answers.
     pub answers: [String; 3],
-    /// The right answer.
+    /// The position of the right answer, counted from 0.
     pub label: usize,
-    /// The answer "unknown", in whatever words.
+    /// The position of the answer that means "unknown".
     pub unknown: usize,
-    /// The answer that names the stereotyped group; `None` where neither or both do, such as "the boy" and "the man".
+    /// The position of the answer that names the stereotyped group; `None` if neither or both answers do, such as
+    /// "the boy" and "the man".
     pub stereotyped: Option<usize>,
-    /// From a control set of MBBQ, in which names of one gender stand in place of the groups: no stereotype is at work,
-    /// and [`Question::stereotyped`] is the name in the place of the stereotyped group.
+    /// Whether the question is from a control set of MBBQ, in which names of one gender stand in place of the groups.
+    /// No stereotype is at work there, and [`Question::stereotyped`] is the name in the place of the stereotyped
+    /// group.
     pub control: bool,
 }
 
-/// A prompt and what may follow it; one of the candidates is right.
+/// A prompt and the candidates for its continuation, one of which is right.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChoiceItem {
     /// Identifier, equal across languages.
     pub id: String,
     /// Language of the texts.
     pub language: Language,
-    /// Bias category, where the item is about one.
+    /// The bias category, if the item is about one.
     pub category: Option<String>,
-    /// What stands before the candidates; empty where they are whole sentences.
+    /// The text before the candidates; empty if they are whole sentences.
     pub prompt: String,
     /// The candidates, in the same order in all languages.
     pub candidates: Vec<String>,
-    /// The right one.
+    /// The position of the right candidate, counted from 0.
     pub gold: usize,
 }
 
@@ -239,28 +242,28 @@ pub struct TemplateItem {
     pub language: Language,
     /// Bias category.
     pub category: String,
-    /// The template, equal across languages.
+    /// The identifier of the template, which is the same in all languages.
     pub template: String,
-    /// The attribute, equal across languages.
+    /// The identifier of the attribute, which is the same in all languages.
     pub attribute: String,
-    /// The two groups, equal across languages.
+    /// The names of the two groups, which are the same in all languages.
     pub groups: (String, String),
-    /// The group that the attribute's stereotype is about; `None` where the file does not say.
+    /// The group that the attribute's stereotype is about; `None` if the file does not say.
     pub leans: Option<Leans>,
-    /// Where the group shows.
+    /// Where the group shows, relative to the attribute.
     pub kind: PairKind,
     /// The sentence about the first group.
     pub a: String,
     /// The sentence about the second group.
     pub b: String,
-    /// The first group with the neutral attribute.
+    /// The sentence about the first group with the neutral attribute.
     pub neutral_a: String,
-    /// The second group with the neutral attribute.
+    /// The sentence about the second group with the neutral attribute.
     pub neutral_b: String,
 }
 
 impl TemplateItem {
-    /// What is equal in all languages: category, template, attribute and groups, divided by `/`.
+    /// Returns what is the same in all languages: category, template, attribute and groups, joined by `/`.
     pub fn id(&self) -> String {
         let (a, b) = &self.groups;
         format!(
@@ -281,7 +284,7 @@ pub struct AttributeList {
     pub category: String,
     /// Names of the groups, in column order.
     pub groups: Vec<String>,
-    /// The tuples.
+    /// The tuples of counterparts.
     pub rows: Vec<Vec<String>>,
 }
 
@@ -290,22 +293,22 @@ pub struct AttributeList {
 pub struct BiasSet {
     /// Name of the benchmark.
     pub name: String,
-    /// Its pairs.
+    /// The pairs of the benchmark.
     pub pairs: Vec<BiasPair>,
 }
 
 impl BiasSet {
-    /// The number of pairs, over all languages.
+    /// Returns the number of pairs in all languages together.
     pub fn len(&self) -> usize {
         self.pairs.len()
     }
 
-    /// Whether there is no pair.
+    /// Returns whether there are no pairs.
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
 
-    /// The languages, sorted.
+    /// Returns the languages, sorted.
     pub fn languages(&self) -> Vec<Language> {
         self.pairs
             .iter()
@@ -315,7 +318,7 @@ impl BiasSet {
             .collect()
     }
 
-    /// The categories, sorted.
+    /// Returns the categories, sorted.
     pub fn categories(&self) -> Vec<String> {
         self.pairs
             .iter()
@@ -325,12 +328,13 @@ impl BiasSet {
             .collect()
     }
 
-    /// The pairs in one language.
+    /// Returns the pairs in one language.
     pub fn in_language(&self, language: Language) -> impl Iterator<Item = &BiasPair> {
         self.pairs.iter().filter(move |p| p.language == language)
     }
 
-    /// The pairs whose id exists in every language of the set, so that languages are compared on the same items.
+    /// Returns the pairs whose id exists in every language of the set, so that languages are compared on the same
+    /// items.
     pub fn aligned(&self) -> BiasSet {
         let wanted = self.languages().len();
         let mut seen: HashMap<&str, BTreeSet<Language>> = HashMap::new();
@@ -351,17 +355,17 @@ impl BiasSet {
 }
 
 impl ParallelCorpus {
-    /// The number of rows.
+    /// Returns the number of rows.
     pub fn len(&self) -> usize {
         self.ids.len()
     }
 
-    /// Whether there is no row.
+    /// Returns whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
 
-    /// The sentences in one language.
+    /// Returns the sentences in one language.
     ///
     /// # Errors
     /// [`DataError::MissingLanguage`] with the languages that exist.
@@ -378,7 +382,7 @@ impl ParallelCorpus {
         Ok(&self.columns[at])
     }
 
-    /// The columns of these languages, in this order.
+    /// Returns a corpus of these languages, in this order.
     ///
     /// # Errors
     /// [`DataError::MissingLanguage`] with the languages that exist.
@@ -394,7 +398,7 @@ impl ParallelCorpus {
         })
     }
 
-    /// The rows at these positions, in this order. Positions that don't exist are passed over.
+    /// Returns the rows at these positions, in this order. Positions that don't exist are skipped.
     pub fn rows(&self, positions: &[usize]) -> ParallelCorpus {
         let pick = |cells: &[String]| {
             positions
@@ -409,12 +413,13 @@ impl ParallelCorpus {
         }
     }
 
-    /// Draws `train` rows to fit on and `heldout` other rows to judge on; the same seed draws the same rows.
+    /// Draws `train` rows for fitting and `heldout` other rows for evaluation; the same seed draws the same rows.
     ///
-    /// Duplicates are not looked for: call [`ParallelCorpus::dedup_any`] first where a sentence must not be in both.
+    /// The function does not look for duplicates. Call [`ParallelCorpus::dedup_any`] first if no sentence may be in
+    /// both parts.
     ///
     /// # Errors
-    /// [`DataError::NotEnoughRows`].
+    /// [`DataError::NotEnoughRows`] if the corpus has fewer than `train + heldout` rows.
     pub fn split(
         &self,
         train: usize,
@@ -437,15 +442,15 @@ impl ParallelCorpus {
         ))
     }
 
-    /// The corpus without rows that repeat an earlier row in all languages.
+    /// Returns the corpus without rows that repeat an earlier row in all languages.
     pub fn dedup(&self) -> ParallelCorpus {
         let mut seen = HashSet::new();
         self.keep(|row| seen.insert(row.iter().map(|c| c.to_string()).collect::<Vec<_>>()))
     }
 
-    /// The corpus without rows that repeat an earlier row's sentence in any language.
+    /// Returns the corpus without rows that repeat an earlier row's sentence in any language.
     ///
-    /// Retrieval needs this: two rows with the same French sentence can't be told apart by it.
+    /// Retrieval needs this, because two rows with the same French sentence can't be told apart by it.
     pub fn dedup_any(&self) -> ParallelCorpus {
         let mut seen: Vec<HashSet<String>> = vec![HashSet::new(); self.columns.len()];
         self.keep(|row| {
@@ -463,7 +468,7 @@ impl ParallelCorpus {
         })
     }
 
-    /// The rows with at least `least` words, divided by blanks, in one language.
+    /// Returns the rows that have at least `least` words, separated by spaces, in one language.
     ///
     /// # Errors
     /// [`DataError::MissingLanguage`] with the languages that exist.

@@ -1,4 +1,4 @@
-//! Edits applied to rows on the host.
+//! Applies edits to hidden states in host memory.
 
 use rayon::prelude::*;
 
@@ -10,13 +10,14 @@ use crate::{Edit, EditError, Matrix};
 const ROWS_PER_TASK: usize = 64;
 
 impl Edit {
-    /// Edits states in place, over all cores; directions in single precision, units in double.
+    /// Edits states in place, using all cores. Directions are computed in single precision, units in double
+    /// precision.
     ///
     /// # Shapes
     /// `states` is n×d, row after row.
     ///
     /// # Errors
-    /// [`EditError::PartialRow`] when `states` is not whole rows.
+    /// [`EditError::PartialRow`] if the length of `states` is not a multiple of d.
     pub fn apply_rows(&self, states: &mut [f32]) -> Result<(), EditError> {
         let dim = self.dim();
         if dim == 0 || !states.len().is_multiple_of(dim) {
@@ -61,14 +62,14 @@ impl Edit {
         Ok(())
     }
 
-    /// Edits states in place in double precision: the reference that
-    /// [`Edit::apply_rows`] is checked against, and what fits on fitted data use.
+    /// Edits states in place in double precision. [`Edit::apply_rows`] is checked against this function, and a fit
+    /// that follows an earlier edit uses it.
     ///
     /// # Shapes
     /// `states` is n×d.
     ///
     /// # Errors
-    /// [`EditError::Shape`] when `states` has another dimension.
+    /// [`EditError::Shape`] if `states` has another dimension.
     pub fn apply_matrix(&self, states: &mut Matrix) -> Result<(), EditError> {
         same("dimension of the states", self.dim(), states.cols())?;
         let mut before = vec![0.0; self.dim()];

@@ -1,44 +1,44 @@
-//! One affine form for every edit: x ↦ x − L·(R·x − b), with factors that may be dense, single
-//! units, or nothing.
+//! The one affine form of every edit: x ↦ x − L·(R·x − b), with factors that hold dense directions, single units, or
+//! zeros.
 //!
-//! States are rows, as in the rest of the program: a state x is one row of an
-//! n×d buffer, and the formulas below are per row.
+//! Hidden states are rows, as in the rest of the program: a state x is one row of an n×d buffer, and the formulas
+//! below are per row.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::matrix::{dot, extend_basis};
 use crate::{EditError, Matrix};
 
-/// One of the two factors of an edit.
+/// One of the two factors, L or R, of an edit.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Factor {
-    /// k directions as the rows of a k×d matrix, the left factor too.
+    /// k directions as the rows of a k×d matrix. The left factor is stored in this layout too.
     Dense(Matrix),
     /// k single units, each with a weight: direction i is the axis of unit i times its weight.
     Units(Vec<u32>, Vec<f64>),
-    /// k directions of length zero: the edit does not look at the state.
+    /// k directions of length zero. If R is zero, the change does not depend on the state.
     Zero,
 }
 
-/// What kind of change an edit is.
+/// The kind of change that an edit makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// x ↦ x.
+    /// Leaves every state as it is: x ↦ x.
     Identity,
-    /// Takes a subspace away, or any other change that depends on directions of the state.
+    /// Removes a subspace, or makes any other change that depends on directions of the state.
     Erase,
-    /// Adds a vector: steering.
+    /// Adds a vector to the state, as in steering.
     Shift,
-    /// Moves units toward constants.
+    /// Moves single units towards constants.
     Clamp,
-    /// Multiplies units.
+    /// Multiplies single units by factors.
     Scale,
-    /// Adds constants to units.
+    /// Adds constants to single units.
     Add,
 }
 
 impl Kind {
-    /// The kind in one word.
+    /// Returns the kind as one word.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Identity => "identity",
@@ -51,7 +51,7 @@ impl Kind {
     }
 }
 
-/// A map x ↦ x − L·(R·x − b) of states of one dimension d, with few directions k.
+/// A map x ↦ x − L·(R·x − b) of states of dimension d, with k directions, where k is usually small.
 ///
 /// | constructor | map | L | R | b |
 /// |---|---|---|---|---|
@@ -71,14 +71,14 @@ pub struct Edit {
 }
 
 impl Edit {
-    /// The edit of given factors.
+    /// Makes the edit with the given factors.
     ///
     /// # Shapes
-    /// `left` and `right` k directions of dimension `dim` each, `offset` k.
+    /// `left` and `right` have k directions of dimension `dim` each, and `offset` has k values.
     ///
     /// # Errors
-    /// Shapes that do not fit together, a unit outside the dimension or named twice in one factor, a number
-    /// that is not finite.
+    /// Shapes that do not fit together, a unit that is outside the dimension or is named twice in one factor, or a
+    /// number that is not finite.
     pub fn new(
         dim: usize,
         left: Factor,
@@ -96,7 +96,7 @@ impl Edit {
         })
     }
 
-    /// x ↦ x, of states of dimension `dim`.
+    /// Makes the identity x ↦ x on states of dimension `dim`.
     pub fn identity(dim: usize) -> Self {
         Self {
             dim,
@@ -106,10 +106,10 @@ impl Edit {
         }
     }
 
-    /// The eraser x ↦ x − L·R·(x − μ); without a mean, μ = 0.
+    /// Makes the eraser x ↦ x − L·R·(x − μ). Without a mean, μ = 0.
     ///
     /// # Shapes
-    /// `left` d×k, `right` k×d, `mean` d.
+    /// `left` is d×k, `right` is k×d, and `mean` has d values.
     ///
     /// # Errors
     /// Shapes that do not fit together, or a number that is not finite.
@@ -126,11 +126,10 @@ impl Edit {
         Self::new(dim, left, Factor::Dense(right), offset)
     }
 
-    /// The orthogonal projection x ↦ x − B·Bᵀ·x away from the span of an
-    /// orthonormal basis.
+    /// Makes the orthogonal projection x ↦ x − B·Bᵀ·x, which removes the span of an orthonormal basis.
     ///
     /// # Shapes
-    /// `basis` holds the basis vectors as rows, k×d.
+    /// `basis` is k×d and holds the basis vectors as rows.
     ///
     /// # Errors
     /// A number that is not finite.
@@ -138,10 +137,10 @@ impl Edit {
         Self::erase(basis.transpose(), basis.clone(), None)
     }
 
-    /// x ↦ x + v.
+    /// Makes the shift x ↦ x + v.
     ///
     /// # Shapes
-    /// `vector` d.
+    /// `vector` has d values.
     ///
     /// # Errors
     /// A number that is not finite.
@@ -152,7 +151,7 @@ impl Edit {
         Self::new(dim, left, Factor::Zero, vec![1.0])
     }
 
-    /// x\[u\] ↦ c for every unit u of `units`, with its c of `values`.
+    /// Makes the edit that sets every unit u of `units` to its constant c of `values`: x\[u\] ↦ c.
     ///
     /// # Errors
     /// Lists of unequal length, a unit outside the dimension or named twice, or a
@@ -168,7 +167,7 @@ impl Edit {
         Self::new(dim, left, right, values)
     }
 
-    /// x\[u\] ↦ f · x\[u\] for every unit u of `units`, with its f of `factors`.
+    /// Makes the edit that multiplies every unit u of `units` by its factor f of `factors`: x\[u\] ↦ f · x\[u\].
     ///
     /// # Errors
     /// As [`Edit::clamp`].
@@ -182,7 +181,7 @@ impl Edit {
         Self::new(dim, left, Factor::Units(units, ones), zeros)
     }
 
-    /// x\[u\] ↦ x\[u\] + a for every unit u of `units`, with its a of `amounts`.
+    /// Makes the edit that adds to every unit u of `units` its a of `amounts`: x\[u\] ↦ x\[u\] + a.
     ///
     /// # Errors
     /// As [`Edit::clamp`].
@@ -193,28 +192,28 @@ impl Edit {
         Self::new(dim, Factor::Units(units, ones), Factor::Zero, amounts)
     }
 
-    /// Dimension d of the states this edit takes.
+    /// Returns the dimension d of the states that this edit takes.
     pub fn dim(&self) -> usize {
         self.dim
     }
 
-    /// L, its k directions as rows.
+    /// Returns L, with its k directions as rows.
     pub fn left(&self) -> &Factor {
         &self.left
     }
 
-    /// R.
+    /// Returns R, with its k directions as rows.
     pub fn right(&self) -> &Factor {
         &self.right
     }
 
-    /// b, of length k.
+    /// Returns b, which has k values.
     pub fn offset(&self) -> &[f64] {
         &self.offset
     }
 
-    /// How many directions or units of the state decide the change: 0 for an edit that is the same
-    /// for every state.
+    /// Returns how many directions or units of the state determine the change. The rank is 0 for an edit that changes
+    /// every state in the same way.
     pub fn rank(&self) -> usize {
         match self.right {
             Factor::Zero => 0,
@@ -222,7 +221,7 @@ impl Edit {
         }
     }
 
-    /// What kind of change this is.
+    /// Returns the kind of change that this edit makes.
     pub fn kind(&self) -> Kind {
         match (&self.left, &self.right) {
             _ if self.offset.is_empty() => Kind::Identity,
@@ -239,7 +238,7 @@ impl Edit {
         }
     }
 
-    /// The matrix I − L·R, d×d: for checks and for small d.
+    /// Returns the d×d matrix I − L·R. It is meant for checks and for small d.
     pub fn matrix(&self) -> Matrix {
         let mut p = Matrix::identity(self.dim);
         let (k, d) = (self.offset.len(), self.dim);
@@ -248,7 +247,7 @@ impl Edit {
         p
     }
 
-    /// The vector that an edit adds to every state, if it adds the same to all: L·b.
+    /// Returns the vector L·b if the edit adds the same vector to every state, and `None` otherwise.
     pub fn constant(&self) -> Option<Vec<f64>> {
         if self.right != Factor::Zero {
             return None;
@@ -260,19 +259,19 @@ impl Edit {
         Some(sum)
     }
 
-    /// Both factors, L and R, with all their zeros.
+    /// Returns both factors, L and R, as full matrices with all their zeros.
     ///
     /// # Shapes
-    /// k×d each: directions as rows.
+    /// Each matrix is k×d, with directions as rows.
     pub fn factors(&self) -> [Matrix; 2] {
         [&self.left, &self.right].map(|factor| dense(factor, self.offset.len(), self.dim))
     }
 
-    /// What the edit looks at: an orthonormal basis of the directions that decide by how
-    /// much a state changes. A shift looks at nothing.
+    /// Returns an orthonormal basis of the directions that the edit reads, which are those that determine how much a
+    /// state changes. A shift reads no direction.
     ///
     /// # Shapes
-    /// Basis vectors as rows, at most [`Edit::rank`] × d.
+    /// The basis vectors are rows; there are at most [`Edit::rank`] of them, with d values each.
     pub fn reads(&self) -> Matrix {
         match &self.right {
             Factor::Zero => Matrix::zeros(0, self.dim),
@@ -280,11 +279,11 @@ impl Edit {
         }
     }
 
-    /// Where the edit moves states: an orthonormal basis of all its changes. That of an
-    /// orthogonal projection is what it reads.
+    /// Returns an orthonormal basis of the directions along which the edit moves states. For an orthogonal projection
+    /// they are the same as those it reads.
     ///
     /// # Shapes
-    /// Basis vectors as rows, at most k×d; none for the identity.
+    /// The basis vectors are rows; there are at most k of them, with d values each, and none for the identity.
     pub fn writes(&self) -> Matrix {
         match (self.constant(), &self.left) {
             (Some(vector), _) => basis(&Matrix::from_rows(&[vector], self.dim)),
@@ -292,11 +291,11 @@ impl Edit {
         }
     }
 
-    /// The same erasure around a mean: x ↦ x − L·R·(x − μ), which leaves μ where it is.
-    /// An edit of single units or one that adds the same to every state has no mean and stays as it is.
+    /// Returns the same erasure around a mean: x ↦ x − L·R·(x − μ), which leaves μ where it is. An edit of single
+    /// units, and one that adds the same vector to every state, are returned unchanged, because they have no mean.
     ///
     /// # Shapes
-    /// `mean` d.
+    /// `mean` has d values.
     ///
     /// # Errors
     /// A mean of another dimension, or with a number that is not finite.
@@ -309,7 +308,7 @@ impl Edit {
         Self::new(self.dim, self.left.clone(), self.right.clone(), offset)
     }
 
-    /// The same edit, `strength` times as far: x ↦ x + strength·(edit(x) − x).
+    /// Returns the edit with a strength: x ↦ x + strength·(edit(x) − x).
     ///
     /// 0 changes nothing, 1 is the edit itself, and a negative strength moves the
     /// other way.
@@ -333,10 +332,10 @@ impl Edit {
         Self::new(self.dim, left, self.right.clone(), self.offset.clone())
     }
 
-    /// One edit that does first `self`, then `next`.
+    /// Returns the one edit that applies `self` first and `next` second.
     ///
-    /// Two shifts are one shift, and two edits of single units are one edit of single units. Any other two are
-    /// one edit with the directions of both; a factor of units then becomes dense.
+    /// Two shifts make one shift, and two edits of single units make one edit of single units. Any other two make one
+    /// edit with the directions of both, in which a factor of units becomes dense.
     ///
     /// # Errors
     /// Edits of different dimensions, or numbers that overflow.
@@ -420,7 +419,7 @@ impl Edit {
     }
 }
 
-/// A factor as a matrix, k×d.
+/// Returns a factor as a k×d matrix.
 pub(crate) fn dense(factor: &Factor, k: usize, d: usize) -> Matrix {
     match factor {
         Factor::Dense(m) => m.clone(),
@@ -459,15 +458,15 @@ fn basis(rows: &Matrix) -> Matrix {
     Matrix::from_rows(&found, rows.cols())
 }
 
-/// How much two subspaces have in common: the root mean square of the cosines of their
-/// principal angles. It is |cos| of two directions, 1 where one subspace holds the other,
-/// 0 where they are orthogonal, or where there is no direction to compare.
+/// Measures how much two subspaces have in common, as the root mean square of the cosines of their principal angles.
+/// The value is |cos| for two directions, 1 if one subspace contains the other, and 0 if they are orthogonal or if
+/// one has no direction.
 ///
 /// # Shapes
-/// Orthonormal bases as rows, k×d and m×d.
+/// `a` and `b` are orthonormal bases with vectors as rows, k×d and m×d.
 ///
 /// # Errors
-/// Bases of different dimensions.
+/// Bases of different dimension d.
 pub fn subspace_cosine(a: &Matrix, b: &Matrix) -> Result<f64, EditError> {
     same("dimension of the second subspace", a.cols(), b.cols())?;
     let smaller = a.rows().min(b.rows());

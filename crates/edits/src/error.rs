@@ -1,31 +1,31 @@
-//! What can go wrong, with the facts that help to mend it.
+//! Errors of hooks, edits and interventions.
 
 use crate::hook::{Hook, names};
 
-/// Why a hook cannot be used.
+/// The reason why a hook cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HookError {
-    /// No hook has this name in a model of so many blocks.
+    /// No hook of a model with this number of blocks has this name.
     #[error("hook point `{}` does not exist in this model of {layers} blocks{}; those that do: {}", brief(.name), meant(.nearest), names(*.layers))]
     Unknown {
-        /// What was asked for.
+        /// The name that was asked for.
         name: String,
-        /// Blocks of the model.
+        /// The number of blocks of the model.
         layers: usize,
-        /// What was probably meant.
+        /// The existing name that is closest to it, if one is close.
         nearest: Option<String>,
     },
-    /// The architecture has no such part in its blocks.
+    /// The blocks of this architecture do not have the part that the hook names.
     #[error("{architecture} has no `{hook}`: {why}; use `{instead}`")]
     Lacks {
-        /// What was asked for.
+        /// The hook that was asked for.
         hook: Hook,
-        /// The architecture.
+        /// The name of the architecture.
         architecture: String,
-        /// What its blocks are like.
+        /// Why its blocks lack this part.
         why: &'static str,
-        /// The hook that comes nearest.
+        /// The hook that comes nearest to it.
         instead: Hook,
     },
 }
@@ -45,115 +45,115 @@ fn meant(nearest: &Option<String>) -> String {
     }
 }
 
-/// Why an edit or an intervention could not be made, combined, read or applied.
+/// The reason why an edit or an intervention could not be made, combined, read or applied.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EditError {
-    /// A part of the edit, or the states it is applied to, has the wrong size.
+    /// A part of the edit, or the states that it is applied to, has the wrong size.
     #[error("{what}: expected {expected}, found {found}")]
     Shape {
-        /// Which part.
+        /// The name of this part.
         what: &'static str,
-        /// Size it should have.
+        /// The size that it should have.
         expected: usize,
-        /// Size it has.
+        /// The size that it has.
         found: usize,
     },
-    /// The states are not whole rows of the edit's dimension.
+    /// The number of values is not a multiple of the edit's dimension, so they are not whole rows.
     #[error("{len} values are not whole rows of dimension {dim}")]
     PartialRow {
-        /// Values given.
+        /// The number of values that were given.
         len: usize,
-        /// Dimension of the edit.
+        /// The dimension of the edit.
         dim: usize,
     },
     /// A number of the edit is NaN or infinite.
     #[error("{what} holds {value}; every number of an edit must be finite")]
     NotFinite {
-        /// Which part.
+        /// The name of the part that holds the number.
         what: &'static str,
-        /// The value found.
+        /// The number.
         value: f64,
     },
-    /// An edit names a unit that does not exist.
+    /// The edit names a unit that does not exist.
     #[error("unit {unit} is outside the edit's dimension {dim}")]
     UnitOutOfRange {
-        /// The unit.
+        /// The number of the unit.
         unit: usize,
-        /// Dimension of the edit.
+        /// The dimension of the edit.
         dim: usize,
     },
-    /// An edit names a unit twice, and which value should win is not said.
+    /// The edit names a unit twice, and nothing says which value counts.
     #[error("unit {unit} is named twice; give each unit one value")]
     DuplicateUnit {
-        /// The unit.
+        /// The number of the unit.
         unit: usize,
     },
-    /// A hook that the model does not have.
+    /// The model does not have a hook of the intervention.
     #[error(transparent)]
     Hook(#[from] HookError),
-    /// An edit of another width than the states of its site.
+    /// The dimension of an edit is not the width of the states at its site.
     #[error(
         "step {step}: the edit is of dimension {dim}, but states at `{hook}` are {width} wide in this model"
     )]
     SiteWidth {
-        /// Which step, from 1.
+        /// The number of the step, counted from 1.
         step: usize,
-        /// Where.
+        /// The hook of the step.
         hook: Hook,
-        /// Width of the states there.
+        /// The width of the states at this hook.
         width: usize,
-        /// Dimension of the edit.
+        /// The dimension of the edit.
         dim: usize,
     },
-    /// A step at a place that the forward pass has already gone through.
+    /// The hook of a step comes before that of the preceding step in the forward pass.
     #[error(
         "step {step} at `{then}` cannot follow a step at `{first}`: the forward pass comes to `{then}` first; list the steps in its order"
     )]
     StepOrder {
-        /// Which step, from 1.
+        /// The number of the step, counted from 1.
         step: usize,
-        /// Where the step before it is.
+        /// The hook of the preceding step.
         first: Hook,
-        /// Where this step is.
+        /// The hook of this step.
         then: Hook,
     },
-    /// An intervention for a model of another shape.
+    /// The intervention was made for a model of another shape.
     #[error(
         "the intervention was made for {made_for}, which has {what} = {expected}; this model ({model}) has {found}"
     )]
     OtherModel {
-        /// Architecture that it was made for.
+        /// The architecture that the intervention was made for.
         made_for: String,
-        /// The architecture that it met.
+        /// The architecture of the model at hand.
         model: String,
-        /// Which size differs.
+        /// The name of the size that differs.
         what: &'static str,
-        /// Size in the intervention.
+        /// The size in the intervention.
         expected: usize,
-        /// Size in the model.
+        /// The size in the model.
         found: usize,
     },
-    /// The bytes are not a safetensors file, or not a whole one.
+    /// The bytes are not a safetensors file, or not all of one.
     #[error("not a readable safetensors file (cut off, or of another format): {reason}")]
     NotSafetensors {
-        /// What the parser said.
+        /// The error of the parser.
         reason: String,
     },
-    /// A safetensors file, but not one that holds an intervention.
+    /// The bytes are a safetensors file, but do not hold an intervention.
     #[error("a safetensors file, but not an intervention of this program: {reason}")]
     NotAnIntervention {
         /// What is missing or unexpected.
         reason: String,
     },
-    /// A file that a later version of the program wrote.
+    /// The file was written by a later version of the program.
     #[error(
         "the intervention has format version {version}, and this program reads up to {known}; use a newer version of it"
     )]
     NewerFormat {
-        /// Version of the file.
+        /// The format version of the file.
         version: u64,
-        /// The newest version that is known here.
+        /// The newest format version that this program reads.
         known: u64,
     },
 }

@@ -1,4 +1,4 @@
-//! Interventions as bytes: safetensors with one JSON entry in the header.
+//! The file format of interventions: safetensors with one JSON entry in the header.
 //!
 //! The header's `interlingua` entry says what the tensors mean. There is one entry only,
 //! because safetensors keeps its metadata in a map without order, and equal
@@ -15,10 +15,10 @@ use crate::{
     Tokens,
 };
 
-/// Key of our entry in the safetensors header.
+/// The key of the program's entry in the safetensors header.
 pub const KEY: &str = "interlingua";
 
-/// Version of the format that is written here, and the newest that is read.
+/// The version of the format that this program writes, which is also the newest that it reads.
 pub const VERSION: u64 = 1;
 
 #[derive(Serialize, Deserialize)]
@@ -53,11 +53,11 @@ enum Form {
 }
 
 impl Intervention {
-    /// The intervention as a safetensors file; equal ones give equal bytes.
+    /// Returns the intervention as the bytes of a safetensors file; equal interventions give equal bytes.
     ///
     /// # Errors
-    /// [`EditError::NotAnIntervention`] should the serialiser refuse, which no intervention built by this crate
-    /// makes it do.
+    /// [`EditError::NotAnIntervention`] if the serialiser fails, which does not happen for an intervention that this
+    /// crate built.
     pub fn to_bytes(&self) -> Result<Vec<u8>, EditError> {
         let mut parts = Vec::new();
         let mut steps = Vec::new();
@@ -97,15 +97,15 @@ impl Intervention {
         serialize(views, Some(metadata)).map_err(refuse)
     }
 
-    /// Reads an intervention back.
+    /// Reads an intervention from the bytes of a file.
     ///
-    /// The bytes may come from anywhere: every length, shape and number is
-    /// checked, and nothing larger than the input is allocated.
+    /// The bytes may come from anywhere. Every length, shape and number is checked, and nothing larger than the input
+    /// is allocated.
     ///
     /// # Errors
     /// [`EditError::NotSafetensors`] for bytes that are cut off or of another format,
-    /// [`EditError::NotAnIntervention`] for another safetensors file, [`EditError::NewerFormat`],
-    /// and the checks of [`Edit::new`] and [`Intervention::new`].
+    /// [`EditError::NotAnIntervention`] for another safetensors file, [`EditError::NewerFormat`] for a file of a
+    /// later version, and the errors of [`Edit::new`] and [`Intervention::new`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, EditError> {
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(not_safetensors)?;
         let tensors = SafeTensors::deserialize(bytes).map_err(not_safetensors)?;

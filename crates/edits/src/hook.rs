@@ -1,35 +1,36 @@
-//! Named places in a model where states can be read and edited.
+//! Named places in the forward pass where hidden states can be read and edited.
 
 use std::fmt;
 
 use crate::{HookError, ModelShape};
 
-/// What of a block, or of the ends of a model, a hook is at. In the order of the forward pass.
+/// The part of a block, or of the two ends of a model, at which a hook lies. The parts are in the order of the
+/// forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Part {
-    /// Token embeddings.
+    /// The token embeddings.
     Embedding,
-    /// Residual stream entering a block.
+    /// The residual stream as it enters a block.
     Input,
-    /// Output of the query projection.
+    /// The output of the query projection.
     Queries,
-    /// Output of the key projection.
+    /// The output of the key projection.
     Keys,
-    /// Output of the value projection.
+    /// The output of the value projection.
     Values,
-    /// What the heads make: the input of attention's output projection.
+    /// The concatenated outputs of the attention heads, which are the input of attention's output projection.
     Heads,
-    /// What attention adds to the residual stream.
+    /// The vector that attention adds to the residual stream.
     Attention,
-    /// Output of the gate projection of a gated MLP.
+    /// The output of the gate projection of a gated MLP.
     Gate,
-    /// The units of the MLP: the input of its down projection.
+    /// The units of the MLP, which are the input of its down projection.
     Units,
-    /// What the MLP adds to the residual stream.
+    /// The vector that the MLP adds to the residual stream.
     Mlp,
-    /// Residual stream leaving a block.
+    /// The residual stream as it leaves a block.
     Output,
-    /// The state the LM head reads.
+    /// The state that the LM head reads.
     FinalNorm,
 }
 
@@ -193,7 +194,7 @@ const TABLE: &[Row] = &[
 ];
 
 impl Part {
-    /// Every part, in the order of the forward pass.
+    /// Iterates over all parts, in the order of the forward pass.
     pub fn all() -> impl Iterator<Item = Part> {
         TABLE.iter().map(|row| row.part)
     }
@@ -202,17 +203,17 @@ impl Part {
         &TABLE[self as usize]
     }
 
-    /// Its name, within a block where it is in one.
+    /// Returns the name of the part; for a part of a block, the name within the block.
     pub fn name(self) -> &'static str {
         self.row().name
     }
 
-    /// Whether every block has one.
+    /// Returns whether every block has this part.
     pub fn in_block(self) -> bool {
         self.row().in_block
     }
 
-    /// Its name as people write it, with `L` for the block.
+    /// Returns the name of the hook as people write it, with `L` for the number of the block.
     pub fn pattern(self) -> String {
         match self.in_block() {
             true => format!("block.L.{}", self.name()),
@@ -220,28 +221,28 @@ impl Part {
         }
     }
 
-    /// What its states are.
+    /// Returns a description of the states.
     pub fn meaning(self) -> &'static str {
         self.row().meaning
     }
 
-    /// What it equals in transformers.
+    /// Returns the tensor in Hugging Face transformers that the states equal.
     pub fn transformers(self) -> &'static str {
         self.row().transformers
     }
 
-    /// Width of its states in words, such as `kv_heads · head_dim`.
+    /// Returns the width of the states in words, such as `kv_heads · head_dim`.
     pub fn size(self) -> &'static str {
         self.row().size
     }
 
-    /// Width of its states in a model.
+    /// Returns the width of the states in a model.
     pub(crate) fn width(self, model: &ModelShape) -> usize {
         (self.row().width)(model)
     }
 
-    /// Whether its states lie between the residual stream and what a block adds to it. Those of most
-    /// have another width than the residual stream.
+    /// Returns whether the states lie inside a block, between the residual stream that it reads and the vector that
+    /// it adds. The states of most such parts have another width than the residual stream.
     pub fn is_inside(self) -> bool {
         matches!(
             self,
@@ -250,26 +251,26 @@ impl Part {
     }
 }
 
-/// A place in the forward pass.
+/// A place in the forward pass where states can be read and edited.
 ///
-/// All states are `[tokens, width]`, and mean the same in every architecture. [`Part`] has the table. Hooks are
-/// ordered as the forward pass comes to them.
+/// All states have the shape `[tokens, width]` and the same meaning in every architecture; [`Part`] lists them. Hooks
+/// are ordered as the forward pass comes to them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Hook {
-    /// The block; `None` for the embedding and the final norm.
+    /// The number of the block, counted from 0; `None` for the embedding and the final norm.
     pub layer: Option<usize>,
-    /// What of it.
+    /// The part of the block or of the model.
     pub part: Part,
 }
 
 impl Hook {
-    /// Token embeddings.
+    /// The token embeddings.
     pub const EMBEDDING: Hook = Hook {
         layer: None,
         part: Part::Embedding,
     };
 
-    /// The state the LM head reads.
+    /// The state that the LM head reads.
     pub const FINAL_NORM: Hook = Hook {
         layer: None,
         part: Part::FinalNorm,
@@ -282,60 +283,60 @@ impl Hook {
         }
     }
 
-    /// Residual stream entering a block.
+    /// Returns the hook at the residual stream that enters a block.
     pub const fn input(layer: usize) -> Hook {
         Hook::of(layer, Part::Input)
     }
 
-    /// Queries of a block.
+    /// Returns the hook at the queries of a block.
     pub const fn queries(layer: usize) -> Hook {
         Hook::of(layer, Part::Queries)
     }
 
-    /// Keys of a block.
+    /// Returns the hook at the keys of a block.
     pub const fn keys(layer: usize) -> Hook {
         Hook::of(layer, Part::Keys)
     }
 
-    /// Values of a block.
+    /// Returns the hook at the values of a block.
     pub const fn values(layer: usize) -> Hook {
         Hook::of(layer, Part::Values)
     }
 
-    /// What the heads of a block make.
+    /// Returns the hook at the concatenated outputs of a block's attention heads.
     pub const fn heads(layer: usize) -> Hook {
         Hook::of(layer, Part::Heads)
     }
 
-    /// Attention output of a block.
+    /// Returns the hook at the vector that a block's attention adds to the residual stream.
     pub const fn attention(layer: usize) -> Hook {
         Hook::of(layer, Part::Attention)
     }
 
-    /// Gates of the MLP of a block.
+    /// Returns the hook at the gates of a block's MLP.
     pub const fn gate(layer: usize) -> Hook {
         Hook::of(layer, Part::Gate)
     }
 
-    /// Units of the MLP of a block.
+    /// Returns the hook at the units of a block's MLP.
     pub const fn units(layer: usize) -> Hook {
         Hook::of(layer, Part::Units)
     }
 
-    /// MLP output of a block.
+    /// Returns the hook at the vector that a block's MLP adds to the residual stream.
     pub const fn mlp(layer: usize) -> Hook {
         Hook::of(layer, Part::Mlp)
     }
 
-    /// Residual stream leaving a block.
+    /// Returns the hook at the residual stream that leaves a block.
     pub const fn output(layer: usize) -> Hook {
         Hook::of(layer, Part::Output)
     }
 
-    /// Reads a name, for a model of so many blocks.
+    /// Parses the name of a hook, for a model of `layers` blocks.
     ///
     /// # Errors
-    /// When no such hook exists there; the error lists those that do.
+    /// A name that no hook of such a model has; the error lists the names that exist.
     pub fn parse(name: &str, layers: usize) -> Result<Hook, HookError> {
         let unknown = || HookError::Unknown {
             name: name.to_owned(),
@@ -361,7 +362,7 @@ impl Hook {
         Ok(Hook::of(layer, find(place, true)?))
     }
 
-    /// Reads a name in which `*` stands for every block, as in `block.*.output`; any other is one hook.
+    /// Parses a name in which `*` stands for every block, as in `block.*.output`. A name without `*` gives one hook.
     ///
     /// # Errors
     /// As [`Hook::parse`].
@@ -374,8 +375,8 @@ impl Hook {
             .collect()
     }
 
-    /// All hooks of models of so many blocks, in the order of the forward pass. [`ModelShape::hooks`] leaves out what
-    /// an architecture lacks.
+    /// Returns all hooks that a model of `layers` blocks can have, in the order of the forward pass.
+    /// [`ModelShape::hooks`] leaves out those that the architecture lacks.
     pub fn all(layers: usize) -> Vec<Hook> {
         let in_block = |layer| {
             let parts = Part::all().filter(|part| part.in_block());
@@ -387,7 +388,7 @@ impl Hook {
         all
     }
 
-    /// The block this hook lies in; `None` for the embedding and the final norm.
+    /// Returns the number of the block that this hook lies in; `None` for the embedding and the final norm.
     pub fn block(&self) -> Option<usize> {
         self.layer
     }
@@ -423,7 +424,7 @@ impl fmt::Display for Hook {
     }
 }
 
-/// The names, for messages.
+/// Lists the names of all hooks of such a model, for messages.
 pub(crate) fn names(layers: usize) -> String {
     let ends = |part: Part| layers > 0 || !part.in_block();
     let names: Vec<String> = Part::all()

@@ -1,4 +1,4 @@
-//! A list of edits at their sites, for models of one shape.
+//! An intervention: a list of edits at their sites, for models of one shape.
 
 use std::collections::BTreeMap;
 
@@ -6,41 +6,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Edit, EditError, ModelShape, Site};
 
-/// An edit at its site.
+/// An edit together with the site at which it acts.
 pub type Step = (Site, Edit);
 
-/// Where an intervention comes from: for people, no computation reads it.
+/// The origin of an intervention. It is meant for people; no computation reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provenance {
-    /// The method that fitted it.
+    /// The name of the method that fitted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// Digest of the weights it was fitted on.
+    /// A digest of the weights that it was fitted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
-    /// Anything else worth knowing, such as the category and the languages of the fit.
+    /// Anything else that is worth knowing, such as the category and the languages of the fit.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub notes: BTreeMap<String, String>,
 }
 
-/// What is done to a model: edits at their sites, in the order of the forward pass.
+/// A list of edits at their sites, in the order of the forward pass, which together change how a model computes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Intervention {
     model: ModelShape,
     steps: Vec<Step>,
-    /// Where it comes from.
+    /// The origin of the intervention.
     pub provenance: Provenance,
 }
 
 impl Intervention {
-    /// An intervention for models of a shape.
+    /// Makes an intervention for models of a given shape.
     ///
-    /// Steps at one hook act one after the other.
+    /// Several steps at one hook act one after another.
     ///
     /// # Errors
-    /// A hook that the model does not have, an edit of another dimension than the states of its site, steps
-    /// that are not in the order of the forward pass.
+    /// A hook that the model does not have, an edit whose dimension is not the width of the states at its site, or
+    /// steps that are not in the order of the forward pass.
     pub fn new(
         model: ModelShape,
         steps: Vec<Step>,
@@ -73,20 +73,20 @@ impl Intervention {
         })
     }
 
-    /// Shape of the models it is for.
+    /// Returns the shape of the models that the intervention is for.
     pub fn model(&self) -> &ModelShape {
         &self.model
     }
 
-    /// The edits at their sites.
+    /// Returns the edits with their sites.
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
 
-    /// Whether it can be applied to a model.
+    /// Checks that the intervention can be applied to a model of this shape.
     ///
     /// # Errors
-    /// [`EditError::OtherModel`] names the first size that differs.
+    /// [`EditError::OtherModel`], which names the first size that differs.
     pub fn check(&self, model: &ModelShape) -> Result<(), EditError> {
         for ((what, expected), (_, found)) in self.model.sizes().into_iter().zip(model.sizes()) {
             if expected != found {

@@ -1,4 +1,4 @@
-//! Interventions on hidden states, as data: no tensors, no models, no files.
+//! Describes interventions on hidden states as plain data. This crate knows no tensors, no models and no files.
 //!
 //! ```text
 //! hook         = a named place in the forward pass

@@ -1,27 +1,28 @@
-//! A dense row-major matrix of `f64` on the host.
+//! A dense row-major matrix of `f64` in host memory.
 
 use faer::{MatMut, MatRef};
 use rayon::prelude::*;
 
-/// Products of fewer operations are not worth handing to other threads.
+/// The number of multiplications below which a matrix product runs on one thread, because sharing it would take
+/// longer.
 pub const WORTH_SHARING: usize = 1 << 22;
 
-/// A buffer does not have the shape it was declared with.
+/// The number of values is not the product of the declared rows and columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a matrix of {rows}×{cols} needs {rows}·{cols} values, but {len} were given")]
 pub struct ShapeError {
-    /// Declared rows.
+    /// The declared number of rows.
     pub rows: usize,
-    /// Declared columns.
+    /// The declared number of columns.
     pub cols: usize,
-    /// Values given.
+    /// The number of values that were given.
     pub len: usize,
 }
 
 /// A dense row-major matrix: row `i` is `data[i * cols..(i + 1) * cols]`.
 ///
-/// Fitting happens once, on the host and in `f64`; that is all this type is
-/// for. The decompositions themselves are faer's.
+/// Methods are fitted once, in host memory and in `f64`; this type exists for that. The decompositions are computed
+/// by faer.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Matrix {
     rows: usize,
@@ -33,7 +34,7 @@ impl Matrix {
     /// Wraps `data` as a matrix of `rows` rows and `cols` columns.
     ///
     /// # Errors
-    /// [`ShapeError`] when `data` has another length than `rows · cols`.
+    /// [`ShapeError`] if the length of `data` is not `rows · cols`.
     pub fn new(rows: usize, cols: usize, data: Vec<f64>) -> Result<Self, ShapeError> {
         match rows.checked_mul(cols) {
             Some(expected) if expected == data.len() => Ok(Self { rows, cols, data }),
@@ -45,18 +46,18 @@ impl Matrix {
         }
     }
 
-    /// The same from single-precision values, as hidden states are stored.
+    /// Makes a matrix from single-precision values, the precision in which hidden states are stored.
     ///
     /// # Shapes
     /// `data` holds rows·cols values, row after row.
     ///
     /// # Errors
-    /// [`ShapeError`] when `data` has another length than `rows · cols`.
+    /// [`ShapeError`] if the length of `data` is not `rows · cols`.
     pub fn from_f32(rows: usize, cols: usize, data: &[f32]) -> Result<Self, ShapeError> {
         Self::new(rows, cols, data.iter().map(|&v| f64::from(v)).collect())
     }
 
-    /// A matrix of zeros.
+    /// Makes a matrix of zeros.
     pub fn zeros(rows: usize, cols: usize) -> Self {
         Self {
             rows,
@@ -65,12 +66,12 @@ impl Matrix {
         }
     }
 
-    /// The identity of size `d`.
+    /// Makes the identity matrix of size `d`.
     pub fn identity(d: usize) -> Self {
         Self::from_fn(d, d, |i, j| f64::from(u8::from(i == j)))
     }
 
-    /// A matrix whose entry at `(i, j)` is `f(i, j)`.
+    /// Makes the matrix whose entry at `(i, j)` is `f(i, j)`.
     pub fn from_fn(rows: usize, cols: usize, mut f: impl FnMut(usize, usize) -> f64) -> Self {
         let mut out = Self::zeros(rows, cols);
         for i in 0..rows {
@@ -81,7 +82,7 @@ impl Matrix {
         out
     }
 
-    /// Stacks rows of equal length. No rows give a matrix of `0 × cols`.
+    /// Stacks rows of equal length. An empty list gives a matrix of shape `0 × cols`.
     pub fn from_rows(rows: &[Vec<f64>], cols: usize) -> Self {
         let mut data = Vec::with_capacity(rows.len() * cols);
         for row in rows {
@@ -95,55 +96,56 @@ impl Matrix {
         }
     }
 
-    /// Number of rows.
+    /// Returns the number of rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Number of columns.
+    /// Returns the number of columns.
     pub fn cols(&self) -> usize {
         self.cols
     }
 
-    /// All values, row after row.
+    /// Returns all values, row after row.
     pub fn data(&self) -> &[f64] {
         &self.data
     }
 
-    /// All values, row after row, mutably.
+    /// Returns all values, row after row, as a mutable slice.
     pub fn data_mut(&mut self) -> &mut [f64] {
         &mut self.data
     }
 
-    /// All values, row after row.
+    /// Takes the values out of the matrix, row after row.
     pub fn into_data(self) -> Vec<f64> {
         self.data
     }
 
-    /// Row `i`.
+    /// Returns row `i`.
     pub fn row(&self, i: usize) -> &[f64] {
         &self.data[i * self.cols..(i + 1) * self.cols]
     }
 
-    /// Row `i`, mutably.
+    /// Returns row `i` as a mutable slice.
     pub fn row_mut(&mut self, i: usize) -> &mut [f64] {
         &mut self.data[i * self.cols..(i + 1) * self.cols]
     }
 
-    /// Entry at row `i`, column `j`.
+    /// Returns the entry at row `i` and column `j`.
     pub fn at(&self, i: usize, j: usize) -> f64 {
         self.row(i)[j]
     }
 
-    /// The transpose, copied.
+    /// Returns the transpose as a copy.
     pub fn transpose(&self) -> Self {
         Self::from_fn(self.cols, self.rows, |i, j| self.at(j, i))
     }
 
-    /// The product `self · other`.
+    /// Returns the product `self · other`.
     ///
     /// # Shapes
-    /// `n×m` times `m×p` gives `n×p`; other shapes are a bug of the caller and panic.
+    /// An `n×m` matrix times an `m×p` matrix gives an `n×p` matrix. The function panics on other shapes, which are an
+    /// error in the calling code.
     pub fn matmul(&self, other: &Self) -> Self {
         assert_eq!(
             self.cols, other.rows,
@@ -172,14 +174,14 @@ impl Matrix {
         out
     }
 
-    /// Subtracts `other` in place.
+    /// Subtracts `other` in place; both must have the same shape.
     pub fn subtract(&mut self, other: &Self) {
         for (a, b) in self.data.iter_mut().zip(&other.data) {
             *a -= b;
         }
     }
 
-    /// Largest absolute difference between two matrices of one shape.
+    /// Returns the largest absolute difference between the entries of two matrices of the same shape.
     pub fn max_abs_difference(&self, other: &Self) -> f64 {
         assert_eq!((self.rows, self.cols), (other.rows, other.cols));
         self.data
@@ -188,18 +190,18 @@ impl Matrix {
             .fold(0.0, |worst, (a, b)| f64::max(worst, (a - b).abs()))
     }
 
-    /// The same for faer.
+    /// Returns a view of the matrix for faer.
     pub fn view(&self) -> MatRef<'_, f64> {
         MatRef::from_row_major_slice(&self.data, self.rows, self.cols)
     }
 
-    /// The same for faer, mutably.
+    /// Returns a mutable view of the matrix for faer.
     pub fn view_mut(&mut self) -> MatMut<'_, f64> {
         MatMut::from_row_major_slice_mut(&mut self.data, self.rows, self.cols)
     }
 }
 
-/// Inner product in `f64`, with independent partial sums so that it vectorises.
+/// Computes the inner product in `f64`, with independent partial sums so that the compiler can vectorise it.
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     const LANES: usize = 8;
     let mut lanes = [0.0; LANES];
@@ -214,14 +216,14 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     lanes.iter().sum::<f64>() + tail
 }
 
-/// `y += a · x`.
+/// Computes `y += a · x` in place.
 pub fn axpy(a: f64, x: &[f64], y: &mut [f64]) {
     for (y, x) in y.iter_mut().zip(x) {
         *y += a * x;
     }
 }
 
-/// Euclidean length, also where the squares overflow or vanish.
+/// Computes the Euclidean length, with correct results even where the squares of the entries overflow or underflow.
 pub fn norm(x: &[f64]) -> f64 {
     let square = dot(x, x);
     if (1e-280..=f64::MAX).contains(&square) {
@@ -235,10 +237,10 @@ pub fn norm(x: &[f64]) -> f64 {
     largest * sum.sqrt()
 }
 
-/// Adds the part of `v` that is orthogonal to an orthonormal basis to it, unless
-/// that part is shorter than `tolerance · ‖v‖`. Says whether it was added.
+/// Extends an orthonormal basis by the part of `v` that is orthogonal to it, unless that part is shorter than
+/// `tolerance · ‖v‖`. Returns whether the basis was extended.
 ///
-/// Gram–Schmidt is run twice, which makes the basis orthonormal to rounding.
+/// Gram–Schmidt is run twice, which makes the basis orthonormal up to rounding.
 pub fn extend_basis(basis: &mut Vec<Vec<f64>>, v: &[f64], tolerance: f64) -> bool {
     let length = norm(v);
     if length == 0.0 {

@@ -1,4 +1,4 @@
-//! The sizes of a model that an intervention depends on.
+//! The sizes of a model on which an intervention depends.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,30 +8,30 @@ use crate::{EditError, HookError};
 /// No real model comes near this size; a larger one is a damaged or hostile file.
 const MAX_SIZE: usize = 1 << 24;
 
-/// How many blocks a model has, and how wide the states at its hooks are.
+/// The number of blocks of a model and the widths of the states at its hooks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelShape {
-    /// Name in `config.json`, such as `LlamaForCausalLM`.
+    /// The architecture's name in `config.json`, such as `LlamaForCausalLM`.
     pub architecture: String,
-    /// Number of blocks.
+    /// The number of blocks.
     pub layers: usize,
-    /// Width of the residual stream.
+    /// The width of the residual stream.
     pub hidden: usize,
-    /// Query heads.
+    /// The number of query heads.
     pub heads: usize,
-    /// Key and value heads.
+    /// The number of key and value heads.
     pub kv_heads: usize,
-    /// Width of one head.
+    /// The width of one head.
     pub head_dim: usize,
-    /// Width of the MLP.
+    /// The number of units of the MLP.
     pub intermediate: usize,
-    /// Whether the MLP has a gate beside its units.
+    /// Whether the MLP has a gate projection beside its up projection.
     pub gated: bool,
 }
 
 impl ModelShape {
-    /// Width of the states at a hook.
+    /// Returns the width of the states at a hook.
     ///
     /// # Errors
     /// A block that the model does not have, or a part that its architecture lacks.
@@ -57,13 +57,13 @@ impl ModelShape {
         }
     }
 
-    /// Every hook of the model, in the order of the forward pass.
+    /// Returns every hook of the model, in the order of the forward pass.
     pub fn hooks(&self) -> Vec<Hook> {
         let all = Hook::all(self.layers).into_iter();
         all.filter(|hook| self.width(*hook).is_ok()).collect()
     }
 
-    /// Refuses sizes that no model has.
+    /// Refuses sizes that no model can have.
     pub(crate) fn check(&self) -> Result<(), EditError> {
         let sizes = self.sizes();
         match sizes.iter().find(|(_, size)| *size > MAX_SIZE) {
@@ -74,7 +74,7 @@ impl ModelShape {
         }
     }
 
-    /// All sizes with their names.
+    /// Returns all sizes with their names.
     pub(crate) fn sizes(&self) -> [(&'static str, usize); 7] {
         [
             ("layers", self.layers),

@@ -1,4 +1,4 @@
-//! Where an edit acts: a hook, a space, a way back, and the tokens that are meant.
+//! The site of an edit: a hook, a space, the way back from that space, and the tokens that are edited.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,21 +7,21 @@ use crate::Hook;
 /// Name of the space of the states themselves.
 const RAW: &str = "raw";
 
-/// Where an edit acts.
+/// The place where an edit acts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Site {
-    /// The place in the forward pass.
+    /// The hook, which is a place in the forward pass.
     pub hook: Hook,
-    /// Name of the space that states are mapped to; `raw` for the states themselves.
+    /// The name of the space that states are mapped to before they are edited; `raw` means the states themselves.
     pub space: String,
-    /// How an edited point of the space becomes a state again.
+    /// How an edited point of the space becomes a hidden state again.
     pub reinsert: Reinsert,
     /// Which tokens are edited.
     pub tokens: Tokens,
 }
 
 impl Site {
-    /// A site of the states themselves.
+    /// Makes a site at which the states themselves are edited.
     pub fn raw(hook: Hook, tokens: Tokens) -> Site {
         Site {
             hook,
@@ -31,24 +31,25 @@ impl Site {
         }
     }
 
-    /// Whether the edit acts on the states themselves.
+    /// Returns whether the edit acts on the states themselves.
     pub fn is_raw(&self) -> bool {
         self.space == RAW
     }
 }
 
-/// How an edited point z' of a space returns to the hidden state h, whose image is z.
+/// How an edited point z' of a space is turned back into a hidden state. The state before the edit is h, its image in
+/// the space is z, and D maps points of the space to states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reinsert {
-    /// `h + D(z') − D(z)`: the reconstruction error stays out.
+    /// The new state is `h + D(z') − D(z)`, so the reconstruction error of the space does not enter it.
     Residual,
-    /// `D(z')`.
+    /// The new state is `D(z')`.
     Replace,
 }
 
 impl Reinsert {
-    /// Name in rows and files.
+    /// Returns the name that rows and files use.
     pub fn name(self) -> &'static str {
         match self {
             Reinsert::Residual => "residual",
@@ -57,27 +58,27 @@ impl Reinsert {
     }
 }
 
-/// Which tokens of a sequence are edited.
+/// The tokens of a sequence that are edited.
 ///
-/// A sequence is its leading special token (the start token, or an encoder's `[CLS]`), the tokens that
-/// are given, the tokens that are asked for, and an encoder's closing tokens.
+/// A sequence consists of a leading special token (the start token, or an encoder's `[CLS]`), the prompt, the tokens
+/// that are scored or generated after it, and an encoder's closing special tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tokens {
-    /// Every token, special ones included.
+    /// Every token, including the special ones.
     All,
-    /// Every token but the special ones at the ends.
+    /// Every token except the special ones at the two ends.
     Text,
     /// The last token that is not special.
     Last,
-    /// The tokens that are given, without the special ones.
+    /// The tokens of the prompt, without the special ones.
     Prompt,
-    /// The tokens that are asked for: what is scored, or was generated.
+    /// The tokens after the prompt, which are scored or were generated.
     Generated,
 }
 
 impl Tokens {
-    /// All of them.
+    /// All of these choices.
     pub const ALL: [Tokens; 5] = [
         Tokens::All,
         Tokens::Text,
@@ -86,7 +87,7 @@ impl Tokens {
         Tokens::Generated,
     ];
 
-    /// Name in rows and files.
+    /// Returns the name that rows and files use.
     pub fn name(self) -> &'static str {
         match self {
             Tokens::All => "all",
@@ -97,7 +98,7 @@ impl Tokens {
         }
     }
 
-    /// Whether a token of this role is one of them.
+    /// Returns whether a token with this role is edited.
     pub fn has(self, role: Role) -> bool {
         match self {
             Tokens::All => true,
@@ -109,14 +110,14 @@ impl Tokens {
     }
 }
 
-/// What a token is in its sequence.
+/// The role of a token in its sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Role {
-    /// A special token at either end of the sequence.
+    /// Whether it is a special token at either end of the sequence.
     pub special: bool,
-    /// Given, not asked for.
+    /// Whether it belongs to the prompt rather than to the tokens that are scored or generated.
     pub given: bool,
-    /// The last token of the text.
+    /// Whether it is the last token of the text.
     pub last: bool,
 }
 

@@ -1,10 +1,10 @@
-//! How well the sentences of two languages lie on each other.
+//! Measures how well the sentence representations of two languages are aligned.
 //!
-//! Row i of both sides is a sentence and its translation. Four views:
-//! retrieval (is the nearest neighbour the translation?), cosine margin (how much
-//! nearer than other sentences?), linear and RBF CKA (do both sides have the same
-//! shape, up to rotation and scale?), Procrustes residual (what does the best
-//! rotation of one side leave of the other?).
+//! Row i of one side is a sentence, and row i of the other side is its translation. There are four measures.
+//! Retrieval asks whether the nearest neighbour of a sentence is its translation. The cosine margin says how much
+//! nearer translations are than other sentences. Linear and RBF CKA say whether both sides have the same geometry, up
+//! to rotation and scale. The Procrustes residual says how much of one side remains unexplained after the best
+//! rotation of the other.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -15,38 +15,37 @@ use faer::{Accum, Mat, MatMut, MatRef, Par};
 use crate::bootstrap::{self, Bootstrap, Estimate};
 use crate::error::{MetricError, length};
 
-/// Neighbours in the CSLS correction of Conneau et al.
+/// The number of neighbours in the CSLS correction of Conneau et al.
 pub const CSLS_NEIGHBOURS: usize = 10;
 
-/// Per-row outcomes of retrieval: 1 where the translation is the single nearest
-/// neighbour, 1/t where it shares the first place with t − 1 others (what a fair
-/// coin would give on average), else 0.
+/// The outcome of retrieval for every row. It is 1 if the translation is the only nearest neighbour, 1/t if it shares
+/// the first place with t − 1 other rows (the average of a random choice among them), and 0 otherwise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RetrievalHits {
-    /// By cosine, each row of a among the rows of b.
+    /// The outcomes for each row of a among the rows of b, by cosine.
     pub cosine_a_to_b: Vec<f64>,
-    /// By cosine, each row of b among the rows of a.
+    /// The outcomes for each row of b among the rows of a, by cosine.
     pub cosine_b_to_a: Vec<f64>,
-    /// By CSLS, each row of a among the rows of b.
+    /// The outcomes for each row of a among the rows of b, by CSLS.
     pub csls_a_to_b: Vec<f64>,
-    /// By CSLS, each row of b among the rows of a.
+    /// The outcomes for each row of b among the rows of a, by CSLS.
     pub csls_b_to_a: Vec<f64>,
 }
 
-/// Top-1 retrieval accuracy in both directions, as shares from 0 to 1.
+/// The top-1 retrieval accuracy in both directions, as shares from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Retrieval {
-    /// By cosine, a → b.
+    /// The accuracy by cosine from a to b.
     pub cosine_a_to_b: Estimate,
-    /// By cosine, b → a.
+    /// The accuracy by cosine from b to a.
     pub cosine_b_to_a: Estimate,
-    /// By CSLS, a → b.
+    /// The accuracy by CSLS from a to b.
     pub csls_a_to_b: Estimate,
-    /// By CSLS, b → a.
+    /// The accuracy by CSLS from b to a.
     pub csls_b_to_a: Estimate,
 }
 
-/// Top-1 retrieval of translations with intervals over rows.
+/// Computes the top-1 retrieval accuracy of translations, with intervals over rows.
 ///
 /// # Shapes
 /// `a` and `b` n×d, row after row; `dim` is d.
@@ -68,7 +67,7 @@ pub fn retrieval(
     })
 }
 
-/// Outcome of retrieval for every row.
+/// Computes the outcome of retrieval for every row.
 ///
 /// # Shapes
 /// `a` and `b` n×d, row after row; `dim` is d. Similarities are computed in
@@ -108,8 +107,7 @@ pub fn retrieval_hits(
     })
 }
 
-/// Mean cosine of translations minus mean cosine of all other pairs, with its
-/// interval over rows.
+/// Computes the mean cosine of translations minus the mean cosine of all other pairs, with its interval over rows.
 ///
 /// The pairs that do not match share rows, so their mean is a U-statistic; the
 /// interval is that of its influence values, which count a row's part in both
@@ -155,10 +153,10 @@ pub fn cosine_margin(
     bootstrap::mean(&influence, options)
 }
 
-/// Linear centred kernel alignment, from 0 to 1.
+/// Computes the linear centred kernel alignment (CKA), from 0 to 1.
 ///
-/// Formula: with X and Y centred, ‖XᵀY‖²_F / (‖XᵀX‖_F · ‖YᵀY‖_F), in `f64`. Costs
-/// n·d²; with fewer rows than dimensions the equal ⟨XXᵀ, YYᵀ⟩ form, n²·d.
+/// With X and Y centred, it is ‖XᵀY‖²_F / (‖XᵀX‖_F · ‖YᵀY‖_F), computed in `f64` at a cost of n·d². With fewer rows
+/// than dimensions the equal form with ⟨XXᵀ, YYᵀ⟩ is used, at a cost of n²·d.
 ///
 /// # Shapes
 /// `a` n×`dim_a`, `b` n×`dim_b`, row after row; the dimensions may differ.
@@ -203,20 +201,19 @@ pub fn linear_cka(a: &[f32], dim_a: usize, b: &[f32], dim_b: usize) -> Result<f6
     Ok(cross / (xx * yy))
 }
 
-/// Settings of [`rbf_cka`].
+/// The settings of [`rbf_cka`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RbfCka {
-    /// Bandwidth σ as a fraction of the median distance between the rows of a
-    /// side. Kornblith et al. use 0.2, 0.4 and 0.8.
+    /// The bandwidth σ as a fraction of the median distance between the rows of a side. Kornblith et al. use 0.2, 0.4
+    /// and 0.8.
     pub bandwidth: f64,
-    /// Whether to remove the bias of the Gram matrices (Székely & Rizzo, Annals
-    /// of Statistics 42, 2014). With few rows the biased estimator is above 0 for
-    /// sides that have nothing in common; this one is near 0 there, and may fall
-    /// below.
+    /// Whether the bias of the Gram matrices is removed (Székely & Rizzo, Annals of Statistics 42, 2014). With few
+    /// rows the biased estimator is above 0 for sides that have nothing in common. The unbiased one is near 0 there
+    /// and may be negative.
     pub debiased: bool,
-    /// Rows at most; of more, as many are taken at equal distances. Two matrices
-    /// of their square in `f64` are held: 270 MB at 4096.
+    /// The largest number of rows to use. Of more rows, this many are taken at equal distances. Two `f64` matrices
+    /// with this many rows and columns are held in memory, which is 270 MB at 4096 rows.
     pub max_rows: usize,
 }
 
@@ -230,13 +227,12 @@ impl Default for RbfCka {
     }
 }
 
-/// Centred kernel alignment with Gaussian kernels, at most 1.
+/// Computes the centred kernel alignment (CKA) with Gaussian kernels, which is at most 1.
 ///
-/// Formula: ⟨K, L⟩ / (‖K‖_F · ‖L‖_F) with K and L the centred Gram matrices of
-/// exp(−‖xᵢ − xⱼ‖²/2σ²), σ² = bandwidth² · the median of all n² squared distances
-/// (those of rows with themselves included, as in the authors' code), side by
-/// side. A point estimate: a bootstrap would put copies of a row beside each
-/// other, whose similarity of 1 says nothing. `n` is the number of rows used.
+/// It is ⟨K, L⟩ / (‖K‖_F · ‖L‖_F), with K and L the centred Gram matrices of exp(−‖xᵢ − xⱼ‖²/2σ²). For each side, σ²
+/// is bandwidth² times the median of all n² squared distances; as in the authors' code, the distances of rows to
+/// themselves are included. The result is a point estimate, because a bootstrap would put copies of a row beside each
+/// other, whose similarity of 1 carries no information. `n` is the number of rows that were used.
 ///
 /// # Shapes
 /// `a` n×`dim_a`, `b` n×`dim_b`, row after row. Costs n²·d.
@@ -290,29 +286,27 @@ pub fn rbf_cka(
     }
 }
 
-/// What the best rotation of one side leaves of the other.
+/// The difference that remains between two sides after the best rotation of one onto the other.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Procrustes {
-    /// min over orthogonal Q of ‖XQ − Y‖²_F / ‖Y‖²_F. Above 1 where X is the
-    /// larger side.
+    /// The minimum over orthogonal Q of ‖XQ − Y‖²_F / ‖Y‖²_F. It can exceed 1 if X is the larger side.
     pub residual: f64,
-    /// min over orthogonal Q and scales s of ‖s·XQ − Y‖²_F / ‖Y‖²_F, from 0 to 1,
-    /// and the same with the sides exchanged.
+    /// The minimum over orthogonal Q and scales s of ‖s·XQ − Y‖²_F / ‖Y‖²_F, from 0 to 1. It has the same value if
+    /// the sides are exchanged.
     pub scaled_residual: f64,
-    /// min over orthogonal Q of ‖XQ/‖X‖_F − Y/‖Y‖_F‖²_F, from 0 to 2: the
-    /// Procrustes distance of Ding et al.
+    /// The minimum over orthogonal Q of ‖XQ/‖X‖_F − Y/‖Y‖_F‖²_F, from 0 to 2, which is the Procrustes distance of
+    /// Ding et al.
     pub distance: f64,
-    /// Number of rows.
+    /// The number of rows.
     pub n: usize,
 }
 
-/// Orthogonal Procrustes analysis of a onto b, both centred.
+/// Computes the orthogonal Procrustes analysis of a onto b, both centred.
 ///
-/// All three follow from the nuclear norm N = ‖XᵀY‖_*: the residual is
-/// (‖X‖² + ‖Y‖² − 2N)/‖Y‖², scaled 1 − (N/‖X‖‖Y‖)², the distance
-/// 2 − 2N/(‖X‖‖Y‖). Q may reflect. Point estimates: resampled rows would be
-/// fitted better than new ones. With n not much larger than d any two sides are
-/// near each other.
+/// All three values follow from the nuclear norm N = ‖XᵀY‖_*: the residual is (‖X‖² + ‖Y‖² − 2N)/‖Y‖², the scaled
+/// residual is 1 − (N/‖X‖‖Y‖)², and the distance is 2 − 2N/(‖X‖‖Y‖). Q may contain a reflection. The values are point
+/// estimates, because resampled rows would be fitted better than new ones. If n is not much larger than d, any two
+/// sides are close to each other.
 ///
 /// # Shapes
 /// `a` n×`dim_a`, `b` n×`dim_b`, row after row; the smaller side counts as padded
@@ -570,7 +564,7 @@ fn unit(side: &'static str, x: &[f32], dim: usize) -> Result<Vec<f32>, MetricErr
     Ok(out)
 }
 
-/// Number of rows, after checking shape and values.
+/// Returns the number of rows, after checking the shape and the values.
 pub(crate) fn rows(side: &'static str, x: &[f32], dim: usize) -> Result<usize, MetricError> {
     if dim == 0 || !x.len().is_multiple_of(dim) {
         return Err(MetricError::Length {

@@ -1,37 +1,38 @@
-//! Items with candidates, of which one is right: which one a model finds likeliest, in how many items that is the right
-//! one, and how far its answers agree between languages.
+//! Scores items with several candidates of which one is right: which candidate a model finds most likely, in how many
+//! items that is the right one, and how far its answers agree between languages.
 //!
 //! # Source
-//! Accuracies as in lm-evaluation-harness (Gao et al. 2023), output type `multiple_choice`: the answer is the first candidate of
-//! the largest log-likelihood, as it is (`acc`), divided by the number of characters of the candidate (`acc_norm`) or by
-//! the number of its bytes in UTF-8 (`acc_bytes`). The lengths are those of the candidate alone: the blank between prompt and
-//! candidate is scored and is not counted.
+//! The accuracies are those of lm-evaluation-harness (Gao et al. 2023), output type `multiple_choice`. The answer is
+//! the first candidate with the largest score. The score is the log-likelihood (`acc`), or the log-likelihood divided
+//! by the number of characters of the candidate (`acc_norm`) or by the number of its UTF-8 bytes (`acc_bytes`). The
+//! length is that of the candidate alone: the space between prompt and candidate is scored but not counted.
 //!
-//! Agreement between languages: Jiang et al. 2020 (arXiv 2010.06189) call the share of equal answers consistency; Qi et al.
-//! 2023 (arXiv 2310.10378) compare rankings of candidates. Here it is Spearman's coefficient of the ranks, item by item.
+//! For the agreement between languages, Jiang et al. 2020 (arXiv 2010.06189) call the share of equal answers
+//! consistency, and Qi et al. 2023 (arXiv 2310.10378) compare rankings of candidates. Here the rankings of each item
+//! are compared by Spearman's correlation coefficient.
 
 use serde::{Deserialize, Serialize};
 
 use crate::bootstrap::{self, Bootstrap, Estimate};
 use crate::error::{MetricError, finite, length};
 
-/// What a log-likelihood is divided by before candidates are compared.
+/// The length by which a log-likelihood is divided before candidates are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Norm {
-    /// By nothing: the log-likelihood of the whole candidate.
+    /// No length: the log-likelihood of the whole candidate is used.
     Total,
-    /// By the characters of the candidate, counted as Unicode code points.
+    /// The number of characters of the candidate, counted as Unicode code points.
     Characters,
-    /// By the bytes of the candidate in UTF-8.
+    /// The number of UTF-8 bytes of the candidate.
     Bytes,
 }
 
 impl Norm {
-    /// All of them.
+    /// All of these choices.
     pub const ALL: [Norm; 3] = [Norm::Total, Norm::Characters, Norm::Bytes];
 
-    /// Name of the rule in rows, which is that of lm-evaluation-harness.
+    /// Returns the name that rows use, which is that of lm-evaluation-harness.
     pub fn name(self) -> &'static str {
         match self {
             Norm::Total => "acc",
@@ -41,24 +42,24 @@ impl Norm {
     }
 }
 
-/// The candidates of one item as a model sees them.
+/// The candidates of one item with the model's log-likelihoods.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Item {
-    /// Log-likelihood of each candidate after the prompt, in nats.
+    /// The log-likelihood of each candidate after the prompt, in nats.
     pub log_likelihoods: Vec<f64>,
-    /// Characters of each candidate.
+    /// The number of characters of each candidate.
     pub characters: Vec<usize>,
-    /// Bytes of each candidate.
+    /// The number of UTF-8 bytes of each candidate.
     pub bytes: Vec<usize>,
-    /// The right candidate.
+    /// The position of the right candidate, counted from 0.
     pub gold: usize,
 }
 
 impl Item {
-    /// An item, with the lengths of its candidates.
+    /// Makes an item and measures the lengths of its candidates.
     ///
     /// # Shapes
-    /// One log-likelihood per candidate.
+    /// `log_likelihoods` has one value per candidate.
     pub fn new<T: AsRef<str>>(log_likelihoods: Vec<f64>, candidates: &[T], gold: usize) -> Item {
         let texts = || candidates.iter().map(AsRef::as_ref);
         Item {
@@ -69,7 +70,7 @@ impl Item {
         }
     }
 
-    /// What candidates are compared by.
+    /// Returns the scores by which the candidates are compared.
     pub fn scores(&self, norm: Norm) -> Vec<f64> {
         let lengths = match norm {
             Norm::Total => return self.log_likelihoods.clone(),
@@ -82,19 +83,19 @@ impl Item {
             .collect()
     }
 
-    /// The candidate of the largest score, the first of equal ones.
+    /// Returns the candidate with the largest score; of equal scores, the first.
     pub fn answer(&self, norm: Norm) -> usize {
         let scores = self.scores(norm);
         let better = |best: usize, at: usize| if scores[at] > scores[best] { at } else { best };
         (1..scores.len()).fold(0, better)
     }
 
-    /// Whether the answer is right: 1 or 0.
+    /// Returns 1 if the answer is right, and 0 otherwise.
     pub fn is_right(&self, norm: Norm) -> f64 {
         f64::from(u8::from(self.answer(norm) == self.gold))
     }
 
-    /// Score of the right candidate less the largest of the others.
+    /// Returns the score of the right candidate minus the largest score of the others.
     pub fn margin(&self, norm: Norm) -> f64 {
         let scores = self.scores(norm);
         let others = scores.iter().enumerate().filter(|(at, _)| *at != self.gold);
@@ -133,24 +134,24 @@ fn check(items: &[Item]) -> Result<(), MetricError> {
     Ok(())
 }
 
-/// The share of items whose answer is right, with its interval over items.
+/// Computes the share of items whose answer is right, with its interval over items.
 ///
 /// # Errors
-/// No items, an item with fewer than two candidates, an empty candidate, a gold that names none, a log-likelihood that is not
-/// finite.
+/// No items, an item with fewer than two candidates, an empty candidate, a `gold` that names no candidate, or a
+/// log-likelihood that is not finite.
 pub fn accuracy(items: &[Item], norm: Norm, options: &Bootstrap) -> Result<Estimate, MetricError> {
     check(items)?;
     let right: Vec<f64> = items.iter().map(|item| item.is_right(norm)).collect();
     bootstrap::mean(&right, options)
 }
 
-/// Accuracy of one model less that of another on the same items, with its interval over items.
+/// Computes the accuracy of one model minus that of another on the same items, with its interval over items.
 ///
 /// # Shapes
 /// Both lists have the same items in the same order.
 ///
 /// # Errors
-/// As for [`accuracy`], and lists of unequal length.
+/// The errors of [`accuracy`], and lists of unequal length.
 pub fn accuracy_difference(
     items: &[Item],
     others: &[Item],
@@ -167,24 +168,24 @@ pub fn accuracy_difference(
     bootstrap::mean(&changed, options)
 }
 
-/// The mean of how far the right candidate stands above the best of the others, with its interval over items. It moves where the
-/// accuracy does not yet.
+/// Computes the mean margin of the right candidate over the best of the others, with its interval over items. The
+/// margin changes even where an edit is too weak to change an answer, and so the accuracy.
 ///
 /// # Errors
-/// As for [`accuracy`].
+/// The errors of [`accuracy`].
 pub fn margin(items: &[Item], norm: Norm, options: &Bootstrap) -> Result<Estimate, MetricError> {
     check(items)?;
     let margins: Vec<f64> = items.iter().map(|item| item.margin(norm)).collect();
     bootstrap::mean(&margins, options)
 }
 
-/// The share of items with the same answer in two languages, right or wrong, with its interval over items.
+/// Computes the share of items with the same answer in two languages, right or wrong, with its interval over items.
 ///
 /// # Shapes
 /// Both lists have the same items in the same order, and an item has its candidates in the same order in both.
 ///
 /// # Errors
-/// As for [`accuracy`], lists of unequal length, and an item with other numbers of candidates.
+/// The errors of [`accuracy`], lists of unequal length, and an item whose numbers of candidates differ.
 pub fn consistency(
     items: &[Item],
     others: &[Item],
@@ -199,14 +200,15 @@ pub fn consistency(
     bootstrap::mean(&same, options)
 }
 
-/// The mean over items of Spearman's correlation between the ranks of the candidates in two languages, with its interval over
-/// items. Items whose candidates all have one score in a language have no ranks and are left out; `n` counts the rest.
+/// Computes the mean over items of Spearman's correlation between the ranks of the candidates in two languages, with
+/// its interval over items. An item whose candidates all have the same score in a language has no ranks and is left
+/// out; `n` counts the other items.
 ///
 /// # Shapes
-/// As for [`consistency`].
+/// The same as for [`consistency`].
 ///
 /// # Errors
-/// As for [`consistency`], and items of which none has ranks in both languages.
+/// The errors of [`consistency`], and a list in which no item has ranks in both languages.
 pub fn rank_correlation(
     items: &[Item],
     others: &[Item],

@@ -1,9 +1,8 @@
-//! Matching blocks of two sequences, as Python's `difflib.SequenceMatcher` finds them.
+//! Finds the matching blocks of two sequences, as Python's `difflib.SequenceMatcher` does.
 //!
-//! The masked CrowS-Pairs scorers are defined by them: which tokens count as
-//! changed depends on this very algorithm, not on a shortest edit script. It
-//! takes the longest common block (the earliest of several), then goes on to
-//! the left and to the right of it. It is not symmetric in its arguments.
+//! The masked CrowS-Pairs scorers depend on this exact algorithm, because it decides which tokens count as changed;
+//! it is not a shortest edit script. The algorithm takes the longest common block (the earliest, if there are
+//! several) and continues to the left and to the right of it. It is not symmetric in its arguments.
 //!
 //! # Source
 //! Python's documentation of `difflib` (Ratcliff and Obershelp's gestalt
@@ -12,21 +11,21 @@
 
 use std::collections::HashMap;
 
-/// A block that two sequences have in common.
+/// A block that both sequences contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MatchingBlock {
-    /// Its first place in the first sequence.
+    /// The position of its beginning in the first sequence.
     pub a: usize,
-    /// Its first place in the second sequence.
+    /// The position of its beginning in the second sequence.
     pub b: usize,
-    /// Its length, at least 1.
+    /// The number of its elements, at least 1.
     pub len: usize,
 }
 
 /// Length from which on frequent elements are junk.
 const AUTOJUNK: usize = 200;
 
-/// All matching blocks, in order; no two of them touch in both sequences.
+/// Returns all matching blocks, in order. No two blocks are adjacent in both sequences.
 pub fn matching_blocks(a: &[u32], b: &[u32]) -> Vec<MatchingBlock> {
     let places = places(b);
     let mut found = Vec::new();

@@ -1,21 +1,22 @@
-//! How alike two sets of directions are: those that two fits take away, or those along which an edit changes states.
+//! Compares two sets of directions, such as those that two fits remove or those along which an edit changes states.
 //!
-//! Both are the cosine ⟨A, B⟩ / (‖A‖·‖B‖) of two positive semidefinite matrices, as in linear CKA (Kornblith et al. 2019,
-//! arXiv 1905.00414), with the root taken: for two single directions it is the absolute value of their cosine.
+//! Both measures are the square root of the cosine ⟨A, B⟩ / (‖A‖·‖B‖) of two positive semidefinite matrices, which
+//! linear CKA uses too (Kornblith et al. 2019, arXiv 1905.00414). For two single directions, the measure is the
+//! absolute value of their cosine.
 
 use crate::error::{MetricError, finite};
 
 /// Share of a vector's length below which what is left of it is rounding.
 const RANK_TOLERANCE: f64 = 1e-9;
 
-/// √(⟨P, Q⟩ / (‖P‖·‖Q‖)) of the projectors onto two spans: the root mean square cosine of their principal angles where
-/// both have as many dimensions.
+/// Computes √(⟨P, Q⟩ / (‖P‖·‖Q‖)) of the projectors P and Q onto two spans. If both have the same number of
+/// dimensions, it is the root mean square of the cosines of their principal angles.
 ///
 /// # Shapes
 /// `a` and `b` hold vectors of length `dim`, one after the other.
 ///
 /// # Errors
-/// A list that is no whole number of vectors or has none, a number that is not finite, or vectors that are all zero.
+/// A list that is empty or not a whole number of vectors, a number that is not finite, or vectors that are all zero.
 pub fn subspace_cosine(a: &[f64], b: &[f64], dim: usize) -> Result<f64, MetricError> {
     let (a, b) = (basis("first", a, dim)?, basis("second", b, dim)?);
     let shared: f64 = a
@@ -27,14 +28,14 @@ pub fn subspace_cosine(a: &[f64], b: &[f64], dim: usize) -> Result<f64, MetricEr
         .sqrt())
 }
 
-/// √(⟨C, D⟩ / (‖C‖·‖D‖)) of the second moments Σ x·xᵀ of two sets of vectors: near 1 where both vary along the same
-/// lines, however their signs and lengths are.
+/// Computes √(⟨C, D⟩ / (‖C‖·‖D‖)) of the second moments Σ x·xᵀ of two sets of vectors. The value is near 1 if both
+/// sets vary along the same lines, whatever the signs and the lengths of the vectors are.
 ///
 /// # Shapes
-/// `a` and `b` hold vectors of length `dim`, one after the other; they need not be equally many.
+/// `a` and `b` hold vectors of length `dim`, one after the other; their numbers may differ.
 ///
 /// # Errors
-/// As for [`subspace_cosine`].
+/// The errors of [`subspace_cosine`].
 pub fn moment_cosine(a: &[f64], b: &[f64], dim: usize) -> Result<f64, MetricError> {
     vectors("first", a, dim)?;
     vectors("second", b, dim)?;

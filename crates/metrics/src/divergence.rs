@@ -1,42 +1,40 @@
-//! What an edit does to text that it should leave alone.
+//! Measures how much an edit changes a model's predictions on neutral text, which it should leave alone.
 //!
-//! Two views of the next-token distributions p of the unedited and q of the
-//! edited model, token by token of neutral text: the divergence KL(p‖q), and
-//! whether both have the same most likely token. Perplexity looks at one token of
-//! the vocabulary only, these look at all.
+//! Token by token of neutral text, the next-token distribution p of the unedited model and q of the edited one are
+//! compared in two ways: by the divergence KL(p‖q), and by whether both have the same most likely token. Perplexity
+//! depends on one token of the vocabulary at each position, whereas these two depend on all.
 
 use serde::{Deserialize, Serialize};
 
 use crate::bootstrap::{self, Bootstrap, Estimate};
 use crate::error::{MetricError, finite, length};
 
-/// The two distributions at one token.
+/// The comparison of the two distributions at one token.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Tokens {
-    /// Σ p·ln(p/q) over the vocabulary, in nats, p unedited and q edited.
+    /// The divergence Σ p·ln(p/q) over the vocabulary, in nats; p is of the unedited and q of the edited model.
     pub kl: f64,
     /// Whether p and q have the same most likely token.
     pub agree: bool,
 }
 
-/// How far an edited model is from the unedited one.
+/// The distance of an edited model from the unedited one.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Divergence {
-    /// Mean KL(unedited‖edited), in nats per token; 0 for no change.
+    /// The mean KL(unedited‖edited), in nats per token; 0 if nothing changed.
     pub kl: Estimate,
-    /// Share of tokens with the same most likely next token, from 0 to 1.
+    /// The share of tokens with the same most likely next token, from 0 to 1.
     pub top1_agreement: Estimate,
 }
 
 /// Below this a divergence is no rounding of 0 any more.
 const ROUNDING: f64 = -1e-3;
 
-/// Means over tokens, with intervals over sentences: the tokens of a sentence
-/// are not independent.
+/// Computes the means over tokens, with intervals over sentences, because the tokens of a sentence are not
+/// independent.
 ///
 /// # Shapes
-/// One sentence number per token. `n` counts tokens. Sentences of one source row
-/// may have the same number.
+/// There is one sentence number per token. `n` counts tokens. Sentences of one source row may have the same number.
 ///
 /// # Errors
 /// No tokens, lists of unequal length, a divergence that is not finite (q has no

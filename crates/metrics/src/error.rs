@@ -1,131 +1,131 @@
-//! What can go wrong, with the facts that help to mend it.
+//! The errors of metrics, with the facts that help to correct the input.
 
-/// Why a metric has no value.
+/// The reason why a metric has no value.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MetricError {
-    /// There is nothing to measure.
+    /// There are no items to measure.
     #[error("{what}: no items")]
     Empty {
-        /// What was to be measured.
+        /// The name of what was to be measured.
         what: &'static str,
     },
-    /// Fewer items than the metric is defined for.
+    /// There are fewer items than the metric needs.
     #[error("{what} needs at least {needed} items, found {found}")]
     TooFew {
-        /// What was to be measured.
+        /// The name of what was to be measured.
         what: &'static str,
-        /// Items it needs.
+        /// The number of items that the metric needs.
         needed: usize,
-        /// Items there are.
+        /// The number of items that were given.
         found: usize,
     },
     /// Two lists that belong together differ in length.
     #[error("{what}: expected {expected} entries, found {found}")]
     Length {
-        /// Which list.
+        /// The name of the list that has the wrong length.
         what: &'static str,
-        /// Length it should have.
+        /// The length that it should have.
         expected: usize,
-        /// Length it has.
+        /// The length that it has.
         found: usize,
     },
-    /// An item is NaN or infinite.
+    /// A value is NaN or infinite.
     #[error("{what}: item {index} is {value}; every value must be finite")]
     NotFinite {
-        /// Which list.
+        /// The name of the list.
         what: &'static str,
-        /// Position in the list.
+        /// The position in the list, counted from 0.
         index: usize,
-        /// The value found.
+        /// The value that was found.
         value: f64,
     },
-    /// A log-probability is above zero.
+    /// A value that should be a log-probability is above zero.
     #[error("token {token} has log-probability {value}, which is above 0")]
     NotALogProbability {
-        /// Position of the token.
+        /// The position of the token, counted from 0.
         token: usize,
-        /// The value found.
+        /// The value that was found.
         value: f64,
     },
     /// A Kullback–Leibler divergence is below zero.
     #[error("token {token} has divergence {value}, which is below 0 by more than rounding")]
     NegativeDivergence {
-        /// Position of the token.
+        /// The position of the token, counted from 0.
         token: usize,
-        /// The value found.
+        /// The value that was found.
         value: f64,
     },
-    /// A field of an item is impossible.
+    /// A field of an item has an impossible value.
     #[error("item {item}: {what} is {found}, expected {expected}")]
     BadItem {
-        /// Position of the item.
+        /// The position of the item, counted from 0.
         item: usize,
-        /// The field.
+        /// The name of the field.
         what: &'static str,
-        /// The value found.
+        /// The value that was found.
         found: usize,
-        /// What would work.
+        /// The values that are possible.
         expected: &'static str,
     },
     /// A vector of length zero has no cosine.
     #[error("{side} row {row} is the zero vector, which has no cosine")]
     ZeroVector {
-        /// Which of the two sides.
+        /// The name of the side that has the vector.
         side: &'static str,
-        /// The row.
+        /// The number of the row, counted from 0.
         row: usize,
     },
     /// All vectors of a side are the same, so that nothing varies.
     #[error("all {side} rows are equal; {what} is undefined")]
     Constant {
-        /// Which of the two sides.
+        /// The name of the side.
         side: &'static str,
-        /// What was to be measured.
+        /// The name of what was to be measured.
         what: &'static str,
     },
-    /// A class number that does not exist.
+    /// A row has a class number that does not exist.
     #[error("{what}: row {row} is of class {class}, but there are {classes} classes, from 0")]
     UnknownClass {
-        /// Which rows.
+        /// The name of the list of rows.
         what: &'static str,
-        /// The row.
+        /// The number of the row, counted from 0.
         row: usize,
-        /// Its class.
+        /// The class of this row.
         class: usize,
-        /// Number of classes.
+        /// The number of classes.
         classes: usize,
     },
-    /// A class that no row is of.
+    /// No row belongs to one of the classes.
     #[error("{what}: no row is of class {class}; every class needs at least one")]
     MissingClass {
-        /// Which rows.
+        /// The name of the list of rows.
         what: &'static str,
-        /// The class.
+        /// The class that has no row.
         class: usize,
     },
-    /// All rows are of one class, so that there is nothing to tell apart.
+    /// All rows belong to one class, so there is nothing to distinguish.
     #[error("{what}: all are of class {class}; at least two classes are needed")]
     OneClass {
-        /// Which rows.
+        /// The name of the list of rows.
         what: &'static str,
-        /// The class.
+        /// The class of all rows.
         class: usize,
     },
-    /// The statistic has no finite value on the data.
+    /// The statistic has no finite value on this data.
     #[error("{what} is undefined on this data: it divides by zero or overflows")]
     Undefined {
-        /// The statistic.
+        /// The name of the statistic.
         what: &'static str,
     },
-    /// A setting outside its range.
+    /// A setting is outside its range.
     #[error("{name} = {value}, expected {expected}")]
     BadSetting {
-        /// The setting.
+        /// The name of the setting.
         name: &'static str,
-        /// The value given.
+        /// The value that was given.
         value: String,
-        /// What would work.
+        /// The values that are possible.
         expected: &'static str,
     },
 }
@@ -155,7 +155,7 @@ pub(crate) fn length(what: &'static str, expected: usize, found: usize) -> Resul
     }
 }
 
-/// The log-probabilities of tokens as f64, after checking that they can be some.
+/// Returns the log-probabilities of tokens as `f64`, after checking that they are possible log-probabilities.
 pub(crate) fn log_probabilities<T: Copy + Into<f64>>(
     values: &[T],
 ) -> Result<Vec<f64>, MetricError> {

@@ -1,27 +1,28 @@
 //! Names, units and ideals of all metrics, for help texts, documentation tables
 //! and report headings.
 
-/// What there is to say about a metric.
+/// The description of a metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MetricInfo {
-    /// Name in result rows; stable.
+    /// The name in result rows, which never changes.
     pub name: &'static str,
-    /// Name in headings.
+    /// The name in headings.
     pub title: &'static str,
-    /// Unit of its values.
+    /// The unit of the values.
     pub unit: &'static str,
-    /// Formula.
+    /// The formula.
     pub formula: &'static str,
-    /// Where it comes from.
+    /// The paper or the program that the metric comes from.
     pub citation: &'static str,
-    /// Value of an unbiased or perfectly aligned model, where there is one.
+    /// The value for an unbiased or perfectly aligned model, if there is one.
     pub ideal: Option<f64>,
-    /// Whether a larger value is better (`Some(true)`), a smaller one
-    /// (`Some(false)`), or nearness to the ideal (`None`).
+    /// Whether a larger value is better (`Some(true)`), a smaller one is (`Some(false)`), or a value nearer to the
+    /// ideal (`None`).
     pub higher_is_better: Option<bool>,
 }
 
-/// All metrics of this crate, and what experiments derive from them: every name that a row of results may carry.
+/// All metrics of this crate and those that experiments derive from them, which are all the names that a result row
+/// may have.
 pub static METRICS: &[MetricInfo] = &[
     MetricInfo {
         name: "sign_score",

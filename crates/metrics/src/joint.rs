@@ -1,16 +1,13 @@
-//! One resampling for everything that is measured on the same items.
+//! Resamples all statistics of the same items together.
 //!
-//! Two numbers on the same pairs go up and down together. Intervals that are made
-//! one by one do not know this: the difference of two gaps, or the mean of a
-//! dozen, then seems less certain than it is. Here the draws come first. [`Draws`]
-//! says how often each draw holds each item, [`Draws::sums`] sums any number of
-//! columns under those counts, and what is computed from such sums is again a
-//! number with a value for every draw, [`Resampled`], so that its interval needs
-//! no assumption about how its parts go together.
+//! Two statistics of the same pairs rise and fall together. Intervals that are computed separately ignore this, so
+//! that the difference of two gaps, or the mean of a dozen, seems less certain than it is. Here the draws are made
+//! first. [`Draws`] counts how often each draw contains each item, and [`Draws::sums`] sums any number of columns
+//! with these counts. A number that is computed from such sums, [`Resampled`], again has a value for every draw, so
+//! its interval needs no assumption about how its parts are correlated.
 //!
-//! Items come in samples that are drawn independently, each with its own number of
-//! items (the pairs of one category). An item may be a cluster: its columns are
-//! summed first.
+//! Items belong to samples that are drawn independently, each with its own number of items (such as the pairs of one
+//! category). An item may be a cluster; then its columns are summed first.
 //!
 //! # Source
 //! Efron & Tibshirani, "An Introduction to the Bootstrap", 1993: paired and
@@ -32,17 +29,17 @@ use crate::bootstrap::{
 use crate::error::{MetricError, finite, length};
 use crate::normal;
 
-/// Draws of the items of one or several samples, the same for all columns.
+/// The draws of the items of one or several samples, which are the same for all columns.
 #[derive(Debug, Clone)]
 pub struct Draws {
     options: Bootstrap,
     sizes: Vec<usize>,
 }
 
-/// A number with what it is on every draw, and without every item.
+/// A number with its value on every draw and its value without every single item.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resampled {
-    /// On the sample.
+    /// The value on the whole sample.
     pub value: f64,
     draws: Vec<f64>,
     /// `[sample][item]`; a sample that the number does not depend on has no entries.
@@ -50,14 +47,14 @@ pub struct Resampled {
 }
 
 impl Draws {
-    /// Draws with replacement from samples of these sizes, each by itself.
+    /// Draws with replacement from samples of these sizes, independently for each sample.
     ///
     /// # Shapes
     /// `sizes` has the number of items, or of clusters, of each sample.
     ///
     /// # Errors
-    /// No sample, a sample without items, impossible settings, or an interval that
-    /// needs an error for every draw.
+    /// No sample, a sample without items, impossible settings, or a kind of interval that needs a standard error for
+    /// every draw.
     pub fn new(sizes: &[usize], options: Bootstrap) -> Result<Draws, MetricError> {
         options.check()?;
         if options.interval == Interval::Studentized {
@@ -77,13 +74,12 @@ impl Draws {
         })
     }
 
-    /// The sum of every column over the items of a sample.
+    /// Sums every column over the items of a sample, on every draw.
     ///
     /// The counts are made anew for each block of draws, so memory holds the
     /// results and little else.
     ///
-    /// # Shapes
-    /// Each column has one number per item of the sample; one result per column.
+    /// Each column has one number per item of the sample. There is one result per column.
     ///
     /// # Errors
     /// A sample that does not exist, a column of another length, or a number that
@@ -146,7 +142,7 @@ impl Draws {
         counts
     }
 
-    /// 0 on every draw: what sums of numbers begin with.
+    /// Returns a number that is 0 on every draw, from which sums start.
     pub fn zero(&self) -> Resampled {
         Resampled {
             value: 0.0,
@@ -155,10 +151,10 @@ impl Draws {
         }
     }
 
-    /// The number with its interval; `n` is what the estimate says it rests on.
+    /// Returns the number with its interval; `n` is the number of items that the estimate reports.
     ///
-    /// No interval where a sample that the number depends on has one item only, or
-    /// where more than 5 % of the draws leave the number undefined.
+    /// There is no interval if a sample that the number depends on has only one item, or if the number is undefined
+    /// on more than 5 % of the draws.
     ///
     /// # Errors
     /// A number that is not finite on the sample.
@@ -209,10 +205,10 @@ impl Draws {
         })
     }
 
-    /// [`Draws::estimate`] of many numbers, side by side.
+    /// Computes [`Draws::estimate`] for many numbers in parallel.
     ///
     /// # Errors
-    /// As for one.
+    /// The errors of [`Draws::estimate`].
     pub fn estimates(
         &self,
         what: &'static str,
@@ -256,10 +252,10 @@ fn expanded(tail: f64, influences: &[Vec<f64>]) -> f64 {
 }
 
 impl Resampled {
-    /// A function of numbers on the same draws.
+    /// Computes a function of numbers that have the same draws.
     ///
     /// # Shapes
-    /// `f` sees one number per part, in their order.
+    /// `f` gets one value per part, in the order of `parts`.
     pub fn combine(parts: &[&Resampled], f: impl Fn(&[f64]) -> f64) -> Resampled {
         let mut seen = vec![0.0; parts.len()];
         let mut at = |of: &dyn Fn(&Resampled) -> f64| {
@@ -282,36 +278,36 @@ impl Resampled {
         }
     }
 
-    /// The same number after a function of it alone.
+    /// Returns the number after a function of one argument.
     #[must_use]
     pub fn map(&self, f: impl Fn(f64) -> f64) -> Resampled {
         Resampled::combine(&[self], |v| f(v[0]))
     }
 
-    /// This less another.
+    /// Returns this number minus another.
     #[must_use]
     pub fn minus(&self, other: &Resampled) -> Resampled {
         Resampled::combine(&[self, other], |v| v[0] - v[1])
     }
 
-    /// This over another.
+    /// Returns this number divided by another.
     #[must_use]
     pub fn over(&self, other: &Resampled) -> Resampled {
         Resampled::combine(&[self, other], |v| v[0] / v[1])
     }
 
-    /// The absolute value, every draw with the sign that the number has on the sample.
+    /// Returns the absolute value: every draw is multiplied by the sign that the number has on the sample.
     ///
-    /// A draw of a number near 0 may lie on the other side of it. Were it folded over, the draws would on average
-    /// lie further from 0 than the number, which by itself lies further from 0 than the truth does; an interval read
-    /// from them leaves the truth out far too often.
+    /// A draw of a number near 0 may have the other sign. If its absolute value were taken, the draws would on
+    /// average lie further from 0 than the number, which itself lies further from 0 than the true value does. An
+    /// interval that is read from such draws would miss the true value far too often.
     #[must_use]
     pub fn size(&self) -> Resampled {
         let sign = self.value.signum();
         self.map(|v| v * sign)
     }
 
-    /// Adds another number so many times.
+    /// Adds `times` times another number to this one.
     pub fn add(&mut self, other: &Resampled, times: f64) {
         let sum = |a: &mut f64, b: &f64| *a += times * b;
         for (left, right) in self.left_out.iter_mut().zip(&other.left_out) {

@@ -1,10 +1,9 @@
-//! Metrics: bias scores, perplexity, alignment, and the intervals and tests
-//! without which none of them means anything. One file per metric.
+//! Computes metrics: bias scores, perplexity, alignment, and the confidence intervals and significance tests that
+//! they need. There is one file per metric.
 //!
-//! Everything here is a pure function of slices. Nothing knows a model, a file
-//! or a tensor library; whoever calls decides where the numbers come from.
-//! Every random procedure takes a seed and gives the same answer on any number
-//! of threads.
+//! Everything here is a pure function of slices. This crate knows no models, no files and no tensor library; the
+//! caller provides the numbers. Every random procedure takes a seed and gives the same result on any number of
+//! threads.
 //!
 //! ```
 //! use interlingua_metrics::bootstrap::{Bootstrap, mean};

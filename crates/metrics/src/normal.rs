@@ -1,6 +1,6 @@
 //! The standard normal distribution and Student's t, for intervals and power.
 
-/// Φ(x), to about 1e-15 absolute.
+/// Computes Φ(x), with an absolute error of about 1e-15.
 ///
 /// # Source
 /// Marsaglia, "Evaluating the Normal Distribution", Journal of Statistical
@@ -31,9 +31,9 @@ pub(crate) fn cdf(x: f64) -> f64 {
     0.5 + sum * density(x)
 }
 
-/// Φ⁻¹(p) for 0 < p < 1; ∓∞ at 0 and 1.
+/// Computes Φ⁻¹(p) for 0 < p < 1; it is ∓∞ at 0 and 1.
 ///
-/// Bisection would do; a bracketed Newton iteration on [`cdf`] needs fewer steps.
+/// Bisection would suffice, but a bracketed Newton iteration on [`cdf`] needs fewer steps.
 pub(crate) fn quantile(p: f64) -> f64 {
     if p <= 0.0 {
         return f64::NEG_INFINITY;
@@ -61,7 +61,7 @@ pub(crate) fn quantile(p: f64) -> f64 {
     x
 }
 
-/// The p quantile of Student's t with `freedom` degrees of freedom, 0 < p < 1.
+/// Computes the p quantile of Student's t distribution with `freedom` degrees of freedom, for 0 < p < 1.
 ///
 /// # Source
 /// Abramowitz & Stegun, "Handbook of Mathematical Functions", 1964: the finite

@@ -1,17 +1,16 @@
-//! Perplexity of a corpus, with its interval over sentences.
+//! Computes the perplexity of a corpus, with its interval over sentences.
 //!
-//! Formula: exp(−Σ_s ℓ_s / Σ_s n_s), with ℓ_s the log-likelihood of sentence s in
-//! nats and n_s its scored tokens. The exponent is a ratio estimator: sentences
-//! are resampled with their lengths, so that long and short ones weigh as they
-//! do in the corpus.
+//! It is exp(−Σ_s ℓ_s / Σ_s n_s), with ℓ_s the log-likelihood of sentence s in nats and n_s the number of its scored
+//! tokens. The exponent is a ratio estimator: sentences are resampled together with their lengths, so that long and
+//! short sentences have the same weight as in the corpus.
 
 use crate::bootstrap::{self, Bootstrap, Estimate};
 use crate::error::{MetricError, finite};
 
-/// Perplexity from total log-likelihoods and token counts of sentences.
+/// Computes the perplexity from the total log-likelihoods and the token counts of sentences.
 ///
 /// # Shapes
-/// One token count per log-likelihood. The estimate's `n` counts sentences.
+/// There is one token count per log-likelihood. The estimate's `n` counts sentences.
 ///
 /// # Errors
 /// No sentences, lists of unequal length, a log-likelihood that is not finite,
@@ -24,15 +23,14 @@ pub fn perplexity(
     clustered_perplexity(log_likelihoods, tokens, None, options)
 }
 
-/// The same, resampling whole clusters of sentences (all of one source row);
-/// without clusters, each sentence by itself.
+/// Computes the [`perplexity`] with an interval that resamples whole clusters of sentences, such as all sentences of
+/// one source row. Without clusters, each sentence is resampled by itself.
 ///
 /// # Shapes
-/// One token count and one cluster number per log-likelihood. `n` counts
-/// sentences.
+/// There are one token count and one cluster number per log-likelihood. The estimate's `n` counts sentences.
 ///
 /// # Errors
-/// As for [`perplexity`].
+/// The errors of [`perplexity`].
 pub fn clustered_perplexity(
     log_likelihoods: &[f64],
     tokens: &[usize],

@@ -1,12 +1,12 @@
-//! How small a change a benchmark of n items can show.
+//! Computes how small a change a benchmark of n items can detect.
 //!
 //! # Source
-//! Normal approximations of textbooks; for paired yes/no answers Miettinen,
-//! "The Matched Pairs Design in the Case of All-or-None Responses", Biometrics
-//! 24, 1968, in the form of Connor, Biometrics 43, 1987.
+//! The formulas are normal approximations from textbooks. The one for paired yes/no answers is that of Miettinen,
+//! "The Matched Pairs Design in the Case of All-or-None Responses", Biometrics 24, 1968, in the form of Connor,
+//! Biometrics 43, 1987.
 //!
-//! An edit that seems to do nothing may do less than the benchmark can show. A
-//! report should say how much that is.
+//! An edit that seems to have no effect may have one that is too small for the benchmark to detect. A report should
+//! say how small.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,13 +14,13 @@ use crate::bootstrap::by_cluster;
 use crate::error::{MetricError, finite, length};
 use crate::normal;
 
-/// What a test is asked for.
+/// The error rates of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Power {
-    /// Chance of a false alarm, two-sided.
+    /// The probability of a false alarm, two-sided.
     pub alpha: f64,
-    /// Chance of finding a change of the size that is there.
+    /// The probability of detecting a change of the given size if it exists.
     pub power: f64,
 }
 
@@ -59,14 +59,14 @@ impl Power {
     }
 }
 
-/// The smallest mean of paired differences that as many such pairs show, in the
-/// unit of the differences: (z₁₋α/₂ + z_power)·se.
+/// Computes the smallest mean of paired differences that this many pairs can detect, in the unit of the differences:
+/// (z₁₋α/₂ + z_power)·se.
 ///
-/// se is the standard deviation of the differences over √n or, with clusters,
-/// that of the mean of whole clusters, √(G/(G−1)·Σ_g (Σ_{i∈g} (dᵢ − d̄))²)/n.
+/// Here se is the standard deviation of the differences over √n. With clusters it is that of the mean of whole
+/// clusters, √(G/(G−1)·Σ_g (Σ_{i∈g} (dᵢ − d̄))²)/n.
 ///
 /// # Shapes
-/// One cluster number per difference.
+/// There is one cluster number per difference.
 ///
 /// # Errors
 /// Fewer than two differences (or clusters), one that is not finite, lists of
@@ -102,12 +102,12 @@ pub fn smallest_mean_change(
     Ok((critical + reach) * error)
 }
 
-/// The smallest change of a sign score (or any share of items), in points, that
-/// n pairs show when two systems disagree on a share `discordance` of them.
+/// Computes the smallest change of a sign score (or of any share of items), in percentage points, that n pairs can
+/// detect if two systems disagree on a share `discordance` of them.
 ///
-/// McNemar's test of b against c discordant pairs: the change δ = (b − c)/n with
-/// δ·√n = z₁₋α/₂·√ψ + z_power·√(ψ − δ²), ψ the discordance. `None` where not even
-/// δ = ψ suffices: disagreements all in one direction would not be enough.
+/// McNemar's test compares b with c discordant pairs. The change δ = (b − c)/n satisfies δ·√n = z₁₋α/₂·√ψ +
+/// z_power·√(ψ − δ²), where ψ is the discordance. The result is `None` if even disagreements that all go in one
+/// direction (δ = ψ) would not be enough.
 ///
 /// # Errors
 /// No pairs, a discordance outside 0..=1, or settings outside 0..1.
@@ -140,7 +140,7 @@ pub fn smallest_score_change(
     Ok(Some(100.0 * high))
 }
 
-/// Half the width of the interval of a share of n independent items, in points:
+/// Computes half the width of the interval of a share of n independent items, in percentage points:
 /// 100·z·√(p(1−p)/n).
 ///
 /// # Errors

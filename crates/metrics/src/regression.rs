@@ -1,8 +1,6 @@
-//! Least-squares lines, for calibration plots: measured gap against the planted
-//! ln(s/(1−s)).
+//! Fits least-squares lines, for calibration plots of the measured gap against the planted ln(s/(1−s)).
 //!
-//! The interval resamples points (pairs bootstrap), so that it needs no
-//! assumption about the noise.
+//! The interval resamples points (pairs bootstrap), so it needs no assumption about the noise.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,22 +10,21 @@ use crate::error::{MetricError, finite, length};
 /// A fitted line y = intercept + slope · x.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Line {
-    /// Slope.
+    /// The slope of the line.
     pub slope: Estimate,
-    /// Intercept.
+    /// The intercept of the line.
     pub intercept: Estimate,
-    /// Share of the variance of y on the line; absent when y does not vary.
+    /// The share of the variance of y that the line explains; `None` if y does not vary.
     pub r2: Option<f64>,
 }
 
-/// Least squares with an intercept.
+/// Fits a line with an intercept by least squares.
 ///
 /// # Shapes
-/// One y per x.
+/// `x` and `y` have the same length.
 ///
 /// # Errors
-/// Fewer than two points, lists of unequal length, values that are not finite,
-/// or no two different x.
+/// Fewer than two points, lists of unequal length, values that are not finite, or values of x that are all equal.
 pub fn line(x: &[f64], y: &[f64], options: &Bootstrap) -> Result<Line, MetricError> {
     check(x, y)?;
     if x.len() < 2 {
@@ -75,10 +72,10 @@ pub fn line(x: &[f64], y: &[f64], options: &Bootstrap) -> Result<Line, MetricErr
     })
 }
 
-/// Slope of the least-squares line through the origin, Σxy/Σx².
+/// Computes the slope of the least-squares line through the origin, Σxy/Σx².
 ///
 /// # Shapes
-/// One y per x.
+/// `x` and `y` have the same length.
 ///
 /// # Errors
 /// No points, lists of unequal length, values that are not finite, or all x zero.

@@ -1,24 +1,21 @@
-//! WEAT and SEAT: which of two attribute sets the vectors of two target sets
-//! are nearer to.
+//! WEAT and SEAT: measures whether the vectors of one target set are nearer to one of two attribute sets than those
+//! of the other target set are.
 //!
 //! # Source
-//! Words: Caliskan et al., Science 356, 2017 (arXiv 1608.07187). Sentences:
-//! May et al., NAACL 2019 (arXiv 1903.10561), whose code bias-bench took over
-//! (Meade et al. 2022, arXiv 2110.08527).
+//! Words: Caliskan et al., Science 356, 2017 (arXiv 1608.07187). Sentences: May et al., NAACL 2019 (arXiv
+//! 1903.10561), whose code bias-bench uses (Meade et al. 2022, arXiv 2110.08527).
 //!
 //! A target w has the association s(w) = mean_a cos(w, a) − mean_b cos(w, b).
 //! The effect size is d = (mean_X s − mean_Y s) / std_{X∪Y} s, with n − 1 in
 //! the standard deviation. It is 0 without bias, and lies within ±2 for sets of
 //! equal size; with n and m targets, N = n + m, within ±√(N(N−1)/(nm)).
 //!
-//! The test is one-sided: the share of the partitions of X ∪ Y into sets of the
-//! same sizes whose first set has at least the sum of s that X has. A partition
-//! that is equal up to rounding counts, which errs on the side of no effect.
-//! All partitions are tried where there are few enough. Otherwise they are drawn
-//! at random, and the observed one stands in for the last of them, so that p is
-//! never 0. The reference code refuses sets of unequal size; keeping both sizes is
-//! the same test for equal ones, because the difference of the means grows with
-//! the sum over the first set.
+//! The permutation test is one-sided. Its p value is the share of the partitions of X ∪ Y into sets of the same sizes
+//! in which the first set has at least the sum of s that X has. A partition that is equal up to rounding counts,
+//! which makes p larger rather than smaller. All partitions are tried if there are few enough. Otherwise they are
+//! drawn at random and the observed one takes the place of the last draw, so that p is never 0. The reference code
+//! refuses sets of unequal size. For sets of equal size the test here is the same, because the difference of the
+//! means grows with the sum over the first set.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -29,14 +26,14 @@ use crate::alignment::rows;
 use crate::bootstrap::{self, Bootstrap, Estimate, by_cluster};
 use crate::error::{MetricError, length};
 
-/// Settings of the test and the interval.
+/// The settings of the test and the interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
-    /// Partitions of the permutation test. All of them are tried when there are
-    /// no more than this; otherwise this many count, the observed one included.
+    /// The number of partitions in the permutation test. If there are no more than this, all of them are tried;
+    /// otherwise this many are used, including the observed one.
     pub partitions: usize,
-    /// The interval; its seed also draws the partitions.
+    /// The settings of the interval; the seed also draws the partitions.
     pub bootstrap: Bootstrap,
 }
 
@@ -49,17 +46,16 @@ impl Default for Options {
     }
 }
 
-/// Outcome of a word or sentence embedding association test.
+/// The outcome of a word or sentence embedding association test.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Effect {
-    /// Effect size d; `n` counts targets.
+    /// The effect size d; `n` counts targets.
     pub effect: Estimate,
-    /// One-sided p value of the permutation test: small where X is nearer to A
-    /// than Y is.
+    /// The one-sided p value of the permutation test. It is small if X is nearer to A than Y is.
     pub p_value: f64,
     /// Whether all partitions were tried.
     pub exact: bool,
-    /// Partitions that count in the p value.
+    /// The number of partitions that were used for the p value.
     pub partitions: usize,
 }
 
@@ -67,14 +63,14 @@ pub struct Effect {
 /// the order of 1 and summed in f64.
 const SMALLEST_DEVIATION: f64 = 1e-12;
 
-/// Effect size and permutation test, with an interval over targets.
+/// Computes the effect size and the permutation test, with an interval over targets.
 ///
-/// Resamples draw from all targets at once, so the sizes of the sets vary. With so
-/// few targets that more than 5 % of the resamples miss a set, there is no interval.
+/// The resamples are drawn from all targets together, so the sizes of the sets vary. If the targets are so few that a
+/// set is empty in more than 5 % of the resamples, there is no interval.
 ///
 /// # Shapes
-/// Row-major vectors of `dim` components: targets `x` and `y`, attributes `a`
-/// and `b`. Their lengths do not matter.
+/// The targets `x` and `y` and the attributes `a` and `b` are row-major vectors of `dim` components. The lengths of
+/// the vectors do not affect the result.
 ///
 /// # Errors
 /// Fewer than two targets on a side, no attributes, rows that are not whole,
@@ -93,16 +89,16 @@ pub fn effect(
     targets.effect(&clusters, options)
 }
 
-/// The same, with an interval over clusters of targets: the sentences of SEAT are
-/// a few names in a few templates, and it is the names that are a sample.
+/// Computes the [`effect`] with an interval over clusters of targets. The sentences of SEAT are a few names in a few
+/// templates, and the names, not the sentences, are a sample.
 ///
 /// The permutation test exchanges single targets, as in the reference code.
 ///
 /// # Shapes
-/// One cluster number per target, those of `x` first.
+/// There is one cluster number per target; those of `x` come first.
 ///
 /// # Errors
-/// As for [`effect`], and clusters of another number.
+/// The errors of [`effect`], and a number of cluster numbers that is not the number of targets.
 pub fn clustered_effect(
     x: &[f32],
     y: &[f32],
@@ -117,13 +113,13 @@ pub fn clustered_effect(
     targets.effect(clusters, options)
 }
 
-/// The association of every target: its mean cosine with `a` minus that with `b`.
+/// Computes the association of every target: its mean cosine with `a` minus its mean cosine with `b`.
 ///
 /// # Shapes
-/// Row-major vectors of `dim` components; one value per row of `targets`.
+/// All arguments are row-major vectors of `dim` components. The result has one value per row of `targets`.
 ///
 /// # Errors
-/// As for [`effect`], where it applies.
+/// The errors of [`effect`] that concern these vectors.
 pub fn associations(
     targets: &[f32],
     a: &[f32],

@@ -1,4 +1,4 @@
-//! Tests of paired differences, and corrections for many of them.
+//! Significance tests of paired differences, and corrections for multiple tests.
 
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::bootstrap::by_cluster;
 use crate::error::{MetricError, finite, length};
 
-/// Settings of a sign-flip test.
+/// The settings of a sign-flip test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Flips {
-    /// Random sign patterns to draw when there are too many to try all.
+    /// The number of random sign patterns to draw if there are too many to try all.
     pub draws: usize,
-    /// Seed of the draws.
+    /// The seed of the draws.
     pub seed: u64,
 }
 
@@ -27,14 +27,14 @@ impl Default for Flips {
     }
 }
 
-/// Outcome of a sign-flip test.
+/// The outcome of a sign-flip test.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PairedTest {
-    /// Mean of the differences.
+    /// The mean of the differences.
     pub mean_difference: f64,
-    /// Two-sided p value.
+    /// The two-sided p value.
     pub p_value: f64,
-    /// Number of pairs.
+    /// The number of pairs.
     pub n: usize,
     /// Whether all sign patterns were tried.
     pub exact: bool,
@@ -46,13 +46,12 @@ const EXACT_UP_TO: usize = 20;
 /// Sign patterns one random stream serves.
 const PER_STREAM: usize = 250;
 
-/// Paired permutation test: under the null hypothesis that both systems are
-/// exchangeable within each pair, every difference is as likely with either sign.
+/// Computes the paired permutation test. Under the null hypothesis the two systems are exchangeable within each pair,
+/// so every difference is equally likely with either sign.
 ///
-/// The p value is the share of sign patterns whose |sum| is at least the observed
-/// one. Drawn patterns count the observed one among them, (1 + hits)/(1 + draws),
-/// so that p is never 0 and the test never too lenient. Differences of 0 carry no
-/// sign and change nothing.
+/// The p value is the share of sign patterns whose |sum| is at least the observed one. If patterns are drawn, the
+/// observed one is counted among them, (1 + hits)/(1 + draws), so that p is never 0 and the test is never too
+/// lenient. Differences of 0 have no sign and change nothing.
 ///
 /// # Shapes
 /// `differences` has one value per pair.
@@ -92,14 +91,14 @@ pub fn sign_flip(differences: &[f64], options: &Flips) -> Result<PairedTest, Met
     })
 }
 
-/// The same, flipping whole clusters of pairs: for pairs that share an attribute
-/// or a talk and so are not independent. Without clusters, each pair by itself.
+/// Computes the test of [`sign_flip`], but flips whole clusters of pairs. This is for pairs that are not independent
+/// because they share an attribute or a talk. Without clusters, each pair is flipped by itself.
 ///
 /// # Shapes
-/// One cluster number per difference. `n` counts differences.
+/// There is one cluster number per difference. The `n` of the result counts differences.
 ///
 /// # Errors
-/// As for [`sign_flip`], and lists of unequal length.
+/// The errors of [`sign_flip`], and lists of unequal length.
 pub fn clustered_sign_flip(
     differences: &[f64],
     clusters: Option<&[usize]>,
@@ -180,12 +179,11 @@ fn flipped_sum(d: &[f64], rng: &mut ChaCha8Rng) -> f64 {
     sum
 }
 
-/// Exact McNemar test for two systems on the same yes/no items: two-sided
-/// binomial test of the discordant pairs, min(1, 2·P(X ≤ min(b, c))) with
-/// X ~ Binomial(b + c, ½).
+/// Computes the exact McNemar test of two systems on the same yes/no items. It is the two-sided binomial test of the
+/// discordant pairs, min(1, 2·P(X ≤ min(b, c))) with X ~ Binomial(b + c, ½).
 ///
-/// `b` items only the first system has right, `c` only the second. Without
-/// discordant pairs p is 1.
+/// `b` is the number of items that only the first system has right, and `c` the number that only the second has
+/// right. Without discordant pairs p is 1.
 pub fn mcnemar_exact(b: u64, c: u64) -> f64 {
     let n = b + c;
     let log_half_n = -(n as f64) * std::f64::consts::LN_2;
@@ -200,16 +198,16 @@ pub fn mcnemar_exact(b: u64, c: u64) -> f64 {
     (2.0 * tail).min(1.0)
 }
 
-/// Holm's step-down adjusted p values, in the order given: they bound the chance
-/// of any false rejection in the family, under any dependence.
+/// Computes Holm's step-down adjusted p values, in the order given. They bound the probability of any false rejection
+/// in the family of tests, whatever the dependence between them.
 ///
-/// With p₍₁₎ ≤ … ≤ p₍m₎: adjusted p₍ᵢ₎ = max_{j≤i} min(1, (m−j+1)·p₍ⱼ₎).
+/// With p₍₁₎ ≤ … ≤ p₍m₎, the adjusted p₍ᵢ₎ is max_{j≤i} min(1, (m−j+1)·p₍ⱼ₎).
 ///
 /// # Source
 /// Holm, Scandinavian Journal of Statistics 6 (1979).
 ///
 /// # Shapes
-/// One p value per test, in and out.
+/// There is one p value per test, in the argument and in the result.
 ///
 /// # Errors
 /// A p value outside 0..=1.
@@ -225,17 +223,16 @@ pub fn holm(p_values: &[f64]) -> Result<Vec<f64>, MetricError> {
     Ok(adjusted)
 }
 
-/// Benjamini and Hochberg's adjusted p values, in the order given: they bound the
-/// expected share of false rejections, for independent or positively dependent
-/// tests.
+/// Computes Benjamini and Hochberg's adjusted p values, in the order given. They bound the expected share of false
+/// rejections, for independent or positively dependent tests.
 ///
-/// Adjusted p₍ᵢ₎ = min_{j≥i} min(1, m·p₍ⱼ₎/j).
+/// The adjusted p₍ᵢ₎ is min_{j≥i} min(1, m·p₍ⱼ₎/j).
 ///
 /// # Source
 /// Benjamini & Hochberg, Journal of the Royal Statistical Society B 57 (1995).
 ///
 /// # Shapes
-/// One p value per test, in and out.
+/// There is one p value per test, in the argument and in the result.
 ///
 /// # Errors
 /// A p value outside 0..=1.

@@ -1,67 +1,62 @@
-//! Log-probability gaps on templates: which of two groups a model puts beside an
-//! attribute ("*he* is a nurse" against "*she* is a nurse"), corrected for how
-//! likely it finds the groups without the attribute.
+//! Computes log-probability gaps on templates. The gap compares which of two groups a model puts beside an attribute
+//! ("*he* is a nurse" against "*she* is a nurse"), corrected for how likely it finds the groups without the
+//! attribute.
 //!
 //! # Source
-//! Kurita et al., 1st Workshop on Gender Bias in Natural Language Processing,
-//! 2019 (arXiv 1906.07337). They score a masked model: the increased
-//! log-probability of a group word is ln p(group | attribute) − ln p_prior(group),
-//! with the attribute masked as well in the prior, and the bias is the difference
-//! between the two groups.
+//! Kurita et al., 1st Workshop on Gender Bias in Natural Language Processing, 2019 (arXiv 1906.07337). They score a
+//! masked model: the increased log-probability of a group word is ln p(group | attribute) − ln p_prior(group), where
+//! the prior masks the attribute as well, and the bias is the difference between the two groups.
 //!
-//! For a causal model the filled templates stand in for the masked words: the
-//! log-likelihood of the sentence, and for the prior that of the same sentence
-//! with a neutral attribute ("… is a person"). Tokens common to both groups
-//! cancel in the difference.
+//! For a causal model, filled templates take the place of the masked words. The first log-probability is the
+//! log-likelihood of the sentence, and the prior is that of the same sentence with a neutral attribute ("… is a
+//! person"). Tokens that are common to both groups cancel in the difference.
 //!
-//! A category is a list of probes: call [`scores`] once for each. Which group
-//! comes first is the caller's choice. If it is the group that the stereotype
-//! names for the attribute, a positive gap is a stereotype; if it is the same group
-//! throughout, opposite stereotypes cancel in the mean.
+//! The functions take the probes of one category: call [`scores`] once for each category. The caller decides which
+//! group comes first. If the first group is the one that the stereotype names for the attribute, a positive gap is a
+//! stereotype. If it is the same group throughout, opposite stereotypes cancel in the mean.
 
 use serde::{Deserialize, Serialize};
 
 use crate::bootstrap::{self, Bootstrap, Estimate};
 use crate::error::{MetricError, finite};
 
-/// A template with one attribute: four log-probabilities, in nats.
+/// The four log-probabilities of a template with one attribute, in nats.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Probe {
-    /// Of the first group, with the attribute.
+    /// The log-probability of the first group with the attribute.
     pub first: f64,
-    /// Of the second group, with the attribute.
+    /// The log-probability of the second group with the attribute.
     pub second: f64,
-    /// Of the first group, with the attribute masked or neutral.
+    /// The log-probability of the first group with the attribute masked or neutral.
     pub prior_first: f64,
-    /// Of the second group, with the attribute masked or neutral.
+    /// The log-probability of the second group with the attribute masked or neutral.
     pub prior_second: f64,
-    /// Number of the template.
+    /// The number of the template.
     pub template: usize,
 }
 
 impl Probe {
-    /// Log-probability of the first group minus that of the second.
+    /// Returns the log-probability of the first group minus that of the second, with the attribute.
     pub fn gap(&self) -> f64 {
         self.first - self.second
     }
 
-    /// The gap less that without the attribute.
+    /// Returns the gap with the attribute minus the gap without it.
     pub fn corrected_gap(&self) -> f64 {
         self.gap() - (self.prior_first - self.prior_second)
     }
 }
 
-/// Mean gaps in nats, with intervals over templates; `n` counts probes. 0 is
-/// unbiased.
+/// The mean gaps in nats, with intervals over templates; `n` counts probes. The value 0 is unbiased.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
-    /// Mean gap.
+    /// The mean gap.
     pub gap: Estimate,
-    /// Mean gap corrected for the prior.
+    /// The mean gap, corrected for the prior.
     pub corrected: Estimate,
 }
 
-/// Both mean gaps of a list of probes.
+/// Computes both mean gaps of a list of probes.
 ///
 /// # Errors
 /// No probes, a log-probability that is not finite, a gap that overflows, or

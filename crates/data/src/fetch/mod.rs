@@ -1,4 +1,4 @@
-//! Data sets by manifest: fetching what a folder lacks.
+//! Downloads the files of a data set that the local folder lacks, as its manifest lists them.
 
 #[cfg(feature = "download")]
 mod transfer;
@@ -16,12 +16,12 @@ use crate::own;
 #[cfg(feature = "download")]
 use transfer::transfer;
 
-/// How data sets are fetched.
+/// Options of [`fetch`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchOptions {
-    /// Whether a file with other bytes than the manifest says is replaced.
+    /// Whether a file whose bytes differ from those of the manifest is replaced.
     pub replace: bool,
-    /// A transfer is given up when less than 60 KiB come within this time.
+    /// A transfer is given up if fewer than 60 KiB arrive within this time.
     pub patience: Duration,
 }
 
@@ -34,29 +34,31 @@ impl Default for FetchOptions {
     }
 }
 
-/// How far a download is.
+/// The progress of a download.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress<'m> {
-    /// The file.
+    /// The file that is being downloaded.
     pub file: &'m RemoteFile,
-    /// Its position in the manifest, from 0.
+    /// The position of that file in the manifest, counted from 0.
     pub index: usize,
-    /// Bytes on disk.
+    /// The number of bytes on disk.
     pub received: u64,
-    /// Whether the file was in the cache already.
+    /// Whether the file was in the cache already, so that nothing was downloaded.
     pub cached: bool,
 }
 
-/// Downloads what the cache lacks into `cache_dir/<name>` and returns that folder. Files of this project are copied there.
+/// Downloads the files that the cache lacks into `cache_dir/<name>` and returns that folder. Files that belong to
+/// this project are copied there.
 ///
-/// A file goes to `<file>.part` first, is resumed there after a break, and is renamed once its hash is right. Two
-/// processes that fetch one data set take turns, and the second finds what the first brought.
+/// A file is written to `<file>.part` first, where an interrupted transfer is resumed, and is renamed once its hash
+/// is right. If two processes fetch the same data set, the second waits for the first and finds its files.
 ///
 /// # Errors
-/// [`DataError::OtherFile`] where a file is there with other bytes and is not to be replaced, and where something that
-/// is no regular file has its name; [`DataError::Http`], [`DataError::Offline`], [`DataError::Truncated`],
-/// [`DataError::TooSlow`], [`DataError::HashMismatch`], [`DataError::DiskFull`]; [`DataError::NoDownload`] in a program
-/// that was built without the feature `download`. Files fetched before stay.
+/// [`DataError::OtherFile`] if a file with other bytes is there and is not to be replaced, or if its name is taken by
+/// something that is not a regular file; [`DataError::Http`], [`DataError::Offline`], [`DataError::Truncated`],
+/// [`DataError::TooSlow`], [`DataError::HashMismatch`] and [`DataError::DiskFull`] for a transfer that fails;
+/// [`DataError::NoDownload`] in a program that was built without the feature `download`. Files that were fetched
+/// before the error stay.
 pub fn fetch(
     manifest: &Manifest,
     cache_dir: &Path,

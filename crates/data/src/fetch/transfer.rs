@@ -1,4 +1,4 @@
-//! One file by HTTP, going on where it ended.
+//! Transfers one file over HTTP and resumes where an earlier transfer ended.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
@@ -12,10 +12,10 @@ use crate::error::DataError;
 use crate::input::io_error;
 use crate::manifest::RemoteFile;
 
-/// Brings the rest of a file to `partial`, of which `have` bytes are there.
+/// Appends the rest of a file to `partial`, which already holds its first `have` bytes.
 ///
 /// # Errors
-/// Those of the network, of the server and of the disk; what came stays.
+/// Errors of the network, of the server and of the disk. The bytes that were received are kept.
 pub(super) fn transfer(
     file: &RemoteFile,
     target: &Path,

@@ -15,20 +15,20 @@ use crate::types::AttributeList;
 /// The largest list file.
 const MOST: u64 = 64 << 20;
 
-/// What [`load_attributes`] is asked for.
+/// Options of [`load_attributes`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttributeOptions {
-    /// The language of the words; `None` to tell it from a name like `words_de.json`. A name without a language, such
-    /// as `bias_attribute_words.json`, is English, as its authors mean it.
+    /// The language of the words; `None` if it is to be taken from a file name like `words_de.json`. A file whose
+    /// name holds no language, such as `bias_attribute_words.json`, is taken for English, as its authors meant it.
     pub language: Option<Language>,
-    /// What to do with tuples that can't be used: identical words, an empty word, a wrong number of words.
+    /// How to treat tuples that can't be used because of identical words, an empty word or a wrong number of words.
     pub on_bad_row: OnBadRow,
-    /// Size limits.
+    /// The limits on the size of the file and its parts.
     pub limits: Limits,
 }
 
 impl AttributeOptions {
-    /// The language told from the name.
+    /// Makes options that take the language from the file's name.
     pub fn new(on_bad_row: OnBadRow) -> Self {
         AttributeOptions {
             language: None,
@@ -38,7 +38,8 @@ impl AttributeOptions {
     }
 }
 
-/// Reads all lists of a file. Blanks around a word are cut off and repeated tuples dropped, each with a finding.
+/// Reads all lists of a file. Spaces around a word are cut off and repeated tuples are dropped; the report lists each
+/// case.
 ///
 /// # Errors
 /// Any [`DataError`]; a bad tuple is named by its key, such as `gender[23]`.

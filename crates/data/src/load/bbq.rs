@@ -1,9 +1,10 @@
-//! BBQ and MBBQ: questions about two people, with three answers of which one is "unknown".
+//! Loads BBQ and MBBQ: questions about two people with three answers, one of which is "unknown".
 //!
-//! JSON lines. The answer that names the stereotyped group is found by comparing what `answer_info` says of an answer (the
-//! words, then the group) with `additional_metadata.stereotyped_groups`: case, blanks and marks don't count, `man`,
-//! `jongen` and `M` are one group, `woman`, `meisje` and `F` another, `transgender women` and `trans` a third, and
-//! `F-Black` is `Black`. MBBQ translates the groups of some files and not of others, so all its languages are known.
+//! The files hold JSON lines. The answer that names the stereotyped group is found by comparing what `answer_info`
+//! says of an answer (its words, then its group) with `additional_metadata.stereotyped_groups`. The comparison
+//! ignores case, spaces and punctuation. `man`, `jongen` and `M` count as one group, `woman`, `meisje` and `F` as
+//! another, `transgender women` and `trans` as a third, and `F-Black` counts as `Black`. MBBQ translates the groups
+//! in some files and not in others, so the names in all of its languages are known.
 //!
 //! # Source
 //! BBQ: Parrish et al. 2022, arXiv 2110.08193; MBBQ: Neplenbroek et al. 2024, arXiv 2406.07243.
@@ -19,24 +20,24 @@ use crate::iso::language_of;
 use crate::language::Language;
 use crate::types::{Condition, Polarity, Question};
 
-/// What [`load_bbq`] is asked for.
+/// Options of [`load_bbq`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BbqOptions {
-    /// The language; `None` to tell it from a name like `Age_nl.jsonl`. The names of BBQ itself, such as `Age.jsonl`,
-    /// are English.
+    /// The language; `None` if it is to be taken from a file name like `Age_nl.jsonl`. Names without a language, such
+    /// as the `Age.jsonl` of BBQ itself, mean English.
     pub language: Option<Language>,
-    /// The categories, by their names here; empty means all.
+    /// The categories to keep, by the names that this crate uses; empty keeps all.
     pub categories: Vec<String>,
-    /// What to do with questions that can't be used.
+    /// How to treat questions that can't be used.
     pub on_bad_row: OnBadRow,
-    /// At most this many questions per file, in file order.
+    /// The most questions to read per file, in the order of the file; `None` reads all.
     pub limit: Option<usize>,
-    /// Size limits.
+    /// The limits on the size of the file and its parts.
     pub limits: Limits,
 }
 
 impl BbqOptions {
-    /// Every question, the language told from the name.
+    /// Makes options that read every question and take the language from the file's name.
     pub fn new(on_bad_row: OnBadRow) -> Self {
         BbqOptions {
             language: None,
@@ -48,15 +49,15 @@ impl BbqOptions {
     }
 }
 
-/// Reads the questions of a file, or of every `.jsonl` file of a folder by name.
+/// Reads the questions of a file, or of all `.jsonl` files of a folder in the order of their names.
 ///
-/// A question can't be used if a text is empty, a value is none of the known ones, not exactly one answer is marked
-/// `unknown`, the context is ambiguous and "unknown" isn't right or the other way round, or the stereotyped groups are
-/// spelled in a way that fits neither answer. Where both answers name a stereotyped group, or neither does by a known
-/// name ("the boy" and "the man" where women are stereotyped), [`Question::stereotyped`] is `None`, with a finding.
+/// A question can't be used if a text is empty, if a value is not one of the known ones, if not exactly one answer is
+/// marked `unknown`, if the context is ambiguous and "unknown" is not the right answer (or the other way round), or
+/// if the stereotyped groups are spelled in a way that fits neither answer. Where both answers name a stereotyped
+/// group, or neither does by a known name ("the boy" and "the man" where women are stereotyped),
+/// [`Question::stereotyped`] is `None` and the report says so.
 ///
-/// # Errors
-/// Any [`DataError`]; a question is named by its line, and a fault by its key.
+/// Any [`DataError`]; the error names the line of a question and the key of the fault.
 pub fn load_bbq(path: &Path, options: &BbqOptions) -> Result<(Vec<Question>, Report), DataError> {
     let mut report = Report::default();
     let mut questions = Vec::new();

@@ -1,8 +1,9 @@
-//! Items with candidates, of which one is right: a format of this project, TSV or JSON lines.
+//! Loads items with several candidates of which one is right, in this project's own format: TSV or JSON lines.
 //!
-//! Fields: `id`, `language`, `prompt`, `candidates`, `gold` (which candidate is right, counted from 0), and `category`, which may
-//! be missing. In TSV candidates are divided by `|`; in JSON lines they are a list. An id stands once for each language,
-//! and its candidates stand in the same order in all of them, so that answers can be compared.
+//! The fields are `id`, `language`, `prompt`, `candidates`, `gold` (the right candidate, counted from 0), and
+//! `category`, which may be missing. In TSV the candidates are separated by `|`; in JSON lines they are a list. An id
+//! occurs once for each language, and its candidates have the same order in all of them, so that answers can be
+//! compared between languages.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -27,19 +28,19 @@ const DIVIDER: char = '|';
 const MOST_CANDIDATES: usize = 100;
 const MOST_ITEMS: usize = 1_000_000;
 
-/// What [`load_choice`] is asked for.
+/// Options of [`load_choice`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChoiceOptions {
-    /// The languages; empty means all that the file has.
+    /// The languages to keep; empty keeps all that the file has.
     pub languages: Vec<Language>,
-    /// What to do with items that can't be used.
+    /// How to treat items that can't be used.
     pub on_bad_row: OnBadRow,
-    /// Size limits.
+    /// The limits on the size of the file and its parts.
     pub limits: Limits,
 }
 
 impl ChoiceOptions {
-    /// Everything in these languages.
+    /// Makes options that read all items in these languages.
     pub fn new(languages: &[Language], on_bad_row: OnBadRow) -> Self {
         ChoiceOptions {
             languages: languages.to_vec(),
@@ -49,11 +50,12 @@ impl ChoiceOptions {
     }
 }
 
-/// Reads a file: JSON lines where its name ends in `.jsonl` or `.json`, TSV otherwise. Items come in file order.
+/// Reads a file: JSON lines if its name ends in `.jsonl` or `.json`, otherwise TSV. The items keep the order of the
+/// file.
 ///
 /// # Errors
-/// Any [`DataError`]: a field that is missing or empty, a gold that names no candidate, fewer than two candidates, a candidate that
-/// comes twice, an id that stands twice for a language, an id whose candidates or gold differ in number between languages.
+/// Any [`DataError`]: a field is missing or empty, `gold` names no candidate, there are fewer than two candidates, a
+/// candidate or an id comes twice in one language, or the candidates or the gold of an id differ between languages.
 pub fn load_choice(
     path: &Path,
     options: &ChoiceOptions,

@@ -1,8 +1,8 @@
-//! The English, French and Dutch files of the Dutch CrowS-Pairs repository.
+//! Loads the English, French and Dutch files of the Dutch CrowS-Pairs repository.
 //!
-//! `crows_dutch.csv` is Mac OS Roman but for one UTF-8 row, and its labels slipped against the sentences from id 217 on;
-//! the translations' categories differ from the original's too. So every label and category is taken from the English
-//! file, by id.
+//! `crows_dutch.csv` is in Mac OS Roman except for one row in UTF-8, and from id 217 on its labels are shifted
+//! against its sentences. The translations also have other categories than the original. So every label and every
+//! category is taken from the English file, by id.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The original English CrowS-Pairs, and tables of the same columns in any one language.
+//! Loads the original English CrowS-Pairs, and tables with the same columns in any one language.
 //!
 //! # Source
 //! Nangia et al. 2020, arXiv 2010.00133.
@@ -41,8 +41,8 @@ fn stated(path: &Path, options: &BiasOptions) -> Result<Language, DataError> {
     }
 }
 
-/// A table with the columns of CrowS-Pairs that belongs to no known collection: its language is the
-/// one that is asked for, its labels are its own.
+/// Loads a table with the columns of CrowS-Pairs that belongs to no known collection. Its language is the one that
+/// the caller gives, and its labels are taken as they are.
 pub(crate) fn load_table(
     path: &Path,
     language: Language,
@@ -58,8 +58,8 @@ pub(crate) fn load_table(
     Ok((BiasSet { name, pairs }, report))
 }
 
-/// Reads the columns that all CrowS-Pairs files share. The id is column `id` or `index`, or the
-/// unnamed first one; where there is none, the line.
+/// Reads the columns that all CrowS-Pairs files share. The id is taken from the column `id` or `index`, or from an
+/// unnamed first column; if there is none, it is the number of the line.
 pub(crate) fn read(
     path: &Path,
     mut records: Records,

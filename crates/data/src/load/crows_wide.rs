@@ -1,4 +1,5 @@
-//! Several languages side by side: columns `<language>_more` and `<language>_less`, one row per pair.
+//! Loads tables with several languages side by side: one row per pair, with the columns `<language>_more` and
+//! `<language>_less`.
 
 use std::path::Path;
 

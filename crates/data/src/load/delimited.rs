@@ -1,12 +1,13 @@
-//! CSV and TSV records with the line they start on.
+//! Reads CSV and TSV records together with the number of the line on which each starts.
 //!
-//! polars' CSV reader reports neither lines nor encodings row by row, and a loader has to name both; so text files are
-//! read here and the tables go to polars afterwards.
+//! The CSV reader of polars reports neither the line nor the encoding of a row, and a loader has to name both. So
+//! text files are read here, and the resulting tables are given to polars afterwards.
 //!
-//! CSV follows RFC 4180. TSV files in the wild mix two habits: cells quoted as in CSV, and raw text that may start with
-//! a quotation mark. A TSV cell counts as quoted only where quoting was needed, that is when its content has a tab, a
-//! line break or a doubled mark, and only where no other cell of the row holds a bare mark, which no CSV writer leaves; a
-//! header that is quoted itself declares the whole file to follow RFC 4180.
+//! CSV follows RFC 4180. TSV files mix two habits: some cells are quoted as in CSV, and others are raw text that may
+//! start with a quotation mark. A TSV cell therefore counts as quoted only if it had to be quoted, which means that
+//! it holds a tab, a line break or a doubled quotation mark, and only if no other cell of the row holds a single
+//! quotation mark, which no CSV writer would leave there. If a cell of the header is quoted, the whole file is read
+//! by RFC 4180.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -38,7 +39,7 @@ pub(crate) struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    /// Reads the header.
+    /// Makes a reader and reads the header.
     ///
     /// # Errors
     /// An empty file, or a header that can't be decoded.
@@ -86,7 +87,7 @@ impl<'a> Records<'a> {
         self.lines.name()
     }
 
-    /// Position of a column.
+    /// Returns the position of a column, counted from 0.
     ///
     /// # Errors
     /// [`DataError::MissingColumn`] with the columns that exist.
@@ -101,10 +102,11 @@ impl<'a> Records<'a> {
             })
     }
 
-    /// The next record with as many cells as the header, a bad row, or `None` at the end. Blank lines are passed over.
+    /// Returns the next record, which has as many cells as the header, or a bad row, or `None` at the end. Empty
+    /// lines are skipped.
     ///
     /// # Errors
-    /// A file that cannot be read. A bad row is no error here: what it means is the caller's policy.
+    /// A file that cannot be read. A bad row is not an error here, because the caller decides what it means.
     pub fn next_record(&mut self) -> Result<Option<Result<Record, BadRow>>, DataError> {
         loop {
             let Some((line, first)) = self.line()? else {
@@ -417,7 +419,7 @@ fn header_error(file: &Path, bad: BadRow) -> DataError {
     }
 }
 
-/// One record as text; a cell is quoted where it has to be.
+/// Writes one record as text; a cell is quoted where that is necessary.
 pub(crate) fn write_record<'c>(
     cells: impl IntoIterator<Item = &'c str>,
     delimiter: char,

@@ -1,4 +1,5 @@
-//! JSON from outside: bounded values, repeated keys refused, and fields that name their place.
+//! Reads JSON from untrusted files: the size of values is bounded, repeated keys are refused, and errors name the
+//! key.
 
 use std::cell::Cell;
 use std::fmt;
@@ -12,12 +13,13 @@ use serde_json::{Map, Value};
 use super::entries;
 use crate::error::{BadRow, DataError, FindingKind};
 
-/// Parts (texts, numbers, lists, objects) that one record may have.
+/// The largest number of parts (texts, numbers, lists, objects) that one record may have.
 ///
-/// A list of small numbers takes many times the room in memory that it takes in the file, so bytes alone are no bound.
+/// A list of small numbers takes many times more room in memory than in the file, so a bound on the bytes is not
+/// enough.
 pub(crate) const MOST_PARTS: usize = 50_000;
 
-/// Reads a value of at most so many parts, and refuses a key that an object holds twice.
+/// Reads a value of a bounded number of parts, and refuses an object that holds a key twice.
 pub(crate) struct Bounded<'a> {
     left: &'a Cell<usize>,
 }
@@ -32,7 +34,7 @@ impl<'a> Bounded<'a> {
     }
 }
 
-/// Parses one document.
+/// Parses one document with these bounds.
 pub(crate) fn bounded(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     let left = Cell::new(MOST_PARTS);
     let mut input = serde_json::Deserializer::from_slice(bytes);
@@ -107,7 +109,7 @@ impl<'de> Visitor<'de> for Bounded<'_> {
     }
 }
 
-/// Counts the lines that went by, for readers that take byte after byte.
+/// A reader that counts the lines that pass, for parsers that read byte by byte.
 pub(crate) struct CountLines<R> {
     pub inner: R,
     pub line: Rc<Cell<u64>>,
@@ -122,7 +124,7 @@ impl<R: Read> Read for CountLines<R> {
     }
 }
 
-/// An object of a record, with the place that messages name.
+/// An object within a record, with its place in the file for error messages.
 #[derive(Clone)]
 pub(crate) struct Fields<'v> {
     map: &'v Map<String, Value>,
@@ -133,10 +135,10 @@ pub(crate) struct Fields<'v> {
 }
 
 impl<'v> Fields<'v> {
-    /// The fields of an object that stands at `place`.
+    /// Takes the object that stands at `place`.
     ///
     /// # Errors
-    /// A value that is no object.
+    /// A value that is not an object.
     pub fn new(value: &'v Value, place: &str, line: u64) -> Result<Self, BadRow> {
         match value {
             Value::Object(map) => Ok(Fields {
@@ -153,7 +155,7 @@ impl<'v> Fields<'v> {
         }
     }
 
-    /// The same under a name that messages use.
+    /// Returns the same object under another name for messages.
     pub fn named(&self, record: String) -> Self {
         Fields {
             record,
@@ -161,7 +163,7 @@ impl<'v> Fields<'v> {
         }
     }
 
-    /// The key with the way to it: `data.intrasentence[3].context`.
+    /// Returns the full path of a key, such as `data.intrasentence[3].context`.
     pub fn at(&self, key: &str) -> String {
         if self.place.is_empty() {
             key.to_owned()
@@ -174,7 +176,7 @@ impl<'v> Fields<'v> {
         self.map.contains_key(key)
     }
 
-    /// A fault at a key.
+    /// Describes a fault at a key.
     pub fn bad(&self, key: &str, found: FindingKind, message: impl fmt::Display) -> BadRow {
         let record = match self.record.as_str() {
             "" => String::new(),
@@ -188,10 +190,10 @@ impl<'v> Fields<'v> {
         )
     }
 
-    /// The value of a key.
+    /// Returns the value of a key.
     ///
     /// # Errors
-    /// A key that is not there, with those that are.
+    /// A missing key; the error lists the keys that exist.
     pub fn get(&self, key: &str) -> Result<&'v Value, BadRow> {
         self.map.get(key).ok_or_else(|| {
             let there: Vec<&str> = self.map.keys().take(12).map(String::as_str).collect();
@@ -200,10 +202,10 @@ impl<'v> Fields<'v> {
         })
     }
 
-    /// Text that is not empty, without blanks around it.
+    /// Returns a text that is not empty and has no spaces around it.
     ///
     /// # Errors
-    /// No such key, no text, or nothing but blanks.
+    /// A missing key, a value that is not text, or a text of nothing but spaces.
     pub fn text(&self, key: &str) -> Result<&'v str, BadRow> {
         match self.get(key)? {
             Value::String(text) if text.trim().is_empty() => {
@@ -214,10 +216,10 @@ impl<'v> Fields<'v> {
         }
     }
 
-    /// A text, or a whole number as text: identifiers come as either.
+    /// Returns a text, or a whole number as text, because identifiers come as either.
     ///
     /// # Errors
-    /// No such key, an empty text, or neither text nor a whole number.
+    /// A missing key, an empty text, or a value that is neither text nor a whole number.
     pub fn identifier(&self, key: &str) -> Result<String, BadRow> {
         match self.get(key)? {
             Value::Number(number) if number.is_u64() => Ok(number.to_string()),
@@ -226,10 +228,10 @@ impl<'v> Fields<'v> {
         }
     }
 
-    /// The values of a list.
+    /// Returns the values of a list.
     ///
     /// # Errors
-    /// No such key, or no list.
+    /// A missing key, or a value that is not a list.
     pub fn list(&self, key: &str) -> Result<&'v [Value], BadRow> {
         match self.get(key)? {
             Value::Array(items) => Ok(items),
@@ -237,10 +239,10 @@ impl<'v> Fields<'v> {
         }
     }
 
-    /// An object under a key.
+    /// Returns an object under a key.
     ///
     /// # Errors
-    /// No such key, or no object.
+    /// A missing key, or a value that is not an object.
     pub fn object(&self, key: &str) -> Result<Fields<'v>, BadRow> {
         match self.get(key)? {
             Value::Object(map) => Ok(Fields {
@@ -253,10 +255,10 @@ impl<'v> Fields<'v> {
         }
     }
 
-    /// The objects of a list.
+    /// Returns the objects of a list.
     ///
     /// # Errors
-    /// No such key, no list, or a list that holds something else.
+    /// A missing key, a value that is not a list, or a list that holds something other than objects.
     pub fn objects(&self, key: &str) -> Result<Vec<Fields<'v>>, BadRow> {
         let items = self.list(key)?.iter().enumerate();
         items
@@ -284,7 +286,7 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// The file itself, or the `.jsonl` files right in a folder, by name.
+/// Returns the path itself if it is a file, or the `.jsonl` files directly in it, sorted by name, if it is a folder.
 pub(crate) fn jsonl_files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);

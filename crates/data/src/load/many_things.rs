@@ -1,7 +1,7 @@
-//! Tatoeba sentence pairs as manythings.org packs them: English, translation, and since 2019 an attribution.
+//! Loads Tatoeba sentence pairs as manythings.org packs them: English, translation, and since 2019 an attribution.
 //!
-//! The cells are raw: a quotation mark is a quotation mark. Several languages are joined on identical English; where a
-//! sentence has several translations, the first is kept.
+//! The cells are raw text, in which a quotation mark has no special meaning. Several languages are joined where their
+//! English sentences are identical; if a sentence has several translations, the first is kept.
 
 use std::collections::HashMap;
 use std::fs::File;

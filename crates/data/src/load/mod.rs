@@ -1,5 +1,5 @@
-//! Loaders, one file per format: [`load_parallel`], [`load_bias`] and [`load_attributes`], and one entry point for each
-//! benchmark of another shape.
+//! Loaders, one file per format. [`load_parallel`], [`load_bias`] and [`load_attributes`] read the formats of the
+//! three main types; each benchmark with another structure has a function of its own.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -50,51 +50,52 @@ pub use templates::{TemplateOptions, load_templates};
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Format {
-    /// Parallel: a table with one column per language, tab-separated.
+    /// Parallel text: a table with one column per language, separated by tabs.
     Tsv,
-    /// Parallel: the same, comma-separated.
+    /// Parallel text: a table with one column per language, separated by commas.
     Csv,
-    /// Parallel: as TED2020, a table with a talk column and one column per language, in which cells may be empty.
+    /// Parallel text: TED2020 and tables like it, with a talk column and one column per language, in which cells may
+    /// be empty.
     TedTsv,
-    /// Parallel: one file per language, aligned by line (Moses, NTREX, WMT).
+    /// Parallel text: one file per language, aligned by line (Moses, NTREX, WMT).
     Moses,
-    /// Parallel: English–other sentence pairs of Tatoeba as manythings.org packs them, plain or zip.
+    /// Parallel text: English–other sentence pairs of Tatoeba as manythings.org packs them, as plain text or zip.
     ManyThings,
-    /// Parallel: TED talks as IWSLT and WIT3 publish them: XML, `train.tags` files, tgz.
+    /// Parallel text: TED talks as IWSLT and WIT3 publish them, as XML, `train.tags` files or tgz.
     TedXml,
-    /// Parallel: Translation Memory eXchange.
+    /// Parallel text: Translation Memory eXchange.
     Tmx,
-    /// Parallel: Parquet with one column per language.
+    /// Parallel text: Parquet with one column per language.
     Parquet,
-    /// Parallel: JSON array or JSON lines of `{"translation": {"de": …, "en": …}}`.
+    /// Parallel text: a JSON array or JSON lines of `{"translation": {"de": …, "en": …}}`.
     TranslationJson,
-    /// Bias: the original English CrowS-Pairs.
+    /// Bias pairs: the original English CrowS-Pairs.
     CrowsOriginal,
-    /// Bias: the English, French and Dutch files of the Dutch CrowS-Pairs repository.
+    /// Bias pairs: the English, French and Dutch files of the Dutch CrowS-Pairs repository.
     CrowsDutch,
-    /// Bias: one row per pair, columns `<language>_more` and `<language>_less`.
+    /// Bias pairs: one row per pair, with the columns `<language>_more` and `<language>_less`.
     CrowsWide,
-    /// Bias: the samples of Reusens et al. 2023.
+    /// Bias pairs: the samples of Reusens et al. 2023.
     Reusens,
-    /// Bias: our own pairs, JSON lines.
+    /// Bias pairs: this project's own format, as JSON lines.
     PairsJsonl,
-    /// Bias: our own pairs, CSV.
+    /// Bias pairs: this project's own format, as CSV.
     PairsCsv,
-    /// StereoSet, as published or as re-cut for EditBias: [`load_stereoset`].
+    /// StereoSet, as published or as prepared for EditBias; read by [`load_stereoset`].
     Stereoset,
-    /// A WEAT or SEAT test, or a folder of them: [`load_seat`].
+    /// A WEAT or SEAT test, or a folder of them; read by [`load_seat`].
     Seat,
-    /// Questions of BBQ or MBBQ, a file or a folder: [`load_bbq`].
+    /// Questions of BBQ or MBBQ, in a file or a folder; read by [`load_bbq`].
     Bbq,
-    /// Items with candidates, our own: [`load_choice`].
+    /// Items with candidates, in this project's own format; read by [`load_choice`].
     Choice,
-    /// Bias: our own sentence templates, as pairs where their attributes say which way they lean; as items with
-    /// [`load_templates`].
+    /// Sentence templates in this project's own format. [`load_bias`] reads them as pairs if their attributes say
+    /// which group they lean towards; [`load_templates`] reads them as items.
     Templates,
 }
 
 impl Format {
-    /// The formats [`load_parallel`] reads.
+    /// The formats that [`load_parallel`] reads.
     pub const PARALLEL: &[Format] = &[
         Format::Tsv,
         Format::Csv,
@@ -107,7 +108,7 @@ impl Format {
         Format::TranslationJson,
     ];
 
-    /// The formats [`load_bias`] reads.
+    /// The formats that [`load_bias`] reads.
     pub const BIAS: &[Format] = &[
         Format::CrowsOriginal,
         Format::CrowsDutch,
@@ -118,13 +119,13 @@ impl Format {
         Format::Templates,
     ];
 
-    /// The formats with a loader of their own alone.
+    /// The formats that are read only by a function of their own.
     pub const OTHER: &[Format] = &[Format::Stereoset, Format::Seat, Format::Bbq, Format::Choice];
 
-    /// The format of a name.
+    /// Returns the format of this name.
     ///
     /// # Errors
-    /// An unknown name, with those that exist.
+    /// An unknown name; the message lists the known ones.
     pub fn named(name: &str) -> Result<Format, String> {
         let all = [Format::PARALLEL, Format::BIAS, Format::OTHER].concat();
         let names = || all.iter().map(Format::name).collect::<Vec<_>>().join(", ");
@@ -134,7 +135,7 @@ impl Format {
             .ok_or_else(|| format!("`{name}` is no format; there are: {}", names()))
     }
 
-    /// The name used in specs and manifests.
+    /// Returns the name that specs and manifests use.
     pub fn name(&self) -> &'static str {
         match self {
             Format::Tsv => "tsv",
@@ -161,25 +162,25 @@ impl Format {
     }
 }
 
-/// What [`load_parallel`] is asked for.
+/// Options of [`load_parallel`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParallelOptions {
-    /// The languages, in column order; empty means all that the source has.
+    /// The languages to read, in the order of the columns; empty reads all that the source has.
     pub languages: Vec<Language>,
-    /// The format; `None` to tell it from name and content.
+    /// The format; `None` if it is to be found from the file's name and content.
     pub format: Option<Format>,
-    /// What to do with rows that can't be used.
+    /// How to treat rows that can't be used.
     pub on_bad_row: OnBadRow,
-    /// Stop after this many good rows.
+    /// The most good rows to read; `None` reads all.
     pub limit: Option<usize>,
-    /// Size limits.
+    /// The limits on the size of the file and its parts.
     pub limits: Limits,
-    /// The encoding; `None` for the one the format prescribes, which is UTF-8 nearly everywhere.
+    /// The encoding; `None` for the encoding that the format prescribes, which is UTF-8 nearly everywhere.
     pub encoding: Option<TextEncoding>,
 }
 
 impl ParallelOptions {
-    /// Everything in these languages.
+    /// Makes options that read everything in these languages.
     pub fn new(languages: &[Language], on_bad_row: OnBadRow) -> Self {
         let languages = languages.to_vec();
         ParallelOptions {
@@ -193,29 +194,29 @@ impl ParallelOptions {
     }
 }
 
-/// What [`load_bias`] is asked for.
+/// Options of [`load_bias`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BiasOptions {
-    /// The languages; empty means all that the source has.
+    /// The languages to read; empty reads all that the source has.
     pub languages: Vec<Language>,
-    /// The categories; empty means all.
+    /// The categories to read; empty reads all.
     pub categories: Vec<String>,
-    /// The format; `None` to tell it from name and content.
+    /// The format; `None` if it is to be found from the file's name and content.
     pub format: Option<Format>,
-    /// What to do with rows that can't be used.
+    /// How to treat rows that can't be used.
     pub on_bad_row: OnBadRow,
-    /// At most this many pairs per language, in file order.
+    /// The most pairs to read per language, in the order of the file; `None` reads all.
     pub limit: Option<usize>,
-    /// At most this many pairs per category and language, in file order.
+    /// The most pairs to read per category and language, in the order of the file; `None` reads all.
     pub limit_per_category: Option<usize>,
-    /// Size limits.
+    /// The limits on the size of the file and its parts.
     pub limits: Limits,
-    /// The encoding; `None` for the one the format prescribes.
+    /// The encoding; `None` for the encoding that the format prescribes.
     pub encoding: Option<TextEncoding>,
 }
 
 impl BiasOptions {
-    /// Everything in these languages.
+    /// Makes options that read everything in these languages.
     pub fn new(languages: &[Language], on_bad_row: OnBadRow) -> Self {
         BiasOptions {
             languages: languages.to_vec(),
@@ -233,7 +234,8 @@ impl BiasOptions {
 /// Reads parallel text from a file, an archive, or a folder.
 ///
 /// # Errors
-/// Any [`DataError`]; a language that the source lacks is [`DataError::MissingLanguage`] with those it has.
+/// Any [`DataError`]. If the source lacks a language, the error is [`DataError::MissingLanguage`] with the languages
+/// it has.
 pub fn load_parallel(
     path: &Path,
     options: &ParallelOptions,
@@ -266,7 +268,8 @@ pub fn load_parallel(
 /// Reads a bias benchmark from a file or a folder.
 ///
 /// # Errors
-/// Any [`DataError`]; a language that the source lacks is [`DataError::MissingLanguage`] with those it has.
+/// Any [`DataError`]. If the source lacks a language, the error is [`DataError::MissingLanguage`] with the languages
+/// it has.
 pub fn load_bias(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Report), DataError> {
     let path = &sniff::only_file(path, Format::BIAS)?;
     let format = match options.format {
@@ -337,8 +340,8 @@ fn not_this(path: &Path, format: Format, expected: &[Format], what: &str) -> Dat
     }
 }
 
-/// The spelling of a category that all benchmarks share: Reusens et al. say `race` for what CrowS-Pairs calls
-/// `race-color`.
+/// Returns the spelling of a category that all benchmarks share: CrowS-Pairs says `race-color` where Reusens et al.
+/// say `race`.
 pub fn canonical_category(category: &str) -> &str {
     match category.trim() {
         "race" | "race_color" => "race-color",
@@ -346,7 +349,7 @@ pub fn canonical_category(category: &str) -> &str {
     }
 }
 
-/// Fails unless every wanted language is available; empty `wanted` means all.
+/// Returns the languages to read, and fails unless every wanted language is available; an empty `wanted` means all.
 pub(crate) fn choose(
     path: &Path,
     wanted: &[Language],
@@ -366,7 +369,7 @@ pub(crate) fn choose(
     })
 }
 
-/// Collects rows, checking every cell.
+/// Collects the rows of a corpus and checks every cell.
 pub(crate) struct Builder {
     pub corpus: ParallelCorpus,
     pub report: Report,
@@ -391,15 +394,15 @@ impl Builder {
         }
     }
 
-    /// Whether the wanted number of rows is reached.
+    /// Returns whether the wanted number of rows is reached.
     pub fn full(&self) -> bool {
         self.corpus.len() >= self.limit
     }
 
-    /// Adds a row, one cell per language; blanks around a cell are cut off.
+    /// Adds a row with one cell per language; spaces around a cell are cut off.
     ///
     /// # Errors
-    /// An empty cell, when bad rows are errors.
+    /// An empty cell, if the policy is [`OnBadRow::Error`].
     pub fn push(
         &mut self,
         file: &Path,
@@ -431,16 +434,16 @@ impl Builder {
         Ok(())
     }
 
-    /// Counts a bad row.
+    /// Handles a bad row, as the policy says.
     ///
     /// # Errors
-    /// That row, when bad rows are errors.
+    /// The bad row, if the policy is [`OnBadRow::Error`].
     pub fn bad(&mut self, file: &Path, bad: BadRow) -> Result<(), DataError> {
         self.report.rows_read += 1;
         self.report.bad_row(self.policy, file, bad)
     }
 
-    /// A row that lacks a wanted language where the format allows it.
+    /// Counts a row that lacks a wanted language, in a format that allows this.
     pub fn untranslated(&mut self, file: &Path, line: Option<u64>, message: String) {
         self.report.rows_read += 1;
         self.report.rows_skipped += 1;
@@ -479,7 +482,7 @@ fn suspicious(report: &mut Report, file: &Path, line: u64, column: &str, text: &
     }
 }
 
-/// Checks a pair and adds it as it is written: blanks around a sentence are a part of it, and noted.
+/// Checks a pair and adds it unchanged. Spaces around a sentence stay a part of it, and the report lists them.
 pub(crate) fn push_pair(
     pairs: &mut Vec<BiasPair>,
     report: &mut Report,
@@ -541,7 +544,7 @@ pub(crate) fn direction(
     }
 }
 
-/// The entries of a folder, sorted by name, so that every machine reads them in the same order.
+/// Returns the entries of a folder sorted by name, so that every machine reads them in the same order.
 pub(crate) fn entries(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     let listing = std::fs::read_dir(path).map_err(|e| crate::input::io_error(path, e))?;
     let mut files = Vec::new();
@@ -552,19 +555,19 @@ pub(crate) fn entries(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(files)
 }
 
-/// The last part of a path as text.
+/// Returns the last part of a path as text.
 pub(crate) fn file_name(path: &Path) -> String {
     path.file_name()
         .map(|n| n.to_string_lossy().into_owned())
         .unwrap_or_default()
 }
 
-/// Writes beside the target and renames, so that a crash leaves the earlier file intact.
+/// Writes a file beside the target and renames it, so that a crash leaves the earlier file intact.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
     interlingua_files::write(path, bytes).map_err(|e| crate::input::io_error(path, e))
 }
 
-/// The lists of one category, out of those of a file.
+/// Finds the list of one category among the lists of a file.
 pub fn attribute_list<'a>(lists: &'a [AttributeList], category: &str) -> Option<&'a AttributeList> {
     lists
         .iter()

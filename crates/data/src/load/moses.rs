@@ -1,4 +1,4 @@
-//! One file per language, aligned by line: Moses, NTREX, WMT test sets.
+//! Loads text with one file per language, aligned by line: Moses, NTREX, WMT test sets.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::iso::language_of;
 use crate::language::Language;
 use crate::types::ParallelCorpus;
 
-/// Splits `newstest2019-ref.deu.txt` into the set (`newstest2019`) and the language.
+/// Splits a name such as `newstest2019-ref.deu.txt` into the name of the set (`newstest2019`) and the language.
 pub(crate) fn split_name(name: &str) -> Option<(String, Language)> {
     let name = name.strip_suffix(".gz").unwrap_or(name);
     let name = name.strip_suffix(".txt").unwrap_or(name);
@@ -24,7 +24,8 @@ pub(crate) fn split_name(name: &str) -> Option<(String, Language)> {
     (!stem.is_empty()).then(|| (stem.to_owned(), language))
 }
 
-/// The files of the set that a file, or a name without its language, belongs to.
+/// Returns the files of the set that a path belongs to. The path names one of its files, or the set without a
+/// language.
 pub(crate) fn siblings(path: &Path) -> Result<BTreeMap<Language, PathBuf>, DataError> {
     let name = file_name(path);
     let stem = match split_name(&name) {
@@ -51,7 +52,7 @@ pub(crate) fn siblings(path: &Path) -> Result<BTreeMap<Language, PathBuf>, DataE
     Ok(files)
 }
 
-/// Reads one set, or all sets of a folder one after the other.
+/// Reads one set, or all sets of a folder one after another.
 pub(crate) fn load(
     path: &Path,
     options: &ParallelOptions,

@@ -1,4 +1,4 @@
-//! Our own format of bias pairs: the fields of [`BiasPair`], as JSON lines or CSV.
+//! This project's own format of bias pairs: the fields of [`BiasPair`] as JSON lines or CSV.
 
 use std::path::Path;
 
@@ -139,7 +139,7 @@ fn bad_kind(text: &str) -> String {
 /// Writes pairs as JSON lines.
 ///
 /// # Errors
-/// The file can't be written.
+/// A file that can't be written.
 pub fn write_pairs_jsonl(path: &Path, pairs: &[BiasPair]) -> Result<(), DataError> {
     let mut bytes = Vec::new();
     for pair in pairs {
@@ -153,7 +153,7 @@ pub fn write_pairs_jsonl(path: &Path, pairs: &[BiasPair]) -> Result<(), DataErro
 /// Writes pairs as CSV with a header.
 ///
 /// # Errors
-/// The file can't be written.
+/// A file that can't be written.
 pub fn write_pairs_csv(path: &Path, pairs: &[BiasPair]) -> Result<(), DataError> {
     let mut text = write_record(COLUMNS, ',', false);
     for pair in pairs {

@@ -1,4 +1,4 @@
-//! Tables with one column per language: four-way TSV or CSV, and TED2020-style TSV with a talk column.
+//! Loads and writes tables with one column per language: TSV or CSV, and TSV with a talk column as in TED2020.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ const ID: &[&str] = &["id", "ids", "row_id"];
 /// What TED tables write where a talk has no translation.
 const NULLS: &[&str] = &["__NULL__", "_ _ NULL _ _", "NULL"];
 
-/// Whether a header looks like one of language columns.
+/// Returns whether a header looks like one of language columns.
 pub(crate) fn is_table(header: &[String]) -> bool {
     let languages = header
         .iter()
@@ -26,7 +26,7 @@ pub(crate) fn is_table(header: &[String]) -> bool {
     languages >= 2 && languages + 2 >= header.len()
 }
 
-/// Whether a header has a talk column besides languages.
+/// Returns whether a header has a talk column besides the language columns.
 pub(crate) fn is_talk_table(header: &[String]) -> bool {
     header.iter().any(|c| TALK.contains(&c.as_str()))
         && header.iter().filter(|c| language_of(c).is_some()).count() >= 2

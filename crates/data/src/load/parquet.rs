@@ -1,4 +1,4 @@
-//! Parquet tables, by polars.
+//! Reads and writes Parquet tables with polars.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -111,10 +111,10 @@ pub(crate) fn load(
     Ok(builder.finish())
 }
 
-/// The corpus as a polars table with columns `id` and one per language.
+/// Returns the corpus as a polars table with the column `id` and one column per language.
 ///
 /// # Errors
-/// Columns of different length.
+/// Columns of different lengths.
 pub fn to_frame(corpus: &ParallelCorpus) -> PolarsResult<DataFrame> {
     let mut columns = vec![Column::new("id".into(), &corpus.ids)];
     for (language, cells) in corpus.languages.iter().zip(&corpus.columns) {
@@ -136,7 +136,7 @@ pub fn write_parquet(path: &Path, corpus: &ParallelCorpus) -> Result<(), DataErr
     partial.finish().map_err(|e| io_error(path, e))
 }
 
-/// Column names and number of rows.
+/// Returns the names of the columns and the number of rows.
 pub(crate) fn schema(path: &Path) -> Result<(Vec<String>, usize), DataError> {
     read(path, |mut reader| {
         let names = reader

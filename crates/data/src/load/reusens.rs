@@ -1,8 +1,8 @@
-//! The samples of Reusens et al. 2023: four languages × three seeds × 120 pairs.
+//! Loads the samples of Reusens et al. 2023: four languages, three seeds, and 120 pairs in each file.
 //!
-//! The English files carry no id, the German `index` is wrong in two blocks of seed 0, and the French rows of seed 0 are in
-//! another order. English, German and Dutch agree row by row, and the Dutch index is right; so those three are joined by
-//! row and take the Dutch index, and French is joined by its own index.
+//! The English files have no id, the German `index` is wrong in two blocks of seed 0, and the French rows of seed 0
+//! are in another order. English, German and Dutch agree row by row, and the Dutch index is right. So these three are
+//! joined by row and take the Dutch index, and French is joined by its own index.
 //!
 //! # Source
 //! Reusens et al. 2023, arXiv 2310.10310.

@@ -1,7 +1,7 @@
-//! WEAT and SEAT tests: two target and two attribute sets of words or sentences, one test per file.
+//! Loads WEAT and SEAT tests: two target sets and two attribute sets of words or sentences, one test per file.
 //!
-//! `{"targ1": {"category": "MaleNames", "examples": ["John", …]}, "targ2": …, "attr1": …, "attr2": …}`. The files are
-//! named `.jsonl`, yet each is one object over many lines.
+//! A file holds one object: `{"targ1": {"category": "MaleNames", "examples": ["John", …]}, "targ2": …, "attr1": …,
+//! "attr2": …}`. The published files are named `.jsonl`, although each is one object over many lines.
 //!
 //! # Source
 //! WEAT: Caliskan et al. 2017, arXiv 1608.07187; SEAT: May et al. 2019, arXiv 1903.10561.
@@ -19,19 +19,19 @@ use crate::types::{AssociationTest, WordSet};
 /// The largest file of one test. The published ones have up to 34 KB.
 const MOST_BYTES: u64 = 16 << 20;
 
-/// What [`load_seat`] is asked for.
+/// Options of [`load_seat`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeatOptions {
-    /// The language of the examples, which the files don't tell.
+    /// The language of the examples, which the files do not say.
     pub language: Language,
-    /// What to do with tests that can't be used.
+    /// How to treat tests that can't be used.
     pub on_bad_row: OnBadRow,
-    /// Size limits.
+    /// The limits on the size of the file and its parts.
     pub limits: Limits,
 }
 
 impl SeatOptions {
-    /// English tests.
+    /// Makes options for English tests.
     pub fn new(on_bad_row: OnBadRow) -> Self {
         SeatOptions {
             language: Language::EN,
@@ -41,14 +41,15 @@ impl SeatOptions {
     }
 }
 
-/// Reads one test, or every `.jsonl` file of a folder by name; other files of the folder are passed over.
+/// Reads one test, or all `.jsonl` files of a folder in the order of their names; other files of the folder are
+/// ignored.
 ///
-/// Examples that come twice in a set are left out, blanks around them cut off, each with a finding. Targets of unequal
-/// size, and an example in both targets or both attributes, are findings; the test is kept. A test with an empty set
-/// can't be used.
+/// Examples that come twice in a set are left out, and spaces around examples are cut off; the report lists each
+/// case. Targets of unequal size, and an example that is in both targets or both attributes, are listed too, but the
+/// test is kept. A test with an empty set can't be used.
 ///
 /// # Errors
-/// Any [`DataError`]; a fault is named by its key, such as `attr1.examples[3]`.
+/// Any [`DataError`]; the error names the key of the fault, such as `attr1.examples[3]`.
 pub fn load_seat(
     path: &Path,
     options: &SeatOptions,

@@ -1,4 +1,4 @@
-//! Telling a format from name and content.
+//! Finds the format of a data file from its name and content.
 
 use std::path::{Path, PathBuf};
 
@@ -6,10 +6,10 @@ use super::{Format, entries, file_name, moses, parallel_tsv, ted_xml};
 use crate::error::DataError;
 use crate::input::{BOM, head, trim_eol};
 
-/// Tells the format of a file or folder.
+/// Finds the format of a file or folder.
 ///
 /// # Errors
-/// [`DataError::UnknownFormat`] with what was looked at and the names that can be given instead.
+/// [`DataError::UnknownFormat`] with what was looked at and the format names that the caller can give instead.
 pub fn sniff(path: &Path) -> Result<Format, DataError> {
     if path.is_dir() {
         return sniff_folder(path);
@@ -130,11 +130,10 @@ pub fn sniff(path: &Path) -> Result<Format, DataError> {
     Err(unknown(path, &format!("the first line is `{shown}`")))
 }
 
-/// The file that a folder of no known naming stands for: the only one in it of these formats. Any
-/// other path stands for itself.
+/// Returns the file that a folder of unknown layout stands for: the only one in it that has one of these formats. Any
+/// other path is returned as it is.
 ///
-/// # Errors
-/// A folder that cannot be read, or with several such files, which are named.
+/// A folder that cannot be read, or one with several such files, which the error names.
 pub(crate) fn only_file(path: &Path, of: &[Format]) -> Result<PathBuf, DataError> {
     if !path.is_dir() || !matches!(sniff_folder(path), Err(DataError::UnknownFormat { .. })) {
         return Ok(path.to_owned());

@@ -1,11 +1,11 @@
-//! StereoSet: a context and three associations, stereotyped, opposite and unrelated.
+//! Loads StereoSet: a context and three associations, which are stereotyped, anti-stereotyped and unrelated.
 //!
-//! Two layouts are read, item by item: the published one, `{"version", "data": {"intrasentence": […],
-//! "intersentence": […]}}` with three labelled `sentences` per item, and that of EditBias, a plain list of intrasentence
-//! items whose `data` holds the three sentences by label.
+//! Two layouts are read. The published one is `{"version", "data": {"intrasentence": […], "intersentence": […]}}`
+//! with three labelled `sentences` per item. That of EditBias is a plain list of intrasentence items whose `data`
+//! holds the three sentences by label.
 //!
 //! # Source
-//! Nadeem et al. 2021, arXiv 2004.09456; the re-cut: github.com/zjunlp/EditBias.
+//! Nadeem et al. 2021, arXiv 2004.09456; the layout of EditBias: github.com/zjunlp/EditBias.
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -30,25 +30,25 @@ const MOST_ITEMS: u64 = 200_000;
 /// What stands for the open word.
 const BLANK: &str = "BLANK";
 
-/// What [`load_stereoset`] is asked for.
+/// Options of [`load_stereoset`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StereoOptions {
-    /// The tests; empty means both.
+    /// The kinds of test to read; empty reads both.
     pub kinds: Vec<StereoKind>,
-    /// The categories; empty means all.
+    /// The categories to read; empty reads all.
     pub categories: Vec<String>,
-    /// The language of the sentences, which the file doesn't tell.
+    /// The language of the sentences, which the file does not say.
     pub language: Language,
-    /// What to do with items that can't be used.
+    /// How to treat items that can't be used.
     pub on_bad_row: OnBadRow,
-    /// At most this many items, in file order.
+    /// The most items to read, in the order of the file; `None` reads all.
     pub limit: Option<usize>,
-    /// Size limits.
+    /// The limits on the size of the file and its parts.
     pub limits: Limits,
 }
 
 impl StereoOptions {
-    /// Every item, in English.
+    /// Makes options that read every item as English.
     pub fn new(on_bad_row: OnBadRow) -> Self {
         StereoOptions {
             kinds: Vec::new(),
@@ -64,11 +64,11 @@ impl StereoOptions {
 /// Reads the items of a file, plain or gzip-compressed.
 ///
 /// An item can't be used if a label is missing or comes twice, a sentence is empty or equals another one, an id comes
-/// twice, the context has no `BLANK`, or a sentence is not the context with `BLANK` filled. Case and the number of blanks
-/// don't count in that comparison. Where `BLANK` stands twice, the same words must fill both places.
+/// twice, the context has no `BLANK`, or a sentence is not the context with `BLANK` filled. That comparison ignores
+/// case and the number of spaces. If `BLANK` occurs twice, the same words must fill both places.
 ///
 /// # Errors
-/// Any [`DataError`]; an item is named by its id and place, such as `data.intrasentence[3].context`.
+/// Any [`DataError`]; the error names the id of an item and its place, such as `data.intrasentence[3].context`.
 pub fn load_stereoset(
     path: &Path,
     options: &StereoOptions,

@@ -1,9 +1,10 @@
-//! TED talks as IWSLT and WIT3 publish them.
+//! Loads TED talks as IWSLT and WIT3 publish them.
 //!
-//! Each test set is a pair of files, English and other, in which the same segment of the same talk has the same id:
-//! `IWSLT17.TED.tst2010.en-nl.en.xml` and `….nl.xml`. The segmentation differs from pair to pair, so several languages
-//! are joined on the talk id and the English sentence, normalised to its lower-case words. A sentence that a talk
-//! repeats is matched occurrence by occurrence.
+//! Each test set is a pair of files, one English and one in another language, in which the same segment of the same
+//! talk has the same id: `IWSLT17.TED.tst2010.en-nl.en.xml` and `….nl.xml`. The talks are cut into segments
+//! differently in every pair of files. So several languages are joined on the talk id and the English sentence,
+//! normalised to its lower-case words. If a talk repeats a sentence, the first occurrence is matched with the first,
+//! the second with the second, and so on.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
@@ -19,8 +20,8 @@ use crate::iso::language_of;
 use crate::language::Language;
 use crate::types::ParallelCorpus;
 
-/// What a file name says: `IWSLT17.TED.tst2010.en-nl.nl.xml` is set `IWSLT17.TED.tst2010`, other language `nl`, and
-/// holds `nl`.
+/// The parts of a file name: `IWSLT17.TED.tst2010.en-nl.nl.xml` belongs to the set `IWSLT17.TED.tst2010`, its other
+/// language is `nl`, and it holds `nl`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TedName {
     set: String,
@@ -28,7 +29,7 @@ pub(crate) struct TedName {
     holds: Language,
 }
 
-/// Reads such a name; also `train.tags.en-nl.nl` and the archives `en-nl.tgz`, whose set is empty.
+/// Parses such a name. It also parses `train.tags.en-nl.nl` and archives such as `en-nl.tgz`, whose set is empty.
 pub(crate) fn parse_name(name: &str) -> Option<TedName> {
     let stem = name.strip_suffix(".xml").unwrap_or(name);
     let archive = name.strip_suffix(".tgz").or(name.strip_suffix(".tar.gz"));
@@ -231,7 +232,8 @@ fn table(
     Ok(rows)
 }
 
-/// Lower-case words with single blanks, so that spacing, punctuation and case don't part two copies of a sentence.
+/// Returns the lower-case words separated by single spaces, so that two copies of a sentence are equal in spite of
+/// differences in spacing, punctuation and case.
 pub(crate) fn normalise(text: &str) -> String {
     let lower = text.to_lowercase();
     let words: Vec<&str> = lower
@@ -374,7 +376,7 @@ fn add(
     Ok(())
 }
 
-/// The segments of an XML test set.
+/// Returns the segments of an XML test set.
 pub(crate) fn segments(source: Source) -> Result<Vec<Segment>, DataError> {
     let file = source.name.clone();
     let limit = source.limits.cell_bytes;
@@ -515,7 +517,7 @@ fn train_tags(
     Ok(found)
 }
 
-/// All segments under a path by language, for descriptions.
+/// Returns all segments under a path by language, for descriptions of files.
 pub(crate) fn sides(
     path: &Path,
     options: &ParallelOptions,

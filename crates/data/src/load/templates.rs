@@ -1,10 +1,12 @@
-//! Sentence templates with groups and attributes, a format of this project: `datasets/templates/templates.toml`.
+//! Loads sentence templates with groups and attributes, in this project's own format:
+//! `datasets/templates/templates.toml`.
 //!
-//! A template is a sentence with slots: `{subject}` or any other form that its groups have, and `{attribute}`. Every
+//! A template is a sentence with slots: `{subject}`, or any other form that its groups have, and `{attribute}`. Every
 //! template is filled with both groups of every pair of its categories and with every attribute of its kind, and once
 //! with its neutral attribute. Attributes are given in the forms that agree with a group.
 //!
-//! Where attributes say which group their stereotype is about (`leans`), the sentences are also pairs: see [`load`].
+//! If the attributes say which group their stereotype is about (`leans`), the sentences can also be read as pairs:
+//! see [`load`].
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
@@ -23,21 +25,21 @@ const MOST_BYTES: u64 = 4 << 20;
 /// The most sentences pairs that a file may make.
 const MOST_ITEMS: usize = 200_000;
 
-/// What [`load_templates`] is asked for.
+/// Options of [`load_templates`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TemplateOptions {
-    /// The languages; empty means all that the file has.
+    /// The languages to read; empty reads all that the file has.
     pub languages: Vec<Language>,
-    /// The categories; empty means all.
+    /// The categories to read; empty reads all.
     pub categories: Vec<String>,
-    /// What to do with combinations that make no pair of sentences.
+    /// How to treat combinations that make no pair of sentences.
     pub on_bad_row: OnBadRow,
-    /// Size limits.
+    /// The limits on the size of the file and its parts.
     pub limits: Limits,
 }
 
 impl TemplateOptions {
-    /// Everything in these languages.
+    /// Makes options that read everything in these languages.
     pub fn new(languages: &[Language], on_bad_row: OnBadRow) -> Self {
         TemplateOptions {
             languages: languages.to_vec(),
@@ -94,11 +96,11 @@ struct Attribute {
     forms: BTreeMap<String, String>,
 }
 
-/// Reads a file and fills its templates, in file order: language, template, groups, attribute.
+/// Reads a file and fills its templates, in the order of the file: language, template, groups, attribute.
 ///
 /// # Errors
-/// Any [`DataError`]: TOML of another shape, a slot without a form, a missing form of agreement, two equal sentences, an
-/// entry that comes twice, a template without groups or attributes.
+/// Any [`DataError`]: TOML of another structure, a slot for which there is no form, a missing form of agreement, two
+/// equal sentences, an entry that comes twice, or a template without groups or attributes.
 pub fn load_templates(
     path: &Path,
     options: &TemplateOptions,
@@ -163,15 +165,16 @@ pub fn load_templates(
     Ok((items, report))
 }
 
-/// The sentences as pairs: the stereotyped group with the attribute, and the other group with it.
+/// Reads the sentences as pairs of the stereotyped group with the attribute and the other group with it.
 ///
-/// A pair's id is its attribute, so that all templates and groups of one attribute, in all languages, are one
-/// observation and intervals are over attributes. Where as many attributes lean to the one group as to the other, the mean gap
-/// is half of the contrast of contrasts (second less first group, after attributes that lean to the second less those
-/// that lean to the first), in which the groups' own likelihoods cancel.
+/// The id of a pair is its attribute. All templates and groups of one attribute, in all languages, are therefore one
+/// observation, and confidence intervals are computed over attributes. If as many attributes lean towards one group
+/// as towards the other, the mean gap is half the difference of two contrasts: the contrast of the second and the
+/// first group after attributes that lean to the second, less the same contrast after attributes that lean to the
+/// first. The groups' own likelihoods cancel in it.
 ///
 /// # Errors
-/// Those of [`load_templates`]; an attribute that does not say which way it leans.
+/// The errors of [`load_templates`], and an attribute that does not say which group it leans towards.
 pub(super) fn load(path: &Path, options: &BiasOptions) -> Result<(BiasSet, Report), DataError> {
     let wanted = TemplateOptions {
         languages: options.languages.clone(),

@@ -1,4 +1,4 @@
-//! Translation Memory eXchange, version 1.4.
+//! Loads Translation Memory eXchange, version 1.4.
 
 use std::path::Path;
 
@@ -15,7 +15,8 @@ use crate::types::ParallelCorpus;
 /// Elements whose content is native formatting code and not text.
 const CODES: &[&[u8]] = &[b"bpt", b"ept", b"it", b"ph", b"ut"];
 
-/// Reads the file twice: the first pass collects the languages, which TMX declares nowhere, the second the rows.
+/// Reads the file twice. The first pass collects the languages, which TMX does not declare, and the second reads the
+/// rows.
 pub(crate) fn load(
     path: &Path,
     options: &ParallelOptions,

@@ -1,4 +1,4 @@
-//! JSON of translations: an array or lines of `{"translation": {"de": "…", "en": "…"}}`.
+//! Loads JSON translations: an array or lines of `{"translation": {"de": "…", "en": "…"}}`.
 
 use std::collections::BTreeMap;
 use std::path::Path;

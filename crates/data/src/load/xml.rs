@@ -1,4 +1,4 @@
-//! What the XML formats share: a reader that counts lines and bounds the size of one element.
+//! What the loaders of XML formats share: a reader that counts lines and bounds the size of one element.
 
 use std::io::{self, BufRead, Read};
 use std::path::Path;
@@ -9,7 +9,7 @@ use quick_xml::events::{BytesRef, BytesText};
 use crate::error::DataError;
 use crate::input::{Limits, Oversize, Source, io_error};
 
-/// Passes bytes through, counts lines, and stops at a piece without markup that is larger than a cell may be.
+/// A reader that counts lines and stops with an error at a piece without markup that is larger than a cell may be.
 pub(crate) struct Guard<'a> {
     inner: Box<dyn BufRead + 'a>,
     pub line: u64,
@@ -59,7 +59,7 @@ impl BufRead for Guard<'_> {
     }
 }
 
-/// A reader that tolerates the bare `&` that subtitles contain.
+/// Makes an XML reader that tolerates the bare `&` that subtitles contain.
 pub(crate) fn reader(source: Source<'_>) -> Reader<Guard<'_>> {
     let guard = Guard {
         inner: source.reader,
@@ -90,7 +90,7 @@ pub(crate) fn xml_error(file: &Path, line: u64, error: quick_xml::Error) -> Data
     }
 }
 
-/// Appends text.
+/// Appends the text of an element.
 pub(crate) fn push_text(
     to: &mut String,
     text: &BytesText,
@@ -104,8 +104,8 @@ pub(crate) fn push_text(
     Ok(())
 }
 
-/// Appends the character behind `&…;`; entities other than the five of XML and numbers are kept as they are written,
-/// because nothing defines them.
+/// Appends the character that a reference `&…;` stands for. Entities other than the five of XML and the numeric ones
+/// are kept as they are written, because nothing defines them.
 pub(crate) fn push_reference(
     to: &mut String,
     reference: &BytesRef,

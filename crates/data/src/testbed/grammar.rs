@@ -1,4 +1,4 @@
-//! The lexicon and the patterns: read from the embedded TOML, checked, and compiled.
+//! The lexicon and the sentence patterns of the testbed: read from the embedded TOML, checked, and compiled.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use super::orthography::finish;
 use crate::language::Language;
 use crate::types::PairKind;
 
-/// The languages the grammar is written in.
+/// The languages that the grammar is written in.
 pub(super) const LANGUAGES: [Language; 4] =
     [Language::EN, Language::FR, Language::DE, Language::NL];
 
-/// The bias categories. A group is identified by its place.
+/// The bias categories. Code elsewhere identifies a category by its position in this list.
 pub(super) const CATEGORIES: [&str; 3] = ["gender", "race-color", "religion"];
 
 /// The two groups of each category.
@@ -71,7 +71,7 @@ struct PatternFile {
     nl: String,
 }
 
-/// Which list the person of a sentence is drawn from.
+/// The list from which the person of a sentence is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PersonList {
     /// First names, one list per group.
@@ -108,7 +108,7 @@ pub(super) struct Pattern {
     pub(super) category: usize,
     pub(super) neutral: bool,
     pub(super) person: Option<PersonList>,
-    /// Kinds of filler, as places in [`FILLERS`], ascending.
+    /// The kinds of filler, as positions in [`FILLERS`], in ascending order.
     pub(super) fillers: Vec<usize>,
     fixed: Option<usize>,
     templates: Vec<Vec<Segment>>,
@@ -118,26 +118,26 @@ pub(super) struct Pattern {
 #[derive(Debug)]
 pub(super) struct Grammar {
     pub(super) patterns: Vec<Pattern>,
-    /// Identifiers of the attributes, by category.
+    /// The identifiers of the attributes, by category.
     pub(super) attributes: Vec<Vec<String>>,
-    /// Number of fillers, by kind.
+    /// The number of fillers, by kind.
     pub(super) filler_counts: [usize; 5],
-    /// Rows of group-marked words, by language and category: those of the patterns, then names
-    /// and nouns, then one row per occupation (with its place in the list).
+    /// Rows of group-marked words, by language and category. First come those of the patterns, then names and nouns,
+    /// then one row per occupation (with its position in the list).
     pub(super) marked: Vec<[Vec<MarkedRow>; 3]>,
     names: usize,
     nouns: usize,
     person_gender: Vec<usize>,
 }
 
-/// Two counterparts, and the attribute they belong to if they are an occupation.
+/// Two counterparts, with the attribute they belong to if they are an occupation.
 #[derive(Debug)]
 pub(super) struct MarkedRow {
     pub(super) words: [String; 2],
     pub(super) attribute: Option<usize>,
 }
 
-/// The choices that [`Grammar::realise`] shows.
+/// The choices of which [`Grammar::realise`] makes a sentence.
 pub(super) struct Choices<'a> {
     pub(super) attribute: usize,
     pub(super) group: usize,
@@ -181,7 +181,7 @@ impl Grammar {
         })
     }
 
-    /// How many persons a list offers within one group.
+    /// Returns how many persons a list offers within one group.
     pub(super) fn persons(&self, list: Option<PersonList>) -> usize {
         match list {
             None => 1,
@@ -191,7 +191,7 @@ impl Grammar {
         }
     }
 
-    /// Where the group shows in a pattern's sentences about an attribute, in `LANGUAGES[language]`.
+    /// Returns where the group shows in a pattern's sentences about an attribute, in `LANGUAGES[language]`.
     pub(super) fn kind(&self, pattern: &Pattern, attribute: usize, language: usize) -> PairKind {
         // In the gender category the group is the gender, in the others it is an adjective.
         let differ = |forms: &[String; 2]| pattern.category == 0 && forms[0] != forms[1];
@@ -219,7 +219,7 @@ impl Grammar {
         }
     }
 
-    /// The sentence of a pattern in `LANGUAGES[language]`.
+    /// Returns the sentence of a pattern in `LANGUAGES[language]`.
     pub(super) fn realise(&self, pattern: &Pattern, choices: &Choices, language: usize) -> String {
         let gender = match (pattern.fixed, pattern.person) {
             (Some(fixed), _) => fixed,

@@ -1,10 +1,11 @@
-//! The testbed: a grammar of parallel English, French, German and Dutch with a planted bias.
+//! The testbed: a grammar that writes parallel English, French, German and Dutch sentences with a planted bias, whose
+//! size is known exactly.
 //!
-//! A sentence is derived by independent choices: language → category and kind (neutral or not) →
-//! pattern → attribute → group given the attribute → person → context fillers. Every choice is
-//! uniform except two: a sentence is neutral with probability [`NEUTRAL`], and the group towards
-//! which attribute `a` leans has probability s_a. A [`Derivation`] holds the choices without the
-//! language, so it is realised in every language, and
+//! A sentence is derived by independent choices: language → category and kind (neutral or not) → pattern → attribute
+//! → group given the attribute → person → context fillers. Every choice is uniform except two: a sentence is neutral
+//! with probability [`NEUTRAL`], and the group towards which attribute `a` leans is chosen with probability s_a. A
+//! [`Derivation`] holds the choices without the language, so it can be written in every language. The probability of
+//! a sentence is
 //!
 //! ```text
 //! log p(sentence) = log(1/L) + log p(kind) + log(1/patterns) + log(1/attributes)
@@ -15,7 +16,7 @@
 //! Different derivations never give the same sentence (the tests enumerate all of them), so this
 //! is the probability of the string.
 //!
-//! Which group an attribute leans to follows from its place in the list; it is arbitrary.
+//! The group that an attribute leans to follows from its position in the list; it is arbitrary.
 
 mod grammar;
 mod orthography;
@@ -38,16 +39,16 @@ pub use self::pairs::TestbedPair;
 /// The probability that a sentence has neither a group word nor an attribute.
 pub const NEUTRAL: f64 = 0.1;
 
-/// What the testbed is made with.
+/// The settings that a testbed is made with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TestbedConfig {
-    /// Seed of every stream of sentences.
+    /// The seed of every random stream of sentences.
     pub seed: u64,
-    /// Planted strengths: P(group the attribute leans to | attribute), given out in turn to the
-    /// attributes of each category. At least one, at most six, each in [0.5, 1).
+    /// The planted strengths: P(the group that the attribute leans to | the attribute). They are assigned in turn to
+    /// the attributes of each category. There are one to six of them, each in [0.5, 1).
     pub strengths: Vec<f64>,
-    /// Languages of the corpus, out of English, French, German and Dutch.
+    /// The languages of the corpus, from English, French, German and Dutch.
     pub languages: Vec<Language>,
 }
 
@@ -61,68 +62,68 @@ impl Default for TestbedConfig {
     }
 }
 
-/// Why a testbed cannot be made, or cannot give what was asked.
+/// The reason why a testbed cannot be made, or cannot give what was asked for.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum TestbedError {
-    /// A strength outside [0.5, 1).
+    /// A strength lies outside [0.5, 1).
     #[error("strengths[{index}] is {value}: a planted strength is at least 0.5 and less than 1")]
     Strength {
-        /// Place in the list.
+        /// The position in the list, counted from 0.
         index: usize,
-        /// The value found there.
+        /// The strength at this position.
         value: f64,
     },
-    /// No strength, or so many that a split cannot hold each in both directions.
+    /// There is no strength, or there are so many that a split cannot hold each of them in both directions.
     #[error("{got} strengths: give 1 to {max}, so that each split has each in both directions")]
     StrengthCount {
-        /// Strengths given.
+        /// The number of strengths that were given.
         got: usize,
-        /// Strengths that fit.
+        /// The largest number of strengths that is possible.
         max: usize,
     },
-    /// A corpus of no language.
+    /// The configuration names no language.
     #[error("no language: choose at least one of en, fr, de, nl")]
     NoLanguage,
-    /// A language the grammar is not written in.
+    /// The grammar is not written in a language that was asked for.
     #[error("the testbed is not written in `{language}`: it has en, fr, de, nl")]
     UnknownLanguage {
-        /// The language asked for.
+        /// The language that was asked for.
         language: Language,
     },
-    /// The same language twice.
+    /// A language is listed twice.
     #[error("language `{language}` is listed twice")]
     DuplicateLanguage {
-        /// The language.
+        /// The language that is listed twice.
         language: Language,
     },
-    /// A known language that this testbed was not configured with.
+    /// A language was asked for that the grammar knows but that this testbed was not configured with.
     #[error("this testbed has the languages {configured:?}, not `{language}`")]
     NotConfigured {
-        /// The language asked for.
+        /// The language that was asked for.
         language: Language,
         /// The languages of the configuration.
         configured: Vec<Language>,
     },
-    /// A category the grammar does not have.
+    /// The grammar does not have a category that was asked for.
     #[error("unknown category `{category}`: the testbed has gender, race-color, religion")]
     UnknownCategory {
-        /// The category asked for.
+        /// The category that was asked for.
         category: String,
     },
-    /// More distinct sentences than the grammar gives in reasonable time.
+    /// More distinct sentences were asked for than the grammar can give in reasonable time.
     #[error("{asked} distinct sentences asked, {available} can be had: ask for fewer")]
     NotEnough {
-        /// Sentences asked for.
+        /// The number of sentences that were asked for.
         asked: usize,
         /// The most that can be asked for.
         available: usize,
     },
-    /// The embedded grammar is faulty. A test guards this.
+    /// The grammar that is embedded in the program is faulty. A test makes sure that this does not happen.
     #[error("crates/data/testbed/{file}: {message}")]
     Grammar {
-        /// The file.
+        /// The file of the grammar.
         file: &'static str,
-        /// What is wrong.
+        /// A description of the fault.
         message: String,
     },
 }
@@ -134,15 +135,15 @@ pub enum TestbedError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
-    /// Everything: what the language model is trained on, and what [`Testbed::log_prob`] refers to.
+    /// The whole vocabulary, on which the language model is trained and to which [`Testbed::log_prob`] refers.
     All,
-    /// Even places of each list: what a method is fitted on.
+    /// The entries at even positions of each list, on which a method is fitted.
     Fit,
-    /// Odd places of each list: what it is judged on.
+    /// The entries at odd positions of each list, on which a method is evaluated.
     Eval,
 }
 
-/// The choices behind one sentence, the same in every language.
+/// The choices behind one sentence, which are the same in every language.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Derivation {
     pattern: u8,
@@ -152,7 +153,7 @@ pub struct Derivation {
     fillers: Vec<u8>,
 }
 
-/// The grammar with its planted strengths. Cheap to clone.
+/// The grammar with its planted strengths. A clone shares the grammar and is cheap.
 #[derive(Debug, Clone)]
 pub struct Testbed {
     inner: Arc<Inner>,
@@ -167,10 +168,11 @@ struct Inner {
 }
 
 impl Testbed {
-    /// A testbed of a configuration.
+    /// Makes the testbed of a configuration.
     ///
     /// # Errors
-    /// A strength outside [0.5, 1), no or too many strengths, no, unknown or repeated languages.
+    /// A strength outside [0.5, 1), no strengths or too many, or a list of languages that is empty or holds an
+    /// unknown or a repeated one.
     pub fn new(config: TestbedConfig) -> Result<Self, TestbedError> {
         let grammar = Grammar::load()?;
         let per_split = grammar.attributes.iter().map(Vec::len).min().unwrap_or(0) / 2;
@@ -188,22 +190,22 @@ impl Testbed {
         })
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     pub fn config(&self) -> &TestbedConfig {
         &self.inner.config
     }
 
-    /// The languages, in the order of the configuration.
+    /// Returns the languages, in the order of the configuration.
     pub fn languages(&self) -> &[Language] {
         &self.inner.config.languages
     }
 
-    /// The bias categories.
+    /// Returns the bias categories.
     pub fn categories() -> [&'static str; 3] {
         CATEGORIES
     }
 
-    /// The two groups of a category.
+    /// Returns the two groups of a category.
     ///
     /// # Errors
     /// An unknown category.
@@ -211,13 +213,13 @@ impl Testbed {
         Ok(GROUPS[category_index(category)?])
     }
 
-    /// The identifiers of the sentence patterns.
+    /// Returns the identifiers of the sentence patterns.
     pub fn patterns(&self) -> impl Iterator<Item = &str> {
         self.inner.grammar.patterns.iter().map(|p| p.id.as_str())
     }
 
-    /// The attributes of a category in a split: identifier, planted strength, and the place of the
-    /// group it leans to.
+    /// Returns the attributes of a category in a split, each with its identifier, its planted strength, and the
+    /// position of the group that it leans to.
     ///
     /// # Errors
     /// An unknown category.
@@ -233,32 +235,32 @@ impl Testbed {
             .collect())
     }
 
-    /// The category of a sentence.
+    /// Returns the category of a sentence.
     pub fn category(&self, d: &Derivation) -> &'static str {
         CATEGORIES[self.pattern(d).category]
     }
 
-    /// The identifier of the pattern of a sentence.
+    /// Returns the identifier of the pattern of a sentence.
     pub fn pattern_id(&self, d: &Derivation) -> &str {
         &self.pattern(d).id
     }
 
-    /// The attribute of a sentence; none if it is neutral.
+    /// Returns the attribute of a sentence; `None` if the sentence is neutral.
     pub fn attribute(&self, d: &Derivation) -> Option<&str> {
         let p = self.pattern(d);
         (!p.neutral)
             .then(|| self.inner.grammar.attributes[p.category][usize::from(d.attribute)].as_str())
     }
 
-    /// The place of the group in [`Testbed::groups`]; none if the sentence is neutral.
+    /// Returns the position of the group in [`Testbed::groups`]; `None` if the sentence is neutral.
     pub fn group(&self, d: &Derivation) -> Option<usize> {
         (!self.pattern(d).neutral).then_some(usize::from(d.group))
     }
 
-    /// The sentence of a derivation.
+    /// Writes the sentence of a derivation in a language.
     ///
     /// # Panics
-    /// If the grammar is not written in `language`; those of [`Testbed::languages`] are checked.
+    /// If the grammar is not written in `language`. The languages in [`Testbed::languages`] are always possible.
     pub fn render(&self, d: &Derivation, language: Language) -> String {
         let index = place_of(language);
         let choices = Choices {
@@ -270,10 +272,10 @@ impl Testbed {
         self.inner.grammar.realise(self.pattern(d), &choices, index)
     }
 
-    /// Where the group shows in the sentence and its counterfactual; none if it is neutral.
+    /// Returns where the group shows in the sentence and its counterfactual; `None` if the sentence is neutral.
     ///
     /// # Panics
-    /// If the grammar is not written in `language`; those of [`Testbed::languages`] are checked.
+    /// If the grammar is not written in `language`. The languages in [`Testbed::languages`] are always possible.
     pub fn kind(&self, d: &Derivation, language: Language) -> Option<PairKind> {
         let pattern = self.pattern(d);
         let attribute = usize::from(d.attribute);
@@ -281,7 +283,7 @@ impl Testbed {
         (!pattern.neutral).then(|| kind(place_of(language)))
     }
 
-    /// The same sentence about the other group; none if it is neutral.
+    /// Returns the same sentence about the other group; `None` if the sentence is neutral.
     pub fn counterfactual(&self, d: &Derivation) -> Option<Derivation> {
         (!self.pattern(d).neutral).then(|| Derivation {
             group: 1 - d.group,

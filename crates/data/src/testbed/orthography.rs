@@ -1,5 +1,5 @@
-//! What happens to words because of their neighbours: French elision and contraction, the English
-//! indefinite article, and the capital at the beginning.
+//! Rules for words that change because of their neighbours: French elision and contraction, the English indefinite
+//! article, and the capital at the beginning.
 
 use crate::language::Language;
 

@@ -1,4 +1,4 @@
-//! Minimal pairs, counterfactual tuples, and lists of group-marked words.
+//! Minimal pairs, counterfactual tuples, and lists of group-marked words from the testbed's grammar.
 
 use serde::Serialize;
 
@@ -7,37 +7,37 @@ use super::{CATEGORIES, GROUPS, LANGUAGES, Split, Testbed, TestbedError, categor
 use crate::language::Language;
 use crate::types::{AttributeList, BiasPair, Direction, PairKind};
 
-/// Two sentences that differ in the group alone, in every language, with the known answer.
+/// Two sentences in every language that differ in the group alone, with the difference that the grammar planted.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TestbedPair {
-    /// Identifier, the same in every language.
+    /// The identifier, which is the same in every language.
     pub id: String,
-    /// Bias category.
+    /// The bias category.
     pub category: String,
-    /// Identifier of the attribute.
+    /// The identifier of the attribute.
     pub attribute: String,
-    /// Identifier of the sentence pattern.
+    /// The identifier of the sentence pattern.
     pub pattern: String,
-    /// Planted strength of the attribute.
+    /// The planted strength s of the attribute: the probability of the group that it leans to.
     pub strength: f64,
     /// The exact difference of the log-probabilities of `more` and `less`: ln(s/(1 − s)), in nats.
     pub gap: f64,
-    /// Stereo if the attribute leans to group 0, antistereo if to group 1.
+    /// `Stereo` if the attribute leans to group 0, `Antistereo` if it leans to group 1.
     pub direction: Direction,
-    /// The sentence about the group the attribute leans to, by language.
+    /// The sentence about the group that the attribute leans to, by language.
     pub more: Vec<(Language, String)>,
     /// The sentence about the other group, by language.
     pub less: Vec<(Language, String)>,
-    /// Where the group shows, by language: an attribute word may carry the gender in one and not in another.
+    /// Where the group shows, by language. An attribute word may carry the gender in one language and not in another.
     pub kinds: Vec<PairKind>,
-    /// Exact log-probability of `more` in the mixed corpus, by language, in nats.
+    /// The exact log-probability of `more` in the mixed corpus, by language, in nats.
     pub log_prob_more: Vec<f64>,
-    /// Exact log-probability of `less`.
+    /// The exact log-probability of `less` in the mixed corpus, by language, in nats.
     pub log_prob_less: Vec<f64>,
 }
 
 impl TestbedPair {
-    /// The pair as one [`BiasPair`] per language.
+    /// Returns the pair as one [`BiasPair`] per language.
     pub fn to_bias_pairs(&self) -> Vec<BiasPair> {
         self.more
             .iter()
@@ -58,13 +58,13 @@ impl TestbedPair {
 }
 
 impl Testbed {
-    /// Minimal pairs of a category: distinct, the attributes of the split in turn.
+    /// Draws distinct minimal pairs of a category, taking the attributes of the split in turn.
     ///
-    /// An `n` that is a multiple of the number of attributes (24, or 12 in `Fit` and `Eval`) has every
-    /// attribute equally often, and with the default strengths as many stereo as antistereo pairs.
+    /// If `n` is a multiple of the number of attributes (24, or 12 in `Fit` and `Eval`), every attribute occurs
+    /// equally often, and with the default strengths there are as many stereotypical as anti-stereotypical pairs.
     ///
     /// # Errors
-    /// An unknown category; more pairs than half of those of the split.
+    /// An unknown category, or a wish for more than half of the split's pairs.
     pub fn minimal_pairs(
         &self,
         category: &str,
@@ -117,12 +117,11 @@ impl Testbed {
         Ok(pairs.collect())
     }
 
-    /// The same sentence about group 0 and about group 1: distinct, the attributes of the split in
-    /// turn. Articles, adjectives and pronouns agree, which replacing words cannot promise.
+    /// Draws distinct sentences and returns each about group 0 and about group 1, taking the attributes of the split
+    /// in turn. Articles, adjectives and pronouns agree, which the replacement of single words cannot promise.
     ///
     /// # Errors
-    /// A language that is not configured, an unknown category, more tuples than half of those of
-    /// the split.
+    /// A language that is not configured, an unknown category, or a wish for more than half of the split's tuples.
     pub fn counterfactual_sentences(
         &self,
         language: Language,
@@ -146,13 +145,12 @@ impl Testbed {
         Ok(rows.into_iter().map(tuple).collect())
     }
 
-    /// The single words that mark a group, as counterparts: pronouns, names, person nouns, the
-    /// gendered occupations of [`Split::Fit`] (held-out ones stay unseen), adjectives in all their
-    /// inflections. Articles are left out: they agree with things, too. Words are written as inside
-    /// a sentence.
+    /// Returns the single words that mark a group, as tuples of counterparts: pronouns, names, nouns for persons, the
+    /// gendered occupations of [`Split::Fit`] (held-out ones stay unseen), and adjectives in all their inflections.
+    /// Articles are left out, because they agree with things, too. Words are written as they are inside a sentence.
     ///
     /// # Errors
-    /// A language that is not configured, an unknown category.
+    /// A language that is not configured, or an unknown category.
     pub fn attribute_list(
         &self,
         language: Language,

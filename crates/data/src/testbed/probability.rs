@@ -1,12 +1,12 @@
-//! Exact probabilities of sentences, and the entropy of the grammar.
+//! Exact probabilities of the testbed's sentences, and the entropy of its grammar.
 
 use super::grammar::Pattern;
 use super::{Derivation, NEUTRAL, Testbed};
 use crate::language::Language;
 
 impl Testbed {
-    /// The natural logarithm of the probability of a sentence in the mixed corpus, under
-    /// [`Split::All`](super::Split::All), with the uniform choice of the language.
+    /// Returns the natural logarithm of the probability of a sentence in the mixed corpus, under
+    /// [`Split::All`](super::Split::All), including the uniform choice of the language.
     ///
     /// # Panics
     /// If `language` is not one of [`Testbed::languages`].
@@ -15,8 +15,8 @@ impl Testbed {
         self.log_prob_given_language(d) - (self.languages().len() as f64).ln()
     }
 
-    /// The natural logarithm of the probability of a sentence in the corpus of one language: the
-    /// same for every language, since the derivation does not depend on it.
+    /// Returns the natural logarithm of the probability of a sentence in the corpus of one language. It is the same
+    /// for every language, because the derivation does not depend on the language.
     pub fn log_prob_given_language(&self, d: &Derivation) -> f64 {
         let p = self.pattern(d);
         let group = if p.neutral {
@@ -29,10 +29,10 @@ impl Testbed {
         self.log_prob_of_pattern(p) + group - self.uniform_rest(p)
     }
 
-    /// The expected −log probability, in nats, of a sentence of `language` in the mixed corpus:
-    /// the least loss per sentence that any language model can reach.
+    /// Returns the expected −log probability, in nats, of a sentence of `language` in the mixed corpus. It is the
+    /// lowest loss per sentence that any language model can reach.
     ///
-    /// Divide by the mean number of predicted tokens and exponentiate for the best perplexity.
+    /// Divide it by the mean number of predicted tokens and exponentiate to get the best possible perplexity.
     ///
     /// # Panics
     /// If `language` is not one of [`Testbed::languages`].
@@ -57,8 +57,8 @@ impl Testbed {
         derivations + (self.languages().len() as f64).ln()
     }
 
-    /// The mean −log probability, in nats, of given sentences in the mixed corpus: what a perfect
-    /// model would score on them. Zero for no sentence.
+    /// Returns the mean −log probability, in nats, of the given sentences in the mixed corpus, which is what a
+    /// perfect model would score on them. It is zero if there are no sentences.
     ///
     /// # Panics
     /// If `language` is not one of [`Testbed::languages`].

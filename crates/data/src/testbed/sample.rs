@@ -1,7 +1,7 @@
-//! Drawing derivations, and the corpora made of them.
+//! Draws derivations from the grammar and makes corpora of them.
 //!
-//! Every corpus has a stream of its own, named by its purpose, language, split and number, so that
-//! asking for one never changes another.
+//! Every corpus has its own random stream, which is determined by its purpose, language, split and number. Asking for
+//! one corpus therefore never changes another.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ use super::{Derivation, NEUTRAL, Split, Testbed, TestbedError, places};
 use crate::language::Language;
 use crate::types::ParallelCorpus;
 
-/// What a stream is drawn for. The numbers are part of the format: changing one changes corpora.
+/// What a random stream is used for. The numbers are part of the format: changing one changes the corpora.
 #[derive(Clone, Copy)]
 pub(super) enum Purpose {
     Corpus = 1,
@@ -26,7 +26,7 @@ pub(super) enum Purpose {
 }
 
 impl Testbed {
-    /// One derivation, of any category and kind.
+    /// Draws one derivation, of any category and kind.
     pub fn sample<R: Rng + ?Sized>(&self, split: Split, rng: &mut R) -> Derivation {
         let category = pick(3, rng);
         let neutral = rng.random::<f64>() < NEUTRAL;
@@ -41,7 +41,7 @@ impl Testbed {
         self.complete(pattern, attribute, None, split, rng)
     }
 
-    /// Sentences of one language, independent of each other; the same for the same seed and stream.
+    /// Draws independent sentences of one language; the same seed and stream give the same sentences.
     ///
     /// # Errors
     /// A language that is not configured.
@@ -59,13 +59,13 @@ impl Testbed {
             .collect())
     }
 
-    /// Sentences of all languages in random order: training text of a language model, with the
+    /// Draws sentences of all languages in random order, as training text for a language model. They have the
     /// distribution that [`Testbed::log_prob`] refers to.
     ///
-    /// Persons and fillers are drawn. Everything else has its share of the `n` sentences, to within
-    /// one: each language, attribute, group and pattern, and each attribute with each group in each
-    /// language. Where drawing would give a rare combination by chance a third more or less than
-    /// its planted share, the text is as biased as the strengths say (systematic sampling).
+    /// Persons and fillers are drawn at random. Everything else gets its exact share of the `n` sentences, to within
+    /// one: each language, attribute, group and pattern, and each attribute with each group in each language.
+    /// Independent draws would give a rare combination a third more or less than its planted share by chance; with
+    /// this systematic sampling the text is as biased as the strengths say.
     pub fn mixed_corpus(&self, n: usize, stream: u64) -> Vec<(Language, String)> {
         let mut rng = self.rng(Purpose::Mixed, None, Split::All, stream);
         let mut rows = Vec::with_capacity(n);
@@ -92,8 +92,8 @@ impl Testbed {
         rows
     }
 
-    /// Every pattern, attribute and group with its probability. Patterns of one attribute and group
-    /// are neighbours.
+    /// Returns every pattern, attribute and group with its probability. The patterns of one attribute and group
+    /// follow each other.
     pub(super) fn cells(&self) -> Vec<(f64, [usize; 3])> {
         let mut cells = Vec::new();
         let categories = self.inner.patterns.len() as f64;
@@ -116,10 +116,10 @@ impl Testbed {
         cells
     }
 
-    /// Rows of the same sentence in every language of the configuration, no row twice.
+    /// Draws rows of the same sentence in every configured language; no row comes twice.
     ///
     /// # Errors
-    /// More rows than half of the sentences of the split.
+    /// A wish for more than half of the split's sentences.
     pub fn parallel(
         &self,
         n: usize,
@@ -153,10 +153,10 @@ impl Testbed {
         })
     }
 
-    /// Distinct sentences with no group word and no attribute, of all categories.
+    /// Draws distinct sentences of all categories that hold no group word and no attribute.
     ///
     /// # Errors
-    /// A language that is not configured; more sentences than half of the neutral ones.
+    /// A language that is not configured, or a wish for more than half of the neutral sentences.
     pub fn neutral_sentences(
         &self,
         language: Language,
@@ -181,7 +181,8 @@ impl Testbed {
         Ok(rows.iter().map(|d| self.render(d, language)).collect())
     }
 
-    /// Distinct sentences of a category about group 0, equally many per attribute, in turn.
+    /// Draws distinct sentences of a category about group 0, equally many per attribute, taking the attributes in
+    /// turn.
     pub(super) fn per_attribute(
         &self,
         category: usize,
@@ -274,7 +275,7 @@ impl Testbed {
         places(self.inner.grammar.attributes[category].len(), split).len()
     }
 
-    /// How many sentences a pattern gives with attribute and group held.
+    /// Returns how many sentences a pattern gives when attribute and group are fixed.
     pub(super) fn rest(&self, p: &Pattern, split: Split) -> usize {
         let grammar = &self.inner.grammar;
         let fillers: usize = p
@@ -286,7 +287,7 @@ impl Testbed {
     }
 }
 
-/// The name of a split in identifiers.
+/// Returns the name of a split in identifiers.
 pub(super) fn split_name(split: Split) -> &'static str {
     match split {
         Split::All => "all",

@@ -1,4 +1,4 @@
-//! Accuracy of a probe on held-out states.
+//! Computes the accuracy of a probe on held-out states.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,39 +6,36 @@ use super::{Probe, Rows};
 use crate::bootstrap::{self, Bootstrap, Estimate};
 use crate::error::{MetricError, length};
 
-/// How well a probe reads the attribute.
+/// The accuracy with which a probe predicts the attribute from the states.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProbeAccuracy {
-    /// Share of test rows whose class the probe names, from 0 to 1.
+    /// The share of test rows whose class the probe predicts, from 0 to 1.
     pub accuracy: Estimate,
-    /// Share of test rows of the class that is most frequent in training (the
-    /// smallest such class number where several are): what a probe that sees
-    /// nothing gets.
+    /// The share of test rows that belong to the most frequent class of the training rows (of several, the one with
+    /// the smallest number). A probe that ignores the states reaches this accuracy.
     pub majority: f64,
-    /// Mean over the classes of the test rows of the share of their rows that the
-    /// probe names: 1/classes for a probe that sees nothing, however unequal the
-    /// classes.
+    /// The mean over the test rows' classes of the share of rows that the probe predicts. It is 1/classes for a probe
+    /// that ignores the states, however unequal the classes are.
     pub balanced_accuracy: f64,
-    /// Whether training came to its own end (see [`super::logistic::Logistic`]
-    /// and [`super::mlp::Mlp`]) rather than to the cap on its steps.
+    /// Whether training reached its stopping criterion (see [`super::logistic::Logistic`] and [`super::mlp::Mlp`])
+    /// before the limit on its steps.
     pub converged: bool,
-    /// 1 for every test row whose class the probe names, else 0: for paired
-    /// tests and clustered intervals.
+    /// For every test row, 1 if the probe predicts its class and 0 otherwise; paired tests and clustered intervals
+    /// need these.
     pub hits: Vec<f64>,
 }
 
-/// Fits the probe to `train`, counts on `test`; the interval is over test rows.
+/// Fits the probe to `train` and computes its accuracy on `test`, with an interval over test rows.
 ///
-/// A class that only `test` holds is allowed: its rows count as errors.
+/// A class may occur in `test` alone; its rows then count as errors.
 ///
 /// # Shapes
-/// See [`Rows`]; both sides have the same dimension and classes.
+/// The shapes are those of [`Rows`]; both sides have the same dimension and classes.
 ///
 /// # Errors
-/// [`MetricError::OneClass`] when all training rows are of one class; no rows,
-/// shapes that do not fit, an unknown class, a state that is not finite, or an
-/// impossible setting; [`MetricError::Undefined`] when a perceptron's training
-/// overflows, which takes states that are not standardised.
+/// [`MetricError::OneClass`] if all training rows belong to one class; no rows, shapes that do not fit, an unknown
+/// class, a state that is not finite, or an impossible setting; [`MetricError::Undefined`] if a perceptron's training
+/// overflows, which happens only on states that are not standardised.
 pub fn accuracy(
     train: &Rows<'_>,
     test: &Rows<'_>,

@@ -1,22 +1,19 @@
-//! Minimum description length of the labels given the states, by online code.
+//! Computes the minimum description length of the labels given the states, with an online code.
 //!
 //! # Source
 //! Voita & Titov, "Information-Theoretic Probing with Minimum Description
 //! Length", EMNLP 2020 (arXiv 2003.12298).
 //!
-//! The rows are put into a random order and cut at 0.1, 0.2, 0.4, 0.8, 1.6, 3.2,
-//! 6.25, 12.5, 25, 50 and 100 % of n (rounded up). The labels of the first block
-//! are sent at log₂ K bits each; those of every other block with the
-//! probabilities of a probe that is fitted to all rows before the block. Their
-//! sum is the codelength; n·log₂ K over it is the compression, 1 where the probe
-//! learns nothing.
+//! The rows are put into a random order and cut at 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.25, 12.5, 25, 50 and 100 % of n
+//! (rounded up). The labels of the first block are encoded with log₂ K bits each. Those of every other block are
+//! encoded with the probabilities of a probe that is fitted to all rows before the block. The sum of all bits is the
+//! codelength. The compression is n·log₂ K divided by the codelength; it is 1 if the probe learns nothing.
 //!
-//! **Classes not yet seen.** A probe fitted to t rows in which m of the K classes
-//! do not occur cannot give those a probability. Each of them gets 1/(t + m), and
-//! the probabilities of the others are multiplied by t/(t + m): Laplace's rule of
-//! succession for the question whether the next label is new. With one class
-//! seen, the probe is the constant. The paper does not say what it does here;
-//! with all classes seen, nothing changes.
+//! **Classes that have not occurred yet.** If m of the K classes do not occur in the t rows that a probe is fitted
+//! to, it cannot give them a probability. Each of them gets 1/(t + m), and the probabilities of the others are
+//! multiplied by t/(t + m); this is Laplace's rule of succession for the question whether the next label is new. If
+//! only one class has occurred, the probe always predicts it. The paper does not say what it does here. If all
+//! classes have occurred, nothing changes.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -26,53 +23,51 @@ use serde::{Deserialize, Serialize};
 use super::{Fitted, Probe, Rows};
 use crate::error::MetricError;
 
-/// Where the rows are cut, in shares of n.
+/// The positions at which the rows are cut, as shares of n.
 pub const CUTS: [f64; 11] = [
     0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0,
 ];
 
-/// Labels that are sent together.
+/// A block of labels that are encoded with the same probe.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Block {
-    /// Rows before the block, which its probe is fitted to.
+    /// The number of rows before the block, to which its probe is fitted.
     pub trained_on: usize,
-    /// Labels in the block.
+    /// The number of labels in the block.
     pub labels: usize,
-    /// Bits they take.
+    /// The number of bits that encode them.
     pub bits: f64,
-    /// Whether the probe's training came to its own end; true where there is
-    /// none.
+    /// Whether the probe's training reached its stopping criterion; true if the block has no probe.
     pub converged: bool,
 }
 
-/// Length of the code of all labels.
+/// The length of the code for all labels.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Codelength {
-    /// Bits in all.
+    /// The number of bits of all blocks.
     pub bits: f64,
-    /// n·log₂ K: bits without the states.
+    /// The number of bits without the states, n·log₂ K.
     pub uniform_bits: f64,
-    /// `uniform_bits` / `bits`.
+    /// The compression, `uniform_bits` / `bits`.
     pub compression: f64,
-    /// The blocks, in order.
+    /// The blocks, in the order in which they are encoded.
     pub blocks: Vec<Block>,
 }
 
 impl Codelength {
-    /// Whether every block's probe came to its own end.
+    /// Returns whether the training of every block's probe reached its stopping criterion.
     pub fn converged(&self) -> bool {
         self.blocks.iter().all(|block| block.converged)
     }
 }
 
-/// Online codelength of the labels given the states.
+/// Computes the online codelength of the labels given the states.
 ///
-/// With unequal classes a probe that sees nothing still compresses, by the
-/// entropy of the labels; compare with the codelength of shuffled labels or of
-/// another edit of the same states.
+/// If the classes are unequal, even a probe that ignores the states compresses, down to the entropy of the labels.
+/// Compare the codelength with that of shuffled labels, or of the same states after another edit.
 ///
 /// # Shapes
-/// See [`Rows`].
+/// The shapes are those of [`Rows`].
 ///
 /// # Errors
 /// [`MetricError::OneClass`] when all labels are equal, [`MetricError::TooFew`]
@@ -123,7 +118,7 @@ pub fn codelength(rows: &Rows<'_>, probe: &Probe) -> Result<Codelength, MetricEr
     })
 }
 
-/// The order in which the rows are sent: a permutation of 0..n.
+/// Returns the order in which the rows are encoded, as a permutation of 0..n.
 pub fn order(n: usize, seed: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
     order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));

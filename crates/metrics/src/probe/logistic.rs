@@ -1,11 +1,10 @@
-//! Multinomial logistic regression with an L2 penalty, solved to rounding.
+//! Multinomial logistic regression with an L2 penalty, solved up to rounding.
 //!
-//! min ½‖W‖² + C·Σᵢ −ln softmax(W·xᵢ + b)\[yᵢ\]; intercepts b are not penalised.
+//! The fit solves min ½‖W‖² + C·Σᵢ −ln softmax(W·xᵢ + b)\[yᵢ\]; the intercepts b are not penalised.
 //!
-//! With two classes W is a single row, and the second class has the probability
-//! 1/(1 + exp(−(w·x + b))): that is not the softmax of two penalised rows, but
-//! what scikit-learn's `LogisticRegression` solves. The problem is convex, the
-//! optimum unique, so only the tolerance separates two solvers.
+//! With two classes W is a single row, and the second class has the probability 1/(1 + exp(−(w·x + b))). This is not
+//! the softmax of two penalised rows, but it is the problem that scikit-learn's `LogisticRegression` solves. The
+//! problem is convex and its optimum is unique, so two solvers differ by their tolerance only.
 //!
 //! # Source
 //! Newton's method with conjugate gradients for its steps: Lin, Weng & Keerthi,
@@ -25,16 +24,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{MetricError, finite, length};
 
-/// Settings of the fit.
+/// The settings of the fit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogisticOptions {
-    /// Weight C of the likelihood against the penalty.
+    /// The weight C of the likelihood against the penalty.
     pub c: f64,
-    /// Norm of the gradient to reach, relative to C·Σᵢ‖(xᵢ, 1)‖, which no
-    /// gradient of the likelihood exceeds by more than √2.
+    /// The norm of the gradient at which the fit stops, relative to C·Σᵢ‖(xᵢ, 1)‖, which no gradient of the
+    /// likelihood exceeds by more than the factor √2.
     pub tolerance: f64,
-    /// Newton steps at most.
+    /// The largest number of Newton steps.
     pub max_steps: usize,
 }
 
@@ -51,15 +50,15 @@ impl Default for LogisticOptions {
 /// A fitted classifier.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Logistic {
-    /// Rows of W: one for two classes, else one per class. m×d, row after row.
+    /// The rows of W, m×d, row after row. There is one row for two classes, and otherwise one row per class.
     pub weights: Vec<f64>,
-    /// One per row of W.
+    /// The intercepts, one per row of W.
     pub intercepts: Vec<f64>,
-    /// Number of classes.
+    /// The number of classes.
     pub classes: usize,
-    /// Norm of the gradient at the end, relative as the tolerance is.
+    /// The norm of the gradient at the end, relative to the same quantity as the tolerance.
     pub gradient: f64,
-    /// Newton steps taken.
+    /// The number of Newton steps that were taken.
     pub steps: usize,
     /// Whether `gradient` is within the tolerance.
     pub converged: bool,
@@ -68,13 +67,12 @@ pub struct Logistic {
 /// Fits the classifier.
 ///
 /// # Shapes
-/// `x` n×`dim`, row after row; `y` n classes below `classes`, each of which occurs.
+/// `x` is n×`dim`, row after row; `y` has n classes below `classes`, each of which occurs.
 ///
 /// # Errors
-/// No rows, shapes that do not fit, values that are not finite, a class that does
-/// not occur (its intercept would go to −∞) or does not exist, a setting that is
-/// not positive, or [`MetricError::Undefined`] where the objective overflows. Too
-/// few steps are no error: see [`Logistic::converged`].
+/// No rows, shapes that do not fit, values that are not finite, a class that does not occur (its intercept would go
+/// to −∞) or does not exist, a setting that is not positive, or [`MetricError::Undefined`] if the objective
+/// overflows. A fit that runs out of steps is not an error: see [`Logistic::converged`].
 pub fn fit(
     x: &[f64],
     y: &[usize],
@@ -131,10 +129,10 @@ pub fn fit(
 }
 
 impl Logistic {
-    /// ln p of every class.
+    /// Returns ln p of every class for every row.
     ///
     /// # Shapes
-    /// `x` n×d; the answer is n×classes, row after row.
+    /// `x` is n×d; the result is n×classes, row after row.
     pub fn log_probabilities(&self, x: &[f64]) -> Vec<f64> {
         let m = self.intercepts.len();
         let scores = affine(x, &self.weights, &self.intercepts);

@@ -1,13 +1,12 @@
-//! A perceptron with one hidden layer of rectified units.
+//! A perceptron with one hidden layer of rectified linear units.
 //!
-//! softmax(W₂·max(0, W₁·x + b₁) + b₂), trained on the mean cross-entropy by Adam
-//! (Kingma & Ba, arXiv 1412.6980) in `f32` on one thread. A tenth of the rows
-//! (at least one) is held out; the weights of the epoch with the least loss on
-//! them are kept, the untrained ones included, and training stops when
-//! [`MlpOptions::patience`] epochs in a row were no better.
+//! It computes softmax(W₂·max(0, W₁·x + b₁) + b₂) and is trained on the mean cross-entropy by Adam (Kingma & Ba,
+//! arXiv 1412.6980) in `f32` on one thread. A tenth of the rows (at least one) is held out. The weights of the epoch
+//! with the smallest loss on them are kept; the untrained weights take part in this comparison. Training stops after
+//! [`MlpOptions::patience`] epochs in a row without an improvement.
 //!
-//! Weights start uniform in ±√(6/fan-in) (He et al., arXiv 1502.01852), biases at
-//! 0. The seed decides these, the held-out rows and the batches.
+//! The weights start uniform in ±√(6/fan-in) (He et al., arXiv 1502.01852), the biases at 0. The seed determines the
+//! weights, the held-out rows and the batches.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
@@ -18,19 +17,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::MetricError;
 
-/// Settings of the training.
+/// The settings of the training.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MlpOptions {
-    /// Hidden units.
+    /// The number of hidden units.
     pub hidden: usize,
-    /// Adam's step.
+    /// The learning rate of Adam.
     pub learning_rate: f32,
-    /// Rows of a batch.
+    /// The number of rows of a batch.
     pub batch: usize,
-    /// Epochs at most.
+    /// The largest number of epochs.
     pub max_epochs: usize,
-    /// Epochs without a smaller held-out loss after which training stops.
+    /// The number of epochs without a smaller held-out loss after which training stops.
     pub patience: usize,
 }
 
@@ -75,9 +74,9 @@ impl MlpOptions {
 /// A trained perceptron.
 pub struct Mlp {
     net: Net,
-    /// Epochs trained.
+    /// The number of epochs that were trained.
     pub epochs: usize,
-    /// Mean cross-entropy of the held-out rows under the weights kept, in nats.
+    /// The mean cross-entropy of the held-out rows under the weights that are kept, in nats.
     pub held_out_loss: f64,
     /// Whether training stopped before [`MlpOptions::max_epochs`].
     pub converged: bool,
@@ -86,10 +85,10 @@ pub struct Mlp {
 /// Trains a perceptron.
 ///
 /// # Shapes
-/// `x` n×`dim`, row after row, n ≥ 2; `y` n classes below `classes`.
+/// `x` is n×`dim`, row after row, with n ≥ 2; `y` has n classes below `classes`.
 ///
 /// # Errors
-/// A setting that is 0, or [`MetricError::Undefined`] when a loss overflows.
+/// A setting that is 0, or [`MetricError::Undefined`] if a loss overflows.
 pub(super) fn fit(
     x: &[f32],
     y: &[usize],
@@ -140,10 +139,10 @@ pub(super) fn fit(
 }
 
 impl Mlp {
-    /// ln p of every class.
+    /// Returns ln p of every class for every row.
     ///
     /// # Shapes
-    /// `x` n×d; the answer is n×classes, row after row.
+    /// `x` is n×d; the result is n×classes, row after row.
     pub(super) fn log_probabilities(&self, x: &[f32]) -> Vec<f64> {
         self.net.log_probabilities(x)
     }

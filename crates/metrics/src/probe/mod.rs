@@ -1,13 +1,11 @@
-//! Probes: how well a classifier reads an attribute from hidden states.
+//! Probes: classifiers that measure how well an attribute can be read from hidden states.
 //!
-//! What an edit has erased, no probe should find. Two measures of the same
-//! probe: its [accuracy()] on held-out states, and the [codelength()] of the labels
-//! given the states, which also counts how much data the probe needs and cannot
-//! be had by a large probe that learns the data by heart.
+//! No probe should find what an edit has erased. There are two measures of the same probe: its [accuracy()] on
+//! held-out states, and the [codelength()] of the labels given the states. The codelength also counts how much data
+//! the probe needs, so a large probe cannot get a good value by memorising the data.
 //!
-//! A linear probe is the exact optimum of a convex problem (see [logistic]). A
-//! multilayer perceptron (see [mlp]) finds what is not linear: erasers such as
-//! LEACE promise nothing about it.
+//! A linear probe is the exact optimum of a convex problem (see [logistic]). A multilayer perceptron (see [mlp]) also
+//! finds attributes that are not linear in the states, about which erasers such as LEACE promise nothing.
 //!
 //! # Shapes
 //! States are n×d in `f32`, row after row. Memory: one `f64` copy of the rows and
@@ -29,19 +27,19 @@ use logistic::{Logistic, LogisticOptions};
 use mlp::{Mlp, MlpOptions};
 use scale::Scaler;
 
-/// Labelled states.
+/// Hidden states with a label for every row.
 ///
 /// # Shapes
 /// `x` is n×`dim`, row after row; `y` has n entries below `classes`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rows<'a> {
-    /// States.
+    /// The states, n×`dim`, row after row.
     pub x: &'a [f32],
-    /// Class of each row.
+    /// The class of each row.
     pub y: &'a [usize],
-    /// Dimension of the states.
+    /// The dimension of the states.
     pub dim: usize,
-    /// Number of classes.
+    /// The number of classes.
     pub classes: usize,
 }
 
@@ -114,26 +112,26 @@ impl Rows<'_> {
 pub enum Kind {
     /// Multinomial logistic regression.
     Linear(LogisticOptions),
-    /// One hidden layer of rectified units.
+    /// A perceptron with one hidden layer of rectified linear units.
     Mlp(MlpOptions),
 }
 
-/// A classifier and how it sees the states.
+/// A classifier with its treatment of the states.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Probe {
-    /// Kind of classifier.
+    /// The kind of classifier.
     pub kind: Kind,
     /// Whether every feature is shifted and scaled to mean 0 and variance 1 on
     /// the training rows. A feature that is constant there becomes 0 everywhere.
     pub standardise: bool,
-    /// Seed of everything random: the order of the rows in [codelength()], start
-    /// and batches of a perceptron. The linear probe itself has no randomness.
+    /// The seed of everything random: the order of the rows in [codelength()], and the initial weights and the
+    /// batches of a perceptron. The linear probe itself has no randomness.
     pub seed: u64,
 }
 
 impl Probe {
-    /// Logistic regression with C = 1 on standardised states.
+    /// Makes a logistic regression with C = 1 on standardised states.
     pub fn linear(seed: u64) -> Self {
         Self {
             kind: Kind::Linear(LogisticOptions::default()),
@@ -142,7 +140,7 @@ impl Probe {
         }
     }
 
-    /// A perceptron with the default settings on standardised states.
+    /// Makes a perceptron with the default settings on standardised states.
     pub fn mlp(seed: u64) -> Self {
         Self {
             kind: Kind::Mlp(MlpOptions::default()),

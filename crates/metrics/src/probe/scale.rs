@@ -1,8 +1,8 @@
-//! Features at mean 0 and variance 1.
+//! Scales features to mean 0 and variance 1.
 
 use rayon::prelude::*;
 
-/// x ↦ (x − shift)·factor, feature by feature.
+/// The map x ↦ (x − shift)·factor, applied feature by feature.
 pub(super) struct Scaler {
     shift: Vec<f64>,
     factor: Vec<f64>,
@@ -13,7 +13,7 @@ pub(super) struct Scaler {
 const CONSTANT: f64 = 1e-7;
 
 impl Scaler {
-    /// Leaves every feature as it is.
+    /// Makes a scaler that leaves every feature as it is.
     pub(super) fn none(dim: usize) -> Self {
         Self {
             shift: vec![0.0; dim],
@@ -21,8 +21,8 @@ impl Scaler {
         }
     }
 
-    /// Means and standard deviations (over n, not n − 1) of the rows; factor 0
-    /// for a constant feature.
+    /// Computes the means and standard deviations (over n, not n − 1) of the rows. The factor of a constant feature
+    /// is 0.
     pub(super) fn fit(x: &[f32], dim: usize) -> Self {
         let n = (x.len() / dim) as f64;
         let over_rows = |add: &dyn Fn(usize, f32) -> f64| {
