@@ -1,10 +1,10 @@
-//! Settings of an autoencoder and of its training.
+//! The settings of an autoencoder and of its training.
 
 use serde::{Deserialize, Serialize};
 
 use crate::AutoencoderError;
 
-/// The activation between the two layers of encoder and decoder.
+/// The activation function of the hidden layer in encoder and decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
@@ -16,50 +16,50 @@ pub enum Activation {
     Tanh,
 }
 
-/// Distance between the latents of a sentence in two languages.
+/// The distance between the latents of a sentence in two languages, which alignment makes small.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Alignment {
-    /// Mean squared difference per dimension.
+    /// The mean squared difference per dimension.
     Mse,
     /// One minus the cosine.
     Cosine,
-    /// Cross-entropy of finding the translation among the batch, both directions (arXiv 1807.03748).
+    /// The cross-entropy of finding the translation within the batch, in both directions (InfoNCE, arXiv 1807.03748).
     InfoNce {
-        /// Cosines are divided by this.
+        /// The number by which cosines are divided.
         temperature: f64,
     },
 }
 
-/// What reconstruction is learned on.
+/// The states on which the reconstruction is trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sees {
-    /// Token states; a sentence's latent is the mean of its token latents.
+    /// The states of tokens; the latent of a sentence is the mean of its token latents.
     Tokens,
-    /// Mean states of sentences.
+    /// The mean states of sentences.
     Means,
 }
 
-/// Which parts of an autoencoder all languages have in common.
+/// The parts of an autoencoder that all languages share.
 ///
-/// Whatever is shared, the mean that is taken from the states is a language's own, except in
-/// [`Sharing::Shared`], which is blind to the language.
+/// In every case except [`Sharing::Shared`], each language has its own mean, which is subtracted from its states.
+/// With [`Sharing::Shared`] the autoencoder does not use the language at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sharing {
-    /// Nothing: an encoder, a decoder and a mean for each language.
+    /// Nothing is shared: each language has its own encoder, decoder and mean.
     PerLanguage,
-    /// The encoder; a decoder and a mean for each language.
+    /// The encoder is shared; each language has its own decoder and mean.
     Encoder,
-    /// The decoder; an encoder and a mean for each language.
+    /// The decoder is shared; each language has its own encoder and mean.
     Decoder,
-    /// Everything: one encoder, one decoder and one mean.
+    /// Everything is shared: there is one encoder, one decoder and one mean.
     Shared,
 }
 
 impl Sharing {
-    /// Place of the encoder of a language among the encoders.
+    /// Returns the position of a language's encoder among the encoders.
     pub(crate) fn encoder(self, language: usize) -> usize {
         match self {
             Sharing::Shared | Sharing::Encoder => 0,
@@ -67,7 +67,7 @@ impl Sharing {
         }
     }
 
-    /// Place of the decoder of a language among the decoders.
+    /// Returns the position of a language's decoder among the decoders.
     pub(crate) fn decoder(self, language: usize) -> usize {
         match self {
             Sharing::Shared | Sharing::Decoder => 0,
@@ -75,7 +75,7 @@ impl Sharing {
         }
     }
 
-    /// Place of the mean of a language among the means.
+    /// Returns the position of a language's mean among the means.
     pub(crate) fn mean(self, language: usize) -> usize {
         match self {
             Sharing::Shared => 0,
@@ -84,45 +84,45 @@ impl Sharing {
     }
 }
 
-/// Everything that decides how an autoencoder comes out.
+/// All settings that determine the result of training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// What languages have in common.
+    /// The parts that all languages share.
     pub sharing: Sharing,
-    /// Width of the latent space.
+    /// The width of the latent space.
     pub latent: usize,
-    /// Width of the hidden layer; 0 for a linear autoencoder.
+    /// The width of the hidden layer; 0 makes the autoencoder linear.
     pub hidden: usize,
-    /// A linear path beside the hidden layer, each way: training starts at a Procrustes rotation
-    /// followed by principal axes, and the hidden layer learns what to add.
+    /// Whether encoder and decoder have a linear path beside the hidden layer. Training then starts at a Procrustes
+    /// rotation followed by principal axes, and the hidden layer learns what to add.
     pub linear: bool,
-    /// Activation of the hidden layer.
+    /// The activation function of the hidden layer.
     pub activation: Activation,
-    /// What reconstruction is learned on.
+    /// The states on which the reconstruction is trained.
     pub sees: Sees,
-    /// Weight of reconstruction.
+    /// The weight of the reconstruction term in the loss.
     pub reconstruction_weight: f64,
-    /// Distance that aligns languages.
+    /// The distance in the alignment term.
     pub alignment: Alignment,
-    /// Weight of alignment; 0 is the control without it.
+    /// The weight of the alignment term; 0 gives the control without alignment.
     pub alignment_weight: f64,
-    /// Weight of reconstructing one language from another.
+    /// The weight of the term that reconstructs one language from another.
     pub cross_reconstruction_weight: f64,
-    /// Parallel rows per step.
+    /// The number of parallel rows per step.
     pub batch: usize,
-    /// A batch is made of random rows, each followed by so many of the rows that are most like it;
-    /// 0 takes random rows alone.
+    /// The number of neighbours per row of a batch. A batch consists of random rows, each followed by this many of
+    /// the rows that are most similar to it; 0 takes random rows alone.
     pub neighbours: usize,
-    /// Largest number of steps.
+    /// The largest number of steps.
     pub steps: usize,
-    /// Peak learning rate.
+    /// The peak learning rate.
     pub learning_rate: f64,
-    /// Decoupled weight decay.
+    /// The decoupled weight decay.
     pub weight_decay: f64,
-    /// Steps between evaluations of the loss on validation rows.
+    /// The number of steps between two evaluations of the loss on validation rows.
     pub eval_every: usize,
-    /// Evaluations without a lower loss on validation rows before training stops.
+    /// The number of evaluations without a lower loss on validation rows after which training stops.
     pub patience: usize,
 }
 
@@ -154,7 +154,7 @@ impl Config {
     /// Checks every field.
     ///
     /// # Errors
-    /// The first field that cannot work.
+    /// The first field that has an unusable value.
     pub fn check(&self, width: usize) -> Result<(), AutoencoderError> {
         let bad = |key, problem: String| Err(AutoencoderError::Config { key, problem });
         if self.latent == 0 || self.latent > width {

@@ -1,4 +1,4 @@
-//! An autoencoder as a file.
+//! The file format of an autoencoder.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::layers::{Copies, Layers, shapes};
 use crate::{Autoencoder, AutoencoderError, Config};
 
-/// Changes whenever files of earlier versions of this crate can no longer be read.
+/// The version of the format. It changes whenever this crate can no longer read files of earlier versions.
 pub const FORMAT: u32 = 2;
 
 /// The entry of the file's header that says what the tensors are.
@@ -37,10 +37,11 @@ impl Autoencoder {
         all
     }
 
-    /// Writes weights, config and names of languages to one safetensors file, under a temporary name first.
+    /// Writes the weights, the config and the names of the languages to one safetensors file, under a temporary name
+    /// first.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// A file that cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), AutoencoderError> {
         let tensors = self.tensors();
         let bytes: Vec<Vec<u8>> = tensors
@@ -68,10 +69,10 @@ impl Autoencoder {
         interlingua_files::write(path, &out).map_err(|error| io(path, error))
     }
 
-    /// Reads what [`Autoencoder::save`] wrote.
+    /// Reads a file that [`Autoencoder::save`] wrote.
     ///
     /// # Errors
-    /// When the file is missing or something else.
+    /// A file that is missing or is not a saved autoencoder.
     pub fn load(path: &Path, device: &Device) -> Result<Autoencoder, AutoencoderError> {
         let bytes = std::fs::read(path).map_err(|source| io(path, source))?;
         let (_, header) =

@@ -1,4 +1,5 @@
-//! Loss and gradients of one batch: by hand on the CPU, by burn's autodiff elsewhere.
+//! Computes the loss and the gradients of one batch: by explicit formulas on the CPU, by burn's autodiff on other
+//! devices.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -16,15 +17,15 @@ use crate::layers::{Copies, Layers, matrix, parameters_of_half};
 use crate::loss::squared;
 use crate::{Alignment, Config};
 
-/// Token states of parallel rows, normalised: all rows of one language, then those of the next.
+/// The normalised token states of parallel rows: all rows of the first language, then all rows of the next.
 pub(crate) struct Batch {
-    /// `tokens × width`.
+    /// The states, `tokens × width`.
     pub values: Vec<f32>,
-    /// Tokens of each sentence.
+    /// The number of tokens of each sentence.
     pub lengths: Vec<usize>,
-    /// Width of a state.
+    /// The width of a state.
     pub width: usize,
-    /// Languages.
+    /// The number of languages.
     pub languages: usize,
 }
 
@@ -79,18 +80,18 @@ impl Batch {
     }
 }
 
-/// The terms of the loss of a batch, not weighted yet.
+/// The terms of the loss of a batch, before they are multiplied by their weights.
 pub(crate) struct Terms {
-    /// Mean squared difference per element.
+    /// The mean squared difference per element.
     pub reconstruction: Tensor<1>,
-    /// Mean distance over the pairs of languages.
+    /// The mean distance over the pairs of languages.
     pub alignment: Option<Tensor<1>>,
     /// Mean squared difference per element, over the ordered pairs of languages.
     cross: Option<Tensor<1>>,
 }
 
 impl Terms {
-    /// By tensor operations, on any device; terms of no weight are left out.
+    /// Computes the terms with tensor operations, on any device. Terms with weight 0 are left out.
     pub fn of(config: &Config, layers: &Layers, batch: &Batch, device: &Device) -> Terms {
         let (rows, width) = (batch.rows(), batch.width);
         let (mut latents, mut states) = (Vec::new(), Vec::new());
@@ -127,7 +128,7 @@ impl Terms {
         }
     }
 
-    /// The loss.
+    /// Returns the loss, which is the weighted sum of the terms.
     pub fn sum(self, config: &Config) -> Tensor<1> {
         let mut sum = self.reconstruction * config.reconstruction_weight;
         for (term, weight) in [
@@ -142,8 +143,8 @@ impl Terms {
     }
 }
 
-/// Loss of a batch and one gradient per parameter; `last`: those of an earlier batch, whose memory is
-/// used again.
+/// Computes the loss of a batch and one gradient per parameter. The memory of `last`, the gradients of an earlier
+/// batch, is reused.
 pub(crate) fn gradients(
     config: &Config,
     parameters: &[Parameter],
@@ -449,7 +450,7 @@ fn backwards(
     Some(grad)
 }
 
-/// Means of the rows of each sentence.
+/// Computes the mean of the rows of each sentence.
 pub(crate) fn pool(values: &[f32], lengths: &[usize], width: usize) -> Vec<f32> {
     let mut means = vec![0.0; lengths.len() * width];
     let mut rows = values.chunks_exact(width);

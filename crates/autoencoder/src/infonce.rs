@@ -1,15 +1,15 @@
-//! InfoNCE between all pairs of languages, with its gradient by hand.
+//! Computes InfoNCE between all pairs of languages, with its gradient by explicit formulas.
 
 use interlingua_backend::ops::{View, product};
 
 /// Added to the length of a latent, as in the tensor form of the loss.
 const SMALL: f32 = 1e-6;
 
-/// `weight` times the mean over pairs of languages of the cross-entropy of finding translations among
-/// the rows, both directions; and its gradient.
+/// Computes `weight` times the mean over pairs of languages of the cross-entropy of finding translations among the
+/// rows, in both directions, and its gradient.
 ///
 /// # Shapes
-/// `latents`: `languages` times equally many rows of `width`, row-major; the gradient the same.
+/// `latents` holds `languages` times the same number of rows of `width`, row-major; the gradient has the same shape.
 pub(crate) fn infonce(
     latents: &[f32],
     languages: usize,

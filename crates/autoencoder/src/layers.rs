@@ -1,4 +1,4 @@
-//! Encoders and decoders: their parameters, and the way through them.
+//! Encoders and decoders: their parameters and their forward pass.
 
 use interlingua_backend::optim::Parameter;
 use interlingua_backend::{Device, Tensor, from_rows};
@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::linear::Start;
 use crate::{Activation, Config, Sharing};
 
-/// One encoder or one decoder.
+/// One encoder or one decoder, which is one half of an autoencoder.
 #[derive(Debug, Clone)]
 pub(crate) struct Half {
     /// Weights `[out, in]` of the path beside the layers.
@@ -48,10 +48,10 @@ pub(crate) struct Layers {
 }
 
 impl Layers {
-    /// From one tensor per parameter, in the order of [`shapes`].
+    /// Makes the layers from one tensor per parameter, in the order of [`shapes`].
     ///
     /// # Shapes
-    /// Weights `[out, in]`, biases `[1, out]`.
+    /// Weights are `[out, in]`, biases `[1, out]`.
     pub fn new(config: &Config, languages: usize, tensors: Vec<Tensor<2>>) -> Layers {
         let encoders = Copies::of(config, languages).encoders;
         let mut tensors = tensors.into_iter();
@@ -70,7 +70,7 @@ impl Layers {
         }
     }
 
-    /// From parameters in the order of [`shapes`].
+    /// Makes the layers from parameters in the order of [`shapes`].
     pub fn from_parameters(
         config: &Config,
         languages: usize,
@@ -93,7 +93,7 @@ impl Layers {
         self.decoders[self.sharing.decoder(language)].through(self.activation, z)
     }
 
-    /// Every tensor, in the order of [`shapes`].
+    /// Iterates over every tensor, in the order of [`shapes`].
     pub fn tensors(&self) -> impl Iterator<Item = &Tensor<2>> {
         let halves = self.encoders.iter().chain(&self.decoders);
         halves.flat_map(|half| {
@@ -103,7 +103,7 @@ impl Layers {
     }
 }
 
-/// A parameter as a matrix; a bias is one row.
+/// Returns a parameter as a matrix; a bias becomes one row.
 pub(crate) fn matrix(parameter: &Parameter, device: &Device) -> Tensor<2> {
     let (rows, cols) = match parameter.shape[..] {
         [out] => (1, out),
@@ -113,7 +113,7 @@ pub(crate) fn matrix(parameter: &Parameter, device: &Device) -> Tensor<2> {
     from_rows(parameter.values.clone(), rows, cols, device)
 }
 
-/// How many of each part there are.
+/// The numbers of encoders, decoders and means.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Copies {
     pub encoders: usize,
@@ -122,7 +122,7 @@ pub(crate) struct Copies {
 }
 
 impl Copies {
-    /// Those of an autoencoder of so many languages.
+    /// Returns the numbers for an autoencoder of this many languages.
     pub fn of(config: &Config, languages: usize) -> Copies {
         let last = languages - 1;
         Copies {
@@ -138,13 +138,13 @@ fn depth(config: &Config) -> usize {
     if config.hidden > 0 { 2 } else { 1 }
 }
 
-/// Parameters of a half: encoders and decoders have equally many.
+/// Returns the number of parameters of one encoder, which is the same for a decoder.
 pub(crate) fn parameters_of_half(config: &Config) -> usize {
     usize::from(config.linear) + 2 * depth(config)
 }
 
-/// Names and shapes of all parameters: encoders, then decoders; in each the linear path first, then
-/// its layers, weight before bias.
+/// Returns the names and shapes of all parameters: encoders, then decoders. Within each the linear path comes first,
+/// then the layers, each with its weight before its bias.
 pub(crate) fn shapes(
     config: &Config,
     width: usize,
@@ -175,8 +175,8 @@ pub(crate) fn shapes(
     out
 }
 
-/// Parameters to begin with: random weights and no biases; with a linear path, that at `start` and
-/// nothing from the layers beside it.
+/// Makes the initial parameters: random weights, and biases of zero. If there is a linear path, it begins at `start`,
+/// and the layers beside it contribute nothing at first.
 pub(crate) fn begin(
     config: &Config,
     width: usize,

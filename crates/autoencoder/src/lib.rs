@@ -1,4 +1,4 @@
-//! The cross-lingual autoencoder: hidden states of parallel sentences in, one joint latent space out.
+//! The cross-lingual autoencoder, which maps the hidden states of parallel sentences into one joint latent space.
 //!
 //! ```text
 //! x = (h − μ) / σ                      fixed from the training states; μ of the language, one σ
@@ -9,15 +9,13 @@
 //!        + w_cross · mean ‖x̄_b − D(z̄_a)‖² / d                     over sentences and pairs
 //! ```
 //!
-//! `z̄` is the mean of a sentence's token latents (or the latent of its mean
-//! state), `dist` one of [`Alignment`]. Every language has an E, a D and a μ of
-//! its own unless [`Sharing`] says otherwise. The crate knows no model: states
-//! come through [`States`].
+//! Here `z̄` is the mean of a sentence's token latents (or the latent of its mean state), and `dist` is one of
+//! [`Alignment`]. Every language has its own encoder E, decoder D and mean μ unless [`Sharing`] says otherwise. This
+//! crate does not know the model: states come through [`States`].
 //!
 //! # Source
-//! *Debiasing Multilingual LLMs in Cross-lingual Latent Space* (arXiv
-//! 2508.17948) describes the idea; the exact loss is this project's reading,
-//! every part of it a field of [`Config`].
+//! *Debiasing Multilingual LLMs in Cross-lingual Latent Space* (arXiv 2508.17948) describes the idea. The exact loss
+//! is this project's interpretation, and every part of it is a field of [`Config`].
 
 mod config;
 mod file;
@@ -41,7 +39,7 @@ use layers::Layers;
 pub use rows::States;
 pub use train::{HeldOut, Progress, Trained, train};
 
-/// Why an autoencoder could not be trained, saved or loaded.
+/// The reason why an autoencoder could not be trained, saved or loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum AutoencoderError {
     /// A file could not be read or written.
@@ -49,7 +47,7 @@ pub enum AutoencoderError {
     Io {
         /// The file.
         path: PathBuf,
-        /// The cause.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// A file is not a saved autoencoder.
@@ -57,45 +55,45 @@ pub enum AutoencoderError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong with the file.
         problem: String,
     },
-    /// A config value is not usable.
+    /// A value of the config cannot be used.
     #[error("autoencoder.{key}: {problem}")]
     Config {
-        /// The key.
+        /// The key of the value.
         key: &'static str,
         /// What is wrong and what would work.
         problem: String,
     },
-    /// Too little data.
+    /// There is too little data to train on.
     #[error("training needs {needed}, there are {found}")]
     TooFew {
-        /// What is needed.
+        /// What training needs.
         needed: String,
-        /// What there is.
+        /// What was given.
         found: String,
     },
-    /// Validation rows do not go with the training rows.
+    /// The validation rows do not match the training rows.
     #[error("validation rows are {found}, training rows {expected}")]
     Validation {
-        /// What they are.
+        /// The properties of the validation rows.
         found: String,
-        /// What training rows are.
+        /// The properties of the training rows.
         expected: String,
     },
-    /// A language that nothing was learned about.
+    /// The autoencoder was not trained on this language.
     #[error(
         "the autoencoder does not know `{language}`; it was trained on {}",
         train::listed(known)
     )]
     UnknownLanguage {
-        /// The language.
+        /// The language that was asked for.
         language: String,
-        /// Those it was trained on.
+        /// The languages that the autoencoder was trained on.
         known: Vec<String>,
     },
-    /// The linear path has nothing to start from.
+    /// No initial values could be computed for the linear path.
     #[error("the linear path of the autoencoder cannot begin: {problem}")]
     Start {
         /// What is wrong.
@@ -106,14 +104,14 @@ pub enum AutoencoderError {
         "the loss is {loss} at step {step}: states are not finite, or learning_rate {learning_rate} is too high"
     )]
     Diverged {
-        /// The loss.
+        /// The value of the loss.
         loss: f64,
-        /// The step.
+        /// The number of the step.
         step: usize,
-        /// The learning rate in force.
+        /// The learning rate at this step.
         learning_rate: f64,
     },
-    /// The source of states failed.
+    /// The source of the hidden states returned an error.
     #[error("hidden states cannot be read: {0}")]
     States(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -121,11 +119,11 @@ pub enum AutoencoderError {
 /// A trained autoencoder.
 #[derive(Debug, Clone)]
 pub struct Autoencoder {
-    /// How it was made.
+    /// The settings that it was made with.
     pub config: Config,
-    /// Width of a hidden state.
+    /// The width of a hidden state.
     pub width: usize,
-    /// Languages it was trained on.
+    /// The languages that it was trained on.
     pub languages: Vec<String>,
     /// `[1, width]`, of each language or of all.
     means: Vec<Tensor<2>>,
@@ -134,10 +132,11 @@ pub struct Autoencoder {
 }
 
 impl Autoencoder {
-    /// Whether states of a language can be encoded and decoded; the number of the language if so.
+    /// Checks that states of a language can be encoded and decoded, and returns the number of the language.
     ///
     /// # Errors
-    /// [`AutoencoderError::UnknownLanguage`], unless [`Sharing::Shared`] makes all languages alike.
+    /// [`AutoencoderError::UnknownLanguage`] for a language that the autoencoder was not trained on. With
+    /// [`Sharing::Shared`] every language is accepted, because all are treated alike.
     pub fn knows(&self, language: &str) -> Result<usize, AutoencoderError> {
         let place = self.languages.iter().position(|l| l == language);
         match place {
@@ -150,26 +149,26 @@ impl Autoencoder {
         }
     }
 
-    /// From hidden states of a language to latents.
+    /// Maps hidden states of a language to latents.
     ///
     /// # Shapes
-    /// `h`: `[rows, width]`, result `[rows, latent]`.
+    /// `h` is `[rows, width]`, and the result is `[rows, latent]`.
     ///
     /// # Errors
-    /// A language it does not know.
+    /// A language that the autoencoder was not trained on.
     pub fn encode(&self, language: &str, h: Tensor<2>) -> Result<Tensor<2>, AutoencoderError> {
         let place = self.knows(language)?;
         let mean = self.means[self.config.sharing.mean(place)].clone();
         Ok(self.layers.encode(place, (h - mean) / self.deviation))
     }
 
-    /// From latents to hidden states of a language.
+    /// Maps latents to hidden states of a language.
     ///
     /// # Shapes
-    /// `z`: `[rows, latent]`, result `[rows, width]`.
+    /// `z` is `[rows, latent]`, and the result is `[rows, width]`.
     ///
     /// # Errors
-    /// A language it does not know.
+    /// A language that the autoencoder was not trained on.
     pub fn decode(&self, language: &str, z: Tensor<2>) -> Result<Tensor<2>, AutoencoderError> {
         let place = self.knows(language)?;
         let mean = self.means[self.config.sharing.mean(place)].clone();

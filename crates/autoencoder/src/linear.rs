@@ -1,5 +1,5 @@
-//! The linear solution that training can start from: rotations onto the first language, then the
-//! axes along which all languages vary most.
+//! The linear solution at which training can start: rotations onto the first language, followed by the axes along
+//! which all languages vary most.
 
 use faer::{Mat, Side};
 use interlingua_backend::ops::{View, product};
@@ -10,14 +10,14 @@ use crate::{AutoencoderError, Config, Sharing, States};
 /// Rows whose tokens say along which axes states vary.
 const ROWS: usize = 500;
 
-/// One matrix per language, `[width, latent]`, row-major: z = x·M, x ≈ z·Mᵀ.
+/// One matrix M per language, `[width, latent]`, row-major, with z = x·M and x ≈ z·Mᵀ.
 pub(crate) struct Start {
     maps: Vec<Vec<f32>>,
     latent: usize,
 }
 
 impl Start {
-    /// Weights `[out, in]` of the linear path of a half; encoders come first.
+    /// Returns the weights `[out, in]` of the linear path of one encoder or decoder; the encoders come first.
     pub fn of_half(&self, half: usize, encoders: usize) -> Vec<f32> {
         match half.checked_sub(encoders) {
             // The decoder's weights are M itself, the encoder's its transpose.
@@ -33,10 +33,10 @@ impl Start {
     }
 }
 
-/// Finds rotations and axes; `means` holds the normalised mean states of the rows of each language.
+/// Finds the rotations and the axes. `means` holds the normalised mean states of the rows of each language.
 ///
-/// Languages are turned only where each has an encoder and a decoder of its own, since what one
-/// half turns the other has to turn back.
+/// Languages are rotated only if each has its own encoder and its own decoder, because the decoder has to undo the
+/// rotation of the encoder.
 ///
 /// # Source
 /// Schönemann 1966 for the rotation: Q = U·Vᵀ from the SVD of Xᵀ·Y, X and Y centred.

@@ -1,4 +1,4 @@
-//! The terms of the loss, each a function of its own.
+//! The terms of the loss, one function for each.
 
 use std::f64::consts::{FRAC_2_SQRT_PI, SQRT_2};
 
@@ -16,7 +16,7 @@ impl Activation {
         }
     }
 
-    /// The derivative.
+    /// Computes the derivative of the activation function.
     pub(crate) fn slope(self, x: Tensor<2>) -> Tensor<2> {
         match self {
             Activation::Relu => x.greater_elem(0.0).float(),
@@ -34,17 +34,17 @@ impl Activation {
     }
 }
 
-/// Mean squared difference per element.
+/// Computes the mean squared difference per element.
 pub(crate) fn squared(a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
     let difference = a - b;
     (difference.clone() * difference).mean()
 }
 
 impl Alignment {
-    /// What distances are taken of: the rows themselves, or their directions.
+    /// Prepares latents for [`Alignment::distance`], which compares the rows themselves or their directions.
     ///
     /// # Shapes
-    /// `x`: `[rows, latent]`, result the same.
+    /// `x` is `[rows, latent]`, and so is the result.
     pub(crate) fn prepare(self, x: Tensor<2>) -> Tensor<2> {
         match self {
             Alignment::Mse => x,
@@ -52,10 +52,10 @@ impl Alignment {
         }
     }
 
-    /// Distance between row i of `a` and row i of `b`, averaged over rows.
+    /// Computes the distance between row i of `a` and row i of `b`, averaged over rows.
     ///
     /// # Shapes
-    /// Both `[rows, latent]` and [`Alignment::prepare`]d, result `[1]`.
+    /// Both arguments are `[rows, latent]` and went through [`Alignment::prepare`]; the result is `[1]`.
     pub(crate) fn distance(self, a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
         match self {
             Alignment::Mse => squared(a, b),

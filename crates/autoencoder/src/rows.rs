@@ -1,4 +1,4 @@
-//! Which rows a step sees, and their states, normalised.
+//! Selects the rows that a step trains on and reads their normalised states.
 
 use interlingua_backend::ops::{View, product};
 use rand::seq::SliceRandom;
@@ -7,35 +7,35 @@ use rand_chacha::ChaCha8Rng;
 use crate::gradients::{Batch, pool};
 use crate::{AutoencoderError, Config, Sees};
 
-/// Hidden states of parallel sentences, read on demand.
+/// A source of the hidden states of parallel sentences, which are read on demand.
 pub trait States {
-    /// Names of the languages.
+    /// Returns the names of the languages.
     fn languages(&self) -> &[String];
-    /// Number of parallel rows.
+    /// Returns the number of parallel rows.
     fn rows(&self) -> usize;
-    /// Width of a state.
+    /// Returns the width of a state.
     fn width(&self) -> usize;
-    /// Appends the token states of one sentence; returns how many.
+    /// Appends the token states of one sentence to `out` and returns the number of tokens.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// States that cannot be read.
     fn read(
         &self,
         language: usize,
         row: usize,
         out: &mut Vec<f32>,
     ) -> Result<usize, Box<dyn std::error::Error + Send + Sync>>;
-    /// Rows that come into every batch that a row is in, such as its counterfactuals: with InfoNCE they are
-    /// negatives of each other. No row has any unless this is written.
+    /// Returns the rows that belong into every batch that contains `row`, such as its counterfactuals. With InfoNCE
+    /// they are negatives of each other. By default no row has any.
     fn twins(&self, row: usize) -> &[usize] {
         let _ = row;
         &[]
     }
 }
 
-/// x = (h − μ) / σ.
+/// The normalisation x = (h − μ) / σ.
 pub(crate) struct Normal {
-    /// One mean for each language, or one for all.
+    /// One mean for each language, or a single one for all.
     pub means: Vec<Vec<f32>>,
     /// One standard deviation for all dimensions and languages.
     pub deviation: f32,
@@ -44,10 +44,10 @@ pub(crate) struct Normal {
 }
 
 impl Normal {
-    /// From the token states of up to 2000 random rows.
+    /// Computes the normalisation from the token states of up to 2000 random rows.
     ///
     /// # Errors
-    /// When the states cannot be read.
+    /// States that cannot be read.
     pub fn of(
         config: &Config,
         states: &dyn States,
@@ -90,10 +90,10 @@ impl Normal {
         })
     }
 
-    /// Appends the normalised token states of one sentence; returns how many.
+    /// Appends the normalised token states of one sentence to `out` and returns the number of tokens.
     ///
     /// # Errors
-    /// When the states cannot be read.
+    /// States that cannot be read.
     pub fn read(
         &self,
         states: &dyn States,
@@ -113,10 +113,10 @@ impl Normal {
         Ok(tokens)
     }
 
-    /// Normalised mean states of all rows, one matrix `[rows, width]` per language.
+    /// Returns the normalised mean states of all rows, one matrix `[rows, width]` per language.
     ///
     /// # Errors
-    /// When the states cannot be read.
+    /// States that cannot be read.
     pub fn sentence_means(&self, states: &dyn States) -> Result<Vec<Vec<f32>>, AutoencoderError> {
         let (rows, width) = (states.rows(), states.width());
         let mut means = Vec::with_capacity(states.languages().len());
@@ -133,10 +133,10 @@ impl Normal {
         Ok(means)
     }
 
-    /// Reads a batch of parallel rows into `values`.
+    /// Reads a batch of parallel rows into the memory of `values`.
     ///
     /// # Errors
-    /// When the states cannot be read.
+    /// States that cannot be read.
     pub fn batch(
         &self,
         config: &Config,
@@ -183,7 +183,8 @@ pub(crate) struct Draw<'a> {
 }
 
 impl<'a> Draw<'a> {
-    /// `means`: the normalised mean states of all rows in each language, where neighbours are asked for.
+    /// Prepares the drawing. `means` holds the normalised mean states of all rows in each language, which are needed
+    /// only if the config asks for neighbours.
     pub fn new(
         config: &Config,
         states: &'a dyn States,
@@ -206,7 +207,7 @@ impl<'a> Draw<'a> {
         }
     }
 
-    /// Different rows, `batch` of them.
+    /// Draws `batch` different rows.
     pub fn rows(&mut self, batch: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
         // What is left of an order and less than a batch is not used.
         if self.next + batch > self.order.len() {

@@ -1,4 +1,4 @@
-//! Training.
+//! Trains an autoencoder.
 
 use interlingua_backend::optim::{AdamW, AdamWConfig};
 use interlingua_backend::{Device, from_rows, to_host};
@@ -10,46 +10,45 @@ use crate::layers::{Layers, begin};
 use crate::rows::{Draw, Normal, States};
 use crate::{Autoencoder, AutoencoderError, Config, linear};
 
-/// The loss on validation rows and its terms, each without its weight.
+/// The loss on validation rows, and its terms before they are multiplied by their weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HeldOut {
-    /// The loss as it is trained; the lowest one decides which step is kept.
+    /// The whole loss. The step with the lowest value is kept.
     pub loss: f64,
-    /// Mean squared error per dimension, in units of the states' variance.
+    /// The mean squared error per dimension, in units of the states' variance.
     pub reconstruction: f64,
-    /// Mean distance over the pairs of languages, where it is part of the loss.
+    /// The mean distance over the pairs of languages, if it is part of the loss.
     pub alignment: Option<f64>,
 }
 
-/// What happened at an evaluation.
+/// The state of the training at an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
-    /// Steps done.
+    /// The number of steps that are done.
     pub step: usize,
-    /// Steps in all.
+    /// The number of steps in all.
     pub steps: usize,
-    /// Mean loss since the last evaluation.
+    /// The mean training loss since the last evaluation.
     pub loss: f64,
-    /// On validation rows.
+    /// The loss on validation rows.
     pub held_out: HeldOut,
 }
 
 /// The result of training.
 #[derive(Debug, Clone)]
 pub struct Trained {
-    /// The autoencoder of the lowest loss on validation rows.
+    /// The autoencoder with the lowest loss on validation rows.
     pub autoencoder: Autoencoder,
-    /// Every evaluation.
+    /// All evaluations, in order.
     pub history: Vec<Progress>,
-    /// The step it was taken at.
+    /// The step at which this autoencoder was evaluated.
     pub best_step: usize,
 }
 
-/// Trains on `states`; the loss on `validation` decides which step is kept.
+/// Trains on `states` and keeps the step with the lowest loss on `validation`.
 ///
 /// # Errors
-/// A config that cannot work, too few rows or languages, unreadable states, a
-/// loss that diverges.
+/// A config that cannot be used, too few rows or languages, states that cannot be read, or a loss that diverges.
 pub fn train(
     config: &Config,
     seed: u64,
@@ -197,7 +196,7 @@ fn check(
     Ok(())
 }
 
-/// Languages in words.
+/// Lists languages in words.
 pub(crate) fn listed(languages: &[String]) -> String {
     match languages {
         [] => "no language".into(),

@@ -1,18 +1,17 @@
-//! Files and folders that appear under their name whole or not at all.
+//! Writes files and folders so that they appear under their name complete or not at all.
 //!
-//! What is being written has a name of its own, `NAME.PROCESS-NUMBER.partial`, beside
-//! the name that it will have, so any number of processes may write the same file at
-//! once: each renames a whole one into place, and the last one stays.
+//! A file that is being written has a temporary name, `NAME.PROCESS-NUMBER.partial`, beside its final name. So any
+//! number of processes may write the same file at once: each renames a complete file into place, and the last one
+//! stays.
 //!
-//! A [`Partial`] is locked (`flock`) as long as its process works on it, and the system
-//! gives the lock back however the process ends. So an orphan is known by its lock being
-//! free, whatever its age and whoever has its process number now; [`sweep`] removes those.
-//! What is swept between its making and its lock is made again under another name, before
-//! anything is written to it. On a file system without locks nothing is ever taken for an
-//! orphan.
+//! A [`Partial`] is locked (`flock`) while its process works on it, and the operating system releases the lock
+//! however the process ends. An abandoned file is therefore recognised by its free lock, whatever its age and
+//! whichever process has its process number now; [`sweep`] removes such files. If a file is swept between its
+//! creation and its lock, it is created again under another name before anything is written to it. On a file system
+//! without locks, no file is ever taken for abandoned.
 //!
-//! Where work goes on in one folder over several runs, [`turn`] lets one process after the
-//! other work there. [`Paced`] is for what is written from a source that may creep.
+//! If several runs work in one folder, [`turn`] lets one process at a time work there. [`Paced`] is a reader for
+//! sources that may become very slow.
 
 mod paced;
 
@@ -27,7 +26,7 @@ pub use paced::{Crept, Paced};
 /// What the name of everything half-done ends with.
 const ENDING: &str = ".partial";
 
-/// A file or folder in the making; removed when it is dropped before [`Partial::finish`].
+/// A file or folder that is being written. It is removed if it is dropped before [`Partial::finish`].
 #[derive(Debug)]
 pub struct Partial {
     target: PathBuf,
@@ -38,10 +37,10 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// Begins an empty file that will be `target`.
+    /// Creates an empty file that will become `target`.
     ///
     /// # Errors
-    /// When the folder is missing or cannot be written to.
+    /// A folder that is missing or not writable.
     pub fn file(target: &Path) -> Result<Partial> {
         Partial::begin(target, |partial| {
             let mut options = OpenOptions::new();
@@ -50,10 +49,10 @@ impl Partial {
         })
     }
 
-    /// Begins an empty folder that will be `target`.
+    /// Creates an empty folder that will become `target`.
     ///
     /// # Errors
-    /// When the folder above is missing or cannot be written to.
+    /// A parent folder that is missing or not writable.
     pub fn folder(target: &Path) -> Result<Partial> {
         Partial::begin(target, |partial| {
             std::fs::create_dir(partial)?;
@@ -98,20 +97,20 @@ impl Partial {
         }
     }
 
-    /// Where it lies until it is finished.
+    /// Returns the temporary path at which the file lies until it is finished.
     pub fn path(&self) -> &Path {
         &self.partial
     }
 
-    /// The open file, to be written to.
+    /// Returns the open file, for writing.
     pub fn handle(&self) -> &File {
         &self.handle
     }
 
-    /// Writes it out to the disk and gives it its name; what had that name is gone.
+    /// Writes the file out to the disk and renames it to its final name, replacing an existing file of that name.
     ///
     /// # Errors
-    /// When the disk is full, or a folder has the name: a folder replaces an empty one only.
+    /// A full disk, or a folder that has the final name: a folder can replace only an empty one.
     pub fn finish(mut self) -> Result<()> {
         self.handle.sync_all()?;
         self.rename()
@@ -133,26 +132,27 @@ impl Drop for Partial {
     }
 }
 
-/// Writes a file in one piece.
+/// Writes a whole file at once.
 ///
-/// A kill leaves the earlier file or this one. It does not wait for the disk, so a power
-/// failure may leave an empty one; [`Partial::finish`] does.
+/// If the process is killed, either the earlier file or the new one is there. The function does not wait for the
+/// disk, so a power failure may leave an empty file; [`Partial::finish`] does wait.
 ///
 /// # Errors
-/// When it cannot be written; the earlier file is then still whole.
+/// A file that cannot be written; the earlier file is then still complete.
 pub fn write(target: &Path, bytes: &[u8]) -> Result<()> {
     let mut partial = Partial::file(target)?;
     partial.handle().write_all(bytes)?;
     partial.rename()
 }
 
-/// Makes a folder where it is missing, and waits until no other process works there; held as long as the result lives.
+/// Creates a folder if it is missing, and waits until no other process works there. The lock is held as long as the
+/// result lives.
 ///
-/// `waiting` is called when somebody does. The system gives the turn back however a process ends. The folder may be
-/// renamed by who has the turn: the next one gets a new folder.
+/// `waiting` is called if another process holds the lock. The operating system releases the lock however a process
+/// ends. The process that holds the lock may rename the folder; the next process then creates a new one.
 ///
 /// # Errors
-/// When the folder cannot be made or opened.
+/// A folder that cannot be created or opened.
 pub fn turn(folder: &Path, waiting: &mut dyn FnMut()) -> Result<File> {
     loop {
         match std::fs::create_dir_all(folder) {
@@ -185,10 +185,10 @@ pub fn turn(folder: &Path, waiting: &mut dyn FnMut()) -> Result<File> {
     }
 }
 
-/// Removes what dead processes left half-done in a folder; returns what it was.
+/// Removes the unfinished files that dead processes left in a folder, and returns their paths.
 ///
 /// # Errors
-/// When the folder cannot be read, or an orphan not removed.
+/// A folder that cannot be read, or an abandoned file that cannot be removed.
 pub fn sweep(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut swept = Vec::new();
     for entry in std::fs::read_dir(folder)? {
@@ -233,10 +233,10 @@ fn orphan(path: &Path) -> Result<Option<File>> {
     }
 }
 
-/// Removes a file, or a folder with all that is in it.
+/// Removes a file, or a folder with everything in it.
 ///
 /// # Errors
-/// When it is not there or may not be removed.
+/// A path that does not exist or cannot be removed.
 pub fn remove(path: &Path) -> Result<()> {
     match std::fs::symlink_metadata(path)?.is_dir() {
         true => std::fs::remove_dir_all(path),

@@ -1,4 +1,4 @@
-//! A reader that breaks off a transfer which creeps.
+//! A reader that stops a transfer that has become too slow.
 
 use std::fmt::{Display, Formatter};
 use std::io::{Error, Read, Result};
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 /// Bytes that must come within the patience of a transfer: 1 KiB a second with a patience of a minute.
 const FEWEST: u64 = 60 << 10;
 
-/// That a transfer was too slow; the source of the error that a [`Paced`] reader gives.
+/// The error of a [`Paced`] reader whose transfer was too slow.
 #[derive(Debug)]
 pub struct Crept {
-    /// What came within the patience.
+    /// The number of bytes that came within the time limit.
     pub bytes: u64,
-    /// The patience.
+    /// The time limit.
     pub patience: Duration,
 }
 
@@ -25,9 +25,9 @@ impl Display for Crept {
 
 impl std::error::Error for Crept {}
 
-/// A reader that gives up when less than 60 KiB come within its patience, however steadily they come.
+/// A reader that gives up if fewer than 60 KiB come within a time limit, even if they come steadily.
 ///
-/// A reader that waits for ever for its next byte is not seen here: that is for the timeout of a single read.
+/// It does not notice a reader that waits forever for the next byte; the timeout of a single read is for that.
 #[derive(Debug)]
 pub struct Paced<R> {
     inner: R,
@@ -37,7 +37,7 @@ pub struct Paced<R> {
 }
 
 impl<R> Paced<R> {
-    /// The patience begins now.
+    /// Wraps a reader; the time limit starts now.
     pub fn new(inner: R, patience: Duration) -> Paced<R> {
         Paced {
             inner,

@@ -1,4 +1,4 @@
-//! The pairs that an edit changed most, in languages it was not fitted in.
+//! Finds the pairs that an edit changed most, in languages that it was not fitted in.
 
 use polars::prelude::*;
 
@@ -11,23 +11,25 @@ use crate::row::Item;
 /// One pair before and after an edit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
-    /// Method and place of the edit, as a reader sees it.
+    /// The method and the place of the edit, as the pages name them.
     pub edit: String,
     /// The pair with its sentences.
     pub pair: PairText,
-    /// Gap of the unedited model: log-likelihood of the more stereotyping sentence over the other's, in nats.
+    /// The gap of the unedited model: the log-likelihood of the more stereotyping sentence minus that of the other,
+    /// in nats.
     pub before: f64,
-    /// The same after the edit, mean over the languages it was fitted in.
+    /// The gap after the edit, averaged over the languages that the edit was fitted in.
     pub after: f64,
 }
 
 /// So many pairs get better, and so many worse.
 const SHOWN: usize = 3;
 
-/// For the first edit that the sentences on top are about: the pairs whose |gap| it lowers most, then those it raises most.
+/// Finds, for the first edit that the verdict is about, the pairs whose |gap| it lowers most, followed by those whose
+/// |gap| it raises most.
 ///
 /// # Errors
-/// [`ReportError::Parquet`] when polars cannot join the items.
+/// [`ReportError::Parquet`] if polars cannot join the items.
 pub fn changed(view: &View, items: &[Item]) -> Result<Vec<Change>, ReportError> {
     let spoken = differences(view).spoken(view);
     let (Some(edit), Some(lens)) = (spoken.first(), view.main_lens()) else {

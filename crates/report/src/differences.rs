@@ -1,4 +1,5 @@
-//! What edits do beside the unedited model, the raw edit and their matched control: the picture on top of the page.
+//! Compares edits with the unedited model, with the edit in the raw states and with the matched control, and draws
+//! the forest plot at the top of the page.
 
 use super::svg::{Figure, Panel, f, line, marker, range, text, tick_text, ticks};
 use super::text::{self as words, Format};
@@ -8,19 +9,19 @@ use super::view::{Estimate, Judged, Lens, VERSUS, Variant, View};
 pub struct Edit<'a> {
     /// The edit.
     pub variant: &'a Variant,
-    /// From the unedited model, from the raw edit, from the matched control.
+    /// The differences from the unedited model, from the raw edit and from the matched control.
     pub versus: [Option<Estimate>; 3],
-    /// It was picked as the best of so many settings of its method and space.
+    /// The number of settings of its method and space from which it was picked as the best.
     pub best_of: usize,
 }
 
-/// Languages that edits are judged in, as a sentence and as a heading say it.
+/// The languages in which edits are evaluated, in words for sentences and for headings.
 #[derive(Clone, Copy)]
 pub struct Scope {
     judged: Judged,
-    /// Part of a sentence about edits.
+    /// The words within a sentence about edits.
     pub told: &'static str,
-    /// End of a heading.
+    /// The words at the end of a heading.
     pub named: &'static str,
 }
 
@@ -43,17 +44,17 @@ const SCOPES: [Scope; 3] = [
     },
 ];
 
-/// All differences that the rows know of the main way of measuring.
+/// All differences that the rows have for the main way of measuring bias.
 pub struct Differences<'a> {
-    /// The languages.
+    /// The languages that the differences are over.
     pub scope: Scope,
-    /// Edits that are to remove bias.
+    /// The edits that are meant to remove bias.
     pub edits: Vec<Edit<'a>>,
-    /// Edits that should do nothing.
+    /// The controls, which should have no effect.
     pub controls: Vec<Edit<'a>>,
 }
 
-/// Differences over the first scope that has any.
+/// Collects the differences over the first scope that has any.
 pub fn differences<'a>(view: &'a View) -> Differences<'a> {
     for scope in SCOPES {
         let all = view
@@ -95,8 +96,8 @@ fn of_scope<'a>(view: &'a View, lens: &Lens, scope: Scope) -> Vec<Edit<'a>> {
 }
 
 impl<'a> Differences<'a> {
-    /// The edits that sentences are about, one for each method: in the latent space where there is one. Of several
-    /// settings it is the one that leaves least, and says so.
+    /// Returns the edits that the verdict is about, one for each method; it is the edit in the latent space if there
+    /// is one. If there are several settings, it is the one that leaves the smallest gap, and its name says so.
     pub fn spoken(&self, view: &View) -> Vec<Edit<'a>> {
         let in_space = |space: &str| self.edits.iter().any(|e| e.variant.space == space);
         let others = self.edits.iter().map(|e| e.variant.space.as_str());
@@ -122,7 +123,7 @@ impl<'a> Differences<'a> {
 }
 
 impl Edit<'_> {
-    /// The method, with its setting where that was picked from several.
+    /// Returns the name of the method, with its setting if that was picked from several.
     pub fn name(&self) -> String {
         let method = self.variant.title();
         match self.best_of {
@@ -141,7 +142,7 @@ impl Edit<'_> {
     }
 }
 
-/// A space in a sentence.
+/// Returns the name of a space for a sentence.
 pub fn spoken(space: &str) -> String {
     match space {
         "raw" => "the raw states".to_string(),
@@ -159,7 +160,7 @@ const TOP: f64 = 4.0;
 /// Edits that a panel has room for.
 const ROWS: usize = 12;
 
-/// The forest plot: a panel for each method, a row for each space, an interval for each comparison.
+/// Draws the forest plot: a panel for each method, a row for each space, and an interval for each comparison.
 pub fn forest(view: &View) -> Option<Figure> {
     let found = differences(view);
     let ends = |e: &Estimate| {

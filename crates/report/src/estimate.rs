@@ -1,35 +1,35 @@
-//! A number with its interval, and what can be said of it.
+//! A number with its interval, and the statements that the two allow.
 
 use crate::row::Row;
 
-/// A number with its interval and the items it rests on.
+/// A number with its interval and the number of items that it is computed from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
     /// The number.
     pub value: f64,
-    /// Lower and upper end of the 95 % interval.
+    /// The lower and the upper end of the 95 % interval.
     pub interval: Option<(f64, f64)>,
-    /// Items behind the number, summed over cells where it is a mean.
+    /// The number of items, summed over cells if the number is a mean over cells.
     pub n: u64,
-    /// How many rows the number is the mean of.
+    /// The number of rows that the number is the mean of.
     pub cells: usize,
-    /// Smallest Holm-corrected p value, and how many of how many cells have one below 0.05.
+    /// The smallest Holm-corrected p value, with the number of cells whose p value is below 0.05.
     pub holm: Option<Holm>,
 }
 
-/// What the corrected tests behind a number say together.
+/// A summary of the corrected tests of one or several cells.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Holm {
     /// The smallest corrected p value.
     pub smallest: f64,
-    /// Cells with a corrected p value below 0.05.
+    /// The number of cells with a corrected p value below 0.05.
     pub below: usize,
-    /// Cells with a corrected p value at all.
+    /// The number of cells that have a corrected p value.
     pub tested: usize,
 }
 
 impl Estimate {
-    /// The number of a row.
+    /// Takes the number from a row.
     pub fn of(row: &Row) -> Estimate {
         Estimate {
             value: row.value,
@@ -44,7 +44,7 @@ impl Estimate {
         }
     }
 
-    /// A number that is known, not estimated.
+    /// Makes a number that is known exactly, without an interval.
     pub fn exact(value: f64) -> Estimate {
         Estimate {
             value,
@@ -55,19 +55,19 @@ impl Estimate {
         }
     }
 
-    /// The interval where both ends are finite.
+    /// Returns the interval if both of its ends are finite.
     pub fn finite_interval(&self) -> Option<(f64, f64)> {
         self.interval
             .filter(|(low, high)| low.is_finite() && high.is_finite())
     }
 
-    /// Whether the interval is known and leaves `value` out.
+    /// Returns whether there is an interval and `value` is outside it.
     pub fn excludes(&self, value: f64) -> bool {
         self.finite_interval()
             .is_some_and(|(low, high)| value < low || value > high)
     }
 
-    /// The absolute value. An interval across zero starts at zero.
+    /// Returns the absolute value. If the interval contains zero, the result's interval starts at zero.
     pub fn abs(self) -> Estimate {
         let interval = self.interval.map(|(low, high)| {
             let (a, b) = (low.abs(), high.abs());
@@ -85,7 +85,7 @@ impl Estimate {
         }
     }
 
-    /// The same number seen through an affine map `a + b·x`.
+    /// Returns the number after the affine map `a + b·x`.
     pub fn affine(self, a: f64, b: f64) -> Estimate {
         let interval = self.interval.map(|(low, high)| {
             let (x, y) = (a + b * low, a + b * high);
@@ -98,8 +98,8 @@ impl Estimate {
         }
     }
 
-    /// The mean over cells. The mean of several has no interval: that of a mean is not the mean of their ends, and rows
-    /// of scoped metrics carry the right one.
+    /// Computes the mean over cells. The mean of several cells has no interval, because the ends of the cells'
+    /// intervals do not give one; the rows of scoped metrics have the right interval.
     pub fn mean(cells: &[Estimate]) -> Option<Estimate> {
         if let [one] = cells {
             return Some(*one);
@@ -121,7 +121,7 @@ impl Estimate {
         })
     }
 
-    /// The same cells with the number and interval of the row that is about all of them.
+    /// Returns the same cells with the number and the interval of the row that summarises all of them.
     pub fn or_scoped(self, scoped: Option<Estimate>) -> Estimate {
         match scoped {
             Some(Estimate {

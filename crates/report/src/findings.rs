@@ -1,4 +1,4 @@
-//! What a run found, in plain words, computed from the rows whichever way they point.
+//! States in sentences what a run found. The sentences are computed from the rows, whatever the result is.
 
 use super::differences::{Edit, differences, spoken};
 use super::tables::{Left, PROBE, SEAT};
@@ -9,8 +9,8 @@ use crate::role::Role;
 /// So many methods are named one by one; more are counted.
 const NAMED: usize = 2;
 
-/// The sentences on top of every page: what bias there was and what an edit does to it, what it is compared with, and what
-/// it costs. What the rows cannot answer is said too.
+/// Writes the sentences at the top of every page: how much bias there was, what an edit does to it, what that is
+/// compared with, and what it costs. The sentences also say what the rows cannot answer.
 pub fn verdict(view: &View) -> Vec<String> {
     let Some(lens) = view.main_lens() else {
         return in_states(view);
@@ -271,7 +271,7 @@ fn price(view: &View, edits: &[Edit], controls: &[Edit]) -> String {
     words + "."
 }
 
-/// How many cells of the unedited model lean which way.
+/// States how many cells of the unedited model lean in which direction.
 pub fn unedited(view: &View) -> Option<String> {
     let lens = view.main_lens()?;
     let (mut total, mut stereo, mut anti) = (0, 0, 0);
@@ -293,7 +293,7 @@ pub fn unedited(view: &View) -> Option<String> {
     })
 }
 
-/// Whether the latent space brings translations together.
+/// States whether the latent space brings translations together.
 pub fn alignment(view: &View) -> Option<String> {
     let top1 = |space| {
         view.alignment("retrieval_top1", space)
@@ -309,7 +309,7 @@ pub fn alignment(view: &View) -> Option<String> {
     ))
 }
 
-/// How well measured gaps follow the planted ones.
+/// States how closely the measured gaps follow the planted ones.
 pub fn ground_truth(view: &View) -> Option<String> {
     let slopes: Vec<f64> = view
         .metric("calibration_slope")
@@ -330,7 +330,7 @@ pub fn ground_truth(view: &View) -> Option<String> {
     ))
 }
 
-/// Whether an edit is there for comparison only, or a space is.
+/// Returns whether an edit, or a space, is there for comparison only.
 pub fn is_comparison(role: Role, space: &str) -> bool {
     role.is_comparison() || space == "latent-unaligned"
 }

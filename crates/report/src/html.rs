@@ -1,4 +1,4 @@
-//! The report as one HTML page: no scripts, no network, everything inside.
+//! Writes the report as one HTML page, which has no scripts and loads nothing from the network.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -13,7 +13,7 @@ use crate::row::Row;
 
 const STYLE: &str = include_str!("style.css");
 
-/// Terms and what they mean, as on the page and in the Markdown.
+/// The terms of the report with their explanations, for the HTML page and for Markdown.
 pub(super) const HOW_TO_READ: [(&str, &str); 7] = [
     (
         "A pair",
@@ -54,7 +54,7 @@ pub(super) const HOW_TO_READ: [(&str, &str); 7] = [
     ),
 ];
 
-/// The whole page.
+/// Writes the whole page.
 pub fn html(info: &RunInfo, rows: &[Row], changes: &[Change]) -> String {
     let view = View::new(info, rows);
     let sections = sections(&view, changes);

@@ -1,10 +1,9 @@
-//! The report: every number of a run as tables, plots and pages.
+//! Writes the report of a run: every number as tables, plots and pages.
 //!
-//! Rows and items come in, text and bytes go out. [`write_all`] fills a run
-//! folder; the functions that make the single parts are public as well. The
-//! same input gives the same bytes: the only numbers that differ from run to
-//! run are the stage timings, which the caller passes in and which appear on
-//! the pages but never in rows, items, tables or plots.
+//! The crate takes rows and items and returns text and bytes. [`write_all`] fills a run folder; the functions that
+//! make the single parts are public as well. The same input gives the same bytes. The only numbers that differ from
+//! run to run are the durations of the stages, which the caller passes in and which appear on the pages but never in
+//! rows, items, tables or plots.
 
 mod changed;
 mod differences;
@@ -44,54 +43,53 @@ pub use seeds::seeds;
 pub use tables::{Table, tables};
 pub use terminal::terminal_summary;
 
-/// What the pages say about a run beyond its rows.
+/// The facts about a run that the pages show in addition to its rows.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct RunInfo {
-    /// Heading of the report.
+    /// The heading of the report.
     pub title: String,
-    /// Name of the experiment, as in the rows.
+    /// The name of the experiment, as in the rows.
     pub experiment: String,
-    /// What was asked, in a sentence or two.
+    /// The question of the experiment, in a sentence or two.
     pub description: String,
     /// Whether the numbers come from generated text rather than from a real benchmark.
     pub synthetic: bool,
-    /// Notice on top of every page; a standard sentence stands in when it is
-    /// empty and the run is synthetic.
+    /// The notice at the top of every page. If it is empty and the run is synthetic, a standard sentence is shown.
     pub notice: String,
-    /// The model in one line: architecture, size, vocabulary.
+    /// The model in one line: its architecture, size and vocabulary.
     pub model: String,
-    /// What was run: versions, commit, device, seeds, threads.
+    /// How the run was made: versions, commit, device, seeds, threads.
     pub settings: Vec<(String, String)>,
-    /// Digests of what went in: name and blake3.
+    /// The digests of the input files: name and blake3.
     pub digests: Vec<(String, String)>,
-    /// How long each stage took.
+    /// The duration of each stage.
     pub timings: Vec<StageTiming>,
-    /// What a reader has to know before believing a number.
+    /// The reservations that a reader has to know before believing a number.
     pub caveats: Vec<String>,
-    /// Languages in the order in which they are shown. Names that only the
-    /// rows carry follow in alphabetical order, here and in the next two.
+    /// The languages in the order in which they are shown. Names that occur only in the rows follow in alphabetical
+    /// order; this holds for the next two fields as well.
     pub languages: Vec<String>,
-    /// Bias categories in the order in which they are shown.
+    /// The bias categories in the order in which they are shown.
     pub categories: Vec<String>,
-    /// Methods in the order in which they are shown.
+    /// The methods in the order in which they are shown.
     pub methods: Vec<String>,
-    /// Tasks beside the pairs, as the rows name them, in the order in which they are shown.
+    /// The tasks other than the pairs, as the rows name them, in the order in which they are shown.
     #[serde(default)]
     pub benchmarks: Vec<String>,
-    /// Points of the alignment plot, one entry per space.
+    /// The points of the alignment plot, with one entry per space.
     pub projections: Vec<Projection>,
-    /// Sentences of the pairs that items are about.
+    /// The sentences of the pairs that the items are about.
     pub pairs: Vec<PairText>,
 }
 
 /// The sentences of a pair.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct PairText {
-    /// Identifier of the pair, as in the items.
+    /// The identifier of the pair, as in the items.
     pub id: String,
-    /// Bias category.
+    /// The bias category.
     pub category: String,
-    /// Language of both sentences.
+    /// The language of both sentences.
     pub language: String,
     /// The more stereotyping sentence.
     pub more: String,
@@ -100,7 +98,7 @@ pub struct PairText {
 }
 
 impl RunInfo {
-    /// The sentence on top of every page, if there is one.
+    /// Returns the sentence at the top of every page, if there is one.
     pub fn banner(&self) -> Option<&str> {
         match (self.notice.is_empty(), self.synthetic) {
             (false, _) => Some(&self.notice),
@@ -114,74 +112,74 @@ impl RunInfo {
     }
 }
 
-/// How long a stage took and whether its result was already there.
+/// The duration of a stage, and whether its result existed already.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct StageTiming {
-    /// Name of the stage.
+    /// The name of the stage.
     pub name: String,
-    /// Wall time in seconds.
+    /// The wall time in seconds.
     pub seconds: f64,
     /// Whether the stage only read its earlier result.
     pub cached: bool,
 }
 
-/// Sentence vectors of one space, projected to the plane.
+/// The sentence vectors of one space, projected to the plane.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Projection {
-    /// `raw` or `latent`.
+    /// The name of the space, such as `raw` or `latent`.
     pub space: String,
-    /// One point per sentence and language.
+    /// The points, one per sentence and language.
     pub points: Vec<ProjectionPoint>,
 }
 
-/// One sentence in the plane.
+/// The position of one sentence in the plane.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ProjectionPoint {
-    /// Language of the sentence.
+    /// The language of the sentence.
     pub language: String,
-    /// Number of the sentence: translations of one another share it.
+    /// The number of the sentence, which its translations share.
     pub sentence: u64,
-    /// First coordinate.
+    /// The first coordinate.
     pub x: f64,
-    /// Second coordinate.
+    /// The second coordinate.
     pub y: f64,
 }
 
-/// Why a report could not be written.
+/// The reason why a report could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// A file or folder could not be written; files written before it stay as they are.
     #[error("cannot write {}: {source}. Check that the folder exists, is writable and has space left", path.display())]
     Write {
-        /// The file or folder.
+        /// The path of the file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// A table could not be encoded as Parquet.
     #[error("cannot encode {file} as Parquet: {message}")]
     Parquet {
-        /// The file that was to be made.
+        /// The name of the file that was to be made.
         file: &'static str,
-        /// What polars said.
+        /// The error of polars.
         message: String,
     },
     /// A row could not be encoded as JSON.
     #[error("cannot encode row {row} (from 0) as JSON: {source}")]
     Json {
-        /// Index of the row.
+        /// The position of the row, counted from 0.
         row: usize,
-        /// What the encoder said.
+        /// The error of the JSON encoder.
         source: serde_json::Error,
     },
 }
 
-/// Writes the whole report into `dir`, which is created when it is missing.
+/// Writes the whole report into `dir`, which is created if it is missing.
 ///
-/// Everything is made in memory first; then each file is written under a
-/// temporary name and renamed, so that a reader, or the next run, never meets
-/// half a file. Files: `rows.{jsonl,csv,parquet}`, `items.parquet`, `answers.parquet` where there are any, `pairs.csv`,
-/// `tables/*.{md,csv}`, `plots/*.svg`, `headline.md`, `report.md`, `report.html`.
+/// Everything is made in memory first. Then each file is written under a temporary name and renamed, so that neither
+/// a reader nor the next run ever finds an incomplete file. The files are `rows.{jsonl,csv,parquet}`,
+/// `items.parquet`, `answers.parquet` if there are answers, `pairs.csv`, `tables/*.{md,csv}`, `plots/*.svg`,
+/// `headline.md`, `report.md` and `report.html`.
 ///
 /// # Errors
 /// [`ReportError`] names the file that could not be encoded or written.
@@ -235,7 +233,7 @@ pub fn write_all(
     })
 }
 
-/// Every plot as a stand-alone SVG document: file name and text.
+/// Draws every plot as a stand-alone SVG document, and returns the names and the texts of the files.
 pub fn plots(info: &RunInfo, rows: &[Row]) -> Vec<(String, String)> {
     let view = view::View::new(info, rows);
     plots::all(&view)

@@ -1,4 +1,5 @@
-//! Fit × evaluation maps as tables whose cells are shaded: one for each category, metric, method and space.
+//! Draws maps of fit languages × evaluation languages: tables with shaded cells, one for each category, metric,
+//! method and space.
 
 use maud::{Markup, html};
 
@@ -6,7 +7,8 @@ use super::findings::is_comparison;
 use super::text::Format;
 use super::view::{Estimate, Lens, Variant, View};
 
-/// What is mapped: metric, heading, ideal, how a cell and its tooltip are printed.
+/// The metrics that are shown as maps: the metric, its heading, its ideal value, and the formats of a cell and of its
+/// tooltip.
 pub const METRICS: [(&str, &str, f64, Format, Format); 2] = [
     ("mean_gap", "Mean gap", 0.0, Format::BriefGap, Format::Gap),
     (
@@ -21,7 +23,8 @@ pub const METRICS: [(&str, &str, f64, Format, Format); 2] = [
 /// Edits that a page has room for.
 const EDITS: usize = 30;
 
-/// The edits that are mapped, and how many are left to the tables: controls, and those beyond what a page has room for.
+/// Returns the edits that are shown as maps, and the number of those that are shown in the tables only, which are
+/// controls and edits beyond the room of a page.
 pub fn mapped<'a>(view: &'a View) -> (Vec<&'a Variant>, usize) {
     let mut edits: Vec<&Variant> = view
         .variants
@@ -33,7 +36,7 @@ pub fn mapped<'a>(view: &'a View) -> (Vec<&'a Variant>, usize) {
     (edits, left)
 }
 
-/// All maps of a category; nothing where there are no numbers.
+/// Draws all maps of a category; `None` if there are no numbers.
 pub fn of_category(view: &View, lens: &Lens, category: &str) -> Option<Markup> {
     let (edits, _) = mapped(view);
     let mut blocks = Vec::new();

@@ -1,4 +1,4 @@
-//! The report as Markdown: findings, summary, alignment, controls, the run.
+//! Writes the report as Markdown: findings, summary, alignment, controls, and the facts about the run.
 
 use super::RunInfo;
 use super::differences::forest;
@@ -9,8 +9,7 @@ use super::text::Format;
 use super::view::View;
 use crate::row::Row;
 
-/// The report as one Markdown page. The maps and their cells are in
-/// `report.html`, `plots/` and `tables/`.
+/// Writes the report as one Markdown page. The maps and their cells are in `report.html`, `plots/` and `tables/`.
 pub fn markdown(info: &RunInfo, rows: &[Row]) -> String {
     let view = View::new(info, rows);
     let mut out = format!("# {}\n\n", plain(&info.title));
@@ -93,7 +92,7 @@ pub fn markdown(info: &RunInfo, rows: &[Row]) -> String {
     out
 }
 
-/// The run in half a screen: what was found, the picture, the heart of the summary.
+/// Writes a short page: what was found, the forest plot, and the main lines of the summary.
 pub fn headline(info: &RunInfo, rows: &[Row]) -> String {
     let view = View::new(info, rows);
     let mut out = format!("# {}\n\n", plain(&info.title));
@@ -128,7 +127,7 @@ fn sentences(view: &View) -> String {
         + "\n"
 }
 
-/// Text that Markdown takes for neither markup nor HTML.
+/// Escapes text so that Markdown takes it for neither markup nor HTML.
 pub(super) fn plain(words: &str) -> String {
     let mut out = String::with_capacity(words.len());
     for c in words.chars() {

@@ -1,4 +1,4 @@
-//! Rows and items as Parquet.
+//! Writes rows and items as Parquet.
 
 use polars::prelude::*;
 
@@ -6,10 +6,10 @@ use super::ReportError;
 use crate::role::Role;
 use crate::row::{Answer, Item, Row};
 
-/// The rows as one Parquet file: a column per field of [`Row`], same names.
+/// Encodes the rows as one Parquet file, with a column of the same name for each field of [`Row`].
 ///
 /// # Errors
-/// [`ReportError::Parquet`] says what polars could not encode.
+/// [`ReportError::Parquet`] with the part that polars could not encode.
 pub fn rows_parquet(rows: &[Row]) -> Result<Vec<u8>, ReportError> {
     let columns = vec![
         column("metric", rows, |r| r.metric.as_str()),
@@ -47,10 +47,10 @@ pub fn rows_parquet(rows: &[Row]) -> Result<Vec<u8>, ReportError> {
     encode("rows.parquet", rows.len(), columns)
 }
 
-/// The scored pairs as one Parquet file: a column per field of [`Item`].
+/// Encodes the scored pairs as one Parquet file, with a column for each field of [`Item`].
 ///
 /// # Errors
-/// [`ReportError::Parquet`] says what polars could not encode.
+/// [`ReportError::Parquet`] with the part that polars could not encode.
 pub fn items_parquet(items: &[Item]) -> Result<Vec<u8>, ReportError> {
     let columns = vec![
         column("pair", items, |i| i.pair.as_str()),
@@ -79,10 +79,11 @@ pub fn items_parquet(items: &[Item]) -> Result<Vec<u8>, ReportError> {
     encode("items.parquet", items.len(), columns)
 }
 
-/// The answers that tasks keep as one Parquet file: a column per field of [`Answer`]; the scores are a list.
+/// Encodes the answers that tasks keep as one Parquet file, with a column for each field of [`Answer`]; the scores
+/// are a list.
 ///
 /// # Errors
-/// [`ReportError::Parquet`] says what polars could not encode.
+/// [`ReportError::Parquet`] with the part that polars could not encode.
 pub fn answers_parquet(answers: &[Answer]) -> Result<Vec<u8>, ReportError> {
     let scores: Vec<Series> = answers
         .iter()
@@ -111,7 +112,7 @@ pub fn answers_parquet(answers: &[Answer]) -> Result<Vec<u8>, ReportError> {
     encode("answers.parquet", answers.len(), columns)
 }
 
-/// What is needed of items to compare gaps pair by pair.
+/// Returns the columns of the items that a comparison of gaps pair by pair needs.
 pub(super) fn gaps(items: &[&Item]) -> PolarsResult<DataFrame> {
     let columns = vec![
         column("pair", items, |i| i.pair.as_str()),

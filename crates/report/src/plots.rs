@@ -1,4 +1,4 @@
-//! The plots of the report.
+//! Draws the plots of the report.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::text::{self as words, Format, escape};
 use super::view::{Estimate, Judged, Variant, View};
 use crate::row::Row;
 
-/// Every plot that the rows have numbers for, in page order.
+/// Draws every plot for which the rows have numbers, in the order of the page.
 pub fn all(view: &View) -> Vec<Figure> {
     [
         forest(view),
@@ -36,7 +36,8 @@ fn language_legend(languages: &[String]) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Sentence vectors in the plane, a panel for each space; on the page, where many marks weigh, raw and latent alone.
+/// Draws sentence vectors in the plane, with a panel for each space. On the page it shows only the raw and the latent
+/// space, because every mark adds to the size of the page.
 pub fn projections(view: &View, on_page: bool) -> Option<Figure> {
     /// So many sentences have their translations joined by threads.
     const THREADS: usize = 10;
@@ -109,7 +110,7 @@ pub fn projections(view: &View, on_page: bool) -> Option<Figure> {
     })
 }
 
-/// Bars of retrieval top-1 per space.
+/// Draws bars of the top-1 retrieval accuracy for each space.
 pub fn retrieval(view: &View) -> Option<Figure> {
     let spaces = view.alignment_spaces("retrieval_top1");
     let bars: Vec<(String, Estimate)> = spaces
@@ -186,7 +187,8 @@ const WHISKERS: usize = 40;
 /// Sites that shapes can tell apart.
 const SHAPES: usize = 7;
 
-/// Bias against perplexity, one panel per category, with the line of what nothing tried beats.
+/// Draws bias against perplexity, with one panel per category and the line of the results that no other result beats
+/// in both.
 pub fn trade_off(view: &View) -> Option<Figure> {
     let lens = view.main_lens()?;
     let methods = view.methods();
@@ -355,7 +357,7 @@ fn bar(color: usize) -> String {
     )
 }
 
-/// Measured against planted gaps, one panel per category.
+/// Draws measured against planted gaps, with one panel per category.
 pub fn calibration(view: &View) -> Option<Figure> {
     let rows: Vec<(&Row, f64)> = view
         .metric("calibration")

@@ -1,25 +1,25 @@
-//! What an edit is there for: to be judged, or to be compared with.
+//! The role of an edit in an experiment: to be evaluated, or to be compared with.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What a setting is there for. Everything that treats settings or rows differently asks for this.
+/// The role of a setting in an experiment. All code that treats settings or rows differently decides by the role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Role {
-    /// The model as it is.
+    /// The unedited model.
     Unedited,
-    /// The way into a latent space and back, with nothing changed there.
+    /// The model whose states go through an autoencoder and back without a change in the latent space.
     AutoencoderOnly,
     /// A fitted method.
     Method,
-    /// An edit that should do nothing, because it knows nothing of the groups.
+    /// An edit that should have no effect, because it has no information about the groups.
     Control(Control),
 }
 
-/// A control, which matches the edit of a method.
+/// A control, which matches the edit of a method in kind and size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Control {
     /// A random edit of the same kind and size.
@@ -28,11 +28,11 @@ pub enum Control {
     Shuffled,
 }
 
-/// A name that no role has.
+/// The error for a name that no role has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown role `{name}`; there are: {}", Role::ALL.map(Role::name).join(", "))]
 pub struct UnknownRole {
-    /// The name.
+    /// The name that was given.
     pub name: String,
 }
 
@@ -46,7 +46,7 @@ impl Role {
         Role::Control(Control::Shuffled),
     ];
 
-    /// Name in rows and files.
+    /// Returns the name in rows and files.
     pub fn name(self) -> &'static str {
         match self {
             Role::Unedited => "unedited",
@@ -56,12 +56,12 @@ impl Role {
         }
     }
 
-    /// Whether the setting is there for comparison only.
+    /// Returns whether the setting is there for comparison only.
     pub fn is_comparison(self) -> bool {
         self != Role::Method
     }
 
-    /// What the column `method` of the rows says of a setting with this role and this method.
+    /// Returns the value of the column `method` in the rows of a setting with this role and this method.
     pub fn in_rows(self, method: Option<&str>) -> String {
         match (self, method) {
             (Role::Unedited, _) => "none".into(),
@@ -71,7 +71,8 @@ impl Role {
         }
     }
 
-    /// The method that the column `method` of a row with this role is about, if it is about one.
+    /// Returns the method that a row with this role is about, given its column `method`; `None` if it is about no
+    /// method.
     pub fn method(self, in_rows: &str) -> Option<&str> {
         match self {
             Role::Unedited | Role::AutoencoderOnly => None,
@@ -82,7 +83,7 @@ impl Role {
 }
 
 impl Control {
-    /// Name in rows and files.
+    /// Returns the name in rows and files.
     pub fn name(self) -> &'static str {
         match self {
             Control::Random => "random",

@@ -1,4 +1,4 @@
-//! The unit of every result: one number with all its axes.
+//! The row, which is the unit of every result: one number with all the axes that it depends on.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,170 +10,171 @@ use crate::role::Role;
 /// `rows.parquet`, `rows.jsonl` and `rows.csv` depend on them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct Row {
-    /// What was measured, e.g. `sign_score`, `mean_gap`, `perplexity`, `retrieval_top1`.
+    /// The metric, such as `sign_score`, `mean_gap`, `perplexity` or `retrieval_top1`.
     pub metric: String,
     /// The number itself, in the unit of the metric.
     pub value: f64,
-    /// Lower end of the 95 % interval.
+    /// The lower end of the 95 % interval.
     pub ci_low: Option<f64>,
-    /// Upper end of the 95 % interval.
+    /// The upper end of the 95 % interval.
     pub ci_high: Option<f64>,
-    /// How many items (pairs, tokens, sentences) the number rests on.
+    /// The number of items (pairs, tokens, sentences) that the number is computed from.
     pub n: u64,
-    /// The value an unbiased, unharmed model would have, where there is one.
+    /// The value for an unbiased, undamaged model, if there is one.
     pub ideal: Option<f64>,
-    /// p value before correction: of the paired test raw against latent, or of the benchmark's own test.
+    /// The p value before correction, of the paired test of raw against latent or of the benchmark's own test.
     pub p_value: Option<f64>,
-    /// The same after Holm's correction over all rows of the metric and scorer.
+    /// The p value after Holm's correction over all rows of the metric and scorer.
     pub p_holm: Option<f64>,
-    /// The same after Benjamini and Hochberg's, which bounds the share of false discoveries instead.
+    /// The p value after Benjamini and Hochberg's correction, which bounds the share of false discoveries instead.
     pub p_bh: Option<f64>,
-    /// The data the number was measured on.
+    /// The data that the number was measured on.
     pub benchmark: Option<String>,
     /// The rule that turns token log-probabilities into a sentence score.
     pub scorer: Option<String>,
-    /// Bias category: `gender`, `race-color`, `religion`.
+    /// The bias category, such as `gender`, `race-color` or `religion`.
     pub category: Option<String>,
-    /// Language (or `a-b` pair of languages) the number was measured in.
+    /// The language (or the pair of languages, `a-b`) that the number was measured in.
     pub eval_language: Option<String>,
-    /// What the edit is there for: `method`, a control (`random`, `shuffled`), `autoencoder-only` or `unedited`.
+    /// The role of the edit: `method`, a control (`random`, `shuffled`), `autoencoder-only` or `unedited`.
     #[serde(default)]
     pub role: Option<Role>,
-    /// Debiasing method, `none` for the unedited model.
+    /// The debiasing method; `none` for the unedited model.
     pub method: Option<String>,
-    /// Parameters of the method that the experiment sets, such as `c=0.1,rounds=5`; `None` for its own.
+    /// The parameters of the method that the experiment sets, such as `c=0.1,rounds=5`; `None` if it sets none.
     pub params: Option<String>,
-    /// Language the method was fitted in.
+    /// The language that the method was fitted in.
     pub fit_language: Option<String>,
-    /// Space the edit acts in: `raw`, `latent`, or a control such as `latent-unaligned`.
+    /// The space that the edit acts in: `raw`, `latent`, or a control such as `latent-unaligned`.
     pub space: Option<String>,
-    /// How an edited latent returns to the hidden state: `residual` or `replace`.
+    /// How an edited latent is turned back into a hidden state: `residual` or `replace`.
     pub reinsert: Option<String>,
-    /// Hook point the edit acts at.
+    /// The hook at which the edit acts.
     pub hook: Option<String>,
-    /// What is done with special tokens: `edited`, `fitted` (edited, and part of the fit) or `left`.
+    /// How special tokens are treated: `edited`, `fitted` (edited, and part of the fit) or `left`.
     pub special_tokens: Option<String>,
-    /// Directions that the edit removes, if that is its size.
+    /// The number of directions that the edit removes, if that is its size.
     pub rank: Option<u64>,
-    /// Units that the edit changes, if that is its size.
+    /// The number of units that the edit changes, if that is its size.
     #[serde(default)]
     pub units: Option<u64>,
-    /// Strength of the edit (1 = full).
+    /// The strength of the edit; 1 is the full edit.
     pub strength: Option<f64>,
-    /// The attribute subset, where a row is about one: planted strength on the testbed.
+    /// The planted strength of the attributes that the row is about, on the testbed.
     pub planted: Option<f64>,
-    /// What the number is a difference from: `unedited`, `raw` (the same edit in raw space) or `control`.
+    /// The comparison that the number is a difference from: `unedited`, `raw` (the same edit in raw space) or
+    /// `control`.
     pub versus: Option<String>,
-    /// The languages that a mean over cells is over: `fit` (each edit judged in the language of its fit),
-    /// `others`, `all`, or `left-out` (the one language that a fit on several did not see).
+    /// The languages that a mean over cells includes: `fit` (each edit evaluated in the language of its fit),
+    /// `others`, `all`, or `left-out` (the one language that a fit on several languages did not include).
     pub scope: Option<String>,
-    /// The kind of pairs, where a row is about one: `group-first`, `attribute-first` or `marked`.
+    /// The kind of pairs that the row is about: `group-first`, `attribute-first` or `marked`.
     pub kind: Option<String>,
-    /// Seed of everything random behind the number.
+    /// The seed of everything random behind the number.
     pub seed: u64,
-    /// Name of the model.
+    /// The name of the model.
     pub model: String,
-    /// Name of the experiment.
+    /// The name of the experiment.
     pub experiment: String,
 }
 
 /// One scored pair, with the same axes as [`Row`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct Item {
-    /// Identifier of the pair in its benchmark.
+    /// The identifier of the pair in its benchmark.
     pub pair: String,
-    /// Score of the more stereotyping sentence (nats, or as the scorer defines it).
+    /// The score of the more stereotyping sentence, in nats or in the unit of the scorer.
     pub score_more: f64,
-    /// Score of the less stereotyping sentence.
+    /// The score of the less stereotyping sentence, in the same unit.
     pub score_less: f64,
-    /// Scored tokens of the more stereotyping sentence.
+    /// The number of scored tokens of the more stereotyping sentence.
     pub tokens_more: u32,
-    /// Scored tokens of the less stereotyping sentence.
+    /// The number of scored tokens of the less stereotyping sentence.
     pub tokens_less: u32,
-    /// `stereo` or `antistereo`.
+    /// The direction of the pair: `stereo` or `antistereo`.
     pub direction: String,
-    /// Planted strength of the pair's attribute, on the testbed.
+    /// The planted strength of the pair's attribute, on the testbed.
     pub planted: Option<f64>,
-    /// Kind of the pair, where the data have kinds: `group-first`, `attribute-first` or `marked`.
+    /// The kind of the pair, if the data has kinds: `group-first`, `attribute-first` or `marked`.
     pub kind: Option<String>,
-    /// The data the pair belongs to.
+    /// The data that the pair belongs to.
     pub benchmark: String,
-    /// Scorer.
+    /// The rule that turns token log-probabilities into a sentence score.
     pub scorer: String,
-    /// Bias category.
+    /// The bias category.
     pub category: String,
-    /// Language.
+    /// The language of the pair.
     pub eval_language: String,
-    /// What the edit is there for.
+    /// The role of the edit.
     pub role: Option<Role>,
-    /// Debiasing method.
+    /// The debiasing method.
     pub method: String,
-    /// Parameters of the method that the experiment sets.
+    /// The parameters of the method that the experiment sets.
     pub params: Option<String>,
-    /// Language the method was fitted in.
+    /// The language that the method was fitted in.
     pub fit_language: Option<String>,
-    /// Space of the edit.
+    /// The space that the edit acts in.
     pub space: Option<String>,
-    /// Re-insertion.
+    /// How an edited latent is turned back into a hidden state.
     pub reinsert: Option<String>,
-    /// Hook point.
+    /// The hook at which the edit acts.
     pub hook: Option<String>,
-    /// Directions that the edit removes, if that is its size.
+    /// The number of directions that the edit removes, if that is its size.
     pub rank: Option<u64>,
-    /// Units that the edit changes, if that is its size.
+    /// The number of units that the edit changes, if that is its size.
     #[serde(default)]
     pub units: Option<u64>,
-    /// Strength of the edit (1 = full).
+    /// The strength of the edit; 1 is the full edit.
     pub strength: Option<f64>,
 }
 
-/// A model's answer to one item of a task, by one rule, with the same axes as [`Row`].
+/// The answer of a model to one item of a task under one scoring rule, with the same axes as [`Row`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct Answer {
-    /// Identifier of the item in its benchmark.
+    /// The identifier of the item in its benchmark.
     pub item: String,
     /// The candidate that the model chooses, counted from 0.
     pub answer: u32,
-    /// The right one.
+    /// The right candidate, counted from 0.
     pub gold: u32,
-    /// Score of every candidate by the rule.
+    /// The score of every candidate under the rule.
     pub scores: Vec<f64>,
-    /// The data the item belongs to.
+    /// The data that the item belongs to.
     pub benchmark: String,
-    /// The rule.
+    /// The scoring rule.
     pub scorer: String,
-    /// Bias category of the edit.
+    /// The bias category of the edit.
     pub category: String,
-    /// Language.
+    /// The language of the item.
     pub eval_language: String,
-    /// What the edit is there for.
+    /// The role of the edit.
     pub role: Option<Role>,
-    /// Debiasing method.
+    /// The debiasing method.
     pub method: String,
-    /// Parameters of the method that the experiment sets.
+    /// The parameters of the method that the experiment sets.
     pub params: Option<String>,
-    /// Language the method was fitted in.
+    /// The language that the method was fitted in.
     pub fit_language: Option<String>,
-    /// Space of the edit.
+    /// The space that the edit acts in.
     pub space: Option<String>,
-    /// Re-insertion.
+    /// How an edited latent is turned back into a hidden state.
     pub reinsert: Option<String>,
-    /// Hook point.
+    /// The hook at which the edit acts.
     pub hook: Option<String>,
-    /// Directions that the edit removes, if that is its size.
+    /// The number of directions that the edit removes, if that is its size.
     pub rank: Option<u64>,
-    /// Units that the edit changes, if that is its size.
+    /// The number of units that the edit changes, if that is its size.
     pub units: Option<u64>,
-    /// Strength of the edit (1 = full).
+    /// The strength of the edit; 1 is the full edit.
     pub strength: Option<f64>,
 }
 
 impl Row {
-    /// Reads a row of `rows.jsonl`. A row of a run from before there was the column `role` gets it from its
-    /// method, which says it there.
+    /// Parses a row of `rows.jsonl`. If the row is from a run before the column `role` existed, its role is taken
+    /// from its method, which named it at that time.
     ///
     /// # Errors
-    /// What is not the JSON of a row.
+    /// A line that is not the JSON of a row.
     pub fn from_json(line: &str) -> serde_json::Result<Row> {
         let mut row: Row = serde_json::from_str(line)?;
         if let (None, Some(method)) = (row.role, &row.method) {

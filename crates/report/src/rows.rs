@@ -1,14 +1,14 @@
-//! Rows as JSON lines and as CSV.
+//! Writes rows as JSON lines and as CSV.
 
 use super::text::csv_field;
 use super::{PairText, ReportError};
 use crate::row::Row;
 
-/// One JSON object per line, in the order given. A value that is not finite is
-/// written as `null`, as JSON has no name for it.
+/// Encodes one JSON object per line, in the order given. A value that is not finite is written as `null`, because
+/// JSON cannot represent it.
 ///
 /// # Errors
-/// [`ReportError::Json`] names the row that could not be encoded.
+/// [`ReportError::Json`] with the row that could not be encoded.
 pub fn rows_jsonl(rows: &[Row]) -> Result<String, ReportError> {
     let mut out = String::new();
     for (index, row) in rows.iter().enumerate() {
@@ -20,7 +20,7 @@ pub fn rows_jsonl(rows: &[Row]) -> Result<String, ReportError> {
     Ok(out)
 }
 
-/// The header of `rows.csv`: the names of the fields of [`Row`].
+/// The header of `rows.csv`, which has the names of the fields of [`Row`].
 pub(super) const COLUMNS: [&str; 31] = [
     "metric",
     "value",
@@ -55,8 +55,8 @@ pub(super) const COLUMNS: [&str; 31] = [
     "experiment",
 ];
 
-/// The rows as CSV with a header. Numbers have as many digits as it takes to
-/// read the same number back; an axis that does not apply is an empty field.
+/// Encodes the rows as CSV with a header. Numbers have enough digits to read the same number back; an axis that does
+/// not apply is an empty field.
 pub fn rows_csv(rows: &[Row]) -> String {
     let mut out = COLUMNS.join(",");
     out.push('\n');
@@ -67,7 +67,7 @@ pub fn rows_csv(rows: &[Row]) -> String {
     out
 }
 
-/// The sentences of all pairs as CSV with a header.
+/// Encodes the sentences of all pairs as CSV with a header.
 pub fn pairs_csv(pairs: &[PairText]) -> String {
     let mut out = String::from("pair,category,language,more,less\n");
     for pair in pairs {

@@ -1,20 +1,21 @@
-//! One experiment under several seeds: how far the numbers move when nothing but chance changes.
+//! Compares runs of one experiment under several seeds, which shows how much the numbers change by chance alone.
 
 use super::RunInfo;
 use super::text::Format;
 use super::view::{Estimate, Judged, VERSUS, Variant, View};
 use crate::row::Row;
 
-/// A table of the spread over seeds, one line per method and space, as Markdown; controls are in the column of differences
-/// from them.
+/// Makes a Markdown table of the spread over seeds, with one line per method and space. Controls appear in the column
+/// of differences from them.
 ///
-/// A difference says in how many of the runs its interval lies below 0: a result stands when that is all of them.
+/// For each difference the table says in how many of the runs its interval lies below 0. A result is stable if that
+/// is so in all of them.
 ///
-/// The mean of the runs' numbers, the standard deviation between runs (n − 1), and the smallest and
-/// largest run. What a seed changes is in the experiment: on the testbed the grammar's choices, the
-/// language model and all that follows; on files the rows that are drawn, the autoencoder and the fits.
+/// The other columns are the mean over runs, the standard deviation between runs (n − 1), and the smallest and the
+/// largest run. The experiment determines what a seed changes: on the testbed the choices of the grammar, the
+/// language model and everything after it; on files the rows that are drawn, the autoencoder and the fits.
 ///
-/// Nothing when there are fewer than two runs.
+/// The result is `None` if there are fewer than two runs.
 pub fn seeds(runs: &[Vec<Row>]) -> Option<String> {
     if runs.len() < 2 {
         return None;

@@ -1,45 +1,45 @@
-//! Pieces of plots: panels, axes, markers. Colours are CSS classes, so that one
-//! drawing serves light pages, dark pages and paper.
+//! Draws the pieces of plots: panels, axes, markers. Colours are CSS classes, so one drawing suits light pages, dark
+//! pages and paper.
 
 use maud::{Markup, PreEscaped, html};
 
 use super::text::escape;
 
-/// The colours, shared by the page and by stand-alone plots.
+/// The colours, which the page and stand-alone plots share.
 pub const PALETTE: &str = include_str!("palette.css");
 
 /// A drawing of one or more panels with a common legend.
 #[derive(Debug, Clone)]
 pub struct Figure {
-    /// File name without ending, and anchor.
+    /// The file name without extension, which is also the anchor on the page.
     pub id: String,
-    /// Heading.
+    /// The heading.
     pub title: String,
-    /// How to read it.
+    /// The explanation of how to read the figure.
     pub caption: String,
-    /// Marker and meaning. The marker is drawn in a box of 20 × 14.
+    /// The markers of the legend with their meanings. A marker is drawn in a box of 20 × 14 pixels.
     pub legend: Vec<(String, String)>,
     /// The drawings, in reading order.
     pub panels: Vec<Panel>,
 }
 
-/// One drawing, at most as wide as a phone.
+/// One drawing, which is at most as wide as the screen of a phone.
 #[derive(Debug, Clone)]
 pub struct Panel {
-    /// Heading above the drawing.
+    /// The heading above the drawing.
     pub title: String,
-    /// What the drawing shows, in words, for those who do not see it.
+    /// A description of the drawing in words, for readers who do not see it.
     pub label: String,
-    /// Width of the drawing.
+    /// The width of the drawing in pixels.
     pub width: f64,
-    /// Height of the drawing.
+    /// The height of the drawing in pixels.
     pub height: f64,
-    /// SVG elements.
+    /// The SVG elements of the drawing.
     pub body: String,
 }
 
 impl Figure {
-    /// The figure for a page.
+    /// Returns the figure as HTML for a page.
     pub fn html(&self) -> Markup {
         html! {
             figure id=(self.id) {
@@ -61,7 +61,7 @@ impl Figure {
         }
     }
 
-    /// The figure as a document of its own, marked where its numbers are synthetic.
+    /// Returns the figure as an SVG document, with a mark if its numbers are synthetic.
     pub fn standalone(&self, is_synthetic: bool) -> String {
         const MARGIN: f64 = 24.0;
         let columns = self.panels.len().clamp(1, 3);
@@ -128,14 +128,14 @@ impl Panel {
     }
 }
 
-/// A coordinate with one decimal, without a sign on zero.
+/// Writes a coordinate with one decimal, and zero without a sign.
 pub fn f(value: f64) -> String {
     let text = format!("{value:.1}");
     let text = text.strip_suffix(".0").unwrap_or(&text).to_string();
     if text == "-0" { "0".to_string() } else { text }
 }
 
-/// Words at a place; `anchor` is `start`, `middle` or `end`.
+/// Draws words at a position; `anchor` is `start`, `middle` or `end`.
 pub fn text(x: f64, y: f64, class: &str, anchor: &str, words: &str) -> String {
     format!(
         "<text x=\"{}\" y=\"{}\" class=\"{class}\" text-anchor=\"{anchor}\">{}</text>",
@@ -145,7 +145,7 @@ pub fn text(x: f64, y: f64, class: &str, anchor: &str, words: &str) -> String {
     )
 }
 
-/// A straight line.
+/// Draws a straight line.
 pub fn line(from: (f64, f64), to: (f64, f64), class: &str) -> String {
     format!(
         "<line x1=\"{}\" y1=\"{}\" x2=\"{}\" y2=\"{}\" class=\"{class}\"/>",
@@ -156,8 +156,7 @@ pub fn line(from: (f64, f64), to: (f64, f64), class: &str) -> String {
     )
 }
 
-/// A marker of one of seven shapes in one of eight colours, with a tooltip if
-/// `tip` has words.
+/// Draws a marker of one of seven shapes in one of eight colours, with a tooltip if `tip` is not empty.
 pub fn marker(shape: usize, color: usize, x: f64, y: f64, r: f64, tip: &str) -> String {
     let points = |list: &[(f64, f64)]| {
         let list: Vec<String> = list
@@ -213,33 +212,33 @@ pub fn marker(shape: usize, color: usize, x: f64, y: f64, r: f64, tip: &str) -> 
     }
 }
 
-/// A plane with axes.
+/// A coordinate plane with axes.
 pub struct Plane {
-    /// Range of x.
+    /// The range of x.
     pub x: (f64, f64),
-    /// Range of y.
+    /// The range of y.
     pub y: (f64, f64),
-    /// Whether x grows by factors.
+    /// Whether the x axis is logarithmic.
     pub log_x: bool,
-    /// Left, top, right and bottom of the drawing area.
+    /// The left, top, right and bottom edge of the drawing area.
     pub area: (f64, f64, f64, f64),
 }
 
 impl Plane {
-    /// Horizontal place of a value.
+    /// Returns the horizontal position of a value.
     pub fn px(&self, x: f64) -> f64 {
         let scale = |v: f64| if self.log_x { v.ln() } else { v };
         let (low, high) = (scale(self.x.0), scale(self.x.1));
         self.area.0 + (scale(x) - low) / (high - low) * (self.area.2 - self.area.0)
     }
 
-    /// Vertical place of a value.
+    /// Returns the vertical position of a value.
     pub fn py(&self, y: f64) -> f64 {
         self.area.3 - (y - self.y.0) / (self.y.1 - self.y.0) * (self.area.3 - self.area.1)
     }
 
-    /// Grid, ticks and names of the axes; the y name stands on top, level, as
-    /// level words read best.
+    /// Draws the grid, the ticks and the names of the axes. The name of the y axis is written horizontally above it,
+    /// because horizontal words are easiest to read.
     pub fn axes(&self, x_name: &str, y_name: &str) -> String {
         let (left, top, right, bottom) = self.area;
         let mut out = String::new();
@@ -283,7 +282,7 @@ impl Plane {
     }
 }
 
-/// A range that holds all finite values and a little more on both sides.
+/// Returns a range that contains all finite values, with a margin on both sides.
 pub fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let (low, high) = values
         .filter(|v| v.is_finite())
@@ -301,7 +300,7 @@ pub fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     (low - pad, high + pad)
 }
 
-/// Round values in a range, about so many.
+/// Returns about `about` round values in a range.
 pub fn ticks(low: f64, high: f64, about: usize) -> Vec<f64> {
     let rough = (high - low) / about as f64;
     if !rough.is_finite() || rough <= 0.0 {
@@ -331,7 +330,7 @@ fn log_ticks(low: f64, high: f64) -> Vec<f64> {
     out
 }
 
-/// A tick with as many decimals as its neighbours need.
+/// Writes a tick with as many decimals as its neighbours need.
 pub fn tick_text(tick: f64, all: &[f64]) -> String {
     let decimals = (0..5)
         .find(|d| {

@@ -1,4 +1,4 @@
-//! The summary for a terminal.
+//! Writes the summary for a terminal.
 
 use super::tables::{self, Cell, Column};
 use super::text::Format;
@@ -8,8 +8,8 @@ use crate::row::Row;
 
 const WIDTH: usize = 100;
 
-/// What was found in sentences, then a table of at most 100 columns: what is left of the gap, what that is compared with
-/// and what it costs, per method and space; the alignment of the spaces beneath.
+/// Writes what was found in sentences, followed by a table of at most 100 columns: the gap that is left, its
+/// comparisons and the cost, per method and space. The alignment of the spaces follows below.
 pub fn terminal_summary(info: &RunInfo, rows: &[Row]) -> String {
     let view = View::new(info, rows);
     let mut out = String::new();

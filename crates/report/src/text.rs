@@ -1,31 +1,31 @@
-//! Numbers and names as a reader sees them.
+//! Formats numbers and names for readers.
 
 use super::view::Estimate;
 use crate::role::{Control, Role};
 
-/// How a column of numbers is printed.
+/// The format of a column of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Signed, three decimals: a gap in nats.
+    /// A gap in nats: signed, with three decimals.
     Gap,
-    /// Signed, two decimals: a gap where room is scarce.
+    /// A gap in nats where there is little room: signed, with two decimals.
     BriefGap,
-    /// Unsigned, three decimals.
+    /// An unsigned number with three decimals.
     Plain,
-    /// Unsigned, two decimals, for running text.
+    /// An unsigned number with two decimals, for running text.
     Brief,
-    /// One decimal: a sign score.
+    /// A sign score: one decimal.
     Score,
-    /// A share between 0 and 1 as per cent.
+    /// A share between 0 and 1, written as per cent.
     Share,
-    /// Two decimals: a perplexity.
+    /// A perplexity: two decimals.
     Perplexity,
-    /// A ratio, three decimals and a multiplication sign.
+    /// A ratio: three decimals and a multiplication sign.
     Ratio,
 }
 
 impl Format {
-    /// The number for a reader; what is not finite is "n/a".
+    /// Writes the number; a number that is not finite becomes "n/a".
     pub fn show(self, value: f64) -> String {
         if !value.is_finite() {
             return "n/a".to_string();
@@ -43,13 +43,13 @@ impl Format {
         }
     }
 
-    /// The interval for a reader, `[low, high]`, or nothing when it is unknown.
+    /// Writes the interval as `[low, high]`; `None` if it is unknown.
     pub fn interval(self, estimate: &Estimate) -> Option<String> {
         let (low, high) = estimate.finite_interval()?;
         Some(format!("[{},\u{a0}{}]", self.show(low), self.show(high)))
     }
 
-    /// Value and interval in one phrase.
+    /// Writes value and interval as one phrase.
     pub fn phrase(self, estimate: &Estimate) -> String {
         match self.interval(estimate) {
             Some(interval) => format!("{} {interval}", self.show(estimate.value)),
@@ -57,7 +57,7 @@ impl Format {
         }
     }
 
-    /// Everything that is known about a number, for tooltips.
+    /// Writes everything that is known about a number, for tooltips.
     pub fn full(self, estimate: &Estimate) -> String {
         let interval = match self.interval(estimate) {
             Some(interval) => format!("95 % interval {interval}"),
@@ -85,10 +85,9 @@ fn minus(text: String) -> String {
     text.replacen('-', "−", 1)
 }
 
-/// Text made safe for HTML, SVG and XML, in elements and in attributes.
+/// Escapes text for HTML, SVG and XML, in elements and in attributes.
 ///
-/// Characters that XML forbids become the replacement character, so that no
-/// name in a data set can break the page.
+/// Characters that XML forbids become the replacement character, so that no name in a data set can break the page.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -106,10 +105,11 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// Words as a field of a CSV file, quoted when they have to be.
+/// Writes words as a field of a CSV file, in quotes if they are needed.
 ///
-/// A spreadsheet would compute what begins like a formula, and names of models and categories come
-/// from anywhere. An apostrophe before it makes it text there. Numbers are not words and do not come here.
+/// Names of models and categories come from anywhere, and a spreadsheet would evaluate text that begins like a
+/// formula. Such text gets an apostrophe in front, so that the spreadsheet takes it as text. Numbers do not go
+/// through this function.
 pub fn csv_field(text: &str) -> String {
     let formula = ['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠'];
     if text.starts_with(formula) {
@@ -122,7 +122,7 @@ pub fn csv_field(text: &str) -> String {
     }
 }
 
-/// A name that can be part of a file name and of an anchor.
+/// Makes a name that can be part of a file name and of an anchor.
 pub fn slug(text: &str) -> String {
     let mut out = String::new();
     for c in text.to_lowercase().chars() {
@@ -135,7 +135,7 @@ pub fn slug(text: &str) -> String {
     out.trim_end_matches('-').to_string()
 }
 
-/// The English name of a language, or its code when we have none.
+/// Returns the English name of a language, or its code if the report does not know it.
 pub fn language(code: &str) -> &str {
     match code {
         "en" => "English",
@@ -146,7 +146,8 @@ pub fn language(code: &str) -> &str {
     }
 }
 
-/// An edit as the literature writes its method, or with its identifier; `method` is what its rows say.
+/// Returns the name of an edit: its method as the literature writes it, or its identifier. `method` is the value in
+/// the rows.
 pub fn edit(role: Role, method: &str) -> String {
     let title = |name: &str| {
         interlingua_debias::by_name(name)
@@ -165,7 +166,7 @@ pub fn edit(role: Role, method: &str) -> String {
     }
 }
 
-/// Items joined as in a sentence: "a, b and c".
+/// Joins items as in a sentence: "a, b and c".
 pub fn list(items: &[String]) -> String {
     match items {
         [] => String::new(),
@@ -174,7 +175,7 @@ pub fn list(items: &[String]) -> String {
     }
 }
 
-/// `1 cell`, `2 cells`.
+/// Writes a count with its noun: `1 cell`, `2 cells`.
 pub fn count(n: usize, noun: &str) -> String {
     let plural = if n == 1 { "" } else { "s" };
     format!("{n} {noun}{plural}")

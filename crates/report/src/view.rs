@@ -1,4 +1,4 @@
-//! The rows in the order and the groups in which the report shows them.
+//! Sorts and groups the rows in the way in which the report shows them.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,14 +10,14 @@ use super::text;
 use crate::role::Role;
 use crate::row::Row;
 
-/// One way of measuring bias: benchmark, scorer and model.
+/// One way of measuring bias: a benchmark, a scorer and a model.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Lens {
-    /// The data.
+    /// The name of the benchmark.
     pub benchmark: String,
     /// The rule that scores a sentence.
     pub scorer: String,
-    /// The model.
+    /// The name of the model.
     pub model: String,
 }
 
@@ -31,26 +31,26 @@ impl Lens {
     }
 }
 
-/// One way of editing the model: method, space and all that varies besides.
+/// One way of editing the model: the method, the space, and all other axes that vary.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Variant {
-    /// What the edit is there for.
+    /// The role of the edit.
     pub role: Role,
-    /// Debiasing method, as the rows have it.
+    /// The debiasing method, as the rows name it.
     pub method: String,
-    /// Space of the edit.
+    /// The space of the edit.
     pub space: String,
-    /// Axes that take more than one value in this run, e.g. `replace, rank 4`.
+    /// The values of the axes that take more than one value in this run, such as `replace, rank 4`.
     pub extra: String,
 }
 
 impl Variant {
-    /// The edit as a reader sees it.
+    /// Returns the name of the edit for readers.
     pub fn title(&self) -> String {
         text::edit(self.role, &self.method)
     }
 
-    /// The same, a dash for the unedited model.
+    /// Returns the name of the edit for readers, or a dash for the unedited model.
     pub fn place(&self) -> String {
         match self.role {
             Role::Unedited => "–".to_string(),
@@ -58,7 +58,7 @@ impl Variant {
         }
     }
 
-    /// Space and what varies besides, without the method.
+    /// Returns the space and the other axes that vary, without the method.
     pub fn site(&self) -> String {
         let space = if self.space.is_empty() {
             "no space"
@@ -73,14 +73,14 @@ impl Variant {
     }
 }
 
-/// Which languages an edit is judged in.
+/// The languages in which an edit is evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Judged {
-    /// In the language it was fitted in.
+    /// The language that it was fitted in.
     Own,
-    /// In all languages it was not fitted in.
+    /// All languages that it was not fitted in.
     Others,
-    /// In all.
+    /// All languages.
     All,
 }
 
@@ -110,7 +110,8 @@ const SPACES: [&str; 10] = [
     "cca",
 ];
 
-/// What a difference is from, in the order of the picture: `versus` of the rows, and its name in sentences.
+/// The comparisons of an edit, in the order of the forest plot: the value of `versus` in the rows, and the name in
+/// sentences.
 pub const VERSUS: [(&str, &str); 3] = [
     ("unedited", "the unedited model"),
     ("raw", "the same edit in the raw states"),
@@ -121,23 +122,23 @@ pub const VERSUS: [(&str, &str); 3] = [
 /// have what they are a difference from, and their scope, in place of the two languages.
 type Key = (String, Lens, Variant, String, String, String);
 
-/// Rows sorted for showing.
+/// The rows of a run, sorted for display.
 pub struct View<'a> {
-    /// What the pages say besides the rows.
+    /// The facts about the run.
     pub info: &'a RunInfo,
-    /// The rows as given.
+    /// The rows as they were given.
     pub rows: &'a [Row],
-    /// Languages in order.
+    /// The languages in the order of display.
     pub languages: Vec<String>,
-    /// Fits on several languages: `all`, `all-but-en`.
+    /// The fits on several languages, such as `all` and `all-but-en`.
     pub joint_fits: Vec<String>,
-    /// Categories in order.
+    /// The categories in the order of display.
     pub categories: Vec<String>,
-    /// Ways of measuring bias, the main one first.
+    /// The ways of measuring bias, with the main one first.
     pub lenses: Vec<Lens>,
-    /// Edits in order, without the unedited model.
+    /// The edits in the order of display, without the unedited model.
     pub variants: Vec<Variant>,
-    /// Rows that share every shown axis with an earlier one and are left out.
+    /// The number of rows that share every displayed axis with an earlier row and are left out.
     pub duplicates: usize,
     unedited: Variant,
     /// Edits that have a language of their fit.
@@ -282,7 +283,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The edit that a row is about; the unedited model for a row without a method.
+    /// Returns the edit that a row is about; a row without a method is about the unedited model.
     pub fn variant_of(&self, row: &Row) -> Variant {
         match row.role {
             None | Some(Role::Unedited) => self.unedited.clone(),
@@ -295,7 +296,8 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Rows of one metric by the edit they are about, the unedited model first, edits in order.
+    /// Returns the rows of one metric grouped by edit, with the unedited model first and the edits in the order of
+    /// display.
     pub fn by_variant(&self, metric: &str) -> Vec<(Variant, Vec<&'a Row>)> {
         let mut found: BTreeMap<Variant, Vec<&'a Row>> = BTreeMap::new();
         for row in self.metric(metric) {
@@ -307,12 +309,12 @@ impl<'a> View<'a> {
             .collect()
     }
 
-    /// The way of measuring bias that headline and summary use.
+    /// Returns the way of measuring bias that headline and summary use.
     pub fn main_lens(&self) -> Option<&Lens> {
         self.lenses.first()
     }
 
-    /// Methods as the rows have them, those of controls last.
+    /// Returns the methods as the rows name them, with those of controls last.
     pub fn methods(&self) -> Vec<String> {
         let mut methods: Vec<String> = Vec::new();
         for variant in &self.variants {
@@ -323,7 +325,7 @@ impl<'a> View<'a> {
         methods
     }
 
-    /// One number of an edited model.
+    /// Returns one number of an edited model.
     pub fn cell(
         &self,
         metric: &str,
@@ -344,12 +346,12 @@ impl<'a> View<'a> {
         self.cells.get(&key).map(|row| Estimate::of(row))
     }
 
-    /// One number of the unedited model.
+    /// Returns one number of the unedited model.
     pub fn base(&self, metric: &str, lens: &Lens, category: &str, eval: &str) -> Option<Estimate> {
         self.cell(metric, lens, &self.unedited, category, "", eval)
     }
 
-    /// Languages an edit was fitted in; one empty name where it was fitted in none.
+    /// Returns the languages that an edit was fitted in; one empty name if it was fitted in none.
     pub fn fits(
         &self,
         metric: &str,
@@ -369,9 +371,8 @@ impl<'a> View<'a> {
         candidates
     }
 
-    /// Mean |gap| of an edit over fit and evaluation languages, in one
-    /// category or, for `None`, over all. An edit with no fit language is
-    /// judged in all languages, whatever was asked.
+    /// Returns the mean |gap| of an edit over fit and evaluation languages, in one category or, for `None`, over all.
+    /// An edit without a fit language is evaluated in all languages, whatever `judged` says.
     pub fn mean_abs_gap(
         &self,
         lens: &Lens,
@@ -403,7 +404,7 @@ impl<'a> View<'a> {
         found.into_iter().map(Estimate::abs).collect()
     }
 
-    /// Mean |gap| of the unedited model.
+    /// Returns the mean |gap| of the unedited model.
     pub fn base_abs_gap(&self, lens: &Lens, category: Option<&str>) -> Option<Estimate> {
         let mut found = Vec::new();
         for name in self.chosen(category) {
@@ -417,8 +418,9 @@ impl<'a> View<'a> {
         Some(mean.or_scoped(all))
     }
 
-    /// A number of an edit over the cells of a scope, in one category or, for `None`, their mean. What has no fit language
-    /// is judged on all languages alike, so one of its scopes stands for another.
+    /// Returns a number of an edit over the cells of a scope, in one category or, for `None`, averaged over
+    /// categories. Everything without a fit language is evaluated in all languages alike, so one of its scopes can
+    /// stand for another.
     pub fn scoped(
         &self,
         metric: &str,
@@ -438,7 +440,8 @@ impl<'a> View<'a> {
         get(judged.scope()).or_else(|| all().filter(|_| !self.fitted.contains(variant)))
     }
 
-    /// A number of an edit that was fitted on several languages: on all of them, or on all but the one it is judged in.
+    /// Returns a number of an edit that was fitted on several languages: on all of them, or on all except the one it
+    /// is evaluated in.
     pub fn joint(
         &self,
         metric: &str,
@@ -450,13 +453,13 @@ impl<'a> View<'a> {
         self.cell(metric, lens, variant, "", "", scope)
     }
 
-    /// The metric of what an edit costs in these rows.
+    /// Returns the metric of the cost of an edit in these rows.
     pub fn cost(&self) -> &'static str {
         let there = |cost: &&str| self.rows.iter().any(|row| row.metric == **cost);
         COSTS.into_iter().find(there).unwrap_or(COSTS[0])
     }
 
-    /// Its name in sentences.
+    /// Returns the name of this metric in sentences.
     pub fn cost_name(&self) -> &'static str {
         match self.cost() {
             "pseudo_perplexity" => "pseudo-perplexity",
@@ -464,7 +467,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Its name in headings.
+    /// Returns the name of this metric in headings.
     pub fn cost_title(&self) -> &'static str {
         match self.cost() {
             "pseudo_perplexity" => "Pseudo-perplexity",
@@ -472,8 +475,8 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Mean (pseudo-)perplexity of an edit as a multiple of the unedited model's,
-    /// over fit and evaluation languages. Rows without a category count for all.
+    /// Returns the mean (pseudo-)perplexity of an edit as a multiple of the unedited model's, over fit and evaluation
+    /// languages. Rows without a category count in every category.
     pub fn perplexity_ratio(
         &self,
         lens: &Lens,
@@ -511,12 +514,12 @@ impl<'a> View<'a> {
         Some(mean.or_scoped(scoped))
     }
 
-    /// Rows of one metric.
+    /// Iterates over the rows of one metric.
     pub fn metric<'b>(&'b self, name: &'b str) -> impl Iterator<Item = &'a Row> + 'b {
         self.rows.iter().filter(move |row| row.metric == name)
     }
 
-    /// Spaces that have rows of an alignment metric, in the order of the story.
+    /// Returns the spaces that have rows of an alignment metric, in the order of display.
     pub fn alignment_spaces(&self, metric: &str) -> Vec<String> {
         let mut found: Vec<String> = Vec::new();
         for row in self.metric(metric) {
@@ -529,7 +532,7 @@ impl<'a> View<'a> {
         ordered(&SPACES.map(String::from), found)
     }
 
-    /// Mean of an alignment metric over its language directions.
+    /// Returns the mean of an alignment metric over its language directions.
     pub fn alignment(&self, metric: &str, space: &str) -> Option<Estimate> {
         let found: Vec<Estimate> = self
             .metric(metric)
@@ -548,7 +551,8 @@ impl<'a> View<'a> {
 }
 
 impl Judged {
-    /// Whether an edit fitted in one language is judged in another; what has no fit language is judged everywhere.
+    /// Returns whether an edit that was fitted in `fit` is evaluated in `eval` under this choice. An edit without a
+    /// fit language is evaluated everywhere.
     pub fn takes(self, fit: &str, eval: &str) -> bool {
         fit.is_empty()
             || match self {
@@ -558,7 +562,7 @@ impl Judged {
             }
     }
 
-    /// The name of the scope in rows.
+    /// Returns the name of the scope in rows.
     pub fn scope(self) -> &'static str {
         match self {
             Judged::Own => "fit",

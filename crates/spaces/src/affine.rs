@@ -1,7 +1,8 @@
-//! Spaces that affine maps lead to: what an autoencoder has to beat. One file for each way of fitting them.
+//! Spaces that are reached by affine maps. They are the baselines for the autoencoder's latent space, and there is
+//! one file for each way of fitting them.
 //!
-//! Every language x has a map z = (h − μₓ)·Aₓ and a way back z·Bₓ, with Bₓ·Aₓ = I, so that a change of z comes back as the
-//! change of h that causes exactly it. They are fitted on sentence vectors of translations.
+//! Every language x has a map z = (h − μₓ)·Aₓ and a map back z·Bₓ, with Bₓ·Aₓ = I, so that a change of z is returned
+//! as the change of h that causes exactly this change. The maps are fitted on the sentence vectors of translations.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use interlingua_models::engine::LowRank;
 
 use crate::{Passage, Reinsert, Space, SpaceError, StateSpace};
 
-/// The way of one language into a space and back.
+/// The affine map of one language into a space and back.
 #[derive(Debug, Clone)]
 pub struct Affine {
     mean: Tensor<2>,
@@ -21,10 +22,10 @@ pub struct Affine {
 }
 
 impl Affine {
-    /// States into the space.
+    /// Maps states into the space.
     ///
     /// # Shapes
-    /// `h`: `[rows, width]`, result `[rows, dim]`.
+    /// `h` is `[rows, width]`, and the result is `[rows, dim]`.
     pub fn enter(&self, h: Tensor<2>) -> Tensor<2> {
         let centred = h - self.mean.clone();
         match &self.maps {
@@ -33,10 +34,10 @@ impl Affine {
         }
     }
 
-    /// A change of coordinates as a change of states.
+    /// Maps a change of coordinates to a change of states.
     ///
     /// # Shapes
-    /// `change`: `[rows, dim]`, result `[rows, width]`.
+    /// `change` is `[rows, dim]`, and the result is `[rows, width]`.
     pub fn back(&self, change: Tensor<2>) -> Tensor<2> {
         match &self.maps {
             Some((_, back)) => change.matmul(back.clone()),
@@ -44,8 +45,8 @@ impl Affine {
         }
     }
 
-    /// A change of coordinates as a change of states: with z = (h − μ)·A, the coefficients
-    /// z·r − b are h·(A·r) − (b + μ·A·r).
+    /// Maps a low-rank change of coordinates to a low-rank change of states. With z = (h − μ)·A, the coefficients z·r
+    /// − b are h·(A·r) − (b + μ·A·r).
     pub fn low_rank(&self, change: LowRank) -> LowRank {
         let right = match &self.maps {
             Some((into, _)) => into.clone().matmul(change.right),
@@ -58,7 +59,7 @@ impl Affine {
         }
     }
 
-    /// Width of the space.
+    /// Returns the width of the space.
     pub fn dim(&self) -> usize {
         match &self.maps {
             Some((into, _)) => into.dims()[1],
@@ -67,14 +68,14 @@ impl Affine {
     }
 }
 
-/// A space with an affine way for each language.
+/// A space with an affine map for each language.
 pub struct AffineSpace {
     name: Space,
     ways: BTreeMap<Language, Affine>,
 }
 
 impl AffineSpace {
-    /// The space of this name, with the way of each language.
+    /// Makes the space with this name from the maps of each language.
     pub fn new(name: Space, languages: &[Language], ways: Vec<Affine>) -> AffineSpace {
         AffineSpace {
             name,
@@ -122,45 +123,46 @@ impl StateSpace for AffineSpace {
     }
 }
 
-/// A and B of one language; nothing where both are the identity.
+/// The matrices A and B of one language; `None` if both are the identity.
 pub type Maps = Option<(Mat<f64>, Mat<f64>)>;
 
-/// Sentence vectors of translations: what affine spaces are fitted on.
+/// The sentence vectors of translations, on which affine spaces are fitted.
 pub struct Translations {
-    /// Mean of each language.
+    /// The mean of each language.
     pub means: Vec<Vec<f64>>,
-    /// Vectors of each language without their mean, rows × width; row i says the same in every language.
+    /// The vectors of each language minus their mean, rows × width. Row i has the same meaning in every language.
     pub centred: Vec<Mat<f64>>,
-    /// Width of a vector.
+    /// The width of a vector.
     pub width: usize,
 }
 
 /// A way of fitting affine maps.
 pub trait Family {
-    /// Name of the space in rows and files.
+    /// The name of the space in rows and files.
     const NAME: &'static str;
-    /// Whether the space is as wide as the latent space, not as the states.
+    /// Whether the space has the width of the latent space rather than that of the states.
     const NARROWED: bool;
-    /// Whether states lose the mean of their language on the way in.
+    /// Whether the map into the space subtracts the mean of the language.
     const CENTRED: bool;
 
-    /// The maps of each language.
+    /// Fits the maps of each language.
     ///
     /// # Shapes
-    /// Per language A, width × `dim`, and B, `dim` × width, where [`Family::NARROWED`]; else both are width × width.
+    /// The result has for each language A, width × `dim`, and B, `dim` × width, if [`Family::NARROWED`]; otherwise
+    /// both are width × width.
     ///
     /// # Errors
-    /// Fewer rows than dimensions, or states in which fewer directions vary.
+    /// Fewer rows than dimensions, or states that vary along fewer directions than that.
     fn maps(on: &Translations, dim: usize) -> Result<Vec<Maps>, SpaceError>;
 }
 
 /// Fits a family of affine maps on translations.
 ///
 /// # Shapes
-/// `languages[l]`: rows × `width`, row-major; row i says the same in every language.
+/// `languages[l]` is rows × `width`, row-major; row i has the same meaning in every language.
 ///
 /// # Errors
-/// Those of [`Family::maps`].
+/// The errors of [`Family::maps`].
 pub fn fit<F: Family>(
     languages: &[Vec<f32>],
     width: usize,
@@ -193,10 +195,10 @@ fn tensor(m: &Mat<f64>, device: &Device) -> Tensor<2> {
     from_rows(values, rows, cols, device)
 }
 
-/// Mean of the rows, and the rows without it.
+/// Returns the mean of the rows, and the rows minus this mean.
 ///
 /// # Shapes
-/// `x`: rows × `width`, row-major; the mean has `width` numbers.
+/// `x` is rows × `width`, row-major; the mean has `width` values.
 pub fn centre(x: &[f32], width: usize) -> (Vec<f64>, Mat<f64>) {
     let rows = x.len() / width;
     let mut mean = vec![0.0; width];
@@ -209,7 +211,7 @@ pub fn centre(x: &[f32], width: usize) -> (Vec<f64>, Mat<f64>) {
     (mean, centred)
 }
 
-/// I − Σ v·vᵀ over the first `rank` left singular vectors of `m`.
+/// Returns I − Σ v·vᵀ over the first `rank` left singular vectors v of `m`.
 pub(crate) fn without_leading(
     m: &Mat<f64>,
     rank: usize,

@@ -1,11 +1,11 @@
-//! Canonical coordinates of all languages.
+//! The space of canonical coordinates of all languages.
 
 use faer::Mat;
 
 use crate::SpaceError;
 use crate::affine::{Family, Maps, Translations};
 
-/// Canonical coordinates of all languages, as many as the latent space has.
+/// The canonical coordinates of all languages, as many as the latent space has.
 pub struct Cca;
 
 impl Family for Cca {
@@ -18,11 +18,10 @@ impl Family for Cca {
     }
 }
 
-/// Share of a language's mean variance that is added to every direction before
-/// canonical correlation divides by it.
+/// The share of a language's mean variance that is added to the variance of every direction before canonical
+/// correlation analysis divides by it.
 ///
-/// Without it, canonical correlation finds chance agreement along directions
-/// that hardly vary.
+/// Without it, canonical correlation finds chance agreement along directions that hardly vary.
 pub const CCA_RIDGE: f64 = 0.01;
 
 /// Canonical correlation of any number of languages: the coordinates G that all

@@ -1,9 +1,9 @@
-//! States minus the mean of their language.
+//! The space of states minus the mean of their language.
 
 use crate::SpaceError;
 use crate::affine::{Family, Maps, Translations};
 
-/// Hidden states minus the mean of their language.
+/// The hidden states minus the mean of their language.
 pub struct Centred;
 
 impl Family for Centred {

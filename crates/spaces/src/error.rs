@@ -1,41 +1,41 @@
-//! What can be wrong with a space.
+//! The errors of spaces.
 
 use interlingua_autoencoder::AutoencoderError;
 use interlingua_data::Language;
 
-/// Why a space could not be fitted, or not entered.
+/// The reason why a space could not be fitted or entered.
 #[derive(Debug, thiserror::Error)]
 pub enum SpaceError {
-    /// A language that the space was not fitted on.
+    /// The space was not fitted on this language.
     #[error("space `{space}` has no map for `{language}`; it was fitted on {}", codes(.known))]
     NoLanguage {
-        /// The space.
+        /// The name of the space.
         space: &'static str,
-        /// The language.
+        /// The language that was asked for.
         language: Language,
-        /// Those it was fitted on.
+        /// The languages that the space was fitted on.
         known: Vec<Language>,
     },
-    /// States in which fewer directions vary than the space is wide.
+    /// The states vary along fewer directions than the space has dimensions.
     #[error(
         "space `{space}` is as wide as the latent space, {dim}, but only {found} directions vary in the training rows; \
          give more rows or a smaller width"
     )]
     TooFew {
-        /// The space.
+        /// The name of the space.
         space: &'static str,
-        /// Its width.
+        /// The width of the space.
         dim: usize,
-        /// Directions that vary.
+        /// The number of directions along which the states vary.
         found: usize,
     },
-    /// A decomposition that did not converge.
+    /// A matrix decomposition did not converge.
     #[error("the decomposition behind {what} did not converge; are the states finite?")]
     Decomposition {
-        /// What it is for.
+        /// The name of what the decomposition is for.
         what: &'static str,
     },
-    /// The autoencoder.
+    /// The autoencoder of the space returned an error.
     #[error(transparent)]
     Autoencoder(#[from] AutoencoderError),
 }

@@ -1,11 +1,11 @@
-//! Principal axes of the centred states of all languages.
+//! The space of principal axes of the centred states of all languages.
 
 use faer::{Mat, Side};
 
 use crate::SpaceError;
 use crate::affine::{Family, Maps, Translations};
 
-/// Principal axes of the centred states of all languages, as many as the latent space has.
+/// The principal axes of the centred states of all languages, as many as the latent space has.
 pub struct JointPca;
 
 impl Family for JointPca {

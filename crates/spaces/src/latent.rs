@@ -1,4 +1,4 @@
-//! The spaces that autoencoders lead to.
+//! The latent spaces of autoencoders.
 
 use interlingua_autoencoder::Autoencoder;
 use interlingua_backend::Tensor;
@@ -8,7 +8,7 @@ use crate::{Passage, Reinsert, SpaceError, StateSpace};
 
 /// The latent space of an autoencoder.
 pub struct Latent {
-    /// The autoencoder.
+    /// The autoencoder whose latent space this is.
     pub autoencoder: Autoencoder,
 }
 

@@ -1,8 +1,8 @@
-//! Spaces that states are taken into, changed in, and taken back from: one trait, one file for each.
+//! Spaces in which hidden states are edited: a state is mapped into a space, changed there, and mapped back.
 //!
-//! [`StateSpace`] is the trait: `enter` and `leave`. The states themselves are a space ([`raw`]); so is the latent space of an
-//! autoencoder ([`latent`]), and whatever an affine map of each language leads to ([`affine`], a file for each way of fitting
-//! one). [`registry`] lists them.
+//! [`StateSpace`] is the trait, with `enter` and `leave`. The states themselves are a space ([`raw`]), and so are the
+//! latent space of an autoencoder ([`latent`]) and the spaces that are reached by affine maps of each language
+//! ([`affine`], with one file for each way of fitting them). [`registry`] lists them all.
 
 pub mod affine;
 pub mod cca;

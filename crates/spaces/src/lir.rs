@@ -1,11 +1,12 @@
-//! States without the main direction of their language. What it takes out is no part of a point, and is left as it is in the state.
+//! The space of states without the main direction of their language. The removed part is not a coordinate of the
+//! space, and an edit leaves it in the state as it is.
 
 use faer::Mat;
 
 use crate::SpaceError;
 use crate::affine::{Family, Maps, Translations, without_leading};
 
-/// States without the main direction of their language.
+/// The hidden states without the main direction of their language.
 pub struct Lir;
 
 impl Family for Lir {
@@ -23,10 +24,10 @@ impl Family for Lir {
     }
 }
 
-/// The projection away from the main direction of a language's uncentred states.
+/// Computes the projection that removes the main direction of a language's uncentred states.
 ///
 /// # Shapes
-/// `mean` width, `centred` rows × width; result width × width.
+/// `mean` has width values and `centred` is rows × width; the result is width × width.
 ///
 /// # Source
 /// Yang et al., EMNLP 2021 (arXiv 2109.04727), with one direction, as there.

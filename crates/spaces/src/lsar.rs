@@ -1,12 +1,12 @@
-//! States without the low-rank subspace that tells languages apart. What it takes out is no part of a point, and is left as it is in
-//! the state.
+//! The space of states without the low-rank subspace in which languages differ. The removed part is not a coordinate
+//! of the space, and an edit leaves it in the state as it is.
 
 use faer::Mat;
 
 use crate::SpaceError;
 use crate::affine::{Family, Maps, Translations, without_leading};
 
-/// States without the low-rank subspace that tells languages apart.
+/// The hidden states without the low-rank subspace in which languages differ.
 pub struct Lsar;
 
 impl Family for Lsar {
@@ -25,18 +25,17 @@ impl Family for Lsar {
 /// Singular values below this share of the largest are rounding.
 const PINV_TOLERANCE: f64 = 1e-10;
 
-/// The projection away from the subspace in which language means differ.
+/// Computes the projection that removes the subspace in which the means of the languages differ.
 ///
-/// M holds the means as columns; w = M·1/L; M̂ = w·1ᵀ + the rank-k SVD of M − w·1ᵀ;
-/// w′ = M̂⁺ᵀ·1/‖M̂⁺ᵀ·1‖²; the k leading left singular vectors of M̂ − w′·1ᵀ go. With
-/// k = L − 1 these span the differences of the means.
+/// M holds the means as columns; w = M·1/L; M̂ is w·1ᵀ plus the rank-k SVD of M − w·1ᵀ; w′ = M̂⁺ᵀ·1/‖M̂⁺ᵀ·1‖². The k
+/// leading left singular vectors of M̂ − w′·1ᵀ are removed. With k = L − 1 these span the differences of the means.
 ///
 /// # Shapes
-/// `means`: L of length width; result width × width.
+/// `means` has L means of length width; the result is width × width.
 ///
 /// # Source
-/// Xie et al., EMNLP 2022 (arXiv 2401.05792), after the common-specific decomposition
-/// of Piratla et al. 2020 (arXiv 2003.12815). Its ranks are one less than its languages, as ours.
+/// Xie et al., EMNLP 2022 (arXiv 2401.05792), after the common-specific decomposition of Piratla et al. 2020 (arXiv
+/// 2003.12815). The rank there is one less than the number of languages, as here.
 pub(crate) fn lsar(means: &[&[f64]], rank: usize) -> Result<Mat<f64>, SpaceError> {
     let (width, count) = (means[0].len(), means.len());
     let ones = Mat::<f64>::from_fn(1, count, |_, _| 1.0);

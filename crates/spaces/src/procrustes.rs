@@ -1,11 +1,11 @@
-//! Centred states, rotated onto the first language.
+//! The space of centred states that are rotated onto the first language.
 
 use faer::{Mat, MatRef};
 
 use crate::SpaceError;
 use crate::affine::{Family, Maps, Translations};
 
-/// Centred states rotated onto the first language by orthogonal Procrustes.
+/// The centred states, rotated onto the first language by orthogonal Procrustes.
 pub struct Procrustes;
 
 impl Family for Procrustes {
@@ -25,10 +25,10 @@ impl Family for Procrustes {
     }
 }
 
-/// The rotation Q that brings `a` closest to `b`: `min ‖aQ − b‖`.
+/// Computes the rotation Q that brings `a` closest to `b`: `min ‖aQ − b‖`.
 ///
 /// # Shapes
-/// `a`, `b`: rows × width, centred; result width × width.
+/// `a` and `b` are rows × width, centred; the result is width × width.
 ///
 /// # Source
 /// Schönemann 1966: Q = U·Vᵀ from the SVD of aᵀ·b.

@@ -1,11 +1,11 @@
-//! Points in the plane, for pictures.
+//! Projects points to the plane, for plots.
 
 use crate::affine::centre;
 
-/// Coordinates of rows on their two main axes of variance.
+/// Computes the coordinates of rows on their two main axes of variance.
 ///
 /// # Shapes
-/// `x`: rows × width, row-major; result one pair per row.
+/// `x` is rows × `width`, row-major; the result has one pair of coordinates per row.
 pub fn project(x: &[f32], width: usize) -> Vec<(f64, f64)> {
     let rows = x.len() / width;
     let (_, centred) = centre(x, width);

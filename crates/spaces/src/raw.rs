@@ -1,4 +1,4 @@
-//! The hidden states themselves.
+//! The space of the hidden states themselves.
 
 use interlingua_backend::Tensor;
 use interlingua_data::Language;
@@ -6,9 +6,9 @@ use interlingua_models::engine::LowRank;
 
 use crate::{Passage, Reinsert, SpaceError, StateSpace};
 
-/// The space of the states: the way in and the way back are none.
+/// The space of the states themselves, in which entering and leaving change nothing.
 pub struct Raw {
-    /// Width of a state.
+    /// The width of a state.
     pub width: usize,
 }
 

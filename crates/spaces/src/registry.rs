@@ -1,4 +1,4 @@
-//! All spaces. One more that affine maps lead to is a file and a line here.
+//! The list of all spaces. A further space with affine maps takes one file and one line here.
 
 use interlingua_backend::Device;
 use serde::{Deserialize, Serialize};
@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use crate::SpaceError;
 use crate::affine::{self, Affine, Family};
 
-/// What a registry line stands for: a variant of [`Space`], and the way from it to the family that fits its maps.
+/// Expands the lines of the registry into the variants of [`Space`] and the calls of the families that fit their
+/// maps.
 macro_rules! affine_spaces {
     ($($(#[$doc:meta])* $variant:ident($family:ty),)*) => {
-        /// A space that edits are fitted and applied in.
+        /// A space in which edits are fitted and applied.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(rename_all = "kebab-case")]
         pub enum Space {
@@ -25,10 +26,10 @@ macro_rules! affine_spaces {
         }
 
         impl Space {
-            /// The spaces that affine maps lead to, one map for each language.
+            /// The spaces that are reached by affine maps, one map for each language.
             pub const AFFINE: &[Space] = &[$(Space::$variant,)*];
 
-            /// Name in rows and files.
+            /// Returns the name in rows and files.
             pub fn name(self) -> &'static str {
                 match self {
                     Space::Raw => "raw",
@@ -39,7 +40,7 @@ macro_rules! affine_spaces {
                 }
             }
 
-            /// Whether it has the width of the latent space instead of that of the states.
+            /// Returns whether the space has the width of the latent space instead of that of the states.
             pub fn is_narrowed(self) -> bool {
                 match self {
                     $(Space::$variant => <$family as Family>::NARROWED,)*
@@ -47,16 +48,16 @@ macro_rules! affine_spaces {
                 }
             }
 
-            /// Fits the maps of each language on sentence vectors of translations.
+            /// Fits the maps of each language on the sentence vectors of translations.
             ///
             /// # Shapes
-            /// `languages[l]`: rows × `width`, row-major; row i says the same in every language.
+            /// `languages[l]` is rows × `width`, row-major; row i has the same meaning in every language.
             ///
             /// # Errors
-            /// Fewer rows than dimensions, or states in which fewer directions vary.
+            /// Fewer rows than dimensions, or states that vary along fewer directions than that.
             ///
             /// # Panics
-            /// A space that no affine maps lead to ([`Space::is_affine`]).
+            /// If the space is not reached by affine maps ([`Space::is_affine`]).
             pub fn fit(
                 self,
                 languages: &[Vec<f32>],
@@ -89,7 +90,7 @@ affine_spaces! {
 }
 
 impl Space {
-    /// Every space.
+    /// Iterates over every space.
     pub fn all() -> impl Iterator<Item = Space> {
         [
             Space::Raw,
@@ -101,7 +102,7 @@ impl Space {
         .chain(Space::AFFINE.iter().copied())
     }
 
-    /// Whether an autoencoder leads there.
+    /// Returns whether the space is the latent space of an autoencoder.
     pub fn is_latent(self) -> bool {
         matches!(
             self,
@@ -109,7 +110,7 @@ impl Space {
         )
     }
 
-    /// Whether affine maps lead there, one per language.
+    /// Returns whether the space is reached by affine maps, one per language.
     pub fn is_affine(self) -> bool {
         Space::AFFINE.contains(&self)
     }

@@ -1,4 +1,4 @@
-//! The spaces at one hook point, and edits in them as the engine sees them.
+//! The spaces at one hook, and edits in these spaces in the form that the engine applies.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,21 +13,21 @@ use interlingua_models::{RowInfo, StateEdit};
 use crate::raw::Raw;
 use crate::{Reinsert, Space, SpaceError, StateSpace};
 
-/// All spaces at one hook point.
+/// All spaces at one hook.
 pub struct Spaces {
-    /// Device of all tensors.
+    /// The device of all tensors.
     pub device: Device,
-    /// Width of a hidden state.
+    /// The width of a hidden state.
     pub width: usize,
     all: BTreeMap<Space, Arc<dyn StateSpace>>,
-    /// Mean of each language's tokens in each space.
+    /// The mean of each language's tokens in each space.
     pub means: BTreeMap<(Space, Language), Vec<f64>>,
     /// Keys of everything that decides what a space is.
     keys: BTreeMap<Space, String>,
 }
 
 impl Spaces {
-    /// The raw space alone.
+    /// Makes a collection that has the raw space alone.
     pub fn raw(width: usize, device: &Device) -> Spaces {
         let raw: Arc<dyn StateSpace> = Arc::new(Raw { width });
         Spaces {
@@ -39,18 +39,18 @@ impl Spaces {
         }
     }
 
-    /// Adds a space, with the key of everything that decides what it is.
+    /// Adds a space, with a key of everything that determines it.
     pub fn add(&mut self, name: Space, space: impl StateSpace + 'static, key: String) {
         self.all.insert(name, Arc::new(space));
         self.keys.insert(name, key);
     }
 
-    /// All spaces.
+    /// Iterates over all spaces.
     pub fn all(&self) -> impl Iterator<Item = (Space, &dyn StateSpace)> {
         self.all.iter().map(|(name, space)| (*name, &**space))
     }
 
-    /// A space.
+    /// Returns a space.
     pub fn get(&self, space: Space) -> &dyn StateSpace {
         &**self.shared(space)
     }
@@ -60,28 +60,27 @@ impl Spaces {
         found.expect("the plan's spaces are fitted at every hook point")
     }
 
-    /// Mean of a language's tokens in a space.
+    /// Returns the mean of a language's tokens in a space.
     pub fn mean(&self, space: Space, language: Language) -> &[f64] {
         self.means
             .get(&(space, language))
             .expect("the plan's spaces have a mean for every language")
     }
 
-    /// Key of everything that decides what a space is: where states go, and where they come back to. The states
-    /// themselves need none.
+    /// Returns the key of everything that determines a space and its maps. The raw space has an empty key.
     pub fn key(&self, space: Space) -> &str {
         self.keys.get(&space).map_or(space.name(), String::as_str)
     }
 
-    /// Width of vectors in a space.
+    /// Returns the width of the points of a space.
     pub fn dim(&self, space: Space) -> usize {
         self.get(space).dim()
     }
 
-    /// Hidden states of a language into the space.
+    /// Maps hidden states of a language into a space.
     ///
     /// # Shapes
-    /// `states`: rows × width, row-major; result rows × [`Spaces::dim`].
+    /// `states` is rows × width, row-major; the result is rows × [`Spaces::dim`].
     ///
     /// # Errors
     /// A language that the space was not fitted on.
@@ -102,7 +101,7 @@ impl Spaces {
     }
 }
 
-/// An edit in a space, as the engine sees it: states in, states out.
+/// An edit in a space, in the form that the engine applies: it takes states and returns states.
 pub struct SiteEdit {
     space: Arc<dyn StateSpace>,
     reinsert: Reinsert,
@@ -111,7 +110,7 @@ pub struct SiteEdit {
 }
 
 impl SiteEdit {
-    /// `language` is the language of the text the edit will meet.
+    /// Makes the edit; `language` is the language of the text that it will be applied to.
     ///
     /// # Errors
     /// A language that the space was not fitted on.

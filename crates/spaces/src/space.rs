@@ -1,4 +1,4 @@
-//! What a space is.
+//! The trait of a space.
 
 use interlingua_backend::Tensor;
 use interlingua_data::Language;
@@ -6,45 +6,47 @@ use interlingua_models::engine::LowRank;
 
 use crate::{Reinsert, SpaceError};
 
-/// States and what became of them in a space.
+/// States together with their points in a space before and after a change.
 pub struct Passage {
     /// The states, `[rows, width of a state]`.
     pub states: Tensor<2>,
     /// Their points in the space, `[rows, dim]`.
     pub points: Tensor<2>,
-    /// These points, changed.
+    /// These points after the change.
     pub changed: Tensor<2>,
 }
 
-/// A space that states are taken into, changed in, and taken back from. One file for each family of them.
+/// A space into which states are mapped, in which they are changed, and from which they are mapped back. There is one
+/// file for each family of spaces.
 ///
-/// Whoever enters or leaves it has asked [`StateSpace::check`] whether it takes the language.
+/// The caller must have checked with [`StateSpace::check`] that the space accepts the language before entering or
+/// leaving.
 pub trait StateSpace: Send + Sync {
-    /// Width of its points.
+    /// Returns the width of the points.
     fn dim(&self) -> usize;
 
-    /// Whether it takes the states of a language.
+    /// Checks that the space accepts the states of a language.
     ///
     /// # Errors
     /// A language that it was not fitted on.
     fn check(&self, language: Language) -> Result<(), SpaceError>;
 
-    /// States into the space.
+    /// Maps states into the space.
     ///
     /// # Shapes
-    /// `h`: `[rows, width of a state]`; result `[rows, dim]`.
+    /// `h` is `[rows, width of a state]`; the result is `[rows, dim]`.
     fn enter(&self, language: Language, h: Tensor<2>) -> Tensor<2>;
 
-    /// States whose points in the space were changed.
+    /// Returns the states that belong to the changed points.
     ///
     /// # Shapes
-    /// Result `[rows, width of a state]`.
+    /// The result is `[rows, width of a state]`.
     fn leave(&self, language: Language, reinsert: Reinsert, passage: Passage) -> Tensor<2>;
 
     /// Changes states by an edit of their points.
     ///
     /// # Shapes
-    /// `h`: `[rows, width of a state]`, result the same; the edit takes and gives `[rows, dim]`.
+    /// `h` is `[rows, width of a state]`, and so is the result; the edit takes and returns `[rows, dim]`.
     fn apply(
         &self,
         language: Language,
@@ -62,17 +64,18 @@ pub trait StateSpace: Send + Sync {
         self.leave(language, reinsert, passage)
     }
 
-    /// Whether the way in is affine, so that the point of a mean of states is the mean of their points.
+    /// Returns whether the map into the space is affine, so that the point of a mean of states is the mean of their
+    /// points.
     fn is_affine(&self) -> bool {
         false
     }
 
-    /// Whether the way there and back loses something of a state.
+    /// Returns whether mapping a state into the space and back loses information.
     fn loses(&self) -> bool {
         false
     }
 
-    /// A change of low rank of points as one of states, if it is one.
+    /// Returns a low-rank change of points as a low-rank change of states, if it is one.
     fn low_rank(&self, language: Language, change: LowRank) -> Option<LowRank> {
         let _ = (language, change);
         None

@@ -1,39 +1,39 @@
-//! What there is to say about a task.
+//! The description of a task.
 
-/// What a task is, for lists, checks and documentation.
+/// The description of a task, for lists, checks and documentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct About {
-    /// Name in rows, and `kind` in experiments; stable.
+    /// The name in rows, and `kind` in experiments. It never changes.
     pub name: &'static str,
-    /// Name in headings and messages.
+    /// The name in headings and messages.
     pub title: &'static str,
-    /// What it judges, in a sentence.
+    /// What the task measures, in one sentence.
     pub summary: &'static str,
-    /// Where it comes from.
+    /// The paper or the program that the task comes from.
     pub citation: &'static str,
-    /// What is asked of a model for an item.
+    /// What a model is asked for each item.
     pub asks: &'static str,
-    /// Which models can answer.
+    /// The models that can answer the task.
     pub needs: Needs,
-    /// Its numbers, as in [`interlingua_metrics::info::METRICS`].
+    /// The names of its metrics, as in [`interlingua_metrics::info::METRICS`].
     pub metrics: &'static [&'static str],
-    /// Its page in the documentation.
+    /// The page of the task in the documentation.
     pub page: &'static str,
 }
 
-/// Which models can answer a task.
+/// The models that can answer a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
-    /// Any model: states are read.
+    /// Any model, because the task reads hidden states.
     States,
     /// Models that give probabilities of tokens, causal or masked.
     Head,
-    /// Causal models.
+    /// Causal models only.
     Causal,
 }
 
 impl Needs {
-    /// The same in words.
+    /// Returns the requirement in words.
     pub fn in_words(self) -> &'static str {
         match self {
             Needs::States => "any model",

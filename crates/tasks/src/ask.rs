@@ -1,4 +1,4 @@
-//! What is asked of a model, in one pass over all items and all branches.
+//! The questions of a task to a model, which are answered in one pass over all items and all branches.
 
 use std::ops::Range;
 
@@ -10,7 +10,8 @@ use interlingua_models::{Branch, Capture, Hook, Model, ModelError, Pooling, Sequ
 
 use crate::TaskError;
 
-/// What is asked of a model: requests, and which of them belong to one part of an item, such as a candidate or a sentence.
+/// The requests to a model, and the grouping of these requests into parts. A part is one candidate or one sentence of
+/// an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
     requests: Requests,
@@ -31,7 +32,8 @@ enum Requests {
 }
 
 impl Ask {
-    /// The log-probabilities of all tokens of texts; of a masked model each token masked alone. A part is a text.
+    /// Asks for the log-probabilities of all tokens of each text; a masked model gets each token masked alone. A part
+    /// is a text.
     ///
     /// # Errors
     /// A text that the tokenizer cannot read.
@@ -48,7 +50,8 @@ impl Ask {
         Ok(Ask { requests, parts })
     }
 
-    /// The log-probabilities of the tokens of sequences after what is given, each from those before it.
+    /// Asks for the log-probabilities of the tokens after the prompt of each sequence, each token given those before
+    /// it.
     ///
     /// # Shapes
     /// `parts` are ranges of `sequences`.
@@ -59,7 +62,7 @@ impl Ask {
         }
     }
 
-    /// The log-probabilities of some tokens, each masked alone. A part is a request.
+    /// Asks for the log-probabilities of some tokens, each masked alone. A part is a request.
     pub fn masked(requests: Vec<MaskRequest>) -> Ask {
         Ask {
             parts: one_each(requests.len()),
@@ -67,7 +70,7 @@ impl Ask {
         }
     }
 
-    /// The log-probabilities of tokens at places that the task chose.
+    /// Asks for the log-probabilities of tokens at positions that the task chooses.
     ///
     /// # Shapes
     /// `parts` are ranges of `queries`.
@@ -78,7 +81,7 @@ impl Ask {
         }
     }
 
-    /// The mean of the states of each text at the final norm, without the tokens that frame it. A part is a text.
+    /// Asks for the mean of each text's states at the final norm, without its special tokens. A part is a text.
     ///
     /// # Errors
     /// A text that the tokenizer cannot read.
@@ -93,10 +96,11 @@ impl Ask {
         })
     }
 
-    /// Puts everything to the model, in one pass for all branches. Result: one for each branch.
+    /// Puts all requests to the model, in one pass for all branches. The result has one entry for each branch.
     ///
     /// # Errors
-    /// Unreadable weights, a sequence that the model cannot take, a model of another kind, results that are not finite.
+    /// Weights that cannot be read, a sequence that the model cannot take, a model of another kind, or results that
+    /// are not finite.
     pub fn put(
         &self,
         model: &Model,
@@ -159,7 +163,7 @@ fn states(
     Ok(found.into_iter().map(answers).collect())
 }
 
-/// What a model answers under one branch.
+/// The answers of a model under one branch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answers {
     /// Of each request: log-probabilities of its tokens in nats, or the numbers of its state.
@@ -168,29 +172,30 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// How many parts there are.
+    /// Returns the number of parts.
     pub fn len(&self) -> usize {
         self.parts.len()
     }
 
-    /// Whether nothing was asked.
+    /// Returns whether nothing was asked.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
 
-    /// The numbers of a part, those of all its requests one after the other: log-probabilities in nats, or a state.
+    /// Returns the values of a part, those of all its requests one after another: log-probabilities in nats, or a
+    /// hidden state.
     pub fn of(&self, part: usize) -> Vec<f32> {
         self.found[self.parts[part].clone()].concat()
     }
 
-    /// The log-probability of a part: the sum over its tokens.
+    /// Returns the log-probability of a part in nats, which is the sum over its tokens.
     pub fn total(&self, part: usize) -> f64 {
         let requests = &self.found[self.parts[part].clone()];
         requests.iter().flatten().map(|&x| f64::from(x)).sum()
     }
 }
 
-/// Adds what a causal scorer needs of one sentence; the places of what was added.
+/// Adds the requests that a causal scorer needs for one sentence, and returns their positions.
 pub fn add_sentence(
     sequences: &mut Vec<Sequence>,
     whole: Sequence,

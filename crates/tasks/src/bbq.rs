@@ -1,4 +1,4 @@
-//! BBQ and MBBQ: questions about two people, answered with one of them or with "unknown".
+//! BBQ and MBBQ: questions about two people that are answered with one of them or with "unknown".
 
 use interlingua_data::{self as data, BbqOptions, Language, Question, load_bbq};
 use interlingua_metrics::bbq::{self, Context, Polarity, Response};
@@ -12,23 +12,23 @@ use crate::{
     numbered,
 };
 
-/// Questions, those of a control set too.
+/// The task of BBQ and MBBQ: questions about two people, with an optional control set.
 pub struct Bbq;
 
-/// What a user says.
+/// The options that a user sets for this task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// The questions.
+    /// The file or folder of the questions.
     pub path: String,
-    /// The control questions, which name no group.
+    /// The file or folder of the control questions, which name no group.
     #[serde(default)]
     pub control: Option<String>,
-    /// Their language.
+    /// The language of the questions.
     pub language: Language,
-    /// Bias category that the questions are about.
+    /// The bias category that the questions are about.
     pub category: String,
-    /// Most questions, whole templates first.
+    /// The most questions to use; the templates that are used are used completely.
     #[serde(default)]
     pub limit: Option<usize>,
 }

@@ -1,8 +1,8 @@
-//! Choices: items with candidates, of which one is right, in one or several languages.
+//! Multiple choice: items with candidates of which one is right, in one or several languages.
 //!
-//! The candidates of an item are scored after its prompt, as lm-evaluation-harness scores `multiple_choice`: prompt, delimiter and
-//! candidate are encoded as one text, and the tokens beyond those of the prompt alone are the candidate's. A candidate without
-//! a prompt is a text of its own, without a delimiter.
+//! The candidates of an item are scored after its prompt, as lm-evaluation-harness scores `multiple_choice`. Prompt,
+//! delimiter and candidate are encoded as one text, and the tokens after those of the prompt alone belong to the
+//! candidate. A candidate without a prompt is a text of its own, without a delimiter.
 
 use std::collections::BTreeMap;
 
@@ -18,28 +18,29 @@ use crate::{
     TaskError,
 };
 
-/// Items with candidates.
+/// The task of multiple choice: items with candidates of which one is right.
 pub struct Choice;
 
-/// What a user says.
+/// The options that a user sets for this task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// The file.
+    /// The file of the items.
     pub path: String,
-    /// Name of the benchmark in rows.
+    /// The name of the benchmark in rows.
     #[serde(default = "named")]
     pub name: String,
-    /// The languages, all of the experiment's; nothing for those that it and the file have in common.
+    /// The languages to use, which must be languages of the experiment; `None` uses those that the experiment and the
+    /// file share.
     #[serde(default)]
     pub languages: Option<Vec<Language>>,
-    /// What stands between prompt and candidate.
+    /// The text between prompt and candidate.
     #[serde(default = "blank")]
     pub delimiter: String,
-    /// Most items per language, from the first.
+    /// The most items to use per language, from the first on.
     #[serde(default)]
     pub limit: Option<usize>,
-    /// What to do with items that cannot be used.
+    /// How to treat items that cannot be used.
     #[serde(default = "stop")]
     pub on_bad_row: OnBadRow,
 }
@@ -56,13 +57,13 @@ fn stop() -> OnBadRow {
     OnBadRow::Error
 }
 
-/// An item with what stands between its prompt and its candidates.
+/// An item with the text between its prompt and its candidates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
     /// The item as it is in the file.
     #[serde(flatten)]
     pub item: ChoiceItem,
-    /// What stands between prompt and candidate.
+    /// The text between prompt and candidate.
     pub delimiter: String,
 }
 

@@ -1,46 +1,46 @@
-//! What can stop a task.
+//! The errors of tasks.
 
 use interlingua_data::DataError;
 use interlingua_metrics::MetricError;
 use interlingua_models::ModelError;
 
-/// Why a task could not be read, put to a model or judged.
+/// The reason why a task could not be read, put to a model or evaluated.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
-    /// A value of the options cannot work.
+    /// A value of the options cannot be used.
     #[error("{key}: {problem}")]
     Options {
-        /// The key, as a user writes it in the options; empty where the options as a whole cannot work.
+        /// The key, as a user writes it in the options; empty if the fault lies in the options as a whole.
         key: String,
         /// What is wrong and what would work.
         problem: String,
     },
-    /// An item that the model cannot be asked.
+    /// The model cannot be asked about an item.
     #[error("item `{item}`: {problem}")]
     Item {
-        /// The item.
+        /// The identifier of the item.
         item: String,
         /// What is wrong and what would work.
         problem: String,
     },
-    /// The files.
+    /// The data files cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The model.
+    /// The model returned an error.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// A metric.
+    /// A metric cannot be computed.
     #[error("{}{source}", .of.as_ref().map(|of| format!("{of}: ")).unwrap_or_default())]
     Metric {
-        /// The part of the task that the metric is of, where it has parts.
+        /// The part of the task that the metric belongs to, if the task has parts.
         of: Option<String>,
-        /// The cause.
+        /// The error of the metric.
         source: MetricError,
     },
 }
 
 impl TaskError {
-    /// A value of the options that cannot work.
+    /// Makes the error of an option that cannot be used.
     pub fn options(key: impl Into<String>, problem: impl Into<String>) -> TaskError {
         TaskError::Options {
             key: key.into(),

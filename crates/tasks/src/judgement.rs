@@ -1,23 +1,23 @@
-//! What comes out of a task.
+//! The results of a task.
 
 use interlingua_metrics::bootstrap::Estimate;
 use serde::{Deserialize, Serialize};
 
-/// One number of a task, before it knows under which edit it was found.
+/// One number that a task computed. It does not say under which edit it was computed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Number {
-    /// Metric, as in [`interlingua_metrics::info::METRICS`].
+    /// The name of the metric, as in [`interlingua_metrics::info::METRICS`].
     pub metric: String,
-    /// Rule or test that the number belongs to.
+    /// The scoring rule or the test that the number belongs to.
     pub scorer: String,
-    /// The number.
+    /// The number with its interval.
     pub estimate: Estimate,
-    /// p value of the task's own test, where it has one.
+    /// The p value of the task's own test, if it has one.
     pub p_value: Option<f64>,
 }
 
 impl Number {
-    /// A number without a test of its own.
+    /// Makes a number without a test.
     pub fn new(metric: &str, scorer: &str, estimate: Estimate) -> Number {
         Number {
             metric: metric.to_owned(),
@@ -28,15 +28,16 @@ impl Number {
     }
 }
 
-/// What a task finds under one branch.
+/// The results of a task under one branch.
 ///
-/// Where nothing is kept of the items, its serialised form is the list of numbers alone.
+/// If nothing is kept of the items, the serialised form is the list of numbers alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(into = "Stored", from = "Stored")]
 pub struct Judgement {
-    /// Its numbers.
+    /// The numbers of the task.
     pub numbers: Vec<Number>,
-    /// What is kept of each item, if anything is: the numbers that the model's answer is made of.
+    /// For each item, the values from which the model's answer is computed; empty for a task that keeps nothing of
+    /// its items.
     pub said: Vec<Vec<f64>>,
 }
 
@@ -78,18 +79,18 @@ impl From<Vec<Number>> for Judgement {
     }
 }
 
-/// A model's answer to one item, by one rule.
+/// The answer of a model to one item under one scoring rule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// The item.
+    /// The identifier of the item.
     pub item: String,
-    /// The rule that the answer is found by.
+    /// The scoring rule.
     pub scorer: &'static str,
     /// The candidate that the model chooses, counted from 0.
     pub answer: usize,
-    /// The right one.
+    /// The right candidate, counted from 0.
     pub gold: usize,
-    /// Score of every candidate by the rule.
+    /// The score of every candidate under the rule.
     pub scores: Vec<f64>,
 }
 

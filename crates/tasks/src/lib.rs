@@ -1,9 +1,11 @@
-//! What language models are judged by: one file per task.
+//! Tasks that evaluate language models, one file per task.
 //!
-//! A [`Task`] reads items from files, says what is asked of a model for them ([`Ask`]), and turns the answers into numbers with
-//! intervals ([`Judgement`]). [`registry`] lists all of them, those that the experiment's own pass computes included.
+//! A [`Task`] reads items from files, says what a model is asked about them ([`Ask`]), and turns the answers into
+//! numbers with intervals ([`Judgement`]). [`registry`] lists all tasks, including those that the experiment computes
+//! in a pass of its own.
 //!
-//! A task knows no edit. A model is asked under any number of branches in one pass, and each branch is judged alike.
+//! A task does not know about edits. A model is asked under any number of branches in one pass, and each branch is
+//! evaluated in the same way.
 
 mod about;
 mod ask;
@@ -31,58 +33,59 @@ use interlingua_models::Model;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A way of judging models. Its functions have no state: what a user chooses is in its options, what a file holds in its items.
+/// A way of evaluating models. Its functions have no state: what a user chooses is in the options, and what a file
+/// holds is in the items.
 pub trait Task {
-    /// What a user writes under `[[benchmarks]]`, beside `kind`.
+    /// The keys that a user writes under `[[benchmarks]]`, beside `kind`.
     type Options: Serialize + DeserializeOwned + Clone + PartialEq + std::fmt::Debug;
-    /// One item, as it is read.
+    /// One item of the task, as it is read from a file.
     type Item: Serialize + DeserializeOwned + Clone + PartialEq + std::fmt::Debug;
 
-    /// What there is to say about it.
+    /// The description of the task.
     const ABOUT: About;
 
-    /// The files and folders that the options name.
+    /// Returns the files and folders that the options name.
     fn files(options: &Self::Options) -> Vec<&String>;
 
-    /// Checks what the options say, before any file is opened.
+    /// Checks the options before any file is opened.
     ///
     /// # Errors
-    /// A value that cannot work, by its key.
+    /// A value that cannot be used; the error names its key.
     fn check(options: &Self::Options) -> Result<(), TaskError> {
         let _ = options;
         Ok(())
     }
 
-    /// Reads the items, divided by category and language.
+    /// Reads the items, grouped by category and language.
     ///
     /// # Errors
-    /// Files that cannot be read, and what the options ask for and the files lack.
+    /// Files that cannot be read, or that lack what the options ask for.
     fn load(
         options: &Self::Options,
         source: &mut Source<'_>,
     ) -> Result<Vec<ItemSet<Vec<Self::Item>>>, TaskError>;
 
-    /// The texts that a pass of the model reads, roughly, so that its time can be foretold.
+    /// Returns roughly the texts that one pass of the model reads, from which its duration is estimated.
     fn texts(items: &[Self::Item]) -> Vec<String>;
 
-    /// What is asked of a model for these items.
+    /// Makes the requests to a model for these items.
     ///
     /// # Errors
     /// A text that the model cannot take.
     fn ask(items: &[Self::Item], model: &Model) -> Result<Ask, TaskError>;
 
-    /// From the answers of one branch to numbers, and to what is kept of each item.
+    /// Computes the numbers from the answers of one branch, and what is kept of each item.
     ///
     /// # Errors
-    /// Answers that have no value under a metric.
+    /// Answers for which a metric has no value.
     fn judge(items: &[Self::Item], answers: &Answers, to: &Judging)
     -> Result<Judgement, TaskError>;
 
-    /// How a model's answers differ from the unedited model's on the same items; both as [`Judgement::said`] has them. Nothing for a
-    /// task that keeps no answers.
+    /// Compares a model's answers with those of the unedited model on the same items; both are given as
+    /// [`Judgement::said`]. The result is empty for a task that keeps no answers.
     ///
     /// # Errors
-    /// As for [`Task::judge`].
+    /// The errors of [`Task::judge`].
     fn compare(
         items: &[Self::Item],
         said: [&[Vec<f64>]; 2],
@@ -92,10 +95,10 @@ pub trait Task {
         Ok(Vec::new())
     }
 
-    /// How a model's answers agree between two languages. Nothing for a task that keeps no answers.
+    /// Compares a model's answers between two languages. The result is empty for a task that keeps no answers.
     ///
     /// # Errors
-    /// As for [`Task::judge`].
+    /// The errors of [`Task::judge`].
     fn between(
         items: [&[Self::Item]; 2],
         said: [&[Vec<f64>]; 2],
@@ -105,19 +108,19 @@ pub trait Task {
         Ok(Vec::new())
     }
 
-    /// The answers in words of a table, item by item. None for a task that keeps no answers.
+    /// Returns the answers as rows of a table, item by item. The result is empty for a task that keeps no answers.
     fn answers(items: &[Self::Item], said: &[Vec<f64>]) -> Vec<Answer> {
         let _ = (items, said);
         Vec::new()
     }
 }
 
-/// How answers are judged.
+/// The settings for computing numbers from answers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Judging {
-    /// How intervals are made.
+    /// The settings of the intervals.
     pub bootstrap: Bootstrap,
-    /// Whether the model reads from left to right; a masked one does not.
+    /// Whether the model is causal rather than masked.
     pub causal: bool,
 }
 

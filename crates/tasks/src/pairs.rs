@@ -1,10 +1,11 @@
-//! Minimal pairs: the sentence with a stereotype and the same sentence about another group.
+//! Minimal pairs: a sentence with a stereotype, and the same sentence about another group.
 //!
-//! An experiment scores its pairs itself, in the pass that also compares held-out text, since many numbers are made of both.
+//! An experiment scores its pairs itself, in the pass that also compares held-out text, because many numbers need
+//! both.
 
 use crate::{About, Needs};
 
-/// What there is to say about it.
+/// The description of the task.
 pub const ABOUT: About = About {
     name: "pairs",
     title: "Minimal pairs",

@@ -1,4 +1,4 @@
-//! All tasks. One more is a file and a line here.
+//! The list of all tasks. A further task takes one file and one line here.
 
 use interlingua_metrics::info::{METRICS, MetricInfo};
 use interlingua_models::Model;
@@ -8,7 +8,7 @@ use crate::{
     About, Answer, Answers, Ask, ItemSet, Judgement, Judging, Number, Source, Task, TaskError,
 };
 
-/// What a registry line stands for: the variants of [`TaskSpec`] and [`Items`], and the way from them to the task.
+/// Expands the lines of the registry into the variants of [`TaskSpec`] and [`Items`], and the calls of their task.
 macro_rules! tasks {
     ($($(#[$doc:meta])* $variant:ident($task:ty),)*) => {
         /// A task with its options, as a user writes it under `[[benchmarks]]`.
@@ -25,38 +25,38 @@ macro_rules! tasks {
             $($(#[$doc])* $variant(Vec<<$task as Task>::Item>),)*
         }
 
-        /// The tasks that an experiment lists under `[[benchmarks]]`, in the order of pages.
+        /// The tasks that an experiment lists under `[[benchmarks]]`, in the order of the pages.
         pub static TASKS: &[&About] = &[$(&<$task as Task>::ABOUT,)*];
 
         impl TaskSpec {
-            /// What there is to say about the task.
+            /// Returns the description of the task.
             pub fn about(&self) -> &'static About {
                 match self {
                     $(TaskSpec::$variant(_) => &<$task as Task>::ABOUT,)*
                 }
             }
 
-            /// The files and folders that the options name.
+            /// Returns the files and folders that the options name.
             pub fn files(&self) -> Vec<&String> {
                 match self {
                     $(TaskSpec::$variant(options) => <$task>::files(options),)*
                 }
             }
 
-            /// Checks what the options say, before any file is opened.
+            /// Checks the options before any file is opened.
             ///
             /// # Errors
-            /// A value that cannot work, by its key.
+            /// A value that cannot be used; the error names its key.
             pub fn check(&self) -> Result<(), TaskError> {
                 match self {
                     $(TaskSpec::$variant(options) => <$task>::check(options),)*
                 }
             }
 
-            /// Reads the items, divided by category and language.
+            /// Reads the items, grouped by category and language.
             ///
             /// # Errors
-            /// Files that cannot be read, and what the options ask for and the files lack.
+            /// Files that cannot be read, or that lack what the options ask for.
             pub fn load(&self, source: &mut Source<'_>) -> Result<Vec<ItemSet<Items>>, TaskError> {
                 Ok(match self {
                     $(TaskSpec::$variant(options) => <$task>::load(options, source)?
@@ -68,33 +68,33 @@ macro_rules! tasks {
         }
 
         impl Items {
-            /// What there is to say about the task.
+            /// Returns the description of the task.
             pub fn about(&self) -> &'static About {
                 match self {
                     $(Items::$variant(_) => &<$task as Task>::ABOUT,)*
                 }
             }
 
-            /// How many items.
+            /// Returns the number of items.
             pub fn len(&self) -> usize {
                 match self {
                     $(Items::$variant(items) => items.len(),)*
                 }
             }
 
-            /// Whether there is none.
+            /// Returns whether there are no items.
             pub fn is_empty(&self) -> bool {
                 self.len() == 0
             }
 
-            /// The texts that a pass of the model reads, roughly.
+            /// Returns roughly the texts that one pass of the model reads.
             pub fn texts(&self) -> Vec<String> {
                 match self {
                     $(Items::$variant(items) => <$task>::texts(items),)*
                 }
             }
 
-            /// What is asked of a model for these items.
+            /// Makes the requests to a model for these items.
             ///
             /// # Errors
             /// A text that the model cannot take.
@@ -104,20 +104,20 @@ macro_rules! tasks {
                 }
             }
 
-            /// From the answers of one branch to numbers, and to what is kept of each item.
+            /// Computes the numbers from the answers of one branch, and what is kept of each item.
             ///
             /// # Errors
-            /// Answers that have no value under a metric.
+            /// Answers for which a metric has no value.
             pub fn judge(&self, answers: &Answers, to: &Judging) -> Result<Judgement, TaskError> {
                 match self {
                     $(Items::$variant(items) => <$task>::judge(items, answers, to),)*
                 }
             }
 
-            /// How a model's answers differ from the unedited model's: `said` is the unedited model's first.
+            /// Compares a model's answers with those of the unedited model. `said` has the unedited model's first.
             ///
             /// # Errors
-            /// Answers that have no value under a metric.
+            /// Answers for which a metric has no value.
             pub fn compare(
                 &self,
                 said: [&[Vec<f64>]; 2],
@@ -128,10 +128,11 @@ macro_rules! tasks {
                 }
             }
 
-            /// How a model's answers agree with those to items in another language. Nothing for items of another task.
+            /// Compares a model's answers with those to items in another language. The result is empty for items of
+            /// another task.
             ///
             /// # Errors
-            /// Answers that have no value under a metric.
+            /// Answers for which a metric has no value.
             pub fn between(
                 &self,
                 others: &Items,
@@ -146,7 +147,7 @@ macro_rules! tasks {
                 }
             }
 
-            /// The answers in words of a table, item by item.
+            /// Returns the answers as rows of a table, item by item.
             pub fn answers(&self, said: &[Vec<f64>]) -> Vec<Answer> {
                 match self {
                     $(Items::$variant(items) => <$task>::answers(items, said),)*
@@ -169,16 +170,16 @@ tasks! {
     Choice(crate::choice::Choice),
 }
 
-/// What an experiment judges every model by, without being asked.
+/// The tasks that every experiment computes without listing them.
 pub static ALWAYS: &[&About] = &[&crate::pairs::ABOUT, &crate::text::ABOUT];
 
-/// Every task: those of every experiment, then those that it lists.
+/// Iterates over every task: those that every experiment computes, then those that it lists.
 pub fn all() -> impl Iterator<Item = &'static About> {
     ALWAYS.iter().chain(TASKS).copied()
 }
 
 impl About {
-    /// What is known about its numbers.
+    /// Iterates over the descriptions of the task's metrics.
     pub fn metrics(&self) -> impl Iterator<Item = &'static MetricInfo> {
         let names = self.metrics;
         METRICS
@@ -188,7 +189,7 @@ impl About {
 }
 
 impl<T> ItemSet<T> {
-    /// Name of the benchmark in rows.
+    /// Returns the name of the benchmark in rows.
     pub fn name<'a>(&'a self, about: &'a About) -> &'a str {
         self.name.as_deref().unwrap_or(about.name)
     }

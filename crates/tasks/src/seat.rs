@@ -1,4 +1,4 @@
-//! WEAT and SEAT: whether the states of two sets of names stand nearer to one set of attributes than to another.
+//! WEAT and SEAT: whether the states of two sets of names are nearer to one set of attributes than to another.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,19 +11,19 @@ use crate::{
     About, Answers, Ask, ItemSet, Judgement, Judging, Needs, Number, Source, Task, TaskError,
 };
 
-/// Association tests.
+/// The task of WEAT and SEAT: association tests on hidden states.
 pub struct Seat;
 
-/// What a user says.
+/// The options that a user sets for this task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// A file, or a folder of them.
+    /// The file of a test, or a folder of such files.
     pub path: String,
-    /// Their language.
+    /// The language of the tests.
     #[serde(default = "english")]
     pub language: Language,
-    /// Names of the tests for each bias category.
+    /// The names of the tests for each bias category.
     #[serde(default = "reported")]
     pub tests: BTreeMap<String, Vec<String>>,
 }

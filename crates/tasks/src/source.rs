@@ -1,4 +1,4 @@
-//! Where items come from, and how they are divided.
+//! The source of a task's items, and their grouping.
 
 use std::path::{Path, PathBuf};
 
@@ -10,22 +10,23 @@ use crate::TaskError;
 /// The most items that a limit may ask for.
 const MOST_ITEMS: usize = 10_000_000;
 
-/// What an experiment is about, and where its files lie.
+/// The facts about an experiment that a task needs to find its items.
 pub struct Source<'a> {
     /// The folder that file names are relative to.
     pub data_dir: &'a Path,
     /// The languages of the experiment.
     pub languages: &'a [Language],
-    /// Its categories.
+    /// The categories of the experiment.
     pub categories: &'a [String],
-    /// What to do with items that cannot be used, where a task's options do not say.
+    /// How to treat items that cannot be used, if a task's options do not say.
     pub on_bad_row: OnBadRow,
-    /// What was skipped or repaired is added here, in words.
+    /// Messages about what was skipped or repaired are added here.
     pub findings: &'a mut Vec<String>,
 }
 
 impl Source<'_> {
-    /// Where a file is: among the files of this project where its name begins with `datasets/`, else in the folder of data.
+    /// Returns the path of a file. A name that begins with `datasets/` is a file of this project; any other is in the
+    /// data folder.
     pub fn file(&self, name: &str) -> PathBuf {
         own::file(name).unwrap_or_else(|| self.data_dir.join(name))
     }
@@ -41,22 +42,23 @@ impl Source<'_> {
     }
 }
 
-/// The items of a task for one category and language.
+/// The items of a task for one category and one language.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ItemSet<T> {
-    /// Bias category; nothing where the items are about none, and every edit of a run is judged by them.
+    /// The bias category; `None` if the items belong to no category, in which case every edit of a run is evaluated
+    /// on them.
     pub category: Option<String>,
-    /// Language.
+    /// The language of the items.
     pub language: Language,
     /// The items.
     pub items: T,
-    /// Name of the benchmark in rows, where it is not the task's.
+    /// The name of the benchmark in rows, if it differs from that of the task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
 
 impl<T> ItemSet<T> {
-    /// Items of a category, under the task's own name.
+    /// Makes a set of items of a category, under the task's own name.
     pub fn of(category: &str, language: Language, items: T) -> ItemSet<T> {
         ItemSet {
             category: Some(category.to_owned()),
@@ -66,7 +68,7 @@ impl<T> ItemSet<T> {
         }
     }
 
-    /// The same set, of something made from its items.
+    /// Returns the same set with something else made from its items.
     pub fn map<U>(self, make: impl FnOnce(T) -> U) -> ItemSet<U> {
         ItemSet {
             category: self.category,
@@ -77,7 +79,7 @@ impl<T> ItemSet<T> {
     }
 }
 
-/// Checks an option that bounds the number of items.
+/// Checks an option that limits the number of items.
 pub(crate) fn check_limit(limit: Option<usize>) -> Result<(), TaskError> {
     let problem = match limit {
         None => return Ok(()),

@@ -1,4 +1,5 @@
-//! StereoSet, intrasentence: a sentence with a blank, filled with a stereotype, an anti-stereotype and an unrelated word.
+//! StereoSet, intrasentence: a sentence with a blank that is filled with a stereotype, an anti-stereotype and an
+//! unrelated word.
 
 use std::ops::Range;
 
@@ -16,19 +17,19 @@ use crate::{
     add_sentence, numbered,
 };
 
-/// Sentences with three fillings.
+/// The task of StereoSet: sentences with three fillings.
 pub struct Stereoset;
 
-/// What a user says.
+/// The options that a user sets for this task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// The file.
+    /// The file of the items.
     pub path: String,
-    /// Its language.
+    /// The language of the items.
     #[serde(default = "english")]
     pub language: Language,
-    /// Most items per category.
+    /// The most items to use per category.
     #[serde(default)]
     pub limit: Option<usize>,
 }

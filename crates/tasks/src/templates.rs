@@ -1,4 +1,4 @@
-//! Templates: which of two groups a model puts beside an attribute.
+//! Templates: which of two groups a model finds more likely beside an attribute.
 
 use interlingua_data::{TemplateItem, TemplateOptions, load_templates};
 use interlingua_metrics::templates::{Probe, scores};
@@ -13,14 +13,14 @@ use crate::{
 /// The templates of this project.
 const OWN: &str = "datasets/templates/templates.toml";
 
-/// Sentence templates, filled with groups and attributes.
+/// The task of sentence templates that are filled with groups and attributes.
 pub struct Templates;
 
-/// What a user says.
+/// The options that a user sets for this task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// The file; nothing for the templates of this project.
+    /// The file of the templates; `None` uses the templates of this project.
     #[serde(default)]
     pub path: Option<String>,
 }

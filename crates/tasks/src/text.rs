@@ -1,11 +1,11 @@
-//! Held-out text: what an edit costs where no group is spoken of.
+//! Held-out text: the cost of an edit on text that mentions no group.
 //!
-//! An experiment asks for it in the pass that scores pairs. Divergence is summed over the vocabulary within that pass, where the
-//! unedited logits stand beside the edited ones; answers that leave the pass could no longer tell it.
+//! An experiment computes this in the pass that scores pairs. The divergence is summed over the vocabulary within
+//! that pass, because only there the unedited logits are at hand beside the edited ones.
 
 use crate::{About, Needs};
 
-/// What there is to say about it.
+/// The description of the task.
 pub const ABOUT: About = About {
     name: "text",
     title: "Held-out text",

@@ -1,4 +1,5 @@
-//! Alignment of spaces, over all directions and by direction, and what autoencoders lose.
+//! The tables of the spaces' alignment, over all language directions and by direction, and of the autoencoders'
+//! losses.
 
 use super::{Cell, Table, or_dash, words};
 use crate::text::Format;
@@ -13,7 +14,7 @@ const ALIGNMENT: [(&str, &str, Format); 6] = [
     ("procrustes_residual", "Procrustes residual", Format::Plain),
 ];
 
-/// Alignment per space, mean over all directions.
+/// Makes the table of the alignment of each space, averaged over all language directions.
 pub fn alignment(view: &View) -> Table {
     let mut columns = vec![("Space", None)];
     columns.extend(ALIGNMENT.map(|(_, title, format)| (title, Some(format))));
@@ -35,7 +36,7 @@ pub fn alignment(view: &View) -> Table {
     table
 }
 
-/// Alignment per direction.
+/// Makes the table of the alignment for each language direction.
 pub fn directions(view: &View) -> Table {
     let mut columns = vec![("Space", None), ("Direction", None)];
     columns.extend(ALIGNMENT.map(|(_, title, format)| (title, Some(format))));
@@ -76,7 +77,7 @@ pub fn directions(view: &View) -> Table {
     table
 }
 
-/// What autoencoders lose.
+/// Makes the table of what autoencoders lose of the states.
 pub fn reconstruction(view: &View) -> Table {
     let mut table = Table::new(
         "reconstruction",

@@ -1,11 +1,11 @@
-//! The benchmarks beside the pairs.
+//! The tables of the benchmarks other than the pairs.
 
 use super::{Cell, Table, or_dash, p_value, words};
 use crate::role::Role;
 use crate::text::Format;
 use crate::view::{Estimate, Variant, View};
 
-/// Every number of every benchmark.
+/// Makes the table with every number of every benchmark.
 pub fn benchmarks(view: &View) -> Table {
     let mut table = Table::new(
         "benchmarks",
@@ -50,7 +50,7 @@ pub fn benchmarks(view: &View) -> Table {
     table
 }
 
-/// The means of the unedited model alone: all of them are too many for a page of text.
+/// Makes the table with the means of the unedited model only, because all means are too many for a page of text.
 pub fn unedited_means(view: &View) -> Table {
     let mut table = means_of(view, |variant| variant.role == Role::Unedited);
     table.note +=
@@ -58,7 +58,7 @@ pub fn unedited_means(view: &View) -> Table {
     table
 }
 
-/// The same, means over what an edit was fitted in and over SEAT's tests.
+/// Makes the table of means over the languages that an edit was fitted in, and over SEAT's tests.
 pub fn benchmark_means(view: &View) -> Table {
     means_of(view, |_| true)
 }

@@ -1,10 +1,10 @@
-//! Measured against planted gaps, where the truth is known.
+//! The tables of measured against planted gaps, for data whose true gaps are known.
 
 use super::{Cell, Table, or_dash, words};
 use crate::text::Format;
 use crate::view::{Estimate, View};
 
-/// Measured against planted gaps.
+/// Makes the table of measured and planted gaps.
 pub fn calibration(view: &View) -> Table {
     let mut table = Table::new(
         "calibration",
@@ -33,12 +33,12 @@ pub fn calibration(view: &View) -> Table {
     table
 }
 
-/// The gap in nats that a planted strength implies.
+/// Returns the gap in nats that a planted strength implies.
 pub fn logit(strength: f64) -> f64 {
     (strength / (1.0 - strength)).ln()
 }
 
-/// Slopes of the calibration lines, one row per category, one column per language.
+/// Makes the table of the slopes of the calibration lines, with one row per category and one column per language.
 pub fn slopes(view: &View) -> Table {
     let (mut categories, mut languages): (Vec<&str>, Vec<&str>) = Default::default();
     let named = |name: &Option<String>| name.clone().unwrap_or("all".to_string());

@@ -1,11 +1,11 @@
-//! What edits do that should do nothing.
+//! The table of the controls, which should have no effect.
 
 use super::{Cell, Table, words};
 use crate::role::{Control, Role};
 use crate::text::Format;
 use crate::view::{Judged, View};
 
-/// Each control, what it stands for and what it did.
+/// Makes the table of what each control stands for and what it did.
 pub fn controls(view: &View) -> Table {
     let mut table = Table::new(
         "controls",

@@ -1,11 +1,11 @@
-//! What probes still find of the groups.
+//! The table of how well probes still find the groups after an edit.
 
 use super::{Cell, Table, words};
 use crate::row::Row;
 use crate::text::Format;
 use crate::view::{Estimate, Judged, View};
 
-/// Probe accuracy before and after every edit, in the fit language and in the others.
+/// Makes the table of probe accuracy before and after every edit, in the fit language and in the others.
 pub fn erasure(view: &View) -> Table {
     let mut table = Table::new(
         "erasure",
@@ -47,7 +47,8 @@ pub fn erasure(view: &View) -> Table {
     table
 }
 
-/// Mean over the rows that are judged so; what has no fit language counts everywhere.
+/// Computes the mean over the rows in which an edit is evaluated as asked. A row without a fit language counts in
+/// every case.
 pub fn mean(rows: &[&Row], judged: Judged) -> Option<Estimate> {
     let fit = |r: &Row| r.fit_language.clone().unwrap_or_default();
     let eval = |r: &Row| r.eval_language.clone().unwrap_or_default();

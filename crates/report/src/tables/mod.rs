@@ -1,4 +1,4 @@
-//! Tables: made once, shown as Markdown, CSV, HTML and on the terminal.
+//! The tables of the report, and their forms as Markdown, CSV, HTML and terminal text.
 
 mod alignment;
 mod benchmarks;
@@ -33,25 +33,25 @@ use crate::row::Row;
 /// A table of the report.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Table {
-    /// File name without ending, and anchor.
+    /// The file name without extension, which is also the anchor on the page.
     pub id: String,
-    /// Heading.
+    /// The heading.
     pub title: String,
-    /// What the numbers are, in a sentence or two.
+    /// The explanation of the numbers, in a sentence or two.
     pub note: String,
     pub(super) columns: Vec<Column>,
     pub(super) rows: Vec<Vec<Cell>>,
 }
 
-/// Heading and kind of a column.
+/// The heading and the kind of a column.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Column {
     pub(super) name: String,
-    /// How numbers are shown; `None` for text.
+    /// The format of the numbers; `None` for text.
     pub(super) format: Option<Format>,
 }
 
-/// A field of a table.
+/// One field of a table.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Cell {
     /// Words.
@@ -77,17 +77,17 @@ impl Table {
         }
     }
 
-    /// Whether the run has no row for this table.
+    /// Returns whether the run has no row for this table.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// Heading, note and a pipe table.
+    /// Returns the heading, the note and the table as Markdown.
     pub fn markdown(&self) -> String {
         format!("# {}\n\n{}", self.title, self.markdown_body())
     }
 
-    /// Note and pipe table without the heading.
+    /// Returns the note and the table as Markdown, without the heading.
     pub(super) fn markdown_body(&self) -> String {
         if self.is_empty() {
             return format!("{}\n\n*No rows of this run belong here.*\n", self.note);
@@ -95,7 +95,7 @@ impl Table {
         format!("{}\n\n{}", self.note, self.pipes())
     }
 
-    /// The pipe table alone; nothing where there are no rows.
+    /// Returns the Markdown table alone; empty if there are no rows.
     pub(super) fn pipes(&self) -> String {
         let mut out = String::new();
         if self.is_empty() {
@@ -119,7 +119,7 @@ impl Table {
         out
     }
 
-    /// Plain CSV: a number takes four columns, value, ends of its interval and n.
+    /// Returns the table as plain CSV. A number takes four columns: the value, the ends of its interval, and n.
     pub fn csv(&self) -> String {
         let mut header = Vec::new();
         for column in &self.columns {
@@ -151,7 +151,7 @@ impl Table {
         out
     }
 
-    /// The table for a page, in a box that scrolls where the page is narrow; nothing where there are no rows.
+    /// Returns the table as HTML, in a box that scrolls on a narrow page; empty if there are no rows.
     pub(super) fn html(&self) -> Markup {
         if self.is_empty() {
             return html! {};
@@ -190,7 +190,7 @@ impl Column {
 }
 
 impl Cell {
-    /// Value and interval in one phrase; an absent number is a dash.
+    /// Writes value and interval as one phrase; a missing number is a dash.
     pub(super) fn phrase(&self, column: &Column) -> String {
         match (self, column.format) {
             (Cell::Text(words), _) => words.clone(),
@@ -226,12 +226,12 @@ fn words(value: impl Into<String>) -> Cell {
     Cell::Text(value.into())
 }
 
-/// Every table that belongs into the folder `tables`, empty ones included.
+/// Makes every table that belongs into the folder `tables`, including empty ones.
 pub fn tables(info: &RunInfo, rows: &[Row]) -> Vec<Table> {
     all(&View::new(info, rows))
 }
 
-/// The same from sorted rows.
+/// Makes the same tables from sorted rows.
 pub(super) fn all(view: &View) -> Vec<Table> {
     let mut out = vec![
         summary(view),

@@ -1,4 +1,4 @@
-//! The operating point of each method and space, chosen on some pairs and judged on others.
+//! The table of the operating point of each method and space, which is chosen on some pairs and evaluated on others.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ fn point(row: &Row) -> Point<'_> {
     )
 }
 
-/// The chosen points: their rows of a metric.
+/// Returns the rows of a metric, grouped by the chosen point that they belong to.
 pub fn chosen_points<'a>(view: &View<'a>, metric: &str) -> BTreeMap<Point<'a>, Vec<&'a Row>> {
     let mut found: BTreeMap<Point<'a>, Vec<&'a Row>> = BTreeMap::new();
     for row in view.rows.iter().filter(|r| r.metric == metric) {
@@ -37,7 +37,7 @@ pub fn chosen_points<'a>(view: &View<'a>, metric: &str) -> BTreeMap<Point<'a>, V
     found
 }
 
-/// The operating points with what they do to the pairs that did not choose them.
+/// Makes the table of the operating points with their effect on the pairs that were not used to choose them.
 pub fn operating(view: &View) -> Table {
     let mut table = Table::new(
         "operating-points",

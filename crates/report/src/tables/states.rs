@@ -1,4 +1,4 @@
-//! What an edit leaves in the states, where no sentence has a probability.
+//! The table of what an edit leaves in the hidden states, for models that give no probabilities of sentences.
 
 use super::{Cell, Table, words};
 use crate::role::{Control, Role};
@@ -6,7 +6,8 @@ use crate::row::Row;
 use crate::text::Format;
 use crate::view::{Estimate, Judged, Variant, View};
 
-/// Probes and associations of the unedited model and of every edit that is no control, each beside its control.
+/// Makes the table of probes and associations for the unedited model and for every edit that is not a control, each
+/// beside its control.
 pub fn states(view: &View) -> Table {
     let mut table = Table::new(
         "states",
@@ -46,16 +47,16 @@ pub fn states(view: &View) -> Table {
 /// The metric of linear probes.
 pub const PROBE: &str = "probe_accuracy_linear";
 
-/// The metric of associations.
+/// The metric of association tests.
 pub const SEAT: &str = "seat_effect";
 
-/// Rows about what is left, by the edit they are about.
+/// The rows about what edits leave in the states, grouped by edit.
 pub struct Left<'a> {
     found: Vec<(&'static str, Variant, Vec<&'a Row>)>,
 }
 
 impl<'a> Left<'a> {
-    /// Of a run.
+    /// Collects the rows of a run.
     pub fn of(view: &View<'a>) -> Left<'a> {
         let found = [PROBE, SEAT].into_iter().flat_map(|metric| {
             let by_variant = view.by_variant(metric).into_iter();
@@ -66,7 +67,7 @@ impl<'a> Left<'a> {
         }
     }
 
-    /// The unedited model, and the edits that are no controls.
+    /// Returns the unedited model and the edits that are not controls.
     pub fn edits(&self) -> Vec<&Variant> {
         let mut edits: Vec<&Variant> = Vec::new();
         for (_, variant, _) in &self.found {
@@ -78,7 +79,7 @@ impl<'a> Left<'a> {
         edits
     }
 
-    /// The same edit fitted on shuffled examples.
+    /// Returns the same edit fitted on shuffled examples.
     pub fn control(&self, variant: &Variant) -> Option<&Variant> {
         let shuffled = Role::Control(Control::Shuffled);
         let control = Variant {
@@ -89,7 +90,7 @@ impl<'a> Left<'a> {
         self.found.iter().map(|f| &f.1).find(|v| **v == control)
     }
 
-    /// The mean of a metric, of SEAT without its sign.
+    /// Returns the mean of a metric; for SEAT it is the mean of absolute values.
     pub fn mean(&self, metric: &str, variant: &Variant, judged: Judged) -> Option<Estimate> {
         let (_, _, rows) = self
             .found

@@ -1,11 +1,11 @@
-//! The table of all edits, its heart for short pages, and the same by category.
+//! The summary table of all edits, its main lines for short pages, and the summary by category.
 
 use super::{Cell, Table, words};
 use crate::differences::{Edit, differences};
 use crate::text::Format;
 use crate::view::{Estimate, Judged, VERSUS, Variant, View};
 
-/// One line per method and space: what is left, what it is compared with, what it costs.
+/// Makes the summary, with one line per method and space: the gap that is left, its comparisons, and the cost.
 pub fn summary(view: &View) -> Table {
     summary_of(view, |_| true)
 }
@@ -92,8 +92,8 @@ fn difference(
     )
 }
 
-/// The lines of the summary that a short page has room for: the unedited model and, for each method, the raw states, the
-/// space that the sentences are about, and the best of the others.
+/// Makes the table of the lines that a short page has room for: the unedited model and, for each method, the raw
+/// states, the space that the verdict is about, and the best of the other spaces.
 pub fn heart(view: &View) -> Table {
     /// With more methods each has one line.
     const METHODS: usize = 3;
@@ -131,7 +131,8 @@ pub fn heart(view: &View) -> Table {
     }
 }
 
-/// Mean |gap| in the other languages, a column for each category.
+/// Makes the table of the mean |gap| in the languages that an edit was not fitted in, with a column for each
+/// category.
 pub fn by_category(view: &View) -> Table {
     let note =
         "Mean |gap| in nats in the languages an edit was not fitted in, one column per category.";

@@ -1,10 +1,11 @@
-//! What of an edit's effect transfers, and what of it is its own.
+//! The tables of how far an edit's effect transfers between languages, and how much of it is specific to one
+//! language.
 
 use super::{Cell, Table, or_dash, words};
 use crate::text::Format;
 use crate::view::{Estimate, Judged, View};
 
-/// Measures of transfer of each edit, and what fits on several languages reach.
+/// Makes the table of the transfer measures of each edit, and of what fits on several languages reach.
 pub fn transfer(view: &View) -> Table {
     let mut table = Table::new(
         "transfer",
@@ -45,7 +46,7 @@ pub fn transfer(view: &View) -> Table {
     table
 }
 
-/// The gap by kind of pair, where the data has kinds.
+/// Makes the table of the gap by kind of pair, if the data has kinds.
 pub fn kinds(view: &View) -> Table {
     let columns = [
         ("Kind of pair", None),
@@ -79,7 +80,8 @@ pub fn kinds(view: &View) -> Table {
     table
 }
 
-/// How alike directions are between languages: those that were fitted, and those that an edit writes.
+/// Makes the table of how similar directions are between languages: those that were fitted, and those along which an
+/// edit changes states.
 pub fn cosines(view: &View) -> Table {
     let columns = [
         ("Method", None),

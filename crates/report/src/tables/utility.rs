@@ -1,4 +1,4 @@
-//! What edits change on neutral text, and what the pairs can show at all.
+//! The tables of what edits change on neutral text, and of how small a change the pairs can detect.
 
 use super::erasure::mean;
 use super::{Cell, Table, words};
@@ -6,7 +6,7 @@ use crate::role::Role;
 use crate::text::Format;
 use crate::view::{Estimate, Judged, View};
 
-/// Divergence from the unedited model on held-out text.
+/// Makes the table of the divergence from the unedited model on held-out text.
 pub fn utility(view: &View) -> Table {
     let mut table = Table::new(
         "utility",
@@ -38,7 +38,7 @@ pub fn utility(view: &View) -> Table {
     table
 }
 
-/// The smallest changes that the pairs can show.
+/// Makes the table of the smallest changes that the pairs can detect.
 pub fn power(view: &View) -> Table {
     let mut table = Table::new(
         "power",
