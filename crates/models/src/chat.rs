@@ -1,8 +1,8 @@
-//! Chat templates: messages as the text that a model was tuned on.
+//! Chat templates, which turn the messages of a conversation into the text format that a model was tuned on.
 //!
-//! Nothing is rendered unless it is asked for. A template comes with the checkpoint, so from strangers: it is run by
-//! minijinja with a bound on its steps, on its output and on the text that it works through (`bounds.rs`), and has no
-//! files, no clock and no other templates to read.
+//! Nothing is rendered unless the caller asks for it. A template comes with the checkpoint and so from strangers. It
+//! is run by minijinja with bounds on its steps, on its output and on the text that it processes (`bounds.rs`), and
+//! it can read no files, no clock and no other templates.
 
 mod bounds;
 
@@ -37,16 +37,16 @@ const MAX_OUTPUT: usize = 4 << 20;
 /// Spaces that a filter may indent by.
 const MAX_INDENT: usize = 64;
 
-/// One turn of a conversation.
+/// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// `system`, `user` or `assistant`.
+    /// The role of the speaker: `system`, `user` or `assistant`.
     pub role: String,
-    /// What is said.
+    /// The text of the message.
     pub content: String,
 }
 
-/// The template of a checkpoint.
+/// The chat template of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatTemplate {
     source: String,
@@ -55,10 +55,10 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// A template that stands in a file.
+    /// Makes a template from the text of a file.
     ///
     /// # Errors
-    /// One that is longer than any real one.
+    /// A text that is longer than any real template.
     pub fn new(path: &Path, source: String) -> Result<ChatTemplate, ModelError> {
         if source.len() as u64 > MAX_SOURCE {
             let problem = format!(
@@ -73,11 +73,11 @@ impl ChatTemplate {
         })
     }
 
-    /// The template of a Hugging Face folder: `chat_template.jinja`, else that of `tokenizer_config.json`, of several
-    /// the one named `default`.
+    /// Reads the template of a Hugging Face folder: `chat_template.jinja`, or else that of `tokenizer_config.json`.
+    /// If there are several, the one named `default` is taken.
     ///
     /// # Errors
-    /// Two that differ; files that cannot be read.
+    /// Two templates that differ, and files that cannot be read.
     pub fn of_folder(folder: &Path) -> Result<Option<ChatTemplate>, ModelError> {
         let settings = folder.join("tokenizer_config.json");
         let listed = match input::is_there(&settings)? {
@@ -87,10 +87,10 @@ impl ChatTemplate {
         one_of(of_file(folder)?, listed)
     }
 
-    /// The template of a GGUF file, or the `chat_template.jinja` beside it.
+    /// Returns the template of a GGUF file, or the `chat_template.jinja` beside it.
     ///
     /// # Errors
-    /// Two that differ; a file that cannot be read.
+    /// Two templates that differ, and a file that cannot be read.
     pub fn of_gguf(path: &Path, own: Option<&str>) -> Result<Option<ChatTemplate>, ModelError> {
         let own = own.map(|text| ChatTemplate::new(path, text.to_owned()));
         one_of(
@@ -99,20 +99,20 @@ impl ChatTemplate {
         )
     }
 
-    /// The template itself.
+    /// Returns the text of the template.
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// The file that it comes from.
+    /// Returns the file that the template comes from.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The text of a conversation; with `prompt`, up to where the model is to answer.
+    /// Renders a conversation. If `prompt` is true, the text ends where the model is to answer.
     ///
     /// # Errors
-    /// A template that is malformed, refuses the conversation, or goes on for too long.
+    /// A template that is malformed, refuses the conversation, or exceeds its bounds.
     pub fn render(
         &self,
         messages: &[Message],

@@ -1,4 +1,4 @@
-//! `config.json` of a checkpoint, read key by key and checked.
+//! Reads and checks the `config.json` of a checkpoint, key by key.
 
 use std::path::Path;
 
@@ -15,46 +15,46 @@ const MAX_SIZE: u64 = 1 << 24;
 /// No real `config.json` comes near this many bytes: the longest list the names of some thousand classes.
 const MAX_FILE: u64 = 4 << 20;
 
-/// Most blocks of a model. What a model needs of each block is listed before any tensor is
-/// looked at, so their number has a bound of its own.
+/// The largest number of blocks of a model. The tensors of each block are listed before any tensor is examined, so
+/// the number of blocks needs a limit of its own.
 pub const MAX_LAYERS: u64 = 4096;
 
 /// Keys that count blocks.
 const LAYER_KEYS: [&str; 4] = ["num_hidden_layers", "n_layer", "n_layers", "num_layers"];
 
-/// What the engine and reports need to know of a model, whatever its architecture.
+/// The facts about a model that the engine and the reports need, whatever its architecture is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Geometry {
-    /// Name in `config.json`, such as `CohereForCausalLM`.
+    /// The name in `config.json`, such as `CohereForCausalLM`.
     pub architecture: String,
-    /// Width of the residual stream.
+    /// The width of the residual stream.
     pub hidden_size: usize,
-    /// Width of the MLP.
+    /// The number of units of the MLP.
     pub intermediate_size: usize,
     /// Whether the MLP has a gate.
     pub gated: bool,
-    /// Number of blocks.
+    /// The number of blocks.
     pub layers: usize,
-    /// Query heads.
+    /// The number of query heads.
     pub heads: usize,
-    /// Key and value heads.
+    /// The number of key and value heads.
     pub kv_heads: usize,
-    /// Width of one head.
+    /// The width of one head.
     pub head_dim: usize,
-    /// Rows of the embedding.
+    /// The number of rows of the embedding.
     pub vocab_size: usize,
-    /// Longest sequence, in tokens.
+    /// The length of the longest sequence, in tokens.
     pub max_positions: usize,
-    /// Whether a token sees only those before it.
+    /// Whether a token sees only the tokens before it.
     pub causal: bool,
-    /// Beginning-of-sequence token.
+    /// The id of the beginning-of-sequence token.
     pub bos: Option<u32>,
-    /// End-of-sequence token.
+    /// The id of the end-of-sequence token.
     pub eos: Option<u32>,
 }
 
 impl Geometry {
-    /// What an intervention depends on.
+    /// Returns the sizes on which an intervention depends.
     pub fn shape(&self) -> ModelShape {
         ModelShape {
             architecture: self.architecture.clone(),
@@ -68,13 +68,13 @@ impl Geometry {
         }
     }
 
-    /// Every hook of the model, in the order of the forward pass.
+    /// Returns every hook of the model, in the order of the forward pass.
     pub fn hooks(&self) -> Vec<Hook> {
         self.shape().hooks()
     }
 }
 
-/// A JSON object of a `config.json`, with errors that name the file and the key.
+/// A reader for a JSON object of a `config.json`, with errors that name the file and the key.
 #[derive(Debug, Clone, Copy)]
 pub struct Reader<'a> {
     path: &'a Path,
@@ -86,7 +86,7 @@ pub struct Reader<'a> {
 /// Reads a `config.json` into JSON.
 ///
 /// # Errors
-/// A file that is absent, too large, or not a JSON object.
+/// A file that is missing, too large, or not a JSON object.
 pub fn read_json(path: &Path) -> Result<Value, ModelError> {
     parse_json(path, &input::read(path, MAX_FILE)?)
 }
@@ -105,7 +105,7 @@ pub(crate) fn parse_json(path: &Path, bytes: &[u8]) -> Result<Value, ModelError>
 }
 
 impl<'a> Reader<'a> {
-    /// A reader of the whole file.
+    /// Makes a reader of the whole file.
     pub fn new(path: &'a Path, json: &'a Value) -> Reader<'a> {
         Reader {
             path,
@@ -114,10 +114,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A reader of the object under `key`; `within` is the key with a dot, for errors.
+    /// Makes a reader of the object under `key`. `within` is the key with a dot, for errors.
     ///
     /// # Errors
-    /// When there is no such object.
+    /// A key that is missing or does not hold an object.
     pub fn object(&self, key: &str, within: &'a str) -> Result<Reader<'a>, ModelError> {
         match self.json.get(key) {
             Some(json) if json.is_object() => Ok(Reader {
@@ -129,12 +129,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The file, for errors.
+    /// Returns the path of the file, for errors.
     pub fn path(&self) -> &'a Path {
         self.path
     }
 
-    /// An error about a key.
+    /// Makes an error about a key.
     pub fn bad(&self, key: &str, problem: String) -> ModelError {
         ModelError::Config {
             path: self.path.to_owned(),
@@ -144,20 +144,20 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The value of a key; `None` if it is absent or null.
+    /// Returns the value of a key; `None` if it is absent or null.
     pub fn value(&self, key: &str) -> Option<&'a Value> {
         self.json.get(key).filter(|v| !v.is_null())
     }
 
-    /// Whether the key is there at all, be it null: some defaults are for absent keys only.
+    /// Returns whether the key is present, even if it is null. Some defaults apply to absent keys only.
     pub fn has(&self, key: &str) -> bool {
         self.json.get(key).is_some()
     }
 
-    /// Which of two names of the same setting the file has; the first if neither.
+    /// Returns which of two names of the same setting the file uses; the first, if it uses neither.
     ///
     /// # Errors
-    /// When it has both with different values.
+    /// A file that has both names with different values.
     pub fn either(&self, key: &'a str, other: &'a str) -> Result<&'a str, ModelError> {
         match (self.value(key), self.value(other)) {
             (None, Some(_)) => Ok(other),
@@ -169,10 +169,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A positive whole number.
+    /// Reads a positive whole number.
     ///
     /// # Errors
-    /// Absent without a default, or out of any sensible range.
+    /// A key that is absent without a default, or a value outside the sensible range.
     pub fn size(&self, key: &str, default: Option<usize>) -> Result<usize, ModelError> {
         match (self.value(key), default) {
             (None, Some(default)) => Ok(default),
@@ -196,10 +196,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A positive whole number, or `None` where the key is absent or null.
+    /// Reads a positive whole number, or `None` if the key is absent or null.
     ///
     /// # Errors
-    /// Out of any sensible range.
+    /// A value outside the sensible range.
     pub fn optional_size(&self, key: &str) -> Result<Option<usize>, ModelError> {
         self.value(key).map(|v| self.size_of(key, v)).transpose()
     }
@@ -207,15 +207,15 @@ impl<'a> Reader<'a> {
     /// Refuses a size that would make other numbers overflow.
     ///
     /// # Errors
-    /// When `size` is out of any sensible range.
+    /// A size outside the sensible range.
     pub fn check_size(&self, key: &str, size: usize) -> Result<usize, ModelError> {
         self.size_of(key, &Value::from(size as u64))
     }
 
-    /// A finite number.
+    /// Reads a finite number.
     ///
     /// # Errors
-    /// Absent without a default, or not a finite number.
+    /// A key that is absent without a default, or a value that is not a finite number.
     pub fn number(&self, key: &str, default: Option<f64>) -> Result<f64, ModelError> {
         match (self.value(key), default) {
             (None, Some(default)) => Ok(default),
@@ -227,10 +227,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A finite number above zero.
+    /// Reads a finite number above zero.
     ///
     /// # Errors
-    /// As [`Reader::number`], and when it is not above zero.
+    /// The errors of [`Reader::number`], and a number that is not above zero.
     pub fn positive(&self, key: &str, default: Option<f64>) -> Result<f32, ModelError> {
         let x = self.number(key, default)?;
         if x > 0.0 && (x as f32).is_finite() {
@@ -240,20 +240,20 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A number above zero, or `None` where the key is absent or null.
+    /// Reads a number above zero, or `None` if the key is absent or null.
     ///
     /// # Errors
-    /// As [`Reader::positive`].
+    /// The errors of [`Reader::positive`].
     pub fn optional_positive(&self, key: &str) -> Result<Option<f32>, ModelError> {
         self.value(key)
             .map(|_| self.positive(key, None))
             .transpose()
     }
 
-    /// The epsilon of a norm.
+    /// Reads the epsilon of a norm.
     ///
     /// # Errors
-    /// Negative or not a number.
+    /// A value that is negative or not a number.
     pub fn epsilon(&self, key: &str, default: f64) -> Result<f32, ModelError> {
         let eps = self.number(key, Some(default))?;
         if (0.0..1.0).contains(&eps) {
@@ -263,10 +263,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// True or false.
+    /// Reads a boolean.
     ///
     /// # Errors
-    /// Neither.
+    /// A value that is not a boolean.
     pub fn flag(&self, key: &str, default: bool) -> Result<bool, ModelError> {
         match self.value(key) {
             None => Ok(default),
@@ -275,10 +275,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A text.
+    /// Reads a text.
     ///
     /// # Errors
-    /// Not a text.
+    /// A value that is not a text.
     pub fn text(&self, key: &str, default: &'a str) -> Result<&'a str, ModelError> {
         match self.value(key) {
             None => Ok(default),
@@ -287,10 +287,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Refuses a setting that exists in some checkpoints and is not implemented.
+    /// Refuses a setting that some checkpoints use and that is not implemented.
     ///
     /// # Errors
-    /// When the key is there with another value.
+    /// A key that is present with another value than `works`.
     pub fn only(&self, key: &str, works: impl Into<Value>) -> Result<(), ModelError> {
         let works = works.into();
         match self.value(key) {
@@ -302,10 +302,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An activation function.
+    /// Reads an activation function.
     ///
     /// # Errors
-    /// One that is not implemented.
+    /// A function that is not implemented.
     pub fn activation(&self, key: &str, default: &'a str) -> Result<Activation, ModelError> {
         let name = self.text(key, default)?;
         Activation::parse(name).ok_or_else(|| {
@@ -319,10 +319,11 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A token id below `vocab_size`; the first of a list. Absent or null is `None`.
+    /// Reads a token id below `vocab_size`; of a list, the first is taken. The result is `None` if the key is absent
+    /// or null.
     ///
     /// # Errors
-    /// Anything else.
+    /// A value that is not such an id.
     pub fn token(&self, key: &str, vocab_size: usize) -> Result<Option<u32>, ModelError> {
         let value = match self.value(key) {
             None => return Ok(None),
@@ -338,10 +339,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// As [`Reader::token`], with the id that a family of models has where the key is absent.
+    /// Reads a token id as [`Reader::token`] does, with a default for an absent key.
     ///
     /// # Errors
-    /// As [`Reader::token`].
+    /// The errors of [`Reader::token`].
     pub fn token_or(
         &self,
         key: &str,
@@ -355,7 +356,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Query heads, key and value heads, and the width of a head.
+    /// Reads the number of query heads, the number of key and value heads, and the width of a head.
     ///
     /// # Errors
     /// Numbers that do not divide each other.
@@ -376,10 +377,10 @@ impl<'a> Reader<'a> {
         Ok((heads, kv_heads, head_dim))
     }
 
-    /// The width of a head where it is the model's width shared out.
+    /// Reads the width of a head, which by default is the model's width divided by the number of heads.
     ///
     /// # Errors
-    /// When it does not divide.
+    /// A width that the number of heads does not divide.
     pub fn head_dim(
         &self,
         key: &str,
@@ -396,14 +397,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Base and scaling of rotary position embedding.
+    /// Reads the base and the scaling of rotary position embedding.
     ///
-    /// Both the keys of today (`rope_parameters`) and those of older files
-    /// (`rope_theta`, `rope_scaling`) are read. `default_theta` is for
-    /// architectures whose transformers default has never changed.
+    /// Both the current keys (`rope_parameters`) and those of older files (`rope_theta`, `rope_scaling`) are read.
+    /// `default_theta` is for architectures whose default in transformers has never changed.
     ///
     /// # Errors
-    /// No base, a base that cannot be used, a scaling that is not implemented.
+    /// A missing base, a base that cannot be used, or a scaling that is not implemented.
     pub fn rope(&self, default_theta: Option<f64>) -> Result<(f32, RotaryScaling), ModelError> {
         let (key, rope) = match (self.value("rope_parameters"), self.value("rope_scaling")) {
             // transformers has changed which of the two wins.
@@ -434,10 +434,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// As [`Reader::rope`], from an object that stands under `key`.
+    /// Reads the base and the scaling from an object that stands under `key`, as [`Reader::rope`] does.
     ///
     /// # Errors
-    /// As [`Reader::rope`].
+    /// The errors of [`Reader::rope`].
     pub fn rope_of(
         &self,
         key: &str,
@@ -523,7 +523,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The shortest decimal that reads back as the same f32, so that 1e-5 is written as such.
+/// Returns the shortest decimal that reads back as the same f32, so that 1e-5 is written as such.
 pub(crate) fn decimal(value: f32) -> f64 {
     value
         .to_string()
@@ -531,8 +531,8 @@ pub(crate) fn decimal(value: f32) -> f64 {
         .expect("a float prints as a float")
 }
 
-/// For tests of architectures: a config that can be read, and each `(key, value)` that must be
-/// refused with an error that names the key and says `expected`.
+/// Tests an architecture's reader: `base` is a config that can be read, and each `(key, value, expected)` of `cases`
+/// must be refused with an error that names the key and contains `expected`.
 #[cfg(test)]
 pub(crate) fn check_refusals<T>(
     read: impl Fn(&Reader<'_>) -> Result<T, ModelError>,

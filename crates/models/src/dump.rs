@@ -1,6 +1,6 @@
-//! What a model makes of some texts, in one safetensors file that anyone can open.
+//! Writes the tokens, states and log-probabilities of some texts to one safetensors file.
 //!
-//! All texts one after the other; text `i` has the rows `offsets[i]..offsets[i + 1]`.
+//! All texts follow one another; text `i` has the rows `offsets[i]..offsets[i + 1]`.
 //!
 //! | tensor | shape | |
 //! |---|---|---|
@@ -19,33 +19,33 @@ use crate::masked::{MaskRequest, mask_token, masked_log_probs};
 use crate::{Model, ModelError};
 use interlingua_edits::Hook;
 
-/// What is written beside the tokens.
+/// The values that are written in addition to the tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Request {
-    /// States at these hook points.
+    /// The hooks whose states are written.
     pub hooks: Vec<Hook>,
-    /// Token log-probabilities.
+    /// Whether the log-probabilities of tokens are written.
     pub log_probs: bool,
-    /// All logits: tokens × vocabulary values.
+    /// Whether all logits are written, which are tokens × vocabulary values.
     pub logits: bool,
 }
 
-/// How much was written.
+/// The amount that was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
-    /// Texts.
+    /// The number of texts.
     pub texts: usize,
-    /// Their tokens, special ones included.
+    /// The number of their tokens, including special ones.
     pub tokens: usize,
 }
 
-/// Runs a branch of the model on texts and writes what is asked for to `out`.
+/// Runs a branch of the model on texts and writes the requested values to `out`.
 ///
-/// `progress` is called with units of work done and in all.
+/// `progress` is called with the amount of work that is done and the total amount.
 ///
 /// # Errors
-/// A text the model cannot take, unreadable weights, a full disk, a model without an LM head that
-/// is asked for probabilities.
+/// A text that the model cannot take, weights that cannot be read, a full disk, or a request for probabilities from a
+/// model without an LM head.
 pub fn write(
     model: &Model,
     texts: &[String],

@@ -1,9 +1,8 @@
-//! The layer-major engine: blocks outside, sentences inside.
+//! The layer-major engine, whose outer loop is over blocks and whose inner loop is over sentences.
 //!
-//! All sentences are known before the first matrix product, so block `l` is
-//! loaded once, every pack of sentences goes through it, and it is dropped.
-//! Edits fork the states at their hook point: a branch is computed apart only
-//! from the first place where it differs from the unedited model.
+//! All sentences are known before the first matrix product. So each block is loaded once, every pack of sentences
+//! goes through it, and it is dropped. Edits fork the states at their hook: a branch is computed separately only from
+//! the first place at which it differs from the unedited model.
 
 mod capture;
 mod rows;
@@ -29,79 +28,80 @@ use crate::pack::{Pack, Query, Sharing, pack, pack_for};
 use crate::spill::States;
 use interlingua_edits::Hook;
 
-/// Something that maps states to states, row by row: equal states to equal ones, unless it reads what a row is.
+/// A function from states to states, row by row. Equal states give equal results, unless the edit reads the position
+/// or the role of a row.
 pub trait StateEdit: Sync {
-    /// `rows` has the position and the role of every row.
+    /// Returns the edited states. `rows` has the position and the role of every row.
     ///
     /// # Shapes
-    /// `h`: `[rows, width of the hook]`, result the same.
+    /// `h` is `[rows, width of the hook]`, and so is the result.
     fn apply(&self, h: Tensor<2>, rows: &RowInfo<'_>) -> Tensor<2>;
 
-    /// Whether the result depends on more than the state itself. Rows are then shared only where their positions
-    /// and roles are equal too, and [`RowInfo::roles`] is there.
+    /// Returns whether the result depends on more than the state itself. If it does, rows are shared only if their
+    /// positions and roles are equal too, and [`RowInfo::roles`] is filled.
     fn reads_rows(&self) -> bool {
         false
     }
 
-    /// The same map as a change of low rank, if it is one.
+    /// Returns the same function as a change of low rank, if it is one.
     ///
-    /// At the final norm, scores are then computed from the unedited model's; see [`LowRank`].
+    /// At the final norm, scores are then computed from those of the unedited model; see [`LowRank`].
     fn low_rank(&self) -> Option<LowRank> {
         None
     }
 }
 
-/// `h ↦ h − (h·right − offset)·left`.
+/// The change `h ↦ h − (h·right − offset)·left` of states, which has low rank.
 ///
-/// Where the vocabulary's matrix reads these states, the products of all tokens change by
-/// `(h·right − offset)·(left·headᵀ)`. Updating them takes k products per logit instead of d.
+/// If the vocabulary's matrix reads these states, the logits of all tokens change by `(h·right −
+/// offset)·(left·headᵀ)`. This update takes k products per logit instead of d.
 #[derive(Debug, Clone)]
 pub struct LowRank {
-    /// `[hidden, k]`.
+    /// The directions that are read, `[hidden, k]`.
     pub right: Tensor<2>,
-    /// `[1, k]`.
+    /// The offset of the coefficients, `[1, k]`.
     pub offset: Tensor<2>,
-    /// `[k, hidden]`.
+    /// The directions that are subtracted, `[k, hidden]`.
     pub left: Tensor<2>,
 }
 
 impl LowRank {
-    /// k.
+    /// Returns the rank k.
     pub fn rank(&self) -> usize {
         self.left.dims()[0]
     }
 
-    /// `h·right − offset`.
+    /// Computes the coefficients `h·right − offset`.
     ///
     /// # Shapes
-    /// `h`: `[rows, hidden]`, result `[rows, k]`.
+    /// `h` is `[rows, hidden]`, and the result is `[rows, k]`.
     pub fn coefficients(&self, h: Tensor<2>) -> Tensor<2> {
         h.matmul(self.right.clone()) - self.offset.clone()
     }
 
-    /// The edited states.
+    /// Computes the edited states.
     ///
     /// # Shapes
-    /// `h`: `[rows, hidden]`, result the same.
+    /// `h` is `[rows, hidden]`, and so is the result.
     pub fn apply(&self, h: Tensor<2>) -> Tensor<2> {
         h.clone() - self.coefficients(h).matmul(self.left.clone())
     }
 }
 
-/// One way to run the model: with these edits at these hook points.
+/// One way to run the model: with certain edits at certain hooks.
 #[derive(Clone, Default)]
 pub struct Branch<'a> {
-    /// The edits; none for the unedited model.
+    /// The edits with their hooks; empty for the unedited model.
     pub edits: Vec<(Hook, &'a dyn StateEdit)>,
 }
 
 impl<'a> Branch<'a> {
-    /// The unedited model.
+    /// Makes the branch of the unedited model.
     pub fn unedited() -> Self {
         Branch::default()
     }
 
-    /// One edit at one hook point.
+    /// Makes a branch with one edit at one hook.
     pub fn edited(hook: Hook, edit: &'a dyn StateEdit) -> Self {
         Branch {
             edits: vec![(hook, edit)],

@@ -1,16 +1,16 @@
-//! Everything that can be wrong with a checkpoint or a request to run it.
+//! All errors of checkpoints and of requests to run them.
 
 use std::path::{Path, PathBuf};
 
-/// Why a model could not be opened, read or run.
+/// The reason why a model could not be opened, read or run.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     Io {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The cause.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The folder lacks a file that every checkpoint has.
@@ -20,67 +20,67 @@ pub enum ModelError {
     MissingFile {
         /// The checkpoint folder.
         folder: PathBuf,
-        /// What was looked for.
+        /// The file that was looked for.
         file: String,
     },
-    /// Something that is not a regular file, or too long to be what its name says.
+    /// A path is not a regular file, or the file is too long to be what its name says.
     #[error("{path}: {problem}")]
     BadFile {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// A description of the fault.
         problem: String,
     },
-    /// `config.json` is not usable.
+    /// `config.json` cannot be used.
     #[error("{path}: key `{key}`: {problem}")]
     Config {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// The key.
         key: String,
-        /// What is wrong with it and what would work.
+        /// A description of the fault, and what would work.
         problem: String,
     },
     /// The architecture is not implemented.
     #[error("{path}: architecture `{found}` is not implemented; those that are: {known}")]
     UnknownArchitecture {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What `architectures` says.
+        /// The name under `architectures`.
         found: String,
-        /// What would work.
+        /// The names of the architectures that are implemented.
         known: String,
     },
     /// A safetensors file or index is malformed.
     #[error("{path}: {problem}")]
     BadWeights {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// A description of the fault.
         problem: String,
     },
     /// A tensor is missing.
     #[error("{path}: tensor `{name}` is missing (the architecture needs it)")]
     MissingTensor {
-        /// The checkpoint folder or file.
+        /// The path of the checkpoint folder or file.
         path: PathBuf,
-        /// Name of the tensor.
+        /// The name of the tensor.
         name: String,
     },
-    /// A tensor the architecture has no place for.
+    /// The architecture does not have a tensor of this name.
     #[error("{path}: tensor `{name}` has no place in this architecture")]
     UnknownTensor {
-        /// The checkpoint folder or file.
+        /// The path of the checkpoint folder or file.
         path: PathBuf,
-        /// Name of the tensor.
+        /// The name of the tensor.
         name: String,
     },
-    /// A tensor of another shape than the config implies.
+    /// A tensor has another shape than the config implies.
     #[error("{path}: tensor `{name}` has shape {found:?}, its configuration implies {expected:?}")]
     Shape {
-        /// The checkpoint file.
+        /// The path of the checkpoint file.
         path: PathBuf,
-        /// Name of the tensor.
+        /// The name of the tensor.
         name: String,
         /// The shape in the file.
         found: Vec<usize>,
@@ -92,298 +92,298 @@ pub enum ModelError {
         "{path}: tensor `{name}` holds {value} at element {index}; the checkpoint is damaged, fetch it again"
     )]
     NotFinite {
-        /// The checkpoint file.
+        /// The path of the checkpoint file.
         path: PathBuf,
-        /// Name of the tensor.
+        /// The name of the tensor.
         name: String,
-        /// The value found.
+        /// The value of the weight.
         value: f32,
-        /// Its flat index.
+        /// The index of the value in the flattened tensor.
         index: usize,
     },
     /// The tokenizer cannot be used.
     #[error("{path}: {problem}")]
     Tokenizer {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong and what would work.
+        /// A description of the fault, and what would work.
         problem: String,
     },
-    /// A checkpoint without a chat template.
+    /// The checkpoint has no chat template.
     #[error(
         "{folder}: no chat template: looked for chat_template.jinja and for the setting of this name in tokenizer_config.json or the GGUF file; base models have none"
     )]
     NoChatTemplate {
-        /// The checkpoint folder or file.
+        /// The path of the checkpoint folder or file.
         folder: PathBuf,
     },
-    /// Generation of a model whose tokens see what follows.
+    /// Text cannot be generated by a model whose tokens see the tokens after them.
     #[error(
         "{architecture} is no causal model, so it generates no text; one with a causal LM head does"
     )]
     NotCausal {
-        /// The architecture.
+        /// The name of the architecture.
         architecture: String,
     },
-    /// Generation with weights that are read from the disk in every pass.
+    /// Text cannot be generated with weights that are read from the disk in every pass.
     #[error(
         "every token would read all {:.2} GB of weights from the disk; generation needs them in memory: --residency resident",
         *.bytes as f64 / 1e9
     )]
     StreamedGeneration {
-        /// Bytes of the weights.
+        /// The size of the weights in bytes.
         bytes: u64,
     },
-    /// Generation as it cannot be.
+    /// The options or the prompts of a generation cannot be used.
     #[error("{problem}")]
     Generation {
-        /// What is wrong and what would work.
+        /// A description of the fault, and what would work.
         problem: String,
     },
-    /// A hook that does not exist in this model.
+    /// The model does not have this hook.
     #[error(transparent)]
     Hook(interlingua_edits::HookError),
-    /// Weights that cannot fit into memory.
+    /// The weights do not fit into memory.
     #[error(
         "{folder}: its weights take about {needed} bytes of memory with residency `{residency}`, and this process can \
          have {left}; residency `stream` takes least, `ulimit -v` may bound it"
     )]
     Memory {
-        /// The checkpoint folder.
+        /// The path of the checkpoint folder.
         folder: PathBuf,
-        /// Where they would live.
+        /// The residency that was asked for.
         residency: crate::model::Residency,
-        /// About how much that takes.
+        /// The number of bytes that this residency needs, approximately.
         needed: u64,
-        /// How much there can be.
+        /// The number of bytes that this process can still have.
         left: u64,
     },
-    /// A sequence that the model cannot take.
+    /// The model cannot take a sequence.
     #[error("sequence {index}: {problem}")]
     Sequence {
-        /// Its index in the request.
+        /// The index of the sequence in the request.
         index: usize,
-        /// What is wrong.
+        /// A description of the fault.
         problem: String,
     },
-    /// A model that only makes states was asked for probabilities.
+    /// A model without an LM head was asked for probabilities.
     #[error(
         "{folder}: architecture `{architecture}` has no LM head, so it gives states but no probabilities; a checkpoint of the same family with `ForMaskedLM` or `ForCausalLM` in its name has one"
     )]
     NoHead {
-        /// The checkpoint folder.
+        /// The path of the checkpoint folder.
         folder: PathBuf,
-        /// What `architectures` says.
+        /// The name under `architectures`.
         architecture: String,
     },
-    /// An intervention of low rank that does not fit the states.
+    /// The shapes of an intervention of low rank do not fit the states.
     #[error(
         "an intervention of low rank has right {:?}, offset {:?} and left {:?}; for states of width {width} and a rank k these are [{width}, k], [1, k] and [k, {width}]",
         shapes[0], shapes[1], shapes[2]
     )]
     LowRankShape {
-        /// Of right, offset and left.
+        /// The shapes of right, offset and left.
         shapes: [[usize; 2]; 3],
-        /// Width of the states.
+        /// The width of the states.
         width: usize,
     },
-    /// A causal model where a masked one is needed, or the other way round.
+    /// A causal model was given where a masked one is needed, or the other way round.
     #[error(
         "{folder}: `{architecture}` has a {kind} LM head, this needs a {wanted} one; choose another scorer or another model"
     )]
     WrongHead {
-        /// The checkpoint folder.
+        /// The path of the checkpoint folder.
         folder: PathBuf,
-        /// What `architectures` says.
+        /// The name under `architectures`.
         architecture: String,
-        /// `causal` or `masked`.
+        /// The kind of the model: `causal` or `masked`.
         kind: &'static str,
-        /// The other.
+        /// The kind that is needed.
         wanted: &'static str,
     },
-    /// A masked model whose tokenizer does not say what masks a token.
+    /// The tokenizer of a masked model does not name its mask token.
     #[error(
         "{folder}: no mask token: looked for `mask_token` in tokenizer_config.json and in special_tokens_map.json, and for [MASK] and <mask> in tokenizer.json; add `mask_token` to tokenizer_config.json"
     )]
     NoMaskToken {
-        /// The checkpoint folder.
+        /// The path of the checkpoint folder.
         folder: PathBuf,
     },
-    /// A hidden state came out NaN or infinite.
+    /// A hidden state or a log-likelihood is NaN or infinite.
     #[error(
         "the states or log-likelihoods of sequence {index} are not finite; the weights or an intervention produce NaN"
     )]
     NotFiniteOutput {
-        /// Index of the first such sequence.
+        /// The index of the first such sequence.
         index: usize,
     },
-    /// A name that is neither a folder nor a name of the hub.
+    /// A name is neither a folder nor a name of the Hugging Face hub.
     #[error(
         "no folder `{name}`{}; give a folder that holds config.json, a .gguf file, or `owner/name` or `owner/name@revision` of the Hugging Face hub",
         under(root, known)
     )]
     UnknownModel {
-        /// What was asked for.
+        /// The name that was given.
         name: String,
-        /// Where checkpoint folders are.
+        /// The folder in which checkpoint folders were looked for.
         root: Option<PathBuf>,
-        /// Folders that are there.
+        /// The checkpoint folders that it holds.
         known: Vec<String>,
     },
-    /// An environment variable of the hub that cannot be used.
+    /// An environment variable of the hub has a value that cannot be used.
     #[error("{variable} {problem}")]
     HubSetting {
-        /// The variable.
+        /// The name of the variable.
         variable: &'static str,
-        /// What is wrong and what would work.
+        /// A description of the fault, and what would work.
         problem: &'static str,
     },
-    /// The hub may not be asked, and the cache is not enough.
+    /// The hub may not be asked, and the cache does not hold all files.
     #[error(
         "{repo}@{revision}: {} in {cache}, and HF_HUB_OFFLINE forbids to fetch it; unset HF_HUB_OFFLINE and run again, \
          or run `hf download {repo} --revision {revision}` where there is a network and name its cache with HF_HUB_CACHE",
         lacks(missing)
     )]
     HubOffline {
-        /// The repository.
+        /// The name of the repository.
         repo: String,
-        /// The revision asked for.
+        /// The revision that was asked for.
         revision: String,
-        /// Files that are not there; none when not even the commit is known.
+        /// The files that are missing; empty if not even the commit is known.
         missing: Vec<String>,
-        /// The cache.
+        /// The path of the cache.
         cache: PathBuf,
     },
-    /// A model is to be fetched by a program without a client for HTTP.
+    /// A model has to be fetched, but the program was built without an HTTP client.
     #[error(
         "{repo}@{revision}: this program was built without the feature `download`, so it cannot ask the hub; build it \
          with that feature, or run `hf download {repo} --revision {revision}` and set HF_HUB_OFFLINE=1 (cache: {})",
         cache.display()
     )]
     HubNoDownload {
-        /// The repository.
+        /// The name of the repository.
         repo: String,
-        /// The revision asked for.
+        /// The revision that was asked for.
         revision: String,
-        /// The cache.
+        /// The path of the cache.
         cache: PathBuf,
     },
-    /// The hub refuses access.
+    /// The hub refuses access to a repository.
     #[error(
         "{repo}: the hub refuses access (status {status}; {token}); accept the licence at {page} while signed in, \
          make a token with read access at the hub's page of settings, and give it in HF_TOKEN (or run `hf auth login`)"
     )]
     HubAccess {
-        /// The repository.
+        /// The name of the repository.
         repo: String,
-        /// The status of the answer.
+        /// The HTTP status code.
         status: u16,
-        /// What was sent; not the token itself.
+        /// Whether a token was sent; not the token itself.
         token: &'static str,
-        /// The repository's page.
+        /// The web page of the repository.
         page: String,
     },
-    /// The hub knows no such repository or file.
+    /// The hub does not know the repository or the file.
     #[error(
         "{url}: not there (404, or hidden): repository `{repo}` or its revision `{revision}` does not exist or is private \
          ({token}); check the name, and set HF_TOKEN to a token that may read it; \
          if a folder was meant, there is none of this name"
     )]
     HubNotFound {
-        /// The repository.
+        /// The name of the repository.
         repo: String,
-        /// The revision asked for.
+        /// The revision that was asked for.
         revision: String,
-        /// What was sent; not the token itself.
+        /// Whether a token was sent; not the token itself.
         token: &'static str,
-        /// What was asked for.
+        /// The address that was requested.
         url: String,
     },
-    /// The repository is there, the revision is not.
+    /// The repository exists, but the revision does not.
     #[error(
         "{repo}: no branch, tag or commit `{revision}`; the hub lists them under `Files and versions`"
     )]
     HubRevision {
-        /// The repository.
+        /// The name of the repository.
         repo: String,
-        /// The revision asked for.
+        /// The revision that was asked for.
         revision: String,
     },
     /// The repository has no checkpoint that can be read.
     #[error("{repo}@{commit}: {problem}")]
     HubRepository {
-        /// The repository.
+        /// The name of the repository.
         repo: String,
-        /// The commit looked at.
+        /// The commit that was examined.
         commit: String,
-        /// What is wrong and what would work.
+        /// A description of the fault, and what would work.
         problem: String,
     },
-    /// The hub answers with an error.
+    /// The hub answers with an error of its own.
     #[error(
         "{url}: status {status}; the hub is busy or broken, try again later: what came is kept"
     )]
     HubStatus {
-        /// What was asked for.
+        /// The address that was requested.
         url: String,
-        /// The status of the last answer.
+        /// The HTTP status code of the last answer.
         status: u16,
     },
-    /// No answer came.
+    /// The hub does not answer.
     #[error(
         "{url}: {message}; check the network and HF_ENDPOINT, then run again: what came is kept; \
          what is complete in the cache can be used with HF_HUB_OFFLINE=1"
     )]
     HubNetwork {
-        /// What was asked for.
+        /// The address that was requested.
         url: String,
-        /// The cause.
+        /// The error of the HTTP client.
         message: String,
     },
-    /// A file broke off again and again.
+    /// The transfer of a file ended early several times.
     #[error(
         "{url}: broke off after {received} of {expected} bytes; run again, it goes on from there"
     )]
     HubTruncated {
-        /// The file.
+        /// The address of the file.
         url: String,
-        /// Bytes that are there.
+        /// The number of bytes that were received.
         received: u64,
-        /// Bytes of the whole.
+        /// The size of the whole file in bytes.
         expected: u64,
     },
-    /// A file of other bytes than the hub announced.
+    /// The bytes of a file do not have the hash that the hub announced.
     #[error("{url}: sha256 is {actual}, the hub announced {expected}; it was removed, run again")]
     HubHash {
-        /// The file.
+        /// The address of the file.
         url: String,
-        /// What was announced.
+        /// The sha256 that the hub announced.
         expected: String,
-        /// What came.
+        /// The sha256 of the bytes that were received.
         actual: String,
     },
-    /// An answer that no hub gives.
+    /// The answer is not one that a hub gives.
     #[error("{url}: {problem}")]
     HubAnswer {
-        /// What was asked for.
+        /// The address that was requested.
         url: String,
-        /// What is wrong with it.
+        /// A description of the fault.
         problem: String,
     },
-    /// An intervention that does not fit the model.
+    /// The intervention does not fit the model.
     #[error(transparent)]
     Intervention(interlingua_edits::EditError),
-    /// A step of an intervention acts in a space whose maps its file does not hold.
+    /// A step of an intervention acts in a space, and the file does not hold the maps into that space.
     #[error(
         "step {step} of the intervention acts at {hook} in the space `{space}`, whose maps the file does not hold; an \
          intervention in the hidden states themselves (space `raw`) can be loaded, another is run by its experiment"
     )]
     OtherSpace {
-        /// The step, from 1.
+        /// The number of the step, counted from 1.
         step: usize,
-        /// Its hook point.
+        /// The hook of the step.
         hook: interlingua_edits::Hook,
-        /// The space.
+        /// The name of the space.
         space: String,
     },
 }

@@ -1,7 +1,7 @@
-//! A safetensors file of known layout, written in any order.
+//! Writes a safetensors file of known layout, in any order.
 //!
-//! The file has its final size from the start, each value is written at its
-//! place, and it appears under its name only when it is complete.
+//! The file has its final size from the start, each value is written at its position, and the file appears under its
+//! name only when it is complete.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::ModelError;
 
-/// Element types of the files written here.
+/// The element types of the files written here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// 32-bit floats.
@@ -31,7 +31,7 @@ impl Kind {
     }
 }
 
-/// A file in the making; [`TensorFile::finish`] makes it visible.
+/// A file that is being written. [`TensorFile::finish`] makes it visible.
 pub struct TensorFile {
     path: PathBuf,
     partial: Partial,
@@ -40,12 +40,12 @@ pub struct TensorFile {
 }
 
 impl TensorFile {
-    /// Creates a file of these tensors (name, type, shape) with these metadata.
+    /// Creates a file for these tensors (name, type, shape), with this metadata.
     ///
-    /// Tensors of 64-bit integers must come first, so that everything stays aligned.
+    /// Tensors of 64-bit integers must come first, so that all tensors stay aligned.
     ///
     /// # Errors
-    /// When the file cannot be created or the disk is full.
+    /// A file that cannot be created, or a full disk.
     pub fn create(
         path: &Path,
         tensors: &[(String, Kind, Vec<usize>)],
@@ -85,19 +85,19 @@ impl TensorFile {
         Ok(made)
     }
 
-    /// Writes values of a tensor (by its place in the list) from element `at` on.
+    /// Writes values of a tensor (given by its position in the list), beginning at element `at`.
     ///
     /// # Errors
-    /// When the disk is full.
+    /// A full disk.
     pub fn write(&self, tensor: usize, at: u64, values: &[f32]) -> Result<(), ModelError> {
         let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
         self.write_bytes(tensor, Kind::F32, at, &bytes)
     }
 
-    /// As [`TensorFile::write`], for integers.
+    /// Writes integers of a tensor, as [`TensorFile::write`] writes floats.
     ///
     /// # Errors
-    /// When the disk is full.
+    /// A full disk.
     pub fn write_integers(&self, tensor: usize, at: u64, values: &[i64]) -> Result<(), ModelError> {
         let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
         self.write_bytes(tensor, Kind::I64, at, &bytes)
@@ -121,7 +121,7 @@ impl TensorFile {
     /// Makes the file visible under its name.
     ///
     /// # Errors
-    /// When it cannot be written out or renamed.
+    /// A file that cannot be written out or renamed.
     pub fn finish(self) -> Result<(), ModelError> {
         self.partial.finish().map_err(ModelError::io(&self.path))
     }

@@ -1,10 +1,9 @@
-//! Readers of files from outside, on files that nobody would write.
+//! Tests the readers of untrusted files on inputs that nobody would write.
 //!
-//! Valid files with some values replaced and some bytes changed, and any bytes.
-//! Whatever they are given, readers return, keep their promises about what they
-//! return, and give errors that are short and printable. `PROPTEST_CASES` sets
-//! the number of cases (default 256); with `INTERLINGUA_FUZZ_SECONDS=600` each
-//! test goes on for that long and says how many it tried (`--nocapture`).
+//! The inputs are valid files with some values replaced and some bytes changed, and arbitrary bytes. Whatever the
+//! input is, readers must return, keep their promises about what they return, and give errors that are short and
+//! printable. `PROPTEST_CASES` sets the number of cases (default 256). With `INTERLINGUA_FUZZ_SECONDS=600` each test
+//! runs for that long and says how many cases it tried (`--nocapture`).
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,9 @@
-//! Text that a model writes after prompts, under edits.
+//! Generates text after prompts, with or without edits.
 //!
-//! Prompts are read once; then every step reads one token of each text, with the keys and values of those before it
-//! kept ([`Session`]). An edit acts on the tokens that its set names: those of the prompt are given, those that were
-//! generated are not; the last token is the last of the prompt and then each token as it is read.
+//! The prompts are read once. After that every step reads one token of each text, with the keys and values of the
+//! tokens before it kept in a [`Session`]. An edit acts on its set of tokens: those of the prompt count as given,
+//! those that were generated do not. The last token is the last of the prompt at first, and then each token as it is
+//! read.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -16,52 +17,54 @@ use interlingua_edits::Role;
 /// Tokens of prompts that are read at once.
 const PROMPT_TOKENS: usize = 4096;
 
-/// How the next token is chosen.
+/// The way in which the next token is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Choice {
-    /// The likeliest; the first of equals.
+    /// The most likely token; of equally likely ones, the first.
     #[default]
     Greedy,
-    /// Drawn from the probabilities.
+    /// A token that is drawn from the probabilities.
     Sample {
-        /// Logits are divided by it; positive.
+        /// The positive number by which logits are divided.
         temperature: f64,
-        /// Only the likeliest tokens that together have at least this probability; in (0, 1].
+        /// The share of probability, in (0, 1], that the most likely tokens must have together; only these are drawn
+        /// from.
         top_p: f64,
-        /// Of the random numbers; each prompt has a stream of its own, so that it does not matter which others are there.
+        /// The seed of the random numbers. Each prompt has a random stream of its own, so its text does not depend on
+        /// the other prompts.
         seed: u64,
     },
 }
 
-/// How text is generated.
+/// The options of text generation.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Options {
-    /// How a token is chosen.
+    /// The way in which a token is chosen.
     pub choice: Choice,
-    /// At most so many tokens for each prompt.
+    /// The largest number of tokens for each prompt.
     pub new_tokens: usize,
-    /// Texts end after one of these.
+    /// The tokens after which a text ends.
     pub stop: Vec<u32>,
-    /// Prompts that are gone on with side by side.
+    /// The number of prompts that are continued together.
     pub batch: usize,
 }
 
-/// What came after a prompt.
+/// The text that was generated after a prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Generated {
-    /// The tokens, with the one that ended the text.
+    /// The token ids, including the token that ended the text.
     pub tokens: Vec<u32>,
-    /// Whether a token of [`Options::stop`] ended it.
+    /// Whether a token of [`Options::stop`] ended the text.
     pub ended: bool,
 }
 
-/// Goes on with prompts, each on its own.
+/// Continues each of the prompts by itself.
 ///
-/// `progress` gets how many tokens there are, and how many there are at most.
+/// `progress` is called with the number of tokens that are done and the largest possible number.
 ///
 /// # Errors
-/// A prompt that leaves no room for the new tokens, a temperature or share out of range, and those of [`Session::new`]
-/// and [`Session::read`].
+/// A prompt that leaves no room for new tokens, a temperature or a share that is out of range, and the errors of
+/// [`Session::new`] and [`Session::read`].
 pub fn generate(
     model: &Model,
     prompts: &[Sequence],

@@ -1,8 +1,8 @@
-//! How much longer a `tokenizer.json` can make a text, told before the file is used.
+//! Computes how much longer a `tokenizer.json` can make a text, before the file is used.
 //!
-//! Replacements that follow each other multiply: thirty that double a text turn one letter into a billion. The bound
-//! here is on what the steps could do to the worst text, from their patterns and contents alone; what real tokenizers
-//! do is far below it.
+//! Replacements that follow each other multiply: thirty that double a text turn one letter into a billion. The limit
+//! here is on what the steps could do to the worst possible text, judged by their patterns and contents alone. Real
+//! tokenizers are far below it.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -28,7 +28,7 @@ struct Growth {
     tables: usize,
 }
 
-/// The parts of a file that change texts; its vocabulary is passed over unread.
+/// The parts of a file that change texts; its vocabulary is skipped.
 #[derive(Deserialize)]
 pub(crate) struct Steps {
     #[serde(default)]
@@ -41,10 +41,10 @@ pub(crate) struct Steps {
     decoder: Value,
 }
 
-/// Refuses a file whose steps could blow up a text.
+/// Refuses a file whose steps could make a text far too long.
 ///
 /// # Errors
-/// Says which part could, and by how much.
+/// The part of the file that could, with the factor.
 pub(crate) fn check(steps: &Steps) -> Result<(), String> {
     for (part, step) in [
         ("normalizer", &steps.normalizer),

@@ -1,9 +1,8 @@
-//! The header of a safetensors file, checked before anything in it is believed.
+//! Reads the header of a safetensors file and checks it before it is used.
 //!
-//! Written by us rather than taken from the `safetensors` crate for its bounds:
-//! numbers of tensors and axes are limited while they are read, so that memory
-//! stays near the size of the header, and a name that stands twice is an error.
-//! The format: <https://huggingface.co/docs/safetensors>, and `Metadata::validate` of the crate.
+//! The reader of the `safetensors` crate is not used because it does not limit enough: here the numbers of tensors
+//! and axes are limited while they are read, so that memory stays near the size of the header, and a name that occurs
+//! twice is an error. The format: <https://huggingface.co/docs/safetensors>, and `Metadata::validate` of that crate.
 
 use std::fmt;
 use std::fs::File;
@@ -20,7 +19,8 @@ use crate::input;
 /// Headers of real files stay below a few megabytes.
 const MAX_HEADER: u64 = 16 << 20;
 
-/// The largest checkpoints, mixtures of hundreds of experts, have some 200 thousand.
+/// The largest number of tensors in a file. The largest checkpoints, mixtures of hundreds of experts, have about 200
+/// thousand.
 pub const MAX_TENSORS: usize = 1 << 19;
 
 /// Tensors of language models have at most two axes, convolutions of images five.
@@ -32,22 +32,22 @@ const MAX_NAME: usize = 1024;
 /// A tensor of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its name.
+    /// The name of the tensor.
     pub name: String,
-    /// Type of its elements.
+    /// The type of its elements.
     pub dtype: Dtype,
-    /// Its axes; their product does not overflow.
+    /// The length of its axes; their product does not overflow.
     pub shape: Vec<usize>,
-    /// Where its first byte lies in the file.
+    /// The position of its first byte in the file.
     pub begin: u64,
-    /// Where it ends in the file.
+    /// The position after its last byte in the file.
     pub end: u64,
 }
 
-/// Opens a safetensors file and reads where its tensors lie, in that order.
+/// Opens a safetensors file and reads the positions of its tensors, in that order.
 ///
 /// # Errors
-/// Not a regular file, a header that is malformed or does not fit the file.
+/// A path that is not a regular file, or a header that is malformed or does not fit the file.
 pub fn open(path: &Path) -> Result<(File, Vec<Entry>), ModelError> {
     let (file, length) = input::open(path)?;
     let bad = |problem: String| ModelError::BadWeights {
@@ -76,7 +76,7 @@ pub fn open(path: &Path) -> Result<(File, Vec<Entry>), ModelError> {
     Ok((file, entries))
 }
 
-/// Reads a header whose file has `data` bytes after it. The error says what is wrong.
+/// Parses a header whose file has `data` bytes after it. The error is a message about what is wrong.
 pub(crate) fn parse(json: &[u8], data: u64) -> Result<Vec<Entry>, String> {
     let Header(mut tensors) = serde_json::from_slice(json)
         .map_err(|e| format!("safetensors header: {e}; the file is damaged, fetch it again"))?;
@@ -212,7 +212,7 @@ impl<'de> Deserialize<'de> for Header {
     }
 }
 
-/// Names go into messages and onto terminals.
+/// Checks the name of a tensor, because names are written in messages and to terminals.
 pub(crate) fn check_name(name: &str) -> Result<(), String> {
     if name.len() > MAX_NAME || name.chars().any(char::is_control) {
         return Err(format!(

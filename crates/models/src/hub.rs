@@ -1,9 +1,10 @@
-//! Names like `owner/name@revision`: from the Hugging Face hub to a checkpoint folder.
+//! Finds the checkpoint folder of a name such as `owner/name@revision`, and downloads it from the Hugging Face hub if
+//! needed.
 //!
-//! Files lie in the hub's cache as Python's `huggingface_hub` has them
-//! (`models--owner--name/{blobs,refs,snapshots/<commit>}`), so the two share downloads. Only what [`crate::Model`]
-//! reads is fetched. Content goes to `blobs/<etag>.incomplete` under a lock, is checked, renamed, and then linked
-//! into the snapshot; weights come last, so a snapshot that has them is complete.
+//! Files are stored in the hub's cache in the layout of Python's `huggingface_hub`
+//! (`models--owner--name/{blobs,refs,snapshots/<commit>}`), so that both programs share downloads. Only the files
+//! that [`crate::Model`] reads are fetched. Their content is written to `blobs/<etag>.incomplete` under a lock,
+//! checked, renamed, and then linked into the snapshot. Weights come last, so a snapshot that has them is complete.
 
 mod options;
 #[cfg(feature = "download")]
@@ -49,81 +50,81 @@ struct FileFacts {
     size: Option<u64>,
 }
 
-/// A name of the hub, checked.
+/// A valid name of a model on the hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubName {
-    /// `owner/name`.
+    /// The repository, `owner/name`.
     pub repo: String,
-    /// Branch, tag or commit.
+    /// The branch, tag or commit.
     pub revision: String,
 }
 
-/// Where a model is, before anything is fetched.
+/// The place of a model, before anything is fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// A checkpoint folder, or a GGUF file.
+    /// A checkpoint folder or a GGUF file on this machine.
     Local(PathBuf),
-    /// The hub, or its cache.
+    /// A repository of the hub, which may be in the cache.
     Hub(HubName),
 }
 
-/// A checkpoint folder and where it came from.
+/// A checkpoint folder and its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
-    /// The folder.
+    /// The path of the folder.
     pub folder: PathBuf,
-    /// Its source.
+    /// The origin of the folder.
     pub source: Source,
 }
 
-/// Where a checkpoint came from.
+/// The origin of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// A folder that the user has.
+    /// A folder of the user.
     Local,
-    /// The hub.
+    /// A repository of the hub.
     Hub {
-        /// Repository.
+        /// The name of the repository.
         repo: String,
-        /// The revision asked for.
+        /// The revision that was asked for.
         revision: String,
-        /// The commit it stands for.
+        /// The commit that the revision stands for.
         commit: String,
     },
 }
 
-/// How far a download is.
+/// The progress of a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress<'a> {
-    /// The file at hand.
+    /// The file that is being downloaded.
     pub file: &'a str,
-    /// Its position in the list, from 0.
+    /// The position of this file in the list, counted from 0.
     pub index: usize,
-    /// Files in all.
+    /// The number of files.
     pub files: usize,
-    /// Bytes of all files that are here.
+    /// The number of bytes of all files that have been received.
     pub received: u64,
-    /// Bytes of all files, as far as the hub says.
+    /// The size of all files in bytes, as far as the hub gives it.
     pub total: u64,
-    /// Whether another process is fetching the file, and this one waits.
+    /// Whether another process is fetching the file while this one waits.
     pub waiting: bool,
 }
 
-/// What a name needs and what is here, without fetching weights.
+/// The files that a name needs and those that are there, found without fetching weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Survey {
-    /// The commit.
+    /// The commit that the revision stands for.
     pub commit: String,
-    /// The snapshot, in the cache or to be.
+    /// The folder of the snapshot in the cache, which may not exist yet.
     pub folder: PathBuf,
-    /// Files that would be fetched, with their bytes where the hub says.
+    /// The files that would be fetched, each with its size in bytes if the hub gives it.
     pub missing: Vec<(String, Option<u64>)>,
 }
 
-/// Finds the folder of a model, and fetches it where needed: [`locate`], then [`fetch`].
+/// Finds the folder of a model and fetches it if needed. It calls [`locate`] and then [`fetch`].
 ///
 /// # Errors
-/// As those two.
+/// The errors of [`locate`] and [`fetch`].
 pub fn resolve(
     name: &str,
     model_dir: Option<&Path>,
@@ -139,13 +140,15 @@ pub fn resolve(
     }
 }
 
-/// Tells a folder from a name of the hub, without a connection.
+/// Distinguishes a folder from a name of the hub, without a connection.
 ///
-/// Folders are looked for under `model_dir` by the whole name, then by the name without its owner, then as the
-/// name is given. A revision is never looked for among folders, which do not say theirs.
+/// Folders are looked for under `model_dir` by the whole name, then by the name without its owner, and then at the
+/// name as a path. A name with a revision is never looked for among folders, because a folder does not say its
+/// revision.
 ///
 /// # Errors
-/// A folder of this name without config.json and GGUF file; a name that is neither.
+/// A folder of this name without config.json or a GGUF file, or a name that is neither a folder nor a name of the
+/// hub.
 pub fn locate(name: &str, model_dir: Option<&Path>) -> Result<Place, ModelError> {
     let hub = HubName::parse(name);
     let mut folders: Vec<PathBuf> = model_dir.iter().map(|root| root.join(name)).collect();
@@ -174,13 +177,13 @@ pub fn locate(name: &str, model_dir: Option<&Path>) -> Result<Place, ModelError>
     })
 }
 
-/// Brings a model of the hub into the cache, if it is not there, and returns its snapshot.
+/// Fetches a model of the hub into the cache, unless it is there, and returns its snapshot.
 ///
-/// The hub is not asked when it is [offline](HubOptions::offline), or when the revision is a commit and the cache
-/// has it.
+/// The hub is not asked if the options say [offline](HubOptions::offline), or if the revision is a commit that the
+/// cache holds.
 ///
 /// # Errors
-/// All `Hub…` variants of [`ModelError`]; what was fetched stays, and the next call goes on from there.
+/// All `Hub…` variants of [`ModelError`]. The files that were fetched stay, and the next call resumes from there.
 pub fn fetch(
     name: &HubName,
     options: &HubOptions,
@@ -217,10 +220,10 @@ pub fn fetch(
     Ok(cache.resolved(&listing.commit))
 }
 
-/// What [`fetch`] would do: asks the hub for its list of files, and writes nothing.
+/// Finds out what [`fetch`] would do. It asks the hub for its list of files and writes nothing.
 ///
 /// # Errors
-/// As [`fetch`].
+/// The errors of [`fetch`].
 pub fn survey(name: &HubName, options: &HubOptions) -> Result<Survey, ModelError> {
     let cache = Cached::new(name, options);
     let (commit, missing) = match cache.without_asking(options)? {
@@ -246,7 +249,7 @@ pub fn survey(name: &HubName, options: &HubOptions) -> Result<Survey, ModelError
 }
 
 impl HubName {
-    /// Reads `owner/name` or `owner/name@revision`; nothing if the text is no such name.
+    /// Parses `owner/name` or `owner/name@revision`; `None` if the text is not such a name.
     pub fn parse(text: &str) -> Option<HubName> {
         let (repo, revision) = text.split_once('@').unwrap_or((text, "main"));
         let (owner, name) = repo.split_once('/')?;

@@ -1,4 +1,4 @@
-//! `model.safetensors.index.json`: which shard holds which tensor.
+//! Reads `model.safetensors.index.json`, which says which shard holds which tensor.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -15,10 +15,10 @@ use crate::input;
 /// The longest in use, of 140 thousand tensors, have some 15 MB.
 const MAX_FILE: u64 = 64 << 20;
 
-/// Tensor name → file name of its shard, which is a plain name inside the folder.
+/// Reads the map from the name of a tensor to the file name of its shard, which is a plain name inside the folder.
 ///
 /// # Errors
-/// Not a regular file, too long, not such an index, a shard outside the folder.
+/// A path that is not a regular file, a file that is too long or is not such an index, or a shard outside the folder.
 pub fn read(path: &Path) -> Result<BTreeMap<String, String>, ModelError> {
     let bytes = input::read(path, MAX_FILE)?;
     parse(&bytes).map_err(|problem| ModelError::BadWeights {

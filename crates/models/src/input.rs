@@ -1,9 +1,8 @@
-//! Files from outside: looked at before they are opened, and read up to a bound.
+//! Opens files from untrusted sources safely, and reads them up to a limit.
 //!
-//! The Hugging Face cache consists of links into a folder of blobs, so links to
-//! regular files are followed. Everything else that is not a regular file
-//! (folder, pipe, device, link to nothing) is refused before it is opened:
-//! opening a pipe would wait forever.
+//! The Hugging Face cache consists of links into a folder of blobs, so links to regular files are followed.
+//! Everything else that is not a regular file (a folder, a pipe, a device, a link to nothing) is refused before it is
+//! opened, because opening a pipe would wait forever.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -11,10 +10,10 @@ use std::path::Path;
 
 use crate::ModelError;
 
-/// Whether there is a regular file, or a link to one, under this name.
+/// Returns whether there is a regular file, or a link to one, at this path.
 ///
 /// # Errors
-/// Something else is there, or it may not be looked at.
+/// A path that is something else, or that may not be examined.
 pub fn is_there(path: &Path) -> Result<bool, ModelError> {
     let bad = |problem: String| ModelError::BadFile {
         path: path.to_owned(),
@@ -46,10 +45,10 @@ pub fn is_there(path: &Path) -> Result<bool, ModelError> {
     }
 }
 
-/// Opens a regular file; its length comes with it.
+/// Opens a regular file, and returns it with its length.
 ///
 /// # Errors
-/// As [`is_there`], and when nothing is there or it cannot be opened.
+/// The errors of [`is_there`], and a file that does not exist or cannot be opened.
 pub fn open(path: &Path) -> Result<(File, u64), ModelError> {
     // Whether it is absent or unreadable is for the opening to say.
     is_there(path)?;
@@ -58,10 +57,10 @@ pub fn open(path: &Path) -> Result<(File, u64), ModelError> {
     Ok((file, length))
 }
 
-/// The content of a regular file of at most `limit` bytes.
+/// Reads the content of a regular file of at most `limit` bytes.
 ///
 /// # Errors
-/// As [`open`], and when the file is longer.
+/// The errors of [`open`], and a file that is longer.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, ModelError> {
     let (file, length) = open(path)?;
     let mut bytes = Vec::with_capacity(length.min(limit) as usize);
@@ -78,8 +77,8 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, ModelError> {
     Ok(bytes)
 }
 
-/// A text for an error message: without its middle if it is long, and without control characters,
-/// which could do anything to a terminal.
+/// Shortens a text for an error message. A long text loses its middle, and control characters, which could do
+/// anything to a terminal, are replaced.
 pub(crate) fn brief(text: String) -> String {
     const ENDS: usize = 240;
     let short = if text.len() > 2 * ENDS + 3 {

@@ -1,4 +1,4 @@
-//! Interventions on a model: edits of hidden states as tensors, and the branch that runs them.
+//! Applies interventions to a model: edits as tensors, and the branch that runs them.
 
 use interlingua_backend::{Device, Tensor, from_rows, to_host};
 use interlingua_edits::{Edit, Factor, Intervention, Kind};
@@ -6,7 +6,7 @@ use interlingua_edits::{Edit, Factor, Intervention, Kind};
 use crate::engine::{LowRank, OnTokens, RowInfo, StateEdit};
 use crate::{Branch, Hook, Model, ModelError};
 
-/// An edit of hidden states themselves, on a device.
+/// An edit of the hidden states themselves, with its factors on a device.
 #[derive(Debug, Clone)]
 pub struct RawEdit(Form);
 
@@ -22,7 +22,7 @@ enum Form {
 }
 
 impl RawEdit {
-    /// The edit's factors as tensors of `device`.
+    /// Puts the factors of an edit on a device.
     pub fn new(edit: &Edit, device: &Device) -> RawEdit {
         let f32s = |m: &[f64]| m.iter().map(|&x| x as f32).collect::<Vec<_>>();
         let form = match (edit.left(), edit.right()) {
@@ -79,16 +79,16 @@ impl StateEdit for RawEdit {
 pub struct Steps(Vec<(Hook, OnTokens<RawEdit>)>);
 
 impl Steps {
-    /// No step: the unedited model.
+    /// Returns no steps, which means the unedited model.
     pub fn none() -> Steps {
         Steps::default()
     }
 
-    /// The steps of an intervention.
+    /// Prepares the steps of an intervention.
     ///
     /// # Errors
-    /// A model of other sizes than the intervention's, and a step in a space that is not the hidden states
-    /// themselves: a file holds the edit but not the space's maps.
+    /// A model of other sizes than the intervention was made for, or a step in a space other than the hidden states
+    /// themselves, because an intervention file does not hold the maps of a space.
     pub fn new(intervention: &Intervention, model: &Model) -> Result<Steps, ModelError> {
         intervention
             .check(&model.geometry.shape())
@@ -109,7 +109,7 @@ impl Steps {
         Ok(Steps(steps))
     }
 
-    /// The same as the engine takes them.
+    /// Returns the branch that runs these steps.
     pub fn branch(&self) -> Branch<'_> {
         let edits = self.0.iter();
         Branch {

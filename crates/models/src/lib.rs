@@ -1,8 +1,8 @@
-//! Hugging Face checkpoints with named hook points, and the layer-major engine that runs them.
+//! Reads Hugging Face checkpoints and GGUF files and runs them with hooks, at which hidden states can be read and
+//! edited.
 //!
-//! A [`Model`] is a folder of weights opened but not read; [`engine`] pushes
-//! packed sentences through it block by block, so that each weight is read once
-//! whatever the number of sentences.
+//! A [`Model`] is a checkpoint that has been opened but whose weights have not been read. The [`engine`] runs packed
+//! sentences through it block by block, so each weight is read once, whatever the number of sentences is.
 
 pub mod architectures;
 pub mod chat;

@@ -1,4 +1,4 @@
-//! Checkpoints of the Cohere architecture that are made here: random weights, and the folder that transformers loads.
+//! Makes checkpoints of the Cohere architecture: random weights, and a folder that transformers loads.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,12 +11,13 @@ use crate::ModelError;
 use crate::architectures::cohere::{self, Config};
 use crate::tokenizer::{SPECIAL, train_bpe};
 
-/// A tensor by its name in a checkpoint: name, shape, values.
+/// A tensor of a checkpoint: name, shape, values.
 pub type Named = (String, Vec<usize>, Vec<f32>);
 
-/// Random weights for every tensor of a model, in the order of their names.
+/// Draws random weights for every tensor of a model, in the order of their names.
 ///
-/// Matrices are normal with deviation 0.02, those that write to the residual stream smaller by `√(2 · layers)`, gains are 1.
+/// Matrices are drawn from a normal distribution with standard deviation 0.02, which is divided by `√(2 · layers)`
+/// for those that write to the residual stream. Gains are 1.
 pub fn random_weights(config: &Config, seed: u64) -> Vec<Named> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let residual = 0.02 / (2.0 * config.layers as f32).sqrt();
@@ -37,7 +38,7 @@ pub fn random_weights(config: &Config, seed: u64) -> Vec<Named> {
 /// Writes a Hugging Face checkpoint folder that transformers loads.
 ///
 /// # Errors
-/// When a file cannot be written.
+/// A file that cannot be written.
 pub fn write_checkpoint(
     folder: &Path,
     config: &Config,
@@ -69,11 +70,11 @@ pub fn write_checkpoint(
     write_safetensors(&folder.join("model.safetensors"), tensors, Some(metadata))
 }
 
-/// Writes a checkpoint of two small blocks with random weights, and a tokenizer that knows `texts`: to try
-/// something out where no model is at hand.
+/// Writes a checkpoint of two small blocks with random weights, and a tokenizer that is trained on `texts`. It serves
+/// to try something out without a real model.
 ///
 /// # Errors
-/// Texts that no tokenizer can be made of, and files that cannot be written.
+/// Texts from which no tokenizer can be trained, or files that cannot be written.
 pub fn random_checkpoint<'a>(
     folder: &Path,
     texts: impl Iterator<Item = &'a str> + Send,
@@ -116,7 +117,7 @@ fn pretty(json: &serde_json::Value) -> String {
 /// Writes f32 tensors to a safetensors file, under a temporary name first.
 ///
 /// # Errors
-/// When the file cannot be written.
+/// A file that cannot be written.
 pub fn write_safetensors(
     path: &Path,
     tensors: &[(String, Vec<usize>, &[f32])],

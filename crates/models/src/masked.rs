@@ -1,24 +1,23 @@
-//! Probabilities of a masked language model: a token from all others of its sequence.
+//! Computes probabilities of a masked language model, which predicts a token from all others of its sequence.
 //!
-//! Every asked-for token gives a copy of its sequence in which it alone is
-//! masked. All copies of all requests go through the model in one pass; their
-//! states fork at the edits as those of any other sequence.
+//! For every token that is asked for, a copy of its sequence is made in which it alone is masked. All copies of all
+//! requests go through the model in one pass, and their states fork at the edits like those of any other sequence.
 
 use crate::engine::{Branch, Comparisons, LogProbs, compare_queries, query_log_probs};
 use crate::pack::Query;
 use crate::{Model, ModelError, Sequence};
 
-/// A sequence, and the places whose tokens are masked, one at a time.
+/// A sequence with the positions of the tokens that are masked, one at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MaskRequest {
     /// The sequence.
     pub sequence: Sequence,
-    /// Places in its tokens.
+    /// The positions in its tokens.
     pub places: Vec<usize>,
 }
 
 impl MaskRequest {
-    /// Every token of the text, but not those that only frame it.
+    /// Asks for every token of the text, without the special tokens around it.
     pub fn text(sequence: Sequence) -> MaskRequest {
         MaskRequest {
             places: sequence.text().collect(),
@@ -27,11 +26,11 @@ impl MaskRequest {
     }
 }
 
-/// Id of the mask token: `mask_token` of `tokenizer_config.json` or of
-/// `special_tokens_map.json`, else the tokenizer's own `[MASK]` or `<mask>`.
+/// Returns the id of the mask token: `mask_token` of `tokenizer_config.json` or of `special_tokens_map.json`, or else
+/// the tokenizer's own `[MASK]` or `<mask>`.
 ///
 /// # Errors
-/// A causal model, a checkpoint without a mask token, files that cannot be read.
+/// A causal model, a checkpoint without a mask token, or files that cannot be read.
 pub fn mask_token(model: &Model) -> Result<u32, ModelError> {
     if model.geometry.causal {
         return Err(ModelError::WrongHead {
@@ -60,15 +59,15 @@ pub fn mask_token(model: &Model) -> Result<u32, ModelError> {
         })
 }
 
-/// Log-probabilities, in nats, of the tokens at the places of every request, each from its sequence
-/// with that token alone masked, for each branch.
+/// Computes, for each branch, the log-probability in nats of the token at each position of every request, given its
+/// sequence with that token alone masked.
 ///
-/// Result: `[branch][request][place]`. `progress` is called with units of work
-/// done and in all.
+/// The result is indexed `[branch][request][place]`. `progress` is called with the amount of work that is done and
+/// the total amount.
 ///
 /// # Errors
-/// As [`mask_token`]; a place beyond its sequence; unreadable weights, a
-/// sequence the model cannot take, results that are not finite.
+/// The errors of [`mask_token`], a position beyond its sequence, weights that cannot be read, a sequence that the
+/// model cannot take, or results that are not finite.
 pub fn masked_log_probs(
     model: &Model,
     requests: &[MaskRequest],
@@ -80,13 +79,13 @@ pub fn masked_log_probs(
     copies.by_request(found)
 }
 
-/// How far each branch is from the unedited model at the places of every request, each token
-/// masked alone; see [`crate::engine::compare`].
+/// Compares each branch with the unedited model at the positions of every request, with each token masked alone; see
+/// [`crate::engine::compare`].
 ///
-/// Result: `[branch][request][place]`.
+/// The result is indexed `[branch][request][place]`.
 ///
 /// # Errors
-/// As [`masked_log_probs`].
+/// The errors of [`masked_log_probs`].
 pub fn masked_compare(
     model: &Model,
     requests: &[MaskRequest],

@@ -1,4 +1,4 @@
-//! An opened checkpoint: config, tokenizer, and weights on demand.
+//! An opened checkpoint: its config, its tokenizer, and weights that are read when they are needed.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -21,15 +21,16 @@ use crate::table::Table;
 use crate::tokenizer::{SpecialToken, Tokenizer};
 use crate::weights::{Source, Weights};
 
-/// Where the blocks live between passes.
+/// The place of the blocks' weights between passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Residency {
-    /// Resident if the weights fit in half of the free memory, else streamed.
+    /// Resident if the weights fit in half of the free memory, and otherwise streamed.
     #[default]
     Auto,
-    /// One block at a time, read from disk in every pass; embedding and head in slices.
+    /// One block at a time is in memory and is read from disk in every pass; embedding and LM head are read in
+    /// slices.
     Stream,
-    /// All weights stay in memory after the first pass, as they are stored.
+    /// All weights stay in memory after the first pass, in the format in which they are stored.
     Resident,
 }
 
@@ -56,19 +57,19 @@ impl FromStr for Residency {
     }
 }
 
-/// A checkpoint, opened and checked.
+/// A checkpoint that has been opened and checked.
 pub struct Model {
-    /// The folder, or the GGUF file.
+    /// The path of the folder or the GGUF file.
     pub folder: PathBuf,
-    /// Sizes.
+    /// The sizes of the model.
     pub geometry: Geometry,
-    /// Tokenizer.
+    /// The tokenizer of the model.
     pub tokenizer: Tokenizer,
-    /// Device the tensors are put on.
+    /// The device on which tensors are put.
     pub device: Device,
-    /// Residency in force: never `Auto`.
+    /// The residency in use, which is never `Auto`.
     pub residency: Residency,
-    /// How much memory hidden states may take between blocks.
+    /// The amount of memory that hidden states may take between blocks.
     pub budget: Budget,
     precision: Precision,
     /// Files beside the weights that decide what is computed.
@@ -91,7 +92,7 @@ impl Model {
     /// Opens a Hugging Face checkpoint folder, a GGUF file, or a folder with one.
     ///
     /// # Errors
-    /// Anything missing, malformed or inconsistent, by file and key.
+    /// A file that is missing, malformed or inconsistent with the others; the error names the file and the key.
     pub fn open(path: &Path, device: &Device, residency: Residency) -> Result<Model, ModelError> {
         let checkpoint = Checkpoint::open(path)?;
         let architecture = checkpoint.architecture()?;
@@ -152,17 +153,17 @@ impl Model {
         }
     }
 
-    /// The same model with a bound on the memory of hidden states.
+    /// Returns the same model with a limit on the memory of hidden states.
     pub fn with_budget(mut self, budget: Budget) -> Model {
         self.budget = budget;
         self
     }
 
-    /// The same model, resident with all blocks ready to run, as generation needs it, which goes through them once per
-    /// token. Weights of few bits take as much memory as those of many then.
+    /// Returns the same model with all blocks in memory and ready to run. Generation needs this, because it goes
+    /// through all blocks once per token. Quantised weights then take as much memory as others.
     ///
     /// # Errors
-    /// A model that streams its weights, or does not fit into the memory of this machine.
+    /// A model that streams its weights, or one that does not fit into the memory of this machine.
     pub fn ready(mut self) -> Result<Model, ModelError> {
         if self.residency == Residency::Stream {
             return Err(ModelError::StreamedGeneration {
@@ -200,17 +201,18 @@ impl Model {
         Ok(self)
     }
 
-    /// The same model with words before every text, such as the `query: ` that E5 was trained with. They are context:
-    /// seen by the text's tokens, but not scored, and no part of the mean of their states.
+    /// Returns the same model with words before every text, such as the `query: ` that E5 was trained with. These
+    /// words are context: the tokens of the text see them, but they are not scored and not part of the mean of the
+    /// states.
     pub fn with_prefix(mut self, prefix: &str) -> Model {
         self.prefix = prefix.to_owned();
         self
     }
 
-    /// The same model with another precision of its products; nothing that was loaded is kept.
+    /// Returns the same model with another precision of its matrix products; weights that were loaded are dropped.
     ///
     /// # Errors
-    /// When the device cannot compute so.
+    /// A precision that the device does not support.
     pub fn with_precision(mut self, precision: Precision) -> Result<Model, DeviceError> {
         precision.check(&self.device)?;
         self.precision = precision;
@@ -221,13 +223,13 @@ impl Model {
         Ok(self)
     }
 
-    /// What the factors of products are rounded to.
+    /// Returns the precision to which the factors of products are rounded.
     pub fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// Memory the weights take in a pass, in bytes, about: one block ready to run and one slice of
-    /// the vocabulary, and what stays besides.
+    /// Returns the approximate number of bytes that the weights take during a pass: one block that is ready to run,
+    /// one slice of the vocabulary, and what stays in memory besides.
     pub fn weight_memory(&self, residency: Residency) -> u64 {
         let table = (self.geometry.vocab_size * self.geometry.hidden_size) as u64;
         let in_tables = table * self.tables.len() as u64;
@@ -241,15 +243,15 @@ impl Model {
         }
     }
 
-    /// How the checkpoint computes.
+    /// Returns the architecture of the checkpoint.
     pub fn architecture(&self) -> &dyn Architecture {
         self.architecture.as_ref()
     }
 
-    /// Digest of the weights, the config, the tokenizer and the precision together.
+    /// Returns a digest of the weights, the config, the tokenizer and the precision together.
     ///
     /// # Errors
-    /// When a file cannot be read.
+    /// A file that cannot be read.
     pub fn digest(&self) -> Result<blake3::Hash, ModelError> {
         let mut hasher = blake3::Hasher::new();
         for path in self
@@ -272,14 +274,14 @@ impl Model {
         Ok(hasher.finalize())
     }
 
-    /// What the weights were quantised to, such as `Q4_K_M`; nothing where they are floats. Whatever shows a number of
-    /// this model says so: it is not the original's.
+    /// Returns the format that the weights were quantised to, such as `Q4_K_M`; `None` if they are floats. Every
+    /// display of this model's numbers must name it, because they are not the numbers of the original model.
     pub fn quantised(&self) -> Option<&str> {
         self.quantised.as_deref()
     }
 
-    /// A conversation of one message of a user as the checkpoint's chat template has it, up to where the model is to
-    /// answer. Nothing else applies a chat template.
+    /// Renders one message of a user with the checkpoint's chat template, up to where the model is to answer. No
+    /// other function applies a chat template.
     ///
     /// # Errors
     /// A checkpoint without a template, or with one that cannot be rendered.
@@ -296,14 +298,14 @@ impl Model {
         template.render(&[message], true, &self.tokenizer)
     }
 
-    /// The model for texts that [`Model::chat`] has rendered: special tokens that are written out in them become their
-    /// ids, whatever kind of checkpoint it is.
+    /// Returns the model for texts that [`Model::chat`] has rendered: special tokens that are written out in them
+    /// become their ids, whatever kind of checkpoint it is.
     pub fn with_conversations(mut self) -> Model {
         self.tokenizer.read_special();
         self
     }
 
-    /// What a reader has to know of the numbers of quantised weights.
+    /// Returns a sentence that warns readers about numbers from quantised weights; `None` if the weights are floats.
     pub fn caveat(&self) -> Option<String> {
         let kind = self.quantised()?;
         Some(format!(
@@ -311,7 +313,7 @@ impl Model {
         ))
     }
 
-    /// The weights, for inspection.
+    /// Returns the weights, for inspection.
     pub fn weights(&self) -> &Weights {
         &self.weights
     }
@@ -324,10 +326,10 @@ impl Model {
         }
     }
 
-    /// One block, from memory or from disk.
+    /// Returns one block, from memory or from disk.
     ///
     /// # Errors
-    /// When its tensors cannot be read.
+    /// Tensors that cannot be read.
     pub fn block(&self, layer: usize) -> Result<Arc<dyn Block>, ModelError> {
         if let Some(block) = self.blocks[layer].get() {
             return Ok(block.clone());
@@ -339,10 +341,10 @@ impl Model {
         Ok(block)
     }
 
-    /// Whether the states that enter the first block depend on the places of tokens.
+    /// Returns whether the states that enter the first block depend on the positions of tokens.
     ///
     /// # Errors
-    /// When the embedding cannot be read.
+    /// An embedding that cannot be read.
     pub(crate) fn places_tokens(&self) -> Result<bool, ModelError> {
         let embedding = filled(&self.embedding, || {
             self.architecture.embedding(&self.source())
@@ -350,13 +352,13 @@ impl Model {
         Ok(embedding.positions.is_some())
     }
 
-    /// The states that enter the first block.
+    /// Computes the states that enter the first block.
     ///
     /// # Shapes
-    /// `tokens`, `positions`: one per row; result `[rows, hidden]`.
+    /// `tokens` and `positions` have one value per row; the result is `[rows, hidden]`.
     ///
     /// # Errors
-    /// When the embedding cannot be read.
+    /// An embedding that cannot be read.
     pub fn embed(&self, tokens: &[u32], positions: &[u32]) -> Result<Tensor<2>, ModelError> {
         let embedding = filled(&self.embedding, || {
             self.architecture.embedding(&self.source())
@@ -365,13 +367,13 @@ impl Model {
         Ok(embedding.finish(rows, positions))
     }
 
-    /// The state the LM head reads, from the last block's output.
+    /// Computes the state that the LM head reads from the last block's output.
     ///
     /// # Shapes
-    /// `h`: `[rows, hidden]`, result the same.
+    /// `h` is `[rows, hidden]`, and so is the result.
     ///
     /// # Errors
-    /// When the final norm cannot be read.
+    /// A final norm that cannot be read.
     pub fn normalise(&self, h: Tensor<2>) -> Result<Tensor<2>, ModelError> {
         let norm = filled(&self.final_norm, || {
             self.architecture.final_norm(&self.source())
@@ -382,10 +384,10 @@ impl Model {
         })
     }
 
-    /// What turns final states into logits, and the matrix that does it.
+    /// Returns the LM head and the vocabulary matrix that it is used with.
     ///
     /// # Errors
-    /// A model without an LM head; unreadable weights.
+    /// A model without an LM head, or weights that cannot be read.
     pub fn head(&self) -> Result<(&Head, &Table), ModelError> {
         let Some(name) = self.architecture.head_table() else {
             return Err(ModelError::NoHead {
@@ -402,13 +404,13 @@ impl Model {
         Ok((head, table))
     }
 
-    /// Longest sequence the model can take.
+    /// Returns the length of the longest sequence that the model can take, in tokens.
     pub fn max_tokens(&self) -> usize {
         self.geometry.max_positions
     }
 
-    /// The token in front of every text of a causal model: the tokenizer's BOS, else its EOS, as
-    /// lm-evaluation-harness has it; those of `config.json` where the tokenizer's settings name neither.
+    /// Returns the token before every text of a causal model. It is the tokenizer's BOS token, or else its EOS token,
+    /// as in lm-evaluation-harness; if the tokenizer's settings name neither, those of `config.json` are taken.
     pub fn start_token(&self) -> Option<u32> {
         let special = self.tokenizer.special();
         let id = |token: &Option<SpecialToken>| token.as_ref().and_then(|t| t.id);
@@ -418,11 +420,11 @@ impl Model {
             .or(self.geometry.eos)
     }
 
-    /// The tokens that end a text that is generated: `eos_token_id` of `generation_config.json`, where the checkpoint has
-    /// it, else of its configuration.
+    /// Returns the tokens that end a generated text: `eos_token_id` of `generation_config.json`, if the checkpoint
+    /// has that file, or else of its configuration.
     ///
     /// # Errors
-    /// A `generation_config.json` that cannot be read, or names a token that is none.
+    /// A `generation_config.json` that cannot be read, or that names a token that does not exist.
     pub fn end_tokens(&self) -> Result<Vec<u32>, ModelError> {
         let path = self.folder.join("generation_config.json");
         let own: Vec<u32> = self.geometry.eos.into_iter().collect();
@@ -448,9 +450,10 @@ impl Model {
         ids.iter().map(token).collect()
     }
 
-    /// What each token of a sequence is: special at either end, given or asked for, the last of the text.
+    /// Returns the role of each token of a sequence: whether it is special, whether it is given, and whether it is
+    /// the last token of the text.
     ///
-    /// At the beginning, the start token of a causal model or the opening tokens of an encoder are special, where they
+    /// At the beginning, the start token of a causal model or the opening tokens of an encoder are special if they
     /// are given.
     pub fn roles(&self, sequence: &Sequence) -> Vec<Role> {
         let start: Vec<u32> = match self.geometry.causal {
@@ -472,14 +475,14 @@ impl Model {
         (0..sequence.tokens.len()).map(role).collect()
     }
 
-    /// A text as the model is meant to read it: behind its start token, for an
-    /// encoder between its opening and closing tokens.
+    /// Encodes a text in the form that the model expects: after its start token, or for an encoder between its
+    /// opening and closing tokens.
     ///
-    /// A text that begins with the start token itself, written out, gets no second one: its own is
+    /// A text that begins with the start token, written out, does not get a second one. Its own start token is then
     /// the one that is given and not scored, as in lm-evaluation-harness (`TemplateLM.loglikelihood`).
     ///
     /// # Errors
-    /// When the tokenizer fails.
+    /// A text on which the tokenizer fails.
     pub fn sequence(&self, text: &str) -> Result<Sequence, ModelError> {
         let (ids, own) = self.prefixed(text)?;
         let (before, after): (Vec<u32>, &[u32]) = if self.geometry.causal {
@@ -531,13 +534,13 @@ fn filled<T>(
     Ok(cell.get().expect("filled just above"))
 }
 
-/// The most memory this process has taken so far, in bytes, where the system says so.
+/// Returns the largest amount of memory that this process has had so far, in bytes, if the operating system gives it.
 pub fn peak_memory() -> Option<u64> {
     from_proc("/proc/self/status", "VmHWM:")
 }
 
-/// Memory that this process can still have, in bytes, where the system says so: what is free, and no more than a bound
-/// of its own (`ulimit -v`) leaves.
+/// Returns the amount of memory that this process can still have, in bytes, if the operating system gives it. It is
+/// the free memory, limited by `ulimit -v` if that is set.
 pub fn available_memory() -> Option<u64> {
     let free = from_proc("/proc/meminfo", "MemAvailable:");
     free.into_iter().chain(address_space()).min()

@@ -1,4 +1,4 @@
-//! Sentences packed without padding, shared prefixes once.
+//! Packs sentences without padding, and stores prefixes that sentences share only once.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -6,19 +6,19 @@ use std::ops::RangeInclusive;
 use interlingua_backend::ops::{Node, Repeats, Tree, path_rows};
 use interlingua_edits::Role;
 
-/// A tokenised text and how many tokens at its ends only condition.
+/// A tokenised text, with the numbers of tokens at its two ends that are read but not scored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sequence {
-    /// All tokens, special ones included.
+    /// All token ids, including special tokens.
     pub tokens: Vec<u32>,
-    /// Leading tokens that are given, not scored or pooled (the start token).
+    /// The number of tokens at the beginning that are given and not scored or pooled, such as the start token.
     pub context: usize,
-    /// Trailing tokens that are given, not scored or pooled (an encoder's closing token).
+    /// The number of tokens at the end that are given and not scored or pooled, such as an encoder's closing token.
     pub closing: usize,
 }
 
 impl Sequence {
-    /// A sequence without closing tokens.
+    /// Makes a sequence without closing tokens.
     pub fn new(tokens: Vec<u32>, context: usize) -> Sequence {
         Sequence {
             tokens,
@@ -27,7 +27,7 @@ impl Sequence {
         }
     }
 
-    /// The places of the tokens that are scored or pooled.
+    /// Returns the range of the tokens that are scored or pooled.
     pub fn text(&self) -> std::ops::Range<usize> {
         self.context
             ..self
@@ -38,22 +38,23 @@ impl Sequence {
     }
 }
 
-/// Tokens that go through the model, and what is to be predicted from their states.
+/// Tokens that go through the model, and the predictions to make from their states.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Query {
-    /// All tokens.
+    /// All token ids.
     pub tokens: Vec<u32>,
-    /// Place in `tokens` and the token whose probability is asked for there.
+    /// Pairs of a position in `tokens` and the token whose probability is asked for there.
     pub predictions: Vec<(usize, u32)>,
-    /// What each token is in its text ([`crate::Model::roles`]). Rows of equal tokens and other roles are not
-    /// shared. May be empty where no edit reads roles.
+    /// The role of each token in its text ([`crate::Model::roles`]). Rows with equal tokens and different roles are
+    /// not shared. The list may be empty if no edit reads roles.
     pub roles: Vec<Role>,
 }
 
 impl Query {
-    /// Every token of a text from those before it. A first token without context is not predicted.
+    /// Asks for every token of a text, predicted from those before it. A first token without context is not
+    /// predicted.
     ///
-    /// Tokens after the last prediction have no part in it and are left out.
+    /// Tokens after the last prediction are left out, because they do not affect it.
     pub fn next_tokens(sequence: &Sequence) -> Query {
         let text = sequence.text();
         let predictions: Vec<(usize, u32)> = (text.start.max(1)..text.end)
@@ -70,7 +71,7 @@ impl Query {
         }
     }
 
-    /// Nothing predicted: only states are wanted.
+    /// Asks for no predictions, only for states.
     pub fn states(tokens: &[u32]) -> Query {
         Query {
             tokens: tokens.to_vec(),
@@ -79,7 +80,7 @@ impl Query {
         }
     }
 
-    /// The same with the roles of a text of which it has the first tokens.
+    /// Returns the same query with the roles of a text whose first tokens it has.
     pub fn with_roles(mut self, mut roles: Vec<Role>) -> Query {
         roles.truncate(self.tokens.len());
         self.roles = roles;
@@ -101,24 +102,24 @@ impl Query {
     }
 }
 
-/// Some sequences as one prefix tree of packed rows.
+/// Several sequences as one prefix tree of packed rows.
 #[derive(Debug, Clone)]
 pub struct Pack {
-    /// The tree.
+    /// The prefix tree.
     pub tree: Tree,
-    /// Token of every row.
+    /// The token of every row.
     pub tokens: Vec<u32>,
-    /// Role of every row; empty where the queries have none.
+    /// The role of every row; empty if the queries have no roles.
     pub roles: Vec<Role>,
-    /// The sequences in this pack, by index in the request, with their rows.
+    /// The sequences in this pack, by their index in the request, with their rows.
     pub members: Vec<Member>,
-    /// Distinct (row, target) predictions that are asked for.
+    /// The distinct predictions that are asked for, as pairs of a row and a target token.
     pub predictions: Vec<(u32, u32)>,
 }
 
 impl Pack {
-    /// Which rows enter the first block with equal states, where these are many: those of equal
-    /// tokens, at equal places where the embedding knows the place, and in equal roles where edits read them.
+    /// Returns which rows enter the first block with equal states, if there are many such rows. They have equal
+    /// tokens, equal positions if the embedding depends on the position, and equal roles if edits read them.
     pub(crate) fn repeats(&self, placed: bool) -> Option<Repeats> {
         let places = self.tree.positions.iter();
         let keys = self.tokens.iter().zip(places);
@@ -135,32 +136,32 @@ impl Pack {
 /// One query of a pack.
 #[derive(Debug, Clone)]
 pub struct Member {
-    /// Index in the request.
+    /// The index in the request.
     pub sequence: usize,
-    /// Row of each token.
+    /// The row of each token.
     pub rows: Vec<u32>,
-    /// For each prediction, its index among the pack's.
+    /// For each prediction, its index among the predictions of the pack.
     pub scored: Vec<u32>,
 }
 
-/// Which rows of different sequences are the same.
+/// The rows of different sequences that can be shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sharing {
-    /// Those of a common beginning: causal models.
+    /// The rows of a common beginning, for causal models.
     Prefixes,
-    /// Only those of equal sequences: encoders, where every token sees all others.
+    /// Only the rows of equal sequences, for encoders, in which every token sees all others.
     Whole,
 }
 
-/// Packs queries, each pack at most `max_rows` rows (or one longer sequence).
+/// Packs queries into packs of at most `max_rows` rows; a longer sequence gets a pack of its own.
 ///
-/// They are sorted so that those meet that share rows, which are then there only once in a pack.
+/// The queries are sorted so that those that share rows come together. A shared row occurs only once in a pack.
 pub fn pack(queries: &[Query], max_rows: usize, sharing: Sharing) -> Vec<Pack> {
     fill(queries, &sorted(queries, sharing), max_rows, sharing)
 }
 
-/// As [`pack`], into a number of packs of about the same size that `workers` divides, so that none
-/// of them is idle while others work; packs are not made smaller than the fewest of `rows` for it.
+/// Packs queries as [`pack`] does, into packs of about the same size whose number is a multiple of `workers`, so that
+/// none of the workers is idle. Packs are not made smaller than the lower end of `rows` for this.
 pub fn pack_for(
     workers: usize,
     queries: &[Query],

@@ -1,10 +1,9 @@
-//! Agreement of a checkpoint with values that transformers computed.
+//! Compares a checkpoint with values that transformers computed.
 //!
-//! The golden file is safetensors: for sequence `i` its token ids `{i}.ids`
-//! (i64), the states `{i}.{hook}` at its hook points (f32, `[tokens, width]`)
-//! and, for a model with an LM head, `{i}.logits` (f32, `[tokens, vocabulary]`).
-//! Its metadata say in which dtype they were computed and which modules they
-//! were taken from. `tests/generators/architectures.py` writes such files.
+//! The golden file is safetensors. For sequence `i` it holds the token ids `{i}.ids` (i64), the states `{i}.{hook}`
+//! at its hooks (f32, `[tokens, width]`) and, for a model with an LM head, `{i}.logits` (f32, `[tokens,
+//! vocabulary]`). Its metadata says in which dtype they were computed and from which modules they were taken.
+//! `tests/generators/architectures.py` writes such files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,33 +14,35 @@ use crate::Branch;
 use crate::engine::{self, Capture, Pooling};
 use crate::{Model, ModelError, Sequence};
 
-/// Largest relative difference where transformers computed in f32.
+/// The largest relative difference that is accepted if transformers computed in f32.
 pub const TOLERANCE_F32: f32 = 1e-4;
 
-/// Largest relative difference where transformers computed in bf16; here it is f32 from the same weights.
+/// The largest relative difference that is accepted if transformers computed in bf16; this program computes in f32
+/// from the same weights.
 pub const TOLERANCE_BF16: f32 = 2e-2;
 
-/// How far a checkpoint is from its golden values.
+/// The differences between a checkpoint's values and the golden ones.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Agreement {
-    /// Largest difference at each kind of hook point (`block.{L}.mlp`) and of the logits, relative to
-    /// the largest value of the tensor.
+    /// The largest difference at each kind of hook (`block.{L}.mlp`) and of the logits, relative to the largest value
+    /// of the tensor.
     pub worst: BTreeMap<String, f32>,
-    /// Tokens whose most likely next token is another one, and tokens in all.
+    /// The number of tokens whose most likely next token is different, and the number of all tokens.
     pub argmax: (usize, usize),
-    /// `f32` or `bf16`: what transformers computed in.
+    /// The dtype in which transformers computed: `f32` or `bf16`.
     pub dtype: String,
-    /// For `bf16`, how far transformers' own states lie from those it computes in f32 from the same weights.
+    /// For `bf16`, the differences between transformers' own states and those that it computes in f32 from the same
+    /// weights.
     pub rounding: BTreeMap<String, f32>,
-    /// transformers' module of each kind of hook point.
+    /// The module of transformers for each kind of hook.
     pub modules: BTreeMap<String, String>,
 }
 
 impl Agreement {
-    /// Whether everything is within the tolerance of its dtype.
+    /// Returns whether all differences are within the tolerance of the dtype.
     ///
-    /// In f32, no most likely token may differ. In bf16, what is beyond the tolerance must be
-    /// transformers' own rounding: we compute in f32 from the same weights.
+    /// In f32, no most likely token may differ. In bf16, a difference beyond the tolerance must be due to
+    /// transformers' own rounding, because this program computes in f32 from the same weights.
     pub fn holds(&self) -> bool {
         if self.dtype == "f32" {
             return self.largest() <= TOLERANCE_F32 && self.argmax.0 == 0;
@@ -52,16 +53,16 @@ impl Agreement {
         })
     }
 
-    /// The largest difference of all.
+    /// Returns the largest of all differences.
     pub fn largest(&self) -> f32 {
         self.worst.values().copied().fold(0.0, f32::max)
     }
 }
 
-/// Runs the model on the golden file's sequences and compares everything it holds.
+/// Runs the model on the golden file's sequences and compares everything that the file holds.
 ///
 /// # Errors
-/// A golden file that is not one, and whatever running the model gives.
+/// A file that is not a golden file, and whatever running the model returns.
 pub fn compare(model: &Model, golden: &Path) -> Result<Agreement, ModelError> {
     let bad = |problem: String| ModelError::BadWeights {
         path: golden.to_owned(),
@@ -159,12 +160,12 @@ pub fn compare(model: &Model, golden: &Path) -> Result<Agreement, ModelError> {
     Ok(agreement)
 }
 
-/// The states of every token at every hook point: `[hook point][sequence]`, each `[tokens × hidden]`.
+/// Computes the states of every token at every hook, indexed `[hook][sequence]`, each `[tokens × hidden]`.
 ///
-/// Hook points in the order of [`crate::config::Geometry::hooks`].
+/// The hooks are in the order of [`crate::config::Geometry::hooks`].
 ///
 /// # Errors
-/// As [`engine::capture`].
+/// The errors of [`engine::capture`].
 pub fn every_state(
     model: &Model,
     sequences: &[Sequence],

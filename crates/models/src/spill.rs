@@ -1,4 +1,4 @@
-//! Hidden states between two blocks: in memory up to a budget, beyond it on disk.
+//! Stores hidden states between two blocks: in memory up to a budget, and beyond it on disk.
 
 use std::fs::File;
 use std::ops::Range;
@@ -9,12 +9,12 @@ use interlingua_backend::{Device, Tensor, from_rows, to_host};
 
 use crate::ModelError;
 
-/// How much memory the hidden states of a pass may take, and where the rest goes.
+/// The amount of memory that the hidden states of a pass may take, and the folder for the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Budget {
-    /// Bytes that states may take in memory.
+    /// The number of bytes that states may take in memory.
     pub bytes: u64,
-    /// Folder of the file that takes the rest; it has no name and vanishes with the process.
+    /// The folder of the file that takes the rest. The file has no name and vanishes with the process.
     pub folder: PathBuf,
 }
 
@@ -28,10 +28,10 @@ impl Default for Budget {
     }
 }
 
-/// Reads an amount of memory: `4GiB`, `500MB`, `1048576`.
+/// Parses an amount of memory such as `4GiB`, `500MB` or `1048576`.
 ///
 /// # Errors
-/// Anything else, with what would work.
+/// Any other text; the message says what would work.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let split = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -55,7 +55,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-/// States by slot.
+/// The states of all slots.
 pub(crate) struct States<'a> {
     budget: &'a Budget,
     device: &'a Device,
@@ -65,7 +65,7 @@ pub(crate) struct States<'a> {
     places: Vec<Option<(u64, u64)>>,
     file: Option<File>,
     length: u64,
-    /// Bytes written to the file so far.
+    /// The number of bytes that were written to the file so far.
     pub spilled: u64,
 }
 
@@ -93,7 +93,7 @@ impl<'a> States<'a> {
         }
     }
 
-    /// Fills a slot, in place of what was there.
+    /// Fills a slot, replacing what was there.
     pub fn put(&mut self, slot: usize, states: Tensor<2>) -> Result<(), ModelError> {
         self.clear(slot);
         let dims = states.dims();
@@ -135,7 +135,7 @@ impl<'a> States<'a> {
         }
     }
 
-    /// What is in a slot, which stays filled.
+    /// Returns the content of a slot, which stays filled.
     pub fn get(&self, slot: usize) -> Result<Option<Tensor<2>>, ModelError> {
         let rows = match &self.slots[slot] {
             Slot::Empty => return Ok(None),
@@ -145,7 +145,7 @@ impl<'a> States<'a> {
         self.rows(slot, &(0..rows))
     }
 
-    /// Some rows of what is in a slot, which stays filled; no others are read.
+    /// Returns some rows of a slot, which stays filled; no other rows are read.
     pub fn rows(&self, slot: usize, rows: &Range<usize>) -> Result<Option<Tensor<2>>, ModelError> {
         match &self.slots[slot] {
             Slot::Empty => Ok(None),
@@ -166,7 +166,7 @@ impl<'a> States<'a> {
         }
     }
 
-    /// What is in a slot, which is empty afterwards.
+    /// Returns the content of a slot and empties it.
     pub fn take(&mut self, slot: usize) -> Result<Option<Tensor<2>>, ModelError> {
         let states = self.get(slot)?;
         self.clear(slot);

@@ -1,8 +1,7 @@
-//! Captured states on disk: one safetensors file, written in any order, read by sequence.
+//! Stores captured states on disk in one safetensors file, which is written in any order and read by sequence.
 //!
-//! The lengths of all sequences are known before the first state, so the file
-//! has its final size from the start and each sequence is written at its place.
-//! A file appears under its name only when it is complete.
+//! The lengths of all sequences are known before the first state. So the file has its final size from the start, and
+//! each sequence is written at its position. A file appears under its name only when it is complete.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,7 +13,7 @@ use safetensors::Dtype;
 use crate::file::{Kind, TensorFile};
 use crate::{ModelError, header};
 
-/// Writes a store; [`Writer::finish`] makes it visible.
+/// A store that is being written. [`Writer::finish`] makes it visible.
 pub struct Writer {
     path: PathBuf,
     file: TensorFile,
@@ -28,7 +27,7 @@ pub struct Writer {
 const OFFSETS: usize = 0;
 const STATES: usize = 1;
 
-/// An open store.
+/// A store that is open for reading.
 pub struct Store {
     path: PathBuf,
     file: File,
@@ -56,7 +55,7 @@ impl Writer {
     /// Creates a store for sequences of these lengths and states of this width.
     ///
     /// # Errors
-    /// When the file cannot be created or the disk is full.
+    /// A file that cannot be created, or a full disk.
     pub fn create(
         path: &Path,
         width: usize,
@@ -86,7 +85,7 @@ impl Writer {
     /// Writes the states of one sequence.
     ///
     /// # Errors
-    /// When the disk is full. Another number of values than announced is a bug of the caller.
+    /// A full disk. A number of values that differs from the announced one is an error in the calling code.
     pub fn write(&mut self, sequence: usize, states: &[f32]) -> Result<(), ModelError> {
         let from = self.offsets[sequence];
         let rows = self.offsets[sequence + 1] - from;
@@ -103,7 +102,7 @@ impl Writer {
     /// Makes the store visible under its name.
     ///
     /// # Errors
-    /// When it cannot be renamed. A sequence that was not written is a bug of the caller.
+    /// A file that cannot be renamed. A sequence that was not written is an error in the calling code.
     pub fn finish(self) -> Result<Store, ModelError> {
         let rows = self.offsets[self.offsets.len() - 1];
         assert_eq!(self.written, rows, "every sequence is written once");
@@ -116,7 +115,7 @@ impl Store {
     /// Opens a finished store.
     ///
     /// # Errors
-    /// When the file is not a store or not complete.
+    /// A file that is not a store or not complete.
     pub fn open(path: &Path) -> Result<Store, ModelError> {
         let bad = |problem: &str| ModelError::BadWeights {
             path: path.to_owned(),
@@ -166,30 +165,30 @@ impl Store {
         })
     }
 
-    /// Number of sequences.
+    /// Returns the number of sequences.
     pub fn len(&self) -> usize {
         self.layout.offsets.len() - 1
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no sequences.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Width of a state.
+    /// Returns the width of a state.
     pub fn width(&self) -> usize {
         self.layout.width
     }
 
-    /// Rows of one sequence.
+    /// Returns the number of rows of one sequence.
     pub fn rows(&self, sequence: usize) -> usize {
         self.layout.at(sequence).1
     }
 
-    /// Appends the states of one sequence to `out`; returns its rows.
+    /// Appends the states of one sequence to `out` and returns the number of its rows.
     ///
     /// # Errors
-    /// When the file cannot be read. A sequence beyond [`Store::len`] is a bug of the caller.
+    /// A file that cannot be read. A sequence beyond [`Store::len`] is an error in the calling code.
     pub fn read(&self, sequence: usize, out: &mut Vec<f32>) -> Result<usize, ModelError> {
         let (at, rows) = self.layout.at(sequence);
         let mut bytes = vec![0; rows * self.layout.width * 4];
@@ -206,10 +205,10 @@ impl Store {
         Ok(rows)
     }
 
-    /// All states, row-major.
+    /// Reads all states, row-major.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// A file that cannot be read.
     pub fn read_all(&self) -> Result<Vec<f32>, ModelError> {
         let mut out = Vec::new();
         for sequence in 0..self.len() {

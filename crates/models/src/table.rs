@@ -1,9 +1,8 @@
-//! The vocabulary's matrix: looked up by token and multiplied in slices.
+//! The vocabulary matrix, whose rows are looked up by token and which is multiplied in slices.
 //!
-//! Resident, it is one matrix. Streamed, a lookup reads only the rows of the
-//! tokens that occur, and scoring reads slices of bounded size. Rows that a
-//! lookup has read are kept, up to a bound, and not read again for the slices:
-//! a tied embedding crosses the disk once.
+//! If it is resident, it is one matrix. If it is streamed, a lookup reads only the rows of the tokens that occur, and
+//! scoring reads slices of limited size. Rows that a lookup has read are kept, up to a limit, and are not read again
+//! for the slices. So a tied embedding is read from the disk once.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -21,7 +20,7 @@ const SLICE: usize = 24 << 20;
 /// Values of looked-up rows that are kept.
 const KEPT: usize = 32 << 20;
 
-/// `[vocabulary, hidden]`, on disk or in memory.
+/// The matrix `[vocabulary, hidden]`, on disk or in memory.
 #[derive(Debug)]
 pub struct Table {
     name: String,
@@ -36,7 +35,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// A tensor of this name and shape; nothing is read yet.
+    /// Describes a tensor of this name and shape; nothing is read yet.
     pub fn new(name: String, rows: usize, width: usize, resident: bool) -> Table {
         Table {
             name,
@@ -49,19 +48,19 @@ impl Table {
         }
     }
 
-    /// The same table, multiplied in another precision.
+    /// Returns the same table, multiplied in another precision.
     pub fn with_precision(mut self, precision: Precision) -> Table {
         self.precision = precision;
         self.whole = OnceLock::new();
         self
     }
 
-    /// The tensor's name.
+    /// Returns the name of the tensor.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Bytes of the largest slice that is in memory at once, and of the rows that lookups keep.
+    /// Returns the number of bytes of the largest slice that is in memory at once, and of the rows that lookups keep.
     pub fn slice_bytes(&self) -> u64 {
         let all = (self.rows * self.width) as u64;
         self.precision.bytes() * all.min(SLICE as u64) + 4 * all.min(KEPT as u64)
@@ -76,13 +75,13 @@ impl Table {
         Ok(self.whole.get().expect("filled just above"))
     }
 
-    /// The rows of these tokens.
+    /// Returns the rows of these tokens.
     ///
     /// # Shapes
-    /// `tokens`: each below `rows`; result `[tokens, width]`.
+    /// Each of `tokens` is below `rows`; the result is `[tokens, width]`.
     ///
     /// # Errors
-    /// When the weights cannot be read.
+    /// Weights that cannot be read.
     pub fn lookup(
         &self,
         tokens: &[u32],
@@ -109,13 +108,13 @@ impl Table {
         Ok(from_rows(out, tokens.len(), self.width, device))
     }
 
-    /// Calls `visit` with every slice and the row it begins at, in order.
+    /// Calls `visit` with every slice and the row at which it begins, in order.
     ///
     /// # Shapes
-    /// Slices are `[slice, width]`.
+    /// The slices are `[slice, width]`.
     ///
     /// # Errors
-    /// When the weights cannot be read, and whatever `visit` returns.
+    /// Weights that cannot be read, and whatever `visit` returns.
     pub fn slices(
         &self,
         weights: &Weights,

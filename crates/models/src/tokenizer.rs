@@ -1,9 +1,8 @@
-//! `tokenizer.json`, as the `tokenizers` crate reads it, checked against the model.
+//! Reads `tokenizer.json` with the `tokenizers` crate and checks it against the model.
 //!
-//! Policy. Padding and truncation that `tokenizer.json` asks for are switched
-//! off: sequences of any length are packed without padding, so no padding side
-//! matters, and a text that is too long is an error, not cut. Chat templates are
-//! applied where [`crate::Model::chat`] is asked to, and nowhere else. [`Tokenizer::encode`] adds no special tokens;
+//! Padding and truncation that `tokenizer.json` asks for are switched off: sequences of any length are packed without
+//! padding, so no padding side matters, and a text that is too long is an error and is not cut. Chat templates are
+//! applied by [`crate::Model::chat`] and nowhere else. [`Tokenizer::encode`] adds no special tokens;
 //! [`Tokenizer::encode_template`] adds those of the tokenizer's own template.
 
 use std::ops::Range;
@@ -31,63 +30,63 @@ pub struct Tokenizer {
     special: Special,
 }
 
-/// A text as tokens.
+/// The tokens of a text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Encoded {
-    /// Token ids.
+    /// The token ids.
     pub ids: Vec<u32>,
-    /// The bytes of the text that each token stands for, on character boundaries.
+    /// For each token, the bytes of the text that it stands for, on character boundaries.
     ///
-    /// Empty for special tokens that the template adds. Tokens may share bytes:
-    /// those that are each a part of one character all have the whole character.
+    /// The range is empty for special tokens that the template adds. Tokens may share bytes: if several are parts of
+    /// one character, each of them has the whole character.
     pub offsets: Vec<Range<usize>>,
-    /// Whether the template added the token.
+    /// For each token, whether the template added it.
     pub added: Vec<bool>,
 }
 
-/// A special token by name.
+/// A special token, with its text and its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpecialToken {
-    /// How it is written.
+    /// The text of the token.
     pub text: String,
-    /// Its id; `None` if the tokenizer has no such entry.
+    /// The id of the token; `None` if the tokenizer has no such entry.
     pub id: Option<u32>,
 }
 
-/// What `tokenizer_config.json` and `special_tokens_map.json` say, for reports.
+/// The special tokens according to `tokenizer_config.json` and `special_tokens_map.json`, for reports.
 ///
-/// The first file counts where both say something, as in transformers.
+/// If both files name a token, the first file decides, as in transformers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Special {
-    /// Beginning of sequence.
+    /// The beginning-of-sequence token.
     pub bos: Option<SpecialToken>,
-    /// End of sequence.
+    /// The end-of-sequence token.
     pub eos: Option<SpecialToken>,
-    /// Stands for what has no entry.
+    /// The token for text that has no entry in the vocabulary.
     pub unk: Option<SpecialToken>,
-    /// Padding; never used here.
+    /// The padding token, which is never used here.
     pub pad: Option<SpecialToken>,
-    /// Stands for a token that is to be guessed.
+    /// The mask token, which replaces a token that is to be predicted.
     pub mask: Option<SpecialToken>,
-    /// Opens a text of an encoder.
+    /// The token that opens a text of an encoder.
     pub cls: Option<SpecialToken>,
-    /// Closes a text of an encoder.
+    /// The token that closes a text of an encoder.
     pub sep: Option<SpecialToken>,
-    /// Whether transformers puts the beginning of sequence in front, where the file says so.
+    /// Whether transformers puts the beginning-of-sequence token before a text, if the file says so.
     pub add_bos_token: Option<bool>,
-    /// Whether transformers puts the end of sequence behind, where the file says so.
+    /// Whether transformers puts the end-of-sequence token after a text, if the file says so.
     pub add_eos_token: Option<bool>,
-    /// `left` or `right`, where the file says so; of no effect here.
+    /// The padding side, `left` or `right`, if the file gives one; it has no effect here.
     pub padding_side: Option<String>,
-    /// Whether there is a chat template; nothing applies it unasked.
+    /// Whether there is a chat template, which is applied only on request.
     pub chat_template: bool,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` of a checkpoint folder, and the settings beside it.
+    /// Reads `tokenizer.json` of a checkpoint folder and the settings beside it.
     ///
     /// # Errors
-    /// Missing or malformed file; an id beyond the model's embedding.
+    /// A file that is missing or malformed, or a token id beyond the model's embedding.
     pub fn open(folder: &Path, vocab_size: usize) -> Result<Tokenizer, ModelError> {
         let path = folder.join("tokenizer.json");
         if !input::is_there(&path)? {
@@ -108,7 +107,7 @@ impl Tokenizer {
         Tokenizer::of(&path, inner, special, vocab_size)
     }
 
-    /// A tokenizer made of a file, checked against the model.
+    /// Makes a tokenizer from a parsed file and checks it against the model.
     pub(crate) fn of(
         path: &Path,
         inner: tokenizers::Tokenizer,
@@ -139,14 +138,14 @@ impl Tokenizer {
         })
     }
 
-    /// What the settings beside `tokenizer.json` say, for reports.
+    /// Returns the special tokens according to the settings beside `tokenizer.json`, for reports.
     pub fn special(&self) -> &Special {
         &self.special
     }
 
-    /// The token that stands for one to be guessed.
+    /// Returns the id of the mask token.
     ///
-    /// The `mask_token` of the settings; where they name none, an entry `[MASK]` or `<mask>`.
+    /// It is the `mask_token` of the settings or, if they name none, an entry `[MASK]` or `<mask>`.
     pub fn mask(&self) -> Option<u32> {
         match &self.special.mask {
             Some(named) => named.id,
@@ -156,40 +155,40 @@ impl Tokenizer {
         }
     }
 
-    /// The special tokens that the tokenizer's own template puts before and after a text.
+    /// Returns the special tokens that the tokenizer's own template puts before and after a text.
     pub fn around(&self) -> (&[u32], &[u32]) {
         (&self.around.0, &self.around.1)
     }
 
-    /// Token ids of a text, without special tokens.
+    /// Encodes a text as token ids, without adding special tokens.
     ///
-    /// Special tokens that are written out in the text become their ids, as in transformers, where the tokenizer comes
-    /// from `tokenizer.json`; those of a GGUF file are text, as in llama.cpp, but in
+    /// Special tokens that are written out in the text become their ids, as in transformers, if the tokenizer comes
+    /// from `tokenizer.json`. In a GGUF file they are text, as in llama.cpp, except in
     /// [conversations](crate::Model::with_conversations).
     ///
     /// # Errors
-    /// When the tokenizer itself fails on the text.
+    /// A text on which the tokenizer fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
         Ok(self.run(text, false)?.get_ids().to_vec())
     }
 
-    /// Token ids of a text, without special tokens, and the bytes that each stands for.
+    /// Encodes a text as token ids, without adding special tokens, and returns the bytes that each token stands for.
     ///
     /// # Errors
-    /// As [`Tokenizer::encode`].
+    /// The errors of [`Tokenizer::encode`].
     pub fn encode_with_offsets(&self, text: &str) -> Result<Encoded, ModelError> {
         Ok(encoded(text, &self.run(text, false)?))
     }
 
-    /// A text within the special tokens of the tokenizer's own template.
+    /// Encodes a text with the special tokens of the tokenizer's own template around it.
     ///
     /// # Errors
-    /// As [`Tokenizer::encode`].
+    /// The errors of [`Tokenizer::encode`].
     pub fn encode_template(&self, text: &str) -> Result<Encoded, ModelError> {
         Ok(encoded(text, &self.run(text, true)?))
     }
 
-    /// From now on, special tokens that are written out in a text become their ids.
+    /// Makes the tokenizer turn special tokens that are written out in a text into their ids from now on.
     pub(crate) fn read_special(&mut self) {
         self.inner.set_encode_special_tokens(false);
     }
@@ -201,22 +200,22 @@ impl Tokenizer {
         })
     }
 
-    /// The text of ids.
+    /// Returns the text of token ids.
     pub fn decode(&self, ids: &[u32]) -> Option<String> {
         self.inner.decode(ids, false).ok()
     }
 
-    /// The id of an entry, special tokens included.
+    /// Returns the id of an entry, including special tokens.
     pub fn id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
     }
 
-    /// Number of entries, special tokens included.
+    /// Returns the number of entries, including special tokens.
     pub fn len(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
 
-    /// Whether the tokenizer has no entries at all.
+    /// Returns whether the tokenizer has no entries.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -266,7 +265,8 @@ fn encoded(text: &str, encoding: &tokenizers::Encoding) -> Encoded {
     }
 }
 
-/// Does something with the library, which panics on some files that no tokenizer would write.
+/// Calls the library in a way that turns its panics into errors, because it panics on some files that no tokenizer
+/// would write.
 pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, tokenizers::Error>) -> Result<T, String> {
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
         Ok(done) => done.map_err(|e| e.to_string()),
@@ -321,7 +321,7 @@ impl Token {
     }
 }
 
-/// The keys of both files that are of interest; all others are passed over unread.
+/// The keys of both files that are used; all others are skipped.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(crate) struct Settings {
@@ -393,16 +393,15 @@ impl Special {
     }
 }
 
-/// Special tokens of the tokenizers trained here, by id.
+/// The special tokens of the tokenizers that are trained here, by id.
 pub const SPECIAL: [&str; 4] = ["<PAD>", "<UNK>", "<BOS_TOKEN>", "<EOS_TOKEN>"];
 
 /// Trains a byte-level BPE and returns its `tokenizer.json`.
 ///
-/// Deterministic in its input. Ids 0 to 3 are padding, unknown, beginning and
-/// end of sequence.
+/// The result depends only on the input. Ids 0 to 3 are padding, unknown, beginning of sequence and end of sequence.
 ///
 /// # Errors
-/// When the trainer fails; the text is the trainer's.
+/// A failure of the trainer; the message is the trainer's.
 pub fn train_bpe<'a>(
     lines: impl Iterator<Item = &'a str> + Send,
     vocab_size: usize,

@@ -1,10 +1,9 @@
-//! The tensors of a checkpoint, in one file or several, read tensor by tensor.
+//! Reads the tensors of a checkpoint, in one file or several, tensor by tensor.
 //!
-//! Files are read with positioned reads, not mapped: a file that is truncated
-//! while it is open gives an error instead of killing the process, and no
-//! memory is held but the tensor asked for. [`Weights::hold`] keeps what has
-//! been read as it is stored, so bf16 stays bf16 at rest, and blocks of a few
-//! bits stay those.
+//! Files are read with positioned reads instead of being mapped into memory. A file that is truncated while it is
+//! open then gives an error instead of killing the process, and no memory is held except for the tensor that is read.
+//! [`Weights::hold`] keeps the bytes that have been read in the format in which they are stored, so bf16 and
+//! quantised weights take no more room than on disk.
 
 use std::borrow::Cow;
 use std::collections::btree_map::Entry;
@@ -28,7 +27,7 @@ use crate::checkpoint::layout::{Layout, Order};
 use crate::checkpoint::{Checkpoint, Kind, Part, Stored, safetensors};
 use crate::header;
 
-/// The tensors of a checkpoint, located but not read.
+/// The tensors of a checkpoint, which are located but not read.
 #[derive(Debug)]
 pub struct Weights {
     /// The folder or file, for messages.
@@ -55,10 +54,10 @@ impl Located {
     }
 }
 
-/// The vocabulary matrix of a causal model that has one of its own.
+/// The name of the vocabulary matrix of a causal model whose LM head is not tied to the embedding.
 pub(crate) const LM_HEAD: &str = "lm_head.weight";
 
-/// The tensors an architecture needs, with their shapes, and those it knows to pass over.
+/// The tensors that an architecture needs, with their shapes, and those that it ignores.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tensors {
     prefix: &'static str,
@@ -69,8 +68,8 @@ pub struct Tensors {
 }
 
 impl Tensors {
-    /// None yet. Checkpoints may carry all names with or without `prefix`, as transformers
-    /// writes them from the model with and without its LM head.
+    /// Makes an empty list. All names in a checkpoint may have the prefix or not: transformers writes them with it
+    /// from a model with an LM head, and without it from a model without one.
     pub fn new(prefix: &'static str) -> Tensors {
         Tensors {
             prefix,
@@ -80,12 +79,12 @@ impl Tensors {
         }
     }
 
-    /// One more tensor.
+    /// Adds one tensor.
     pub fn add(&mut self, name: impl Into<String>, shape: &[usize]) {
         self.needed.insert(name.into(), shape.to_vec());
     }
 
-    /// `NAME.weight` of shape `[out, in]`, and `NAME.bias` if it has one.
+    /// Adds `NAME.weight` of shape `[out, in]`, and `NAME.bias` if `bias` is true.
     pub fn linear(&mut self, name: &str, out: usize, input: usize, bias: bool) {
         self.add(format!("{name}.weight"), &[out, input]);
         if bias {
@@ -93,13 +92,13 @@ impl Tensors {
         }
     }
 
-    /// `NAME.weight` of shape `[in, out]`, the other way round than usual, and `NAME.bias` (GPT-2).
+    /// Adds `NAME.weight` of shape `[in, out]`, which is the reverse of the usual order, and `NAME.bias` (GPT-2).
     pub fn transposed_linear(&mut self, name: &str, out: usize, input: usize) {
         self.add(format!("{name}.weight"), &[input, out]);
         self.add(format!("{name}.bias"), &[out]);
     }
 
-    /// `NAME.weight` of shape `[d]`, and `NAME.bias` if it has one.
+    /// Adds `NAME.weight` of shape `[d]`, and `NAME.bias` if `bias` is true.
     pub fn norm(&mut self, name: &str, d: usize, bias: bool) {
         self.add(format!("{name}.weight"), &[d]);
         if bias {
@@ -107,17 +106,18 @@ impl Tensors {
         }
     }
 
-    /// Tensors that some checkpoints carry and nobody needs; `*` at one end stands for anything.
+    /// Names tensors that some checkpoints hold and that are not needed; `*` at one end of the pattern stands for
+    /// anything.
     pub fn ignore(&mut self, pattern: &'static str) {
         self.ignored.push(pattern);
     }
 
-    /// A tied tensor that some checkpoints carry once more under a name of its own.
+    /// Names a tied tensor that some checkpoints also hold under a name of its own.
     pub fn copy(&mut self, copy: impl Into<String>, original: impl Into<String>) {
         self.copies.push((copy.into(), original.into()));
     }
 
-    /// The vocabulary matrix of a causal model, which has the shape of the embedding and may be it.
+    /// Adds the vocabulary matrix of a causal model, which has the shape of the embedding and may be tied to it.
     pub fn lm_head(&mut self, tied: bool, embedding: &str) {
         if tied {
             // Some checkpoints carry it once more.
@@ -128,7 +128,7 @@ impl Tensors {
         }
     }
 
-    /// The needed tensors by name.
+    /// Returns the needed tensors by name.
     pub fn needed(&self) -> &BTreeMap<String, Vec<usize>> {
         &self.needed
     }
@@ -171,17 +171,16 @@ impl Tensors {
 }
 
 impl Weights {
-    /// Opens the tensors of whatever [`Checkpoint::open`] finds under a path.
+    /// Opens the tensors of the checkpoint that [`Checkpoint::open`] finds at a path.
     ///
     /// # Errors
-    /// Malformed headers, lengths that do not fit the file, shards that lie
-    /// outside the folder, a tensor in two shards, an index that does not say
-    /// what the shards hold, both kinds of checkpoint in one folder.
+    /// Malformed headers, lengths that do not fit the file, shards outside the folder, a tensor in two shards, an
+    /// index that contradicts the shards, or both kinds of checkpoint in one folder.
     pub fn open(path: &Path) -> Result<Weights, ModelError> {
         Checkpoint::open(path)?.weights()
     }
 
-    /// The tensors of these files; `path` is for messages.
+    /// Makes the list of tensors of these files; `path` is for messages.
     pub(crate) fn of(path: &Path, parts: Vec<Part>) -> Result<Weights, ModelError> {
         let mut weights = Weights {
             path: path.to_owned(),
@@ -222,12 +221,12 @@ impl Weights {
         Ok(())
     }
 
-    /// Names of all tensors, sorted.
+    /// Iterates over the names of all tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// The dtypes that occur, for reports.
+    /// Returns the dtypes that occur, for reports.
     pub fn dtypes(&self) -> Vec<String> {
         self.tensors
             .values()
@@ -237,7 +236,7 @@ impl Weights {
             .collect()
     }
 
-    /// Elements of all tensors together.
+    /// Returns the number of elements of all tensors together.
     pub fn parameters(&self) -> u64 {
         self.tensors
             .values()
@@ -245,30 +244,30 @@ impl Weights {
             .sum()
     }
 
-    /// Bytes of all tensors together, as they are stored.
+    /// Returns the number of bytes of all tensors together, as they are stored.
     pub fn bytes(&self) -> u64 {
         self.tensors.values().map(Located::bytes).sum()
     }
 
-    /// Keeps the bytes of every tensor in memory once it has been read.
+    /// Makes the object keep the bytes of every tensor in memory once it has been read.
     pub fn hold(&mut self) {
         self.hold = true;
     }
 
-    /// Bytes of tensor data read so far.
+    /// Returns the number of bytes of tensor data that have been read so far.
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read.load(Ordering::Relaxed)
     }
 
-    /// The checkpoint's files.
+    /// Iterates over the files of the checkpoint.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(|(path, _)| path.as_path())
     }
 
-    /// Checks that exactly these tensors are there, with these shapes, and learns how the files call them.
+    /// Checks that exactly these tensors exist, with these shapes, and records their names in the files.
     ///
     /// # Errors
-    /// The first missing, unknown or misshapen tensor.
+    /// The first tensor that is missing, unknown or of another shape.
     pub fn expect(&mut self, expected: &Tensors) -> Result<(), ModelError> {
         let mut used = BTreeSet::new();
         for (name, shape) in &expected.needed {
@@ -360,43 +359,43 @@ impl Weights {
         }
     }
 
-    /// What the files call a tensor.
+    /// Returns the name of a tensor in the files.
     ///
     /// # Errors
-    /// When there is no such tensor.
+    /// A tensor that does not exist.
     pub fn name_in_file(&self, name: &str) -> Result<&str, ModelError> {
         Ok(self.locate(name)?.0)
     }
 
-    /// How a tensor's values are stored, such as `BF16`.
+    /// Returns the storage type of a tensor's values, such as `BF16`.
     ///
     /// # Errors
-    /// When there is no such tensor.
+    /// A tensor that does not exist.
     pub fn dtype_of(&self, name: &str) -> Result<String, ModelError> {
         Ok(self.locate(name)?.1.stored.kind.name())
     }
 
-    /// The shape of a tensor.
+    /// Returns the shape of a tensor.
     ///
     /// # Errors
-    /// When there is no such tensor.
+    /// A tensor that does not exist.
     pub fn shape(&self, name: &str) -> Result<&[usize], ModelError> {
         Ok(&self.locate(name)?.1.stored.shape)
     }
 
-    /// Reads one tensor as f32, whatever it is stored as.
+    /// Reads one tensor as f32, whatever its storage type is.
     ///
     /// # Errors
-    /// Missing tensor, a format that cannot be read, a read error, a value that is not finite.
+    /// A tensor that does not exist, a format that cannot be read, a read error, or a value that is not finite.
     pub fn read(&self, name: &str) -> Result<Vec<f32>, ModelError> {
         let (_, located) = self.locate(name)?;
         self.read_rows(name, 0..located.stored.shape.first().copied().unwrap_or(1))
     }
 
-    /// Reads rows of a tensor: all that have their first index in `rows`.
+    /// Reads the rows of a tensor whose first index is in `rows`.
     ///
     /// # Errors
-    /// As [`Weights::read`].
+    /// The errors of [`Weights::read`].
     pub fn read_rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>, ModelError> {
         let (name, located) = self.locate(name)?;
         let values = self.values(name, located, rows.clone())?;
@@ -404,10 +403,11 @@ impl Weights {
         Ok(values)
     }
 
-    /// The bits of rows of a tensor as bfloat16: as they are stored, or rounded from what they stand for.
+    /// Reads rows of a tensor as the bits of bfloat16 values. They are the stored bits, or are rounded from the
+    /// stored values.
     ///
     /// # Errors
-    /// As [`Weights::read`].
+    /// The errors of [`Weights::read`].
     pub fn read_rows_bf16(&self, name: &str, rows: Range<usize>) -> Result<Vec<u16>, ModelError> {
         let (name, located) = self.locate(name)?;
         let plain = matches!(located.stored.layout, Layout::Same | Layout::Rows(_));
@@ -552,50 +552,50 @@ fn row_length(shape: &[usize]) -> usize {
     shape.iter().skip(1).product()
 }
 
-/// Where an architecture takes its parts from: weights on the way to a device.
+/// The source from which an architecture takes its parts: weights together with the device that they are put on.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
-    /// The checkpoint.
+    /// The tensors of the checkpoint.
     pub weights: &'a Weights,
-    /// Where tensors are put.
+    /// The device on which tensors are put.
     pub device: &'a Device,
-    /// What matrices of products are kept in; all else is f32.
+    /// The precision in which the matrices of products are kept; all other tensors are f32.
     pub precision: Precision,
 }
 
 impl Source<'_> {
-    /// The values of a tensor on the host.
+    /// Reads the values of a tensor into host memory.
     ///
     /// # Errors
-    /// As [`Weights::read`], as in all that follow.
+    /// The errors of [`Weights::read`].
     pub fn read(&self, name: &str) -> Result<Vec<f32>, ModelError> {
         self.weights.read(name)
     }
 
-    /// A matrix of the shape it has in the file, in f32.
+    /// Reads a matrix as f32, in the shape that it has in the file.
     ///
     /// # Errors
-    /// As [`Weights::read`].
+    /// The errors of [`Weights::read`].
     pub fn matrix(&self, name: &str) -> Result<Tensor<2>, ModelError> {
         let shape = self.weights.shape(name)?;
         let (rows, cols) = (shape[0], shape[1]);
         Ok(from_rows(self.read(name)?, rows, cols, self.device))
     }
 
-    /// All values of a tensor in one row.
+    /// Reads all values of a tensor as one vector.
     ///
     /// # Errors
-    /// As [`Weights::read`].
+    /// The errors of [`Weights::read`].
     pub fn vector(&self, name: &str) -> Result<Tensor<1>, ModelError> {
         let values = self.read(name)?;
         let len = values.len();
         Ok(from_rows(values, 1, len, self.device).reshape([len]))
     }
 
-    /// `NAME.weight` of shape `[out, in]`, and `NAME.bias`.
+    /// Reads `NAME.weight` of shape `[out, in]`, and `NAME.bias` if `bias` is true.
     ///
     /// # Errors
-    /// As [`Weights::read`].
+    /// The errors of [`Weights::read`].
     pub fn linear(&self, name: &str, bias: bool) -> Result<Linear, ModelError> {
         let (weight, bias) = self.map(name, bias)?;
         Ok(Linear {
@@ -604,10 +604,10 @@ impl Source<'_> {
         })
     }
 
-    /// `NAME.weight` of shape `[in, out]`, the other way round than usual, and `NAME.bias` (GPT-2).
+    /// Reads `NAME.weight` of shape `[in, out]`, which is the reverse of the usual order, and `NAME.bias` (GPT-2).
     ///
     /// # Errors
-    /// As [`Weights::read`].
+    /// The errors of [`Weights::read`].
     pub fn transposed_linear(&self, name: &str) -> Result<Linear, ModelError> {
         let (weight, bias) = self.map(name, true)?;
         Ok(Linear {
@@ -616,10 +616,10 @@ impl Source<'_> {
         })
     }
 
-    /// `NAME.weight` as it is in the file, for products, and `NAME.bias`.
+    /// Reads `NAME.weight` in the shape that it has in the file, for products, and `NAME.bias` if `bias` is true.
     ///
     /// # Errors
-    /// As [`Weights::read`].
+    /// The errors of [`Weights::read`].
     pub fn map(
         &self,
         name: &str,
@@ -643,10 +643,10 @@ impl Source<'_> {
             .transpose()
     }
 
-    /// A mean-subtracting norm: `NAME.weight`, and `NAME.bias`.
+    /// Reads a layer norm: `NAME.weight`, and `NAME.bias` if `bias` is true.
     ///
     /// # Errors
-    /// As [`Weights::read`].
+    /// The errors of [`Weights::read`].
     pub fn layer_norm(&self, name: &str, bias: bool, eps: f32) -> Result<Norm, ModelError> {
         Ok(Norm::Layer {
             gain: self.vector(&format!("{name}.weight"))?,
@@ -655,10 +655,10 @@ impl Source<'_> {
         })
     }
 
-    /// A root-mean-square norm: `NAME.weight`, plus `offset` (Gemma stores the gain less 1).
+    /// Reads a root-mean-square norm: `NAME.weight` plus `offset`, because Gemma stores the gain minus 1.
     ///
     /// # Errors
-    /// As [`Weights::read`].
+    /// The errors of [`Weights::read`].
     pub fn rms_norm(&self, name: &str, offset: f32, eps: f32) -> Result<Norm, ModelError> {
         let gain = self.vector(&format!("{name}.weight"))?;
         Ok(Norm::Rms {

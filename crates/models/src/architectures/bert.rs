@@ -1,4 +1,4 @@
-//! BERT and multilingual BERT, with and without the head of masked language modelling.
+//! The architectures BERT and multilingual BERT, with and without the head of masked language modelling.
 //!
 //! ```text
 //! h₀ = layer_norm(token + type₀ + position)
@@ -6,9 +6,8 @@
 //! logits = embedding · layer_norm(act(dense(h))) + bias
 //! ```
 //!
-//! Sequences are of one segment, so only the embedding of token type 0 is used.
-//! There is no norm after the last block. Formulas: Devlin et al. 2019, and
-//! transformers' `BertForMaskedLM`.
+//! A sequence has one segment, so only the embedding of token type 0 is used. There is no norm after the last block.
+//! The formulas are those of Devlin et al. 2019 and of transformers' `BertForMaskedLM`.
 
 use interlingua_backend::Tensor;
 use interlingua_backend::ops::{Activation, Logits};
@@ -20,16 +19,16 @@ use crate::ModelError;
 use crate::config::{Geometry, Reader};
 use crate::weights::{Source, Tensors};
 
-/// What BERT and RoBERTa call their tensors.
+/// The tensor names in which BERT and RoBERTa differ.
 #[derive(Debug)]
 pub(super) struct Names {
-    /// Of the base model, before all names but those of the head.
+    /// The prefix of the base model, which all names have except those of the head.
     pub prefix: &'static str,
-    /// Dense layer of the head.
+    /// The dense layer of the head.
     pub dense: &'static str,
-    /// Norm of the head.
+    /// The norm of the head.
     pub norm: &'static str,
-    /// Bias of the logits.
+    /// The bias of the logits.
     pub bias: &'static str,
     /// The vocabulary matrix and its bias.
     pub decoder: &'static str,
@@ -43,33 +42,33 @@ const NAMES: Names = Names {
     decoder: "cls.predictions.decoder",
 };
 
-/// A checkpoint of BERT's blocks.
+/// A checkpoint whose blocks are those of BERT.
 #[derive(Debug)]
 pub(super) struct Bert {
     pub geometry: Geometry,
     pub names: &'static Names,
-    /// Between the matrices of the MLPs.
+    /// The activation function of the MLPs.
     pub activation: Activation,
-    /// Activation of the head; `None` for a model without one.
+    /// The activation function of the head; `None` for a model without a head.
     pub head: Option<Activation>,
     /// Whether the vocabulary matrix is the embedding.
     pub tied: bool,
-    /// Epsilon of all norms.
+    /// The epsilon of all norms.
     pub eps: f32,
-    /// Kinds of segments.
+    /// The number of segment types.
     pub token_types: usize,
-    /// Row of the position table for the first token.
+    /// The row of the position table that belongs to the first token.
     pub first_position: usize,
 }
 
-/// `BertForMaskedLM`.
+/// Reads the configuration of `BertForMaskedLM`.
 pub(super) fn read_masked(r: &Reader<'_>) -> Result<Box<dyn Architecture>, ModelError> {
     let mut bert = Bert::read(r, "BertForMaskedLM", &NAMES)?;
     bert.head = Some(bert.activation);
     Ok(Box::new(bert))
 }
 
-/// `BertModel`, which has no head.
+/// Reads the configuration of `BertModel`, which has no head.
 pub(super) fn read_base(r: &Reader<'_>) -> Result<Box<dyn Architecture>, ModelError> {
     Ok(Box::new(Bert::read(r, "BertModel", &NAMES)?))
 }

@@ -1,4 +1,4 @@
-//! The BLOOM architecture: blocks of GPT-2 that know positions by linear biases.
+//! The architecture BLOOM: the blocks of GPT-2, with linear biases (ALiBi) instead of position embeddings.
 //!
 //! ```text
 //! h  = norm(embedding)
@@ -7,8 +7,8 @@
 //! logits = final_norm(h) · embeddingᵀ
 //! ```
 //!
-//! Queries, keys and values are one matrix, head by head. Source: BLOOM (arXiv
-//! 2211.05100); names and defaults of transformers' `BloomForCausalLM`.
+//! Queries, keys and values are stored as one matrix, head by head. Source: BLOOM (arXiv 2211.05100); the names and
+//! defaults are those of transformers' `BloomForCausalLM`.
 
 use interlingua_backend::ops::{self, Activation, alibi_slopes};
 

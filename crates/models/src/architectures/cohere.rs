@@ -1,7 +1,7 @@
-//! The Cohere architecture (Command R, Aya Expanse).
+//! The architecture Cohere (Command R, Aya Expanse).
 //!
-//! A block adds attention and a gated MLP, both fed by the same normalised
-//! input, to the residual stream:
+//! A block adds the results of attention and of a gated MLP to the residual stream; both read the same normalised
+//! input:
 //!
 //! ```text
 //! n  = layer_norm(h)                       mean-subtracting, gain only
@@ -9,9 +9,8 @@
 //! logits = logit_scale · final_norm(h) · embeddingᵀ
 //! ```
 //!
-//! Queries and keys are rotated in interleaved pairs; keys and values may have
-//! fewer heads than queries. Geometry: Cohere's published configurations, as
-//! read by transformers' `CohereForCausalLM`.
+//! Queries and keys are rotated in interleaved pairs. There may be fewer heads of keys and values than of queries.
+//! The geometry is that of Cohere's published configurations, as transformers' `CohereForCausalLM` reads them.
 
 use std::sync::Arc;
 
@@ -28,30 +27,30 @@ use crate::config::{Geometry, Reader, decimal};
 use crate::weights::{Source, Tensors};
 use interlingua_edits::Hook;
 
-/// Settings of a Cohere model.
+/// The settings of a Cohere model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// Width of the residual stream.
+    /// The width of the residual stream.
     pub hidden_size: usize,
-    /// Width of the gated MLP.
+    /// The width of the gated MLP.
     pub intermediate_size: usize,
-    /// Number of blocks.
+    /// The number of blocks.
     pub layers: usize,
-    /// Query heads.
+    /// The number of query heads.
     pub heads: usize,
-    /// Key and value heads.
+    /// The number of key and value heads.
     pub kv_heads: usize,
-    /// Width of one head.
+    /// The width of one head.
     pub head_dim: usize,
-    /// Rows of the embedding.
+    /// The number of rows of the embedding.
     pub vocab_size: usize,
-    /// Longest sequence.
+    /// The length of the longest sequence, in tokens.
     pub max_positions: usize,
-    /// Epsilon of the layer norms.
+    /// The epsilon of the layer norms.
     pub norm_eps: f32,
-    /// Base of the rotary angles.
+    /// The base of the rotary angles.
     pub rope_theta: f32,
-    /// Factor on the logits.
+    /// The factor on the logits.
     pub logit_scale: f32,
     /// Whether the LM head is the embedding.
     pub tied: bool,
@@ -59,15 +58,15 @@ pub struct Config {
     pub qk_norm: bool,
     /// Whether the projections of attention have biases.
     pub attention_bias: bool,
-    /// Beginning-of-sequence token.
+    /// The id of the beginning-of-sequence token.
     pub bos: Option<u32>,
-    /// End-of-sequence token.
+    /// The id of the end-of-sequence token.
     pub eos: Option<u32>,
 }
 
 impl Config {
-    /// Reads the keys that Cohere and Cohere 2 share; `default_theta` is the base of the
-    /// rotary angles where the file has none.
+    /// Reads the keys that Cohere and Cohere 2 share. `default_theta` is the base of the rotary angles for files that
+    /// give none.
     pub(super) fn read(
         r: &Reader<'_>,
         default_theta: Option<f64>,
@@ -99,7 +98,7 @@ impl Config {
         Ok((config, Arc::new(rotary)))
     }
 
-    /// The same as JSON that transformers reads.
+    /// Returns the settings as JSON that transformers reads.
     pub fn to_json(&self) -> Value {
         serde_json::json!({
             "architectures": ["CohereForCausalLM"],
@@ -129,7 +128,7 @@ impl Config {
         })
     }
 
-    /// Rotary angles without scaling.
+    /// Returns the rotary angles without scaling.
     pub fn rotary(&self) -> Arc<Rotary> {
         Arc::new(Rotary::new(
             self.head_dim,
@@ -139,7 +138,7 @@ impl Config {
         ))
     }
 
-    /// How a block of full causal attention is run.
+    /// Returns how a block with full causal attention is run.
     pub fn run(&self, layer: usize, rotary: &Arc<Rotary>) -> Run {
         Run {
             layer,
@@ -150,49 +149,49 @@ impl Config {
     }
 }
 
-/// How one block is run: everything about it that is not a weight.
+/// Everything that is needed to run one block, except its weights.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// Which block.
+    /// The number of the block, counted from 0.
     pub layer: usize,
-    /// Epsilon of its norms.
+    /// The epsilon of its norms.
     pub eps: f32,
-    /// Heads, scale and mask.
+    /// The heads, the scale and the mask of attention.
     pub attention: ops::Attention,
-    /// Rotary angles; none where the block has no position embedding (Cohere 2).
+    /// The rotary angles; `None` for a block without position embedding (Cohere 2).
     pub rotary: Option<Arc<Rotary>>,
 }
 
-/// Matrices of one block, each `[out, in]`, in the order of [`BLOCK_TENSORS`]: tensors where they are
-/// trained, laid out for products where they are not.
+/// The matrices of one block, each `[out, in]`, in the order of [`BLOCK_TENSORS`]. They are tensors if the block is
+/// trained, and otherwise laid out for fast products.
 #[derive(Debug, Clone)]
 pub struct Block<W = Tensor<2>> {
-    /// Gain of the layer norm, `[hidden]`.
+    /// The gain of the layer norm, `[hidden]`.
     pub norm: Tensor<1>,
-    /// Query projection.
+    /// The query projection.
     pub q: W,
-    /// Key projection.
+    /// The key projection.
     pub k: W,
-    /// Value projection.
+    /// The value projection.
     pub v: W,
-    /// Output projection of attention.
+    /// The output projection of attention.
     pub o: W,
-    /// Gate projection of the MLP.
+    /// The gate projection of the MLP.
     pub gate: W,
-    /// Up projection of the MLP.
+    /// The up projection of the MLP.
     pub up: W,
-    /// Down projection of the MLP.
+    /// The down projection of the MLP.
     pub down: W,
-    /// Gains of the query and key norms, `[heads · head_dim]` and `[kv_heads · head_dim]`.
+    /// The gains of the query and key norms, `[heads · head_dim]` and `[kv_heads · head_dim]`.
     pub qk_gains: Option<(Tensor<1>, Tensor<1>)>,
-    /// Biases of the query, key, value and output projections.
+    /// The biases of the query, key, value and output projections.
     pub biases: Option<[Tensor<1>; 4]>,
 }
 
 /// The projections of attention, in the order of [`Block::biases`].
 const PROJECTIONS: [&str; 4] = ["q_proj", "k_proj", "v_proj", "o_proj"];
 
-/// Names of a block's tensors after `model.layers.L.`.
+/// The names of a block's tensors, without the prefix `model.layers.L.`.
 pub const BLOCK_TENSORS: [&str; 8] = [
     "input_layernorm.weight",
     "self_attn.q_proj.weight",
@@ -204,12 +203,12 @@ pub const BLOCK_TENSORS: [&str; 8] = [
     "mlp.down_proj.weight",
 ];
 
-/// Name of a block's tensor.
+/// Returns the full name of a block's tensor.
 pub fn block_tensor(layer: usize, name: &str) -> String {
     format!("model.layers.{layer}.{name}")
 }
 
-/// Shapes of a block's tensors, in the order of [`BLOCK_TENSORS`].
+/// Returns the shapes of a block's tensors, in the order of [`BLOCK_TENSORS`].
 pub fn block_shapes(c: &Config) -> [Vec<usize>; 8] {
     let (d, q, kv) = (c.hidden_size, c.heads * c.head_dim, c.kv_heads * c.head_dim);
     [
@@ -224,7 +223,7 @@ pub fn block_shapes(c: &Config) -> [Vec<usize>; 8] {
     ]
 }
 
-/// Every tensor of a checkpoint with its shape.
+/// Returns every tensor of a checkpoint with its shape.
 pub fn tensors(c: &Config) -> Tensors {
     let mut all = Tensors::new("model.");
     all.add("model.embed_tokens.weight", &[c.vocab_size, c.hidden_size]);
@@ -251,7 +250,7 @@ pub fn tensors(c: &Config) -> Tensors {
 }
 
 impl Block {
-    /// A block from its tensors, read by name.
+    /// Makes a block from its tensors, which `read` returns by name.
     ///
     /// # Errors
     /// Whatever `read` returns.
@@ -286,7 +285,7 @@ impl Block {
         })
     }
 
-    /// The same block with every tensor recorded by autodiff.
+    /// Returns the same block with every tensor recorded by autodiff.
     pub fn require_grad(self) -> Block {
         Block {
             norm: self.norm.require_grad(),
@@ -304,7 +303,7 @@ impl Block {
         }
     }
 
-    /// The same block for passes without gradients.
+    /// Returns the same block for passes without gradients.
     pub fn laid_out(self) -> Block<Matrix> {
         Block {
             norm: self.norm,
@@ -322,10 +321,10 @@ impl Block {
 }
 
 impl<W: Weight> Block<W> {
-    /// Pushes packed states through the block.
+    /// Runs packed states through the block.
     ///
     /// # Shapes
-    /// `h`: `[rows, hidden]`, result `[asked rows, hidden]`.
+    /// `h` is `[rows, hidden]`, and the result is `[asked rows, hidden]`.
     pub fn forward(&self, run: &Run, h: Tensor<2>, tree: &Tree, tap: Tap<'_>) -> Tensor<2> {
         // Nothing but attention reads other rows, nothing but the rotation a row's position.
         let [q, k, v, mlp] = tree.once(h.clone(), |h| {
@@ -401,7 +400,7 @@ impl<W: Weight> Block<W> {
     }
 }
 
-/// What a block keeps of its forward pass for the backward pass on the CPU.
+/// The intermediate results of a block's forward pass that the backward pass on the CPU needs.
 pub struct Saved {
     input: Tensor<2>,
     normed: Tensor<2>,
@@ -413,10 +412,10 @@ pub struct Saved {
 }
 
 impl Block {
-    /// [`Block::forward`] that keeps what [`Block::backward`] needs.
+    /// Runs [`Block::forward`] and keeps what [`Block::backward`] needs.
     ///
     /// # Shapes
-    /// `h`: `[rows, hidden]`.
+    /// `h` is `[rows, hidden]`.
     pub fn forward_saved(&self, run: &Run, h: Tensor<2>, tree: &Tree) -> (Tensor<2>, Saved) {
         assert!(self.qk_gains.is_none(), "query-key norms are not trained");
         assert!(self.biases.is_none(), "attention biases are not trained");
@@ -442,10 +441,11 @@ impl Block {
         )
     }
 
-    /// Gradient with respect to the block's input, and of its tensors in the order of [`BLOCK_TENSORS`].
+    /// Computes the gradient with respect to the block's input, and the gradients of its tensors in the order of
+    /// [`BLOCK_TENSORS`].
     ///
     /// # Shapes
-    /// `grad`: `[rows, hidden]`, with respect to the block's output.
+    /// `grad` is `[rows, hidden]`, the gradient with respect to the block's output.
     pub fn backward(
         &self,
         run: &Run,
@@ -514,7 +514,7 @@ pub(super) fn read(r: &Reader<'_>) -> Result<Box<dyn Architecture>, ModelError> 
     Ok(build("CohereForCausalLM", config, runs))
 }
 
-/// An architecture of Cohere blocks, each run in its own way.
+/// Makes an architecture of Cohere blocks, each of which is run in its own way.
 pub(super) fn build(name: &str, config: Config, runs: Vec<Run>) -> Box<dyn Architecture> {
     let c = &config;
     let geometry = Geometry {

@@ -1,8 +1,7 @@
-//! Cohere 2 (Command R7B, Command A): Cohere blocks of two kinds.
+//! The architecture Cohere 2 (Command R7B, Command A), which has Cohere blocks of two kinds.
 //!
-//! Most blocks see only a window of the sequence and rotate queries and keys;
-//! the others see all of it and have no position embedding. Geometry:
-//! transformers' `Cohere2ForCausalLM`.
+//! Most blocks see only a window of the sequence and rotate queries and keys. The others see the whole sequence and
+//! have no position embedding. The geometry is that of transformers' `Cohere2ForCausalLM`.
 
 use interlingua_backend::ops::Mask;
 

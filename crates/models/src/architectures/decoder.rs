@@ -1,4 +1,4 @@
-//! The decoder that Llama, Mistral, Qwen 2 and Qwen 3 share.
+//! The decoder block that Llama, Mistral, Qwen 2 and Qwen 3 share.
 //!
 //! ```text
 //! h'     = h + attention(rms_norm(h))
@@ -6,9 +6,9 @@
 //! logits = final_norm(h) · headᵀ
 //! ```
 //!
-//! Queries and keys are rotated in the halves of each head; keys and values may
-//! have fewer heads than queries. The families differ in their biases, in the
-//! norms of queries and keys, and in which blocks see only a window.
+//! Queries and keys are rotated in the two halves of each head. There may be fewer heads of keys and values than of
+//! queries. The families differ in their biases, in the norms of queries and keys, and in which blocks see only a
+//! window.
 
 use std::sync::Arc;
 
@@ -27,25 +27,25 @@ use interlingua_edits::Hook;
 pub(super) struct Decoder {
     pub geometry: Geometry,
     pub norm_eps: f32,
-    /// Of the MLP's gate.
+    /// The activation function of the MLP's gate.
     pub activation: Activation,
     /// Whether the LM head is the embedding.
     pub tied: bool,
     pub rotary: Arc<Rotary>,
-    /// For each block the number of tokens a query sees; `None` for all.
+    /// For each block, the number of tokens that a query sees; `None` for all.
     pub windows: Vec<Option<usize>>,
-    /// Biases of the query, key and value projections.
+    /// Whether the query, key and value projections have biases.
     pub qkv_bias: bool,
-    /// Bias of attention's output projection.
+    /// Whether attention's output projection has a bias.
     pub o_bias: bool,
-    /// Biases of the MLP.
+    /// Whether the MLP has biases.
     pub mlp_bias: bool,
     /// Whether every head of the queries and keys is normalised.
     pub qk_norm: bool,
 }
 
 impl Decoder {
-    /// The start and end tokens of a family that has them where its files do not say.
+    /// Sets the start and end tokens that a family uses if its files do not name them.
     pub fn with_special(
         mut self,
         r: &Reader<'_>,
@@ -58,9 +58,9 @@ impl Decoder {
         Ok(self)
     }
 
-    /// Reads the keys that all families share: full attention, no biases, no norms of queries and keys.
+    /// Reads the keys that all families share, with full attention, no biases, and no norms of queries and keys.
     ///
-    /// `max_positions` is the family's default.
+    /// `max_positions` is the family's default for the key of that meaning.
     pub fn read(r: &Reader<'_>, name: &str, max_positions: usize) -> Result<Decoder, ModelError> {
         let hidden_size = r.size("hidden_size", None)?;
         let (heads, kv_heads, head_dim) = r.heads(hidden_size)?;
@@ -98,8 +98,8 @@ impl Decoder {
     }
 }
 
-/// Refuses a file without `num_key_value_heads`, for families whose default is not the number of
-/// query heads but that of their first published model.
+/// Refuses a file without `num_key_value_heads`. This is for families whose default is that of their first published
+/// model rather than the number of query heads.
 pub(super) fn require_kv_heads(r: &Reader<'_>) -> Result<(), ModelError> {
     let key = "num_key_value_heads";
     if r.has(key) {

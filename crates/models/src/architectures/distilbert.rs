@@ -1,8 +1,7 @@
-//! DistilBERT: BERT's blocks without token types, under other names.
+//! The architecture DistilBERT: BERT's blocks without token types, under other names.
 //!
-//! The epsilon of its norms is always 1e-12. Sinusoidal positions are stored as
-//! a table like learned ones. Sanh et al. 2019, and transformers'
-//! `DistilBertForMaskedLM`.
+//! The epsilon of its norms is always 1e-12. Sinusoidal positions are stored as a table, like learned ones. Source:
+//! Sanh et al. 2019, and transformers' `DistilBertForMaskedLM`.
 
 use interlingua_backend::ops::{Activation, Logits};
 
@@ -30,12 +29,12 @@ struct DistilBert {
     tied: bool,
 }
 
-/// `DistilBertForMaskedLM`.
+/// Reads the configuration of `DistilBertForMaskedLM`.
 pub(super) fn read_masked(r: &Reader<'_>) -> Result<Box<dyn Architecture>, ModelError> {
     read(r, "DistilBertForMaskedLM", true)
 }
 
-/// `DistilBertModel`, which has no head.
+/// Reads the configuration of `DistilBertModel`, which has no head.
 pub(super) fn read_base(r: &Reader<'_>) -> Result<Box<dyn Architecture>, ModelError> {
     read(r, "DistilBertModel", false)
 }

@@ -1,6 +1,6 @@
-//! The Gemma 2 architecture, and the block it shares with Gemma 3.
+//! The architecture Gemma 2, and the block that it shares with Gemma 3.
 //!
-//! Attention and the gated MLP each stand between two norms:
+//! Attention and the gated MLP each have a norm before and a norm after them:
 //!
 //! ```text
 //! h  = √hidden · embedding
@@ -9,9 +9,9 @@
 //! logits = softcap(final_norm(h) · embeddingᵀ)
 //! ```
 //!
-//! Scores are scaled by `1 / √query_pre_attn_scalar` and soft-capped; blocks
-//! take turns in seeing a window and everything. Source: Gemma 2 (arXiv
-//! 2408.00118); names and defaults of transformers' `Gemma2ForCausalLM`.
+//! Scores are scaled by `1 / √query_pre_attn_scalar` and soft-capped. Blocks that see a window alternate with blocks
+//! that see the whole sequence. Source: Gemma 2 (arXiv 2408.00118); the names and defaults are those of transformers'
+//! `Gemma2ForCausalLM`.
 
 use std::sync::Arc;
 
@@ -29,39 +29,39 @@ use crate::config::{Geometry, Reader};
 use crate::weights::{Source, Tensors};
 use interlingua_edits::Hook;
 
-/// Base and scaling of rotary position embedding.
+/// The base and the scaling of rotary position embedding.
 pub(super) type Rope = (f32, RotaryScaling);
 
-/// Where the generations differ: settings, and the values of keys that are absent.
+/// The settings in which the generations of Gemma differ, and their defaults for absent keys.
 #[derive(Debug, Clone)]
 pub(super) struct Family {
-    /// Name in `config.json`.
+    /// The architecture's name in `config.json`.
     pub name: &'static str,
-    /// `vocab_size`; `None` where the key must be there, as in the next.
+    /// The default of `vocab_size`; `None` if the key must be present.
     pub vocab_size: Option<usize>,
-    /// `query_pre_attn_scalar`.
+    /// The default of `query_pre_attn_scalar`; `None` if the key must be present.
     pub query_scalar: Option<f64>,
-    /// `max_position_embeddings`.
+    /// The default of `max_position_embeddings`.
     pub max_positions: usize,
-    /// Cap of the scores.
+    /// The cap of the attention scores.
     pub score_cap: Option<f32>,
-    /// Cap of the logits.
+    /// The cap of the logits.
     pub logit_cap: Option<f32>,
-    /// Rotary embedding of blocks that see everything.
+    /// The rotary embedding of blocks that see the whole sequence.
     pub full: Rope,
-    /// Rotary embedding of blocks that see a window.
+    /// The rotary embedding of blocks that see a window.
     pub local: Rope,
-    /// Every so many blocks one sees everything, where `layer_types` is absent.
+    /// The distance between blocks that see the whole sequence, if `layer_types` is absent.
     pub pattern: usize,
     /// Whether every head of the queries and keys is normalised.
     pub qk_norm: bool,
     /// Whether the LM head is the embedding.
     pub tied: bool,
-    /// May stand before all names.
+    /// A prefix that all tensor names may have.
     pub prefix: &'static str,
-    /// Patterns of tensors that belong to something else than the text model.
+    /// Patterns of tensor names that belong to something other than the text model.
     pub ignored: &'static [&'static str],
-    /// Name of the base model in transformers.
+    /// The name of the base model in transformers.
     pub base: &'static str,
 }
 
@@ -73,11 +73,11 @@ pub(super) struct Gemma {
     activation: Activation,
     norm_eps: f32,
     logits: Logits,
-    /// Attention of blocks that see everything.
+    /// The attention of blocks that see the whole sequence.
     pub full: (ops::Attention, Arc<Rotary>),
-    /// Attention of blocks that see a window.
+    /// The attention of blocks that see a window.
     pub local: (ops::Attention, Arc<Rotary>),
-    /// Which blocks see a window.
+    /// For each block, whether it sees only a window.
     pub sliding: Vec<bool>,
 }
 
@@ -107,7 +107,8 @@ fn config(r: &Reader<'_>) -> Result<Gemma, ModelError> {
     build(r, family)
 }
 
-/// A soft cap; null is none, and what an absent key means differs.
+/// Reads a soft cap. The value null means that there is none; the meaning of an absent key differs between
+/// generations.
 pub(super) fn cap(
     r: &Reader<'_>,
     key: &str,

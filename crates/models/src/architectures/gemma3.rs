@@ -1,11 +1,10 @@
-//! The Gemma 3 architecture: blocks of Gemma 2 with normalised queries and keys.
+//! The architecture Gemma 3: blocks of Gemma 2 with normalised queries and keys.
 //!
-//! Scores are never capped, whatever `attn_logit_softcapping` says, as in
-//! transformers; logits only if the configuration asks for it. Blocks that see
-//! a window have rotary angles of their own, with a smaller base. The larger checkpoints hold a vision model too
-//! (`Gemma3ForConditionalGeneration`); only their text model is run, and the
-//! tensors of the vision model are passed over. Source: Gemma 3 (arXiv
-//! 2503.19786); names and defaults of transformers' `Gemma3ForCausalLM`.
+//! As in transformers, scores are never capped, whatever `attn_logit_softcapping` says, and logits only if the
+//! configuration asks for it. Blocks that see a window have their own rotary angles with a smaller base. The larger
+//! checkpoints also hold a vision model (`Gemma3ForConditionalGeneration`); only their text model is run, and the
+//! tensors of the vision model are ignored. Source: Gemma 3 (arXiv 2503.19786); the names and defaults are those of
+//! transformers' `Gemma3ForCausalLM`.
 
 use interlingua_backend::ops::RotaryScaling;
 use serde_json::Value;

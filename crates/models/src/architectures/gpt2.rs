@@ -1,4 +1,4 @@
-//! The GPT-2 architecture, and the block it shares with BLOOM.
+//! The architecture GPT-2, and the block that it shares with BLOOM.
 //!
 //! ```text
 //! h  = embedding + positions
@@ -7,11 +7,9 @@
 //! logits = final_norm(h) · embeddingᵀ
 //! ```
 //!
-//! Matrices are stored `[in, out]`, those of queries, keys and values as one.
-//! `reorder_and_upcast_attn` is about the order of half-precision operations
-//! and changes nothing here. Source: Radford et al., *Language Models are
-//! Unsupervised Multitask Learners* (2019); names and defaults of
-//! transformers' `GPT2LMHeadModel`.
+//! Matrices are stored `[in, out]`, and those of queries, keys and values as one. `reorder_and_upcast_attn` concerns
+//! the order of half-precision operations and has no effect here. Source: Radford et al., *Language Models are
+//! Unsupervised Multitask Learners* (2019); the names and defaults are those of transformers' `GPT2LMHeadModel`.
 
 use interlingua_backend::Tensor;
 use interlingua_backend::ops::{self, Activation, Tree};
@@ -70,15 +68,15 @@ pub(super) fn read(r: &Reader<'_>) -> Result<Box<dyn Architecture>, ModelError> 
 
 /// One block.
 pub(super) struct Block {
-    /// Which.
+    /// The number of the block, counted from 0.
     pub layer: usize,
-    /// Before attention.
+    /// The norm before attention.
     pub attention_norm: Norm,
-    /// Attention.
+    /// The attention of the block.
     pub attention: Attention,
-    /// Before the MLP.
+    /// The norm before the MLP.
     pub mlp_norm: Norm,
-    /// MLP.
+    /// The MLP of the block.
     pub mlp: Mlp,
 }
 

@@ -1,7 +1,7 @@
-//! Llama 1 to 3, and the many small models that follow it.
+//! The architecture of Llama 1 to 3 and of the many small models that use it.
 //!
-//! Attention and the MLP may have biases. Geometry: transformers'
-//! `LlamaForCausalLM`; Touvron et al. (arXiv 2302.13971).
+//! Attention and the MLP may have biases. The geometry is that of transformers' `LlamaForCausalLM`. Source: Touvron
+//! et al. (arXiv 2302.13971).
 
 use super::Architecture;
 use super::decoder::Decoder;

@@ -1,6 +1,6 @@
-//! Mistral: Llama whose blocks may all see only a window of the sequence.
+//! The architecture Mistral: Llama with blocks that may see only a window of the sequence.
 //!
-//! Geometry: transformers' `MistralForCausalLM`; Jiang et al. (arXiv 2310.06825).
+//! The geometry is that of transformers' `MistralForCausalLM`. Source: Jiang et al. (arXiv 2310.06825).
 
 use super::decoder::{self, Decoder};
 use super::{Architecture, windows};

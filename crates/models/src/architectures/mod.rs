@@ -1,8 +1,7 @@
-//! One file per architecture, and the registry of their names.
+//! The supported model architectures, one file each, and the registry of their names.
 //!
-//! An [`Architecture`] is read from `config.json`; it says which tensors a
-//! checkpoint must hold and turns them into an [`Embedding`], [`Block`]s, a
-//! final norm and a [`Head`]. The engine knows nothing else.
+//! An [`Architecture`] is read from `config.json`. It says which tensors a checkpoint must hold and turns them into
+//! an [`Embedding`], [`Block`]s, a final norm and a [`Head`]. The engine knows nothing else about a model.
 
 pub mod bert;
 pub mod bloom;
@@ -38,75 +37,75 @@ use interlingua_edits::Hook;
 
 pub use parts::{Embedding, Head, Norm};
 
-/// What happens to a state at a hook point inside a block.
+/// A function that is called with the states at a hook inside a block and returns the states to go on with.
 pub type Tap<'a> = &'a mut dyn FnMut(Hook, Tensor<2>) -> Tensor<2>;
 
-/// One block, ready to run.
+/// One block, with its weights loaded.
 pub trait Block: Send + Sync {
-    /// Pushes packed states through the block.
+    /// Runs packed states through the block.
     ///
-    /// `tap` is called with what attention and the MLP add to the residual
-    /// stream, and its results are added instead.
+    /// `tap` is called with what attention and the MLP add to the residual stream, and its results are added instead.
     ///
     /// # Shapes
-    /// `h`: `[rows, hidden]`; the result and what `tap` sees have the rows that `tree` asks for:
-    /// all of them, but in the last block of a scoring pass.
+    /// `h` is `[rows, hidden]`. The result and the states that `tap` gets have the rows that `tree` asks for: all
+    /// rows, except in the last block of a scoring pass.
     fn forward(&self, h: Tensor<2>, tree: &Tree, tap: Tap<'_>) -> Tensor<2>;
 }
 
-/// How a family of checkpoints computes.
+/// The computation of a family of checkpoints.
 pub trait Architecture: fmt::Debug + Send + Sync {
-    /// Sizes that do not depend on the architecture.
+    /// Returns the sizes that every architecture has.
     fn geometry(&self) -> &Geometry;
 
-    /// Every tensor a checkpoint must hold, with its shape.
+    /// Returns every tensor that a checkpoint must hold, with its shape.
     fn tensors(&self) -> Tensors;
 
-    /// What follows the lookup of token embeddings.
+    /// Returns the operations that follow the lookup of token embeddings.
     ///
     /// # Errors
-    /// Unreadable weights, as in all that follow.
+    /// Weights that cannot be read.
     fn embedding(&self, source: &Source<'_>) -> Result<Embedding, ModelError>;
 
-    /// One block.
+    /// Returns one block with its weights.
     ///
     /// # Errors
-    /// Unreadable weights.
+    /// Weights that cannot be read.
     fn block(&self, layer: usize, source: &Source<'_>) -> Result<Box<dyn Block>, ModelError>;
 
-    /// The norm after the last block; encoders have none.
+    /// Returns the norm after the last block; `None` for encoders, which have none.
     ///
     /// # Errors
-    /// Unreadable weights.
+    /// Weights that cannot be read.
     fn final_norm(&self, source: &Source<'_>) -> Result<Option<Norm>, ModelError>;
 
-    /// What turns final states into logits, beside the vocabulary matrix itself; by default nothing.
+    /// Returns the operations that turn final states into logits, apart from the product with the vocabulary matrix.
+    /// By default there are none.
     ///
     /// # Errors
-    /// Unreadable weights.
+    /// Weights that cannot be read.
     fn head(&self, _source: &Source<'_>) -> Result<Head, ModelError> {
         Ok(Head::default())
     }
 
-    /// The token embedding's tensor, `[vocabulary, hidden]`.
+    /// Returns the name of the token embedding's tensor, `[vocabulary, hidden]`.
     fn embedding_table(&self) -> String;
 
-    /// The tensor whose rows score the vocabulary, `[vocabulary, hidden]`; the
-    /// embedding's where they are tied, `None` for a model without an LM head.
+    /// Returns the name of the tensor whose rows score the vocabulary, `[vocabulary, hidden]`. It is the embedding's
+    /// if the two are tied, and `None` for a model without an LM head.
     fn head_table(&self) -> Option<String>;
 
-    /// The padding token of an architecture that gives it no position of its own. Nothing is
-    /// padded here, and a text that has it is refused: all positions after it would be others.
+    /// Returns the padding token, for an architecture that gives it no position of its own. The engine never pads,
+    /// and it refuses a text that contains this token, because all positions after it would be different.
     fn unplaced_token(&self) -> Option<u32> {
         None
     }
 
-    /// Whether the matrices of blocks are stored `[in, out]`.
+    /// Returns whether the matrices of blocks are stored `[in, out]`.
     fn stores_transposed(&self) -> bool {
         false
     }
 
-    /// Where transformers has the states of the hook points.
+    /// Returns the modules of transformers at which the states of the hooks can be found.
     fn modules(&self) -> Modules;
 }
 
@@ -115,38 +114,37 @@ fn lm_head(tied: bool, embedding: String) -> String {
     if tied { embedding } else { LM_HEAD.to_owned() }
 }
 
-/// Module paths in transformers, with `{L}` for the block.
+/// The paths of modules in transformers, with `{L}` for the number of the block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Modules {
-    /// Before all paths: the name of the base model within the one with a head.
+    /// The prefix of all paths: the name of the base model within the model with a head.
     pub prefix: &'static str,
-    /// Its output is [`Hook::EMBEDDING`].
+    /// The module whose output is [`Hook::EMBEDDING`].
     pub embedding: &'static str,
-    /// A block, such as `layers.{L}`: its input and output are [`Hook::input`] and
-    /// [`Hook::output`].
+    /// The module of a block, such as `layers.{L}`. Its input and output are [`Hook::input`] and [`Hook::output`].
     pub block: &'static str,
-    /// Queries, keys and values; within the block. A part of a module's output is `[0]`, its first third, or
-    /// `[head 0]`, the first third of each head's.
+    /// The modules of queries, keys and values, within the block. A part of a module's output is written `[0]` (the
+    /// first third of it) or `[head 0]` (the first third of each head's).
     pub qkv: [&'static str; 3],
-    /// Its input is [`Hook::heads`]; within the block.
+    /// The module within the block whose input is [`Hook::heads`].
     pub heads: &'static str,
-    /// Its output is [`Hook::gate`]; within the block. `None` where the MLP has no gate.
+    /// The module within the block whose output is [`Hook::gate`]; `None` if the MLP has no gate.
     pub gate: Option<&'static str>,
-    /// Its input is [`Hook::units`]; within the block.
+    /// The module within the block whose input is [`Hook::units`].
     pub units: &'static str,
-    /// Its output is [`Hook::attention`]; within the block.
+    /// The module within the block whose output is [`Hook::attention`].
     pub attention: &'static str,
-    /// Its output is [`Hook::mlp`]; within the block.
+    /// The module within the block whose output is [`Hook::mlp`].
     pub mlp: &'static str,
-    /// Its output is [`Hook::FINAL_NORM`]; `None` where that is the last block's output.
+    /// The module whose output is [`Hook::FINAL_NORM`]; `None` if that is the last block's output.
     pub final_norm: Option<&'static str>,
 }
 
 impl Modules {
-    /// Hook point and module, for every kind of hook point.
+    /// Returns the hook and the module of every kind of hook.
     ///
-    /// `{L}` stands for the block and `{last}` for the last one; a path ends with
-    /// `:input` or `:output`, the side of the module that the state is on, and which part of it.
+    /// `{L}` stands for the number of the block and `{last}` for that of the last one. A path ends with `:input` or
+    /// `:output`, the side of the module at which the states are, and with the part of it if they are only a part.
     pub fn rows(&self) -> Vec<(&'static str, String)> {
         let block = format!("{}{}", self.prefix, self.block);
         let [queries, keys, values] = self.qkv.map(|place| match place.split_once('[') {
@@ -204,7 +202,7 @@ const LLAMA_MODULES: Modules = Modules {
 /// Reads an architecture from its `config.json`.
 type Read = fn(&Reader<'_>) -> Result<Box<dyn Architecture>, ModelError>;
 
-/// Every architecture: its name in `config.json`, the `model_type` that stands beside it, and its reader.
+/// All architectures: the name in `config.json`, the `model_type` that comes with it, and the function that reads it.
 pub const ARCHITECTURES: &[(&str, &str, Read)] = &[
     ("BertForMaskedLM", "bert", bert::read_masked),
     ("BertModel", "bert", bert::read_base),
@@ -242,7 +240,7 @@ pub const ARCHITECTURES: &[(&str, &str, Read)] = &[
     ("XLMRobertaModel", "xlm-roberta", xlm_roberta::read_base),
 ];
 
-/// The names, for messages.
+/// Lists the names of all architectures, for messages.
 pub fn names() -> String {
     ARCHITECTURES
         .iter()
@@ -254,12 +252,12 @@ pub fn names() -> String {
 /// Reads and checks a `config.json`.
 ///
 /// # Errors
-/// Names the file and the key, and what would work.
+/// A file that cannot be used; the error names the file, the key, and what would work.
 pub fn read(path: &Path) -> Result<Box<dyn Architecture>, ModelError> {
     parse(path, &read_json(path)?)
 }
 
-/// As [`read`], from JSON that has been read; `path` is for errors.
+/// Parses JSON that has already been read, as [`read`] does; `path` is for errors.
 pub(crate) fn parse(path: &Path, json: &Value) -> Result<Box<dyn Architecture>, ModelError> {
     let reader = Reader::new(path, json);
     check_common(&reader)?;

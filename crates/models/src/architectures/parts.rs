@@ -1,4 +1,4 @@
-//! What several architectures are made of.
+//! The parts that several architectures are made of: linear maps, norms, attention, MLPs.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use interlingua_edits::Hook;
 
 use super::Tap;
 
-/// A matrix `[out, in]` and perhaps a bias `[out]`.
+/// A matrix `[out, in]`, possibly with a bias `[out]`.
 #[derive(Debug, Clone)]
 pub struct Linear {
     /// The matrix.
@@ -18,29 +18,30 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// `x · weightᵀ + bias`.
+    /// Computes `x · weightᵀ + bias`.
     ///
     /// # Shapes
-    /// `x`: `[rows, in]`, result `[rows, out]`.
+    /// `x` is `[rows, in]`, and the result is `[rows, out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let [y] = Linear::together(x, [self]);
         y
     }
 
-    /// Several of them on the same input, which is read once.
+    /// Applies several linear maps to the same input, which is read only once.
     ///
     /// # Shapes
-    /// `x`: `[rows, in]`, results `[rows, out]`.
+    /// `x` is `[rows, in]`, and each result is `[rows, out]`.
     pub fn together<const N: usize>(x: Tensor<2>, maps: [&Linear; N]) -> [Tensor<2>; N] {
         Matrix::affines(x, maps.map(|map| (&map.weight, map.bias.as_ref())))
     }
 }
 
-/// Queries, keys and values of one matrix whose rows are `groups` times those of a query,
-/// a key and a value group: one of all heads (GPT-2), or one per head (BLOOM).
+/// Splits one matrix into the projections of queries, keys and values. Its rows consist of `groups` repetitions of a
+/// group of queries, one of keys and one of values. There is one repetition for all heads together (GPT-2), or one
+/// per head (BLOOM).
 ///
 /// # Shapes
-/// `weight`: `[3 · d, in]`, `bias`: `[3 · d]`, results `[d, in]`.
+/// `weight` is `[3 · d, in]`, `bias` is `[3 · d]`, and each result is `[d, in]`.
 pub fn split_qkv(weight: Tensor<2>, bias: Option<Tensor<1>>, groups: usize) -> [Linear; 3] {
     let [rows, input] = weight.dims();
     let (d, group) = (rows / 3, rows / 3 / groups);
@@ -64,20 +65,20 @@ pub fn split_qkv(weight: Tensor<2>, bias: Option<Tensor<1>>, groups: usize) -> [
 /// A norm over the last dimension.
 #[derive(Debug, Clone)]
 pub enum Norm {
-    /// Mean-subtracting.
+    /// A layer norm, which subtracts the mean.
     Layer {
-        /// `[d]`.
+        /// The gain, `[d]`.
         gain: Tensor<1>,
-        /// `[d]`.
+        /// The bias, `[d]`.
         bias: Option<Tensor<1>>,
-        /// Added to the variance.
+        /// The number that is added to the variance.
         eps: f32,
     },
-    /// By the root of the mean square.
+    /// A root-mean-square norm.
     Rms {
-        /// `[d]`; of `1 + weight` where the architecture stores it so.
+        /// The gain, `[d]`. It is `1 + weight` for architectures that store it so.
         gain: Tensor<1>,
-        /// Added to the mean square.
+        /// The number that is added to the mean square.
         eps: f32,
     },
 }
@@ -92,10 +93,10 @@ impl Norm {
         }
     }
 
-    /// The same norm for every head of `[rows, heads · head_dim]`, with a gain of `[head_dim]`.
+    /// Applies the same norm to every head of `[rows, heads · head_dim]`, with a gain of `[head_dim]`.
     ///
     /// # Shapes
-    /// `x`: `[rows, heads · head_dim]`, result the same.
+    /// `x` is `[rows, heads · head_dim]`, and so is the result.
     pub fn each_head(&self, x: Tensor<2>, head_dim: usize) -> Tensor<2> {
         let [rows, width] = x.dims();
         let heads = x.reshape([rows * (width / head_dim), head_dim]);
@@ -106,27 +107,28 @@ impl Norm {
 /// Attention with its projections.
 #[derive(Debug, Clone)]
 pub struct Attention {
-    /// Query projection, `[heads · head_dim, hidden]`.
+    /// The query projection, `[heads · head_dim, hidden]`.
     pub q: Linear,
-    /// Key projection, `[kv_heads · head_dim, hidden]`.
+    /// The key projection, `[kv_heads · head_dim, hidden]`.
     pub k: Linear,
-    /// Value projection, `[kv_heads · head_dim, hidden]`.
+    /// The value projection, `[kv_heads · head_dim, hidden]`.
     pub v: Linear,
-    /// Output projection, `[hidden, heads · head_dim]`.
+    /// The output projection, `[hidden, heads · head_dim]`.
     pub o: Linear,
-    /// Norm of every head of the queries and of the keys, before they are rotated.
+    /// The norms of every head of the queries and of the keys, before they are rotated.
     pub qk_norms: Option<(Norm, Norm)>,
-    /// Rotary position embedding.
+    /// The rotary position embedding.
     pub rotary: Option<Arc<Rotary>>,
-    /// Heads, scale, mask.
+    /// The heads, the scale and the mask.
     pub spec: ops::Attention,
 }
 
 impl Attention {
-    /// `tap` is called with queries, keys and values as they are projected, and with what the heads make.
+    /// Computes attention. `tap` is called with the queries, keys and values as they are projected, and with the
+    /// outputs of the heads.
     ///
     /// # Shapes
-    /// `x`: `[rows, hidden]`, result `[asked rows, hidden]`.
+    /// `x` is `[rows, hidden]`, and the result is `[asked rows, hidden]`.
     pub fn forward(&self, layer: usize, x: Tensor<2>, tree: &Tree, tap: Tap<'_>) -> Tensor<2> {
         let normed = |[q, k, v]: [Tensor<2>; 3]| match &self.qk_norms {
             Some((q_norm, k_norm)) => {
@@ -155,7 +157,7 @@ impl Attention {
     }
 }
 
-/// What a tap makes of queries, keys and values.
+/// Passes queries, keys and values to a tap and returns its results.
 pub(super) fn tap_qkv(layer: usize, [q, k, v]: [Tensor<2>; 3], tap: Tap<'_>) -> [Tensor<2>; 3] {
     [
         tap(Hook::queries(layer), q),
@@ -164,24 +166,24 @@ pub(super) fn tap_qkv(layer: usize, [q, k, v]: [Tensor<2>; 3], tap: Tap<'_>) -> 
     ]
 }
 
-/// `down(act(gate(x)) ⊙ up(x))`.
+/// The gated MLP `down(act(gate(x)) ⊙ up(x))`.
 #[derive(Debug, Clone)]
 pub struct GatedMlp {
-    /// `[intermediate, hidden]`.
+    /// The gate projection, `[intermediate, hidden]`.
     pub gate: Linear,
-    /// `[intermediate, hidden]`.
+    /// The up projection, `[intermediate, hidden]`.
     pub up: Linear,
-    /// `[hidden, intermediate]`.
+    /// The down projection, `[hidden, intermediate]`.
     pub down: Linear,
-    /// Of the gate.
+    /// The activation function of the gate.
     pub activation: Activation,
 }
 
 impl GatedMlp {
-    /// `tap` is called with the gates and the units.
+    /// Computes the MLP. `tap` is called with the gates and the units.
     ///
     /// # Shapes
-    /// `x`: `[rows, hidden]`, result the same.
+    /// `x` is `[rows, hidden]`, and so is the result.
     pub fn forward(&self, layer: usize, x: Tensor<2>, tap: Tap<'_>) -> Tensor<2> {
         let [gate, up] = Linear::together(x, [&self.gate, &self.up]);
         let gate = tap(Hook::gate(layer), gate);
@@ -190,46 +192,46 @@ impl GatedMlp {
     }
 }
 
-/// `down(act(up(x)))`.
+/// The MLP without gate `down(act(up(x)))`.
 #[derive(Debug, Clone)]
 pub struct Mlp {
-    /// `[intermediate, hidden]`.
+    /// The up projection, `[intermediate, hidden]`.
     pub up: Linear,
-    /// `[hidden, intermediate]`.
+    /// The down projection, `[hidden, intermediate]`.
     pub down: Linear,
-    /// Between the two.
+    /// The activation function between the two.
     pub activation: Activation,
 }
 
 impl Mlp {
-    /// `tap` is called with the units.
+    /// Computes the MLP. `tap` is called with the units.
     ///
     /// # Shapes
-    /// `x`: `[rows, hidden]`, result the same.
+    /// `x` is `[rows, hidden]`, and so is the result.
     pub fn forward(&self, layer: usize, x: Tensor<2>, tap: Tap<'_>) -> Tensor<2> {
         let units = ops::activate(self.up.forward(x), self.activation);
         self.down.forward(tap(Hook::units(layer), units))
     }
 }
 
-/// What follows the lookup of token embeddings, in this order.
+/// The operations that follow the lookup of token embeddings, in this order.
 #[derive(Debug, Clone, Default)]
 pub struct Embedding {
-    /// Factor on the token embeddings.
+    /// The factor on the token embeddings.
     pub scale: Option<f32>,
-    /// Added by position in the sequence, `[positions, hidden]`.
+    /// The vectors that are added by position in the sequence, `[positions, hidden]`.
     pub positions: Option<Tensor<2>>,
-    /// Added to every token: the embedding of token type 0, `[hidden]`.
+    /// The vector that is added to every token: the embedding of token type 0, `[hidden]`.
     pub constant: Option<Tensor<1>>,
-    /// Applied last.
+    /// The norm that is applied last.
     pub norm: Option<Norm>,
 }
 
 impl Embedding {
-    /// From looked-up rows to the states that enter the first block.
+    /// Computes the states that enter the first block from the rows of the embedding.
     ///
     /// # Shapes
-    /// `rows`: `[rows, hidden]`, `positions`: one per row, result `[rows, hidden]`.
+    /// `rows` is `[rows, hidden]`, `positions` has one value per row, and the result is `[rows, hidden]`.
     pub fn finish(&self, rows: Tensor<2>, positions: &[u32]) -> Tensor<2> {
         let mut h = rows;
         if let Some(scale) = self.scale {
@@ -250,33 +252,33 @@ impl Embedding {
     }
 }
 
-/// What turns final states into logits, beside the vocabulary matrix.
+/// The operations that turn final states into logits, apart from the product with the vocabulary matrix.
 #[derive(Debug, Clone, Default)]
 pub struct Head {
-    /// Before the vocabulary matrix (encoders).
+    /// The transformation before the vocabulary matrix, which encoders have.
     pub transform: Option<Transform>,
-    /// Added to the logits, one per vocabulary entry.
+    /// The bias that is added to the logits, with one value per vocabulary entry.
     pub bias: Option<Vec<f32>>,
-    /// Scale and soft cap of the logits.
+    /// The scale and the soft cap of the logits.
     pub logits: Logits,
 }
 
-/// `norm(act(dense(h)))`.
+/// The transformation `norm(act(dense(h)))` of an encoder's head.
 #[derive(Debug, Clone)]
 pub struct Transform {
-    /// `[hidden, hidden]`.
+    /// The dense layer, `[hidden, hidden]`.
     pub dense: Linear,
-    /// After it.
+    /// The activation function after the dense layer.
     pub activation: Activation,
-    /// Last.
+    /// The norm after the activation function.
     pub norm: Norm,
 }
 
 impl Head {
-    /// What the vocabulary matrix is multiplied with.
+    /// Returns the states by which the vocabulary matrix is multiplied.
     ///
     /// # Shapes
-    /// `h`: `[rows, hidden]`, result the same.
+    /// `h` is `[rows, hidden]`, and so is the result.
     pub fn transform(&self, h: Tensor<2>) -> Tensor<2> {
         match &self.transform {
             Some(t) => t

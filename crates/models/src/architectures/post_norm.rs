@@ -1,4 +1,4 @@
-//! The block of BERT and its descendants: every norm follows its sum.
+//! The block of BERT and its descendants, in which every norm follows the sum with the residual stream.
 //!
 //! ```text
 //! a  = attention_norm(h + attention(h))      every token sees all others
@@ -15,15 +15,15 @@ use interlingua_edits::Hook;
 /// Attention and an MLP, each added to its input and then normalised.
 #[derive(Debug, Clone)]
 pub struct PostNormBlock {
-    /// Which block.
+    /// The number of the block, counted from 0.
     pub layer: usize,
-    /// Attention over the whole sequence.
+    /// The attention, over the whole sequence.
     pub attention: Attention,
-    /// After attention has been added.
+    /// The norm after the sum with attention.
     pub attention_norm: Norm,
-    /// The MLP.
+    /// The MLP of the block.
     pub mlp: Mlp,
-    /// After the MLP has been added.
+    /// The norm after the sum with the MLP.
     pub mlp_norm: Norm,
 }
 
@@ -38,7 +38,7 @@ impl Block for PostNormBlock {
     }
 }
 
-/// Attention in which every token sees all others, scaled by `1 / √head_dim`.
+/// Returns attention in which every token sees all others, scaled by `1 / √head_dim`.
 pub fn full_attention(heads: usize, head_dim: usize) -> ops::Attention {
     ops::Attention {
         mask: Mask::Full,

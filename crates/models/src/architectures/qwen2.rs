@@ -1,7 +1,7 @@
-//! Qwen 1.5, 2 and 2.5: Llama with biases on queries, keys and values.
+//! The architecture of Qwen 1.5, 2 and 2.5: Llama with biases on queries, keys and values.
 //!
-//! The blocks from `max_window_layers` on may see only a window of the
-//! sequence. Geometry: transformers' `Qwen2ForCausalLM`; Yang et al. (arXiv 2407.10671).
+//! The blocks from `max_window_layers` on may see only a window of the sequence. The geometry is that of
+//! transformers' `Qwen2ForCausalLM`. Source: Yang et al. (arXiv 2407.10671).
 
 use super::decoder::{self, Decoder};
 use super::{Architecture, windows};
@@ -19,7 +19,7 @@ pub(super) fn read(r: &Reader<'_>) -> Result<Box<dyn Architecture>, ModelError> 
     }))
 }
 
-/// The windows of Qwen 2 and 3, for each block.
+/// Reads the windows of Qwen 2 and 3: for each block, the number of tokens that a query sees, or `None` for all.
 pub(super) fn read_windows(
     r: &Reader<'_>,
     layers: usize,

@@ -1,7 +1,7 @@
-//! Qwen 3: Llama that normalises every head of the queries and keys before they are rotated.
+//! The architecture of Qwen 3: Llama that normalises every head of the queries and keys before they are rotated.
 //!
-//! Windows are those of Qwen 2. Geometry: transformers' `Qwen3ForCausalLM`;
-//! Yang et al. (arXiv 2505.09388).
+//! Windows are those of Qwen 2. The geometry is that of transformers' `Qwen3ForCausalLM`. Source: Yang et al. (arXiv
+//! 2505.09388).
 
 use super::decoder::{self, Decoder};
 use super::{Architecture, qwen2};

@@ -1,15 +1,15 @@
-//! Rotary settings of the architectures that rotate whole heads in the same way in every block.
+//! Reads the rotary settings of architectures that rotate whole heads in the same way in every block.
 
 use interlingua_backend::ops::RotaryScaling;
 
 use crate::ModelError;
 use crate::config::Reader;
 
-/// Reads the base of the rotary angles and their scaling.
+/// Reads the base and the scaling of the rotary angles.
 ///
 /// # Errors
-/// Odd heads, angles of their own for each kind of block, heads that are rotated in part,
-/// and whatever [`Reader::rope`] refuses.
+/// Heads of odd width, different angles for different kinds of blocks, heads that are rotated only in part, and
+/// whatever [`Reader::rope`] refuses.
 pub(super) fn read(
     r: &Reader<'_>,
     head_dim: usize,

@@ -1,15 +1,15 @@
-//! Which blocks see the whole sequence and which only a window of it.
+//! Reads which blocks see the whole sequence and which see only a window of it.
 
 use crate::ModelError;
 use crate::config::Reader;
 
-/// For each block the number of tokens that a query sees, itself among them; `None` for all.
+/// Returns, for each block, the number of tokens that a query sees, including itself; `None` for all.
 ///
-/// `layer_types` decides where the file has it, `slides` where it has not.
+/// If the file has `layer_types`, they decide; otherwise `slides` does.
 ///
 /// # Errors
-/// `layer_types` that are not one known kind for each block; blocks with a window where
-/// there is none.
+/// `layer_types` that are not one known kind for each block, and blocks with a window for which the file gives no
+/// size.
 pub(super) fn read(
     r: &Reader<'_>,
     layers: usize,
@@ -32,10 +32,10 @@ pub(super) fn read(
         .collect())
 }
 
-/// `sliding_window`: none where the key is null, `default` where it is absent.
+/// Reads `sliding_window`: `None` if the key is null, and `default` if it is absent.
 ///
 /// # Errors
-/// A window that is no positive whole number.
+/// A window that is not a positive whole number.
 pub(super) fn size(r: &Reader<'_>, default: usize) -> Result<Option<usize>, ModelError> {
     if r.has("sliding_window") {
         r.optional_size("sliding_window")

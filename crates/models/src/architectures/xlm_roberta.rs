@@ -1,8 +1,7 @@
-//! RoBERTa and XLM-RoBERTa: BERT's blocks under other names.
+//! The architectures RoBERTa and XLM-RoBERTa: BERT's blocks under other names.
 //!
-//! The position table has rows for padding before those of the text: the first
-//! token takes row `pad_token_id + 1`. The head's activation is always the exact
-//! GELU. Liu et al. 2019, Conneau et al. 2020, and transformers'
+//! The position table begins with rows for padding: the first token takes row `pad_token_id + 1`. The activation
+//! function of the head is always the exact GELU. Source: Liu et al. 2019, Conneau et al. 2020, and transformers'
 //! `XLMRobertaForMaskedLM`.
 
 use interlingua_backend::ops::Activation;
@@ -20,17 +19,17 @@ const NAMES: Names = Names {
     decoder: "lm_head.decoder",
 };
 
-/// `XLMRobertaForMaskedLM`.
+/// Reads the configuration of `XLMRobertaForMaskedLM`.
 pub(super) fn read_masked(r: &Reader<'_>) -> Result<Box<dyn Architecture>, ModelError> {
     masked(r, "XLMRobertaForMaskedLM")
 }
 
-/// `RobertaForMaskedLM`, which computes the same.
+/// Reads the configuration of `RobertaForMaskedLM`, which computes the same.
 pub(super) fn read_roberta_masked(r: &Reader<'_>) -> Result<Box<dyn Architecture>, ModelError> {
     masked(r, "RobertaForMaskedLM")
 }
 
-/// `XLMRobertaModel`, which has no head.
+/// Reads the configuration of `XLMRobertaModel`, which has no head.
 pub(super) fn read_base(r: &Reader<'_>) -> Result<Box<dyn Architecture>, ModelError> {
     Ok(Box::new(base(r, "XLMRobertaModel")?))
 }

@@ -1,9 +1,9 @@
-//! Bounds on what a template may make while it is rendered.
+//! Limits how much text a chat template can produce while it is rendered.
 //!
-//! minijinja bounds steps, not sizes, and thirty steps double a text thirty times. So a template is compiled with
-//! filters of ours in it, [`CHARGED`] behind every operand of an operator, every input of a filter and every slice: they
-//! take what stands there from a [`Budget`] and give it on as it is. Formatting, methods and the filters that make
-//! more than they get are charged where they work.
+//! minijinja limits the number of steps but not the size of values, and thirty steps can double a text thirty times.
+//! So filters are added to a template before it is compiled: [`CHARGED`] after every operand of an operator, every
+//! input of a filter and every slice. The filter subtracts the size of its input from a [`Budget`] and returns the
+//! input unchanged. Formatting, methods and the filters that produce more than they get subtract the size themselves.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -15,30 +15,30 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{Error, ErrorKind};
 
-/// Bytes of text that a rendering may work through, all its operators and outputs together. A conversation of 100 kB
-/// under a template in use works through some 500 kB.
+/// The number of bytes of text that one rendering may process, counting all its operators and outputs. A conversation
+/// of 100 kB in a widely used template needs about 500 kB.
 pub const WORK: usize = 8 << 20;
 
-/// The filter that charges what it is given.
+/// The name of the filter that subtracts the size of its input from the budget.
 pub const CHARGED: &str = "__charged";
 
-/// The filter that takes numbers only, for factors: a text may not be repeated.
+/// The name of the filter that accepts only numbers. It guards factors, so that no text can be repeated.
 pub const FACTOR: &str = "__factor";
 
-/// What is left of [`WORK`].
+/// The part of [`WORK`] that is left.
 #[derive(Debug, Clone)]
 pub struct Budget(Arc<AtomicUsize>);
 
 impl Budget {
-    /// All of it.
+    /// Makes the full budget.
     pub fn new() -> Budget {
         Budget(Arc::new(AtomicUsize::new(WORK)))
     }
 
-    /// Takes so many bytes.
+    /// Subtracts a number of bytes.
     ///
     /// # Errors
-    /// Not so many are left.
+    /// A budget that has fewer bytes left.
     pub fn charge(&self, bytes: usize) -> Result<(), Error> {
         let taken = |left: usize| left.checked_sub(bytes);
         match self
@@ -50,7 +50,7 @@ impl Budget {
         }
     }
 
-    /// Takes a value's length as text, and a byte more, so that no step is free.
+    /// Subtracts the length of a value as text plus one byte, so that every step costs something.
     ///
     /// # Errors
     /// Not so many bytes are left.

@@ -1,14 +1,14 @@
-//! What the converter to GGUF changed of a tensor, undone as it is read.
+//! Reverses the changes that the converter to GGUF makes to a tensor, while the tensor is read.
 
-/// How a tensor in the file differs from the one of the architecture.
+/// The difference between a tensor in the file and the same tensor of the architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Layout {
-    /// Not at all.
+    /// There is no difference.
     #[default]
     Same,
-    /// Its rows stand in another order.
+    /// The rows are in another order.
     Rows(Order),
-    /// Rows are columns (GPT-2, whose matrices are `[in, out]` in transformers).
+    /// Rows and columns are exchanged (GPT-2, whose matrices are `[in, out]` in transformers).
     Transposed,
     /// All values are larger by one (the norms of Gemma, which are stored as gains).
     LargerByOne,
@@ -17,22 +17,23 @@ pub enum Layout {
 /// An order of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// The two halves of every head, which rotary embedding pairs, stand row by row beside each other (Llama).
+    /// The rows of the two halves of every head, which rotary embedding pairs, alternate (Llama).
     Pairs {
-        /// Rows of a head.
+        /// The number of rows of a head.
         head_dim: usize,
     },
-    /// All queries, all keys, all values, where the architecture has those of each head together (BLOOM).
+    /// All queries come first, then all keys, then all values, whereas the architecture stores those of each head
+    /// together (BLOOM).
     Heads {
-        /// Heads.
+        /// The number of heads.
         heads: usize,
-        /// Rows of a head's queries.
+        /// The number of rows of a head's queries.
         head_dim: usize,
     },
 }
 
 impl Order {
-    /// The row of the file that is row `row` of the architecture.
+    /// Returns the row of the file that is row `row` of the architecture.
     pub fn in_file(self, row: usize) -> usize {
         match self {
             Order::Pairs { head_dim } => {

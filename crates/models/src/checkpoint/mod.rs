@@ -1,7 +1,7 @@
-//! What a path holds: a Hugging Face folder or a GGUF file, behind one seam.
+//! Opens a checkpoint, which is a Hugging Face folder or a GGUF file, behind one interface.
 //!
-//! Either gives the JSON of a `config.json`, named tensors whose rows are read as f32, and a tokenizer. Nothing behind
-//! a [`Checkpoint`] knows which of the two it came from, but for what reports must say: that weights were
+//! Either gives the JSON of a `config.json`, named tensors whose rows are read as f32, and a tokenizer. The code that
+//! uses a [`Checkpoint`] does not know which of the two it is, except for what reports must say: that weights were
 //! [quantised](Checkpoint::quantised).
 
 pub mod blocks;
@@ -26,7 +26,7 @@ use layout::Layout;
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 
-/// A file of tensors.
+/// A file that holds tensors.
 #[derive(Debug)]
 pub(crate) struct Part {
     pub path: PathBuf,
@@ -34,20 +34,20 @@ pub(crate) struct Part {
     pub tensors: Vec<Stored>,
 }
 
-/// A tensor of a file.
+/// A tensor in a file.
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub name: String,
     pub kind: Kind,
-    /// Of the architecture's tensor.
+    /// The shape of the architecture's tensor.
     pub shape: Vec<usize>,
-    /// Its bytes in the file.
+    /// The position of its first byte in the file.
     pub begin: u64,
     pub end: u64,
     pub layout: Layout,
 }
 
-/// How values are stored, as far as they can be read.
+/// The format of the values, as far as it can be read.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Kind {
     Read(&'static Format),
@@ -63,22 +63,22 @@ impl Kind {
     }
 }
 
-/// A checkpoint, found and its headers read.
+/// A checkpoint whose headers have been read.
 #[derive(Debug)]
 pub enum Checkpoint {
     /// A folder with `config.json`, `tokenizer.json` and safetensors.
     Folder(PathBuf),
-    /// A GGUF file, or its parts.
+    /// A GGUF file, possibly in several parts.
     Gguf(Box<Gguf>),
 }
 
 impl Checkpoint {
     /// Opens a `.gguf` file, a folder with one, or a Hugging Face folder.
     ///
-    /// A folder that has safetensors is read as such, whatever else it has.
+    /// A folder that has safetensors is read as a Hugging Face folder, whatever else it holds.
     ///
     /// # Errors
-    /// A GGUF file that is malformed, or several in one folder.
+    /// A malformed GGUF file, or several of them in one folder.
     pub fn open(path: &Path) -> Result<Checkpoint, ModelError> {
         Ok(match gguf::find(path)? {
             Some(file) => Checkpoint::Gguf(Box::new(Gguf::open(&file)?)),
@@ -86,10 +86,10 @@ impl Checkpoint {
         })
     }
 
-    /// How the checkpoint computes.
+    /// Reads the architecture of the checkpoint.
     ///
     /// # Errors
-    /// Settings that are missing, malformed or not implemented, by file and key.
+    /// Settings that are missing, malformed or not implemented; the error names the file and the key.
     pub fn architecture(&self) -> Result<Box<dyn Architecture>, ModelError> {
         match self {
             Checkpoint::Folder(folder) => {
@@ -106,10 +106,10 @@ impl Checkpoint {
         }
     }
 
-    /// Its tensors, located but not read.
+    /// Locates the tensors without reading them.
     ///
     /// # Errors
-    /// As [`Weights::open`].
+    /// The errors of [`Weights::open`].
     pub fn weights(&self) -> Result<Weights, ModelError> {
         match self {
             Checkpoint::Folder(folder) => Weights::of(folder, safetensors::open(folder)?),
@@ -117,7 +117,7 @@ impl Checkpoint {
         }
     }
 
-    /// Its tokenizer; beside a GGUF file a `tokenizer.json` counts before what the file says.
+    /// Reads the tokenizer. A `tokenizer.json` beside a GGUF file takes precedence over the tokenizer in that file.
     ///
     /// # Errors
     /// A tokenizer that is missing, malformed or of another model.
@@ -139,10 +139,10 @@ impl Checkpoint {
         Ok(input::is_there(&path)?.then_some(path))
     }
 
-    /// The files beside the weights that decide what the model computes.
+    /// Returns the files beside the weights that affect what the model computes.
     ///
     /// # Errors
-    /// When something else than a file has the name of one.
+    /// A path of such a name that is not a file.
     pub fn beside(&self) -> Result<Vec<PathBuf>, ModelError> {
         Ok(match self {
             Checkpoint::Folder(folder) => vec![folder.join(CONFIG), folder.join(TOKENIZER)],
@@ -150,10 +150,10 @@ impl Checkpoint {
         })
     }
 
-    /// Its chat template, where it has one.
+    /// Reads the chat template, if there is one.
     ///
     /// # Errors
-    /// As [`ChatTemplate::of_folder`].
+    /// The errors of [`ChatTemplate::of_folder`].
     pub fn chat_template(&self) -> Result<Option<ChatTemplate>, ModelError> {
         match self {
             Checkpoint::Folder(folder) => ChatTemplate::of_folder(folder),
@@ -164,7 +164,7 @@ impl Checkpoint {
         }
     }
 
-    /// What the weights were quantised to, such as `Q4_K_M`; nothing where they are floats.
+    /// Returns the format that the weights were quantised to, such as `Q4_K_M`; `None` if they are floats.
     pub fn quantised(&self) -> Option<String> {
         match self {
             Checkpoint::Folder(_) => None,
@@ -173,7 +173,7 @@ impl Checkpoint {
     }
 }
 
-/// Whether a path holds a checkpoint, by the names of its files alone.
+/// Returns whether a path holds a checkpoint, judging by the names of its files alone.
 pub fn is_here(path: &Path) -> bool {
     path.join(CONFIG).is_file() || gguf::is_here(path)
 }

@@ -1,4 +1,4 @@
-//! The safetensors of a Hugging Face folder: one file, or shards with an index.
+//! Opens the safetensors of a Hugging Face folder: one file, or shards with an index.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,11 +12,11 @@ pub(super) const INDEX: &str = "model.safetensors.index.json";
 
 /// Opens `model.safetensors`, or the shards of `model.safetensors.index.json`.
 ///
-/// The index may name `model.safetensors` itself as its one shard.
+/// The index may name `model.safetensors` itself as its only shard.
 ///
 /// # Errors
-/// Malformed headers, lengths that do not fit the file, shards that lie outside the folder, an index that does not say
-/// what the shards hold, both kinds of checkpoint in one folder.
+/// Malformed headers, lengths that do not fit the file, shards outside the folder, an index that contradicts the
+/// shards, or both kinds of checkpoint in one folder.
 pub(crate) fn open(folder: &Path) -> Result<Vec<Part>, ModelError> {
     let single = folder.join(SINGLE);
     let index = folder.join(INDEX);
@@ -88,7 +88,7 @@ fn shards(folder: &Path, index: &Path, alone: bool) -> Result<Vec<Part>, ModelEr
     }
 }
 
-/// That a tensor stands in two files.
+/// Makes the error for a tensor that is in two files.
 pub(crate) fn twice(path: &Path, name: &str) -> ModelError {
     ModelError::BadWeights {
         path: path.to_owned(),

@@ -1,4 +1,4 @@
-//! States at hook points, of the unedited model and under interventions.
+//! Captures the states at hooks, of the unedited model and under interventions.
 
 use interlingua_backend::{Tensor, to_host};
 
@@ -8,31 +8,32 @@ use crate::model::Model;
 use crate::pack::{Pack, Query, Sequence};
 use interlingua_edits::Hook;
 
-/// What is kept of the states of a sequence.
+/// The way in which the states of a sequence are reduced to rows. The context is the part of a sequence that the
+/// model reads but that is not scored, such as the start token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {
-    /// Mean over the tokens that are not context: one row.
+    /// One row: the mean over the tokens that are not context.
     Mean,
-    /// Mean over all tokens, context too: one row.
+    /// One row: the mean over all tokens, including context.
     MeanAll,
-    /// The largest value of each unit over the tokens that are not context: one row.
+    /// One row: the largest value of each unit over the tokens that are not context.
     Max,
-    /// The largest value of each unit over all tokens, context too: one row.
+    /// One row: the largest value of each unit over all tokens, including context.
     MaxAll,
-    /// Of each unit the share of the tokens that are not context at which it is above zero: one row.
+    /// One row: for each unit, the share of the tokens that are not context at which its value is above zero.
     Positive,
-    /// The same over all tokens, context too: one row.
+    /// One row: for each unit, the share of all tokens, including context, at which its value is above zero.
     PositiveAll,
-    /// The last token that is not context: one row.
+    /// One row: the state of the last token that is not context.
     Last,
-    /// One row per token that is not context.
+    /// One row for each token that is not context.
     Tokens,
-    /// One row per token, context too.
+    /// One row for each token, including context.
     All,
 }
 
 impl Pooling {
-    /// How many rows are kept of a sequence.
+    /// Returns the number of rows that are kept of a sequence.
     pub fn rows(self, sequence: &Sequence) -> usize {
         match self {
             Pooling::Tokens => sequence.text().len(),
@@ -50,25 +51,25 @@ impl Pooling {
     }
 }
 
-/// A request for states.
+/// A request for the states at one hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capture {
-    /// Where.
+    /// The hook.
     pub hook: Hook,
-    /// What.
+    /// The reduction of the states to rows.
     pub pooling: Pooling,
 }
 
-/// Receives the index of a capture, the index of a sequence, and its rows.
+/// A function that receives the index of a capture, the index of a sequence, and its rows.
 pub type Sink<'a> = &'a mut dyn FnMut(usize, usize, &[f32]) -> Result<(), ModelError>;
 
-/// Receives the index of a branch, then what a [`Sink`] does.
+/// A function that receives the index of a branch, followed by what a [`Sink`] receives.
 pub type BranchSink<'a> = &'a mut dyn FnMut(usize, usize, usize, &[f32]) -> Result<(), ModelError>;
 
-/// Runs the unedited model and hands over the states asked for; see [`capture_branches`].
+/// Runs the unedited model and passes the requested states to `sink`; see [`capture_branches`].
 ///
 /// # Errors
-/// As [`capture_branches`].
+/// The errors of [`capture_branches`].
 pub fn capture(
     model: &Model,
     sequences: &[Sequence],
@@ -86,20 +87,19 @@ pub fn capture(
     )
 }
 
-/// Runs all branches in one pass over the weights and hands over the states asked for.
+/// Runs all branches in one pass over the weights and passes the requested states to `sink`.
 ///
-/// A branch has the unedited states up to its first edit. States at the hook point of an edit are
-/// those after it. `progress` is called with the
-/// floating-point operations done and in all.
+/// Before its first edit, a branch has the unedited states. States at the hook of an edit are those after it.
+/// `progress` is called with the number of floating-point operations that are done and the total number.
 ///
 /// # Shapes
-/// `sink` receives the index of the branch, of the capture and of the sequence, and its rows,
-/// row-major: one for the means, one per token that is not context for
-/// [`Pooling::Tokens`]. They come in no particular order, each once.
+/// `sink` receives the index of the branch, of the capture and of the sequence, and its rows, row-major. There is one
+/// row for reductions such as the mean, and one per token that is not context for [`Pooling::Tokens`]. The calls come
+/// in no particular order, each exactly once.
 ///
 /// # Errors
-/// Unreadable weights, a sequence the model cannot take or that has nothing to pool, a hook point
-/// the model lacks, states that are not finite, and whatever the sink returns.
+/// Weights that cannot be read, a sequence that the model cannot take or that has no token to pool, a hook that the
+/// model lacks, states that are not finite, and whatever the sink returns.
 pub fn capture_branches(
     model: &Model,
     sequences: &[Sequence],

@@ -1,4 +1,4 @@
-//! What the rows of a tensor are, and edits of some of them.
+//! The positions and roles of the rows of a tensor, and edits of some of the rows.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use interlingua_edits::{Role, Tokens};
 use super::{LowRank, StateEdit};
 use crate::pack::Pack;
 
-/// Position and role of every row of a tensor of states.
+/// The position and the role of every row of a tensor of states.
 #[derive(Debug, Clone)]
 pub struct RowInfo<'a> {
     positions: Cow<'a, [u32]>,
@@ -17,7 +17,7 @@ pub struct RowInfo<'a> {
 }
 
 impl<'a> RowInfo<'a> {
-    /// From both; roles may be empty where nobody reads them.
+    /// Makes the information from positions and roles; roles may be empty if no edit reads them.
     pub fn new(positions: &'a [u32], roles: &'a [Role]) -> RowInfo<'a> {
         RowInfo {
             positions: positions.into(),
@@ -25,12 +25,12 @@ impl<'a> RowInfo<'a> {
         }
     }
 
-    /// All rows of a pack.
+    /// Returns the information about all rows of a pack.
     pub(crate) fn of(pack: &'a Pack) -> RowInfo<'a> {
         RowInfo::new(&pack.tree.positions, &pack.roles)
     }
 
-    /// Some of the rows, in this order.
+    /// Returns the information about some of the rows, in this order.
     pub(crate) fn some(&self, rows: impl Iterator<Item = u32>) -> RowInfo<'static> {
         let rows: Vec<usize> = rows.map(|row| row as usize).collect();
         let roles = match self.roles.is_empty() {
@@ -43,23 +43,24 @@ impl<'a> RowInfo<'a> {
         }
     }
 
-    /// Place of every row in its sequence, from 0.
+    /// Returns the position of every row in its sequence, counted from 0.
     pub fn positions(&self) -> &[u32] {
         &self.positions
     }
 
-    /// Role of every row. Empty unless some edit of the pass reads rows ([`StateEdit::reads_rows`]).
+    /// Returns the role of every row. It is empty unless some edit of the pass reads rows
+    /// ([`StateEdit::reads_rows`]).
     pub fn roles(&self) -> &[Role] {
         &self.roles
     }
 }
 
-/// An edit of some tokens: the others keep their states, to the bit.
+/// An edit of some tokens. The states of the other tokens stay exactly the same.
 #[derive(Debug, Clone)]
 pub struct OnTokens<E> {
     /// The edit.
     pub edit: E,
-    /// Which tokens it is for.
+    /// The tokens that are edited.
     pub tokens: Tokens,
 }
 

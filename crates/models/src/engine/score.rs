@@ -1,4 +1,4 @@
-//! Probabilities: of tokens, for every branch, and how far a branch is from the unedited model.
+//! Computes the log-probabilities of tokens for every branch, and the distance of a branch from the unedited model.
 
 use interlingua_backend::ops::{self, Change, Directions, Scores, Slice, Tree, index};
 use interlingua_backend::{device, from_rows, to_host};
@@ -20,21 +20,20 @@ use interlingua_edits::Hook;
 /// A rank is low up to this fraction of the width; beyond it, a product of matrices is as fast.
 const LOW: usize = 8;
 
-/// Log-probabilities, in nats: `[sequence][scored token]`.
+/// Log-probabilities in nats, indexed `[sequence][scored token]`.
 pub type LogProbs = Vec<Vec<f32>>;
 
-/// A branch beside the unedited model: `[sequence][scored token]`.
+/// Comparisons of a branch with the unedited model, indexed `[sequence][scored token]`.
 pub type Comparisons = Vec<Vec<Comparison>>;
 
-/// Log-probabilities, in nats, of every scored token of every sequence, for each branch.
+/// Computes the log-probability in nats of every scored token of every sequence, for each branch.
 ///
-/// A causal model is asked for every token from those before it. Result:
-/// `[branch][sequence][scored token]`. `progress` is called with the
-/// floating-point operations done and in all.
+/// Each token is predicted from those before it. The result is indexed `[branch][sequence][scored token]`. `progress`
+/// is called with the number of floating-point operations that are done and the total number.
 ///
 /// # Errors
-/// Unreadable weights, a sequence the model cannot take, an edit at a hook point it lacks, results
-/// that are not finite, a model that is not causal.
+/// Weights that cannot be read, a sequence that the model cannot take, an edit at a hook that the model lacks,
+/// results that are not finite, or a model that is not causal.
 pub fn token_log_probs(
     model: &Model,
     sequences: &[Sequence],
@@ -45,12 +44,12 @@ pub fn token_log_probs(
     query_log_probs(model, &queries, branches, progress)
 }
 
-/// Log-probabilities, in nats, of every prediction of every query, for each branch.
+/// Computes the log-probability in nats of every prediction of every query, for each branch.
 ///
-/// Result: `[branch][query][prediction]`.
+/// The result is indexed `[branch][query][prediction]`.
 ///
 /// # Errors
-/// As [`token_log_probs`], for models of either kind.
+/// The errors of [`token_log_probs`], except that any kind of model works.
 pub fn query_log_probs(
     model: &Model,
     queries: &[Query],
@@ -64,14 +63,14 @@ pub fn query_log_probs(
     })
 }
 
-/// How far each branch is from the unedited model at every scored token of every sequence.
+/// Compares each branch with the unedited model at every scored token of every sequence.
 ///
-/// The divergence is taken where a token is predicted, over the whole vocabulary: on neutral text
-/// it says what an intervention costs beside what it is for. A branch without edits gives 0 and
-/// agreement, exactly. Result: `[branch][sequence][scored token]`.
+/// The divergence is computed over the whole vocabulary at each position that predicts a token. On neutral text it
+/// shows the cost of an intervention. A branch without edits gives exactly 0 and full agreement. The result is
+/// indexed `[branch][sequence][scored token]`.
 ///
 /// # Errors
-/// As [`token_log_probs`].
+/// The errors of [`token_log_probs`].
 pub fn compare(
     model: &Model,
     sequences: &[Sequence],
@@ -82,10 +81,11 @@ pub fn compare(
     compare_queries(model, &queries, branches, progress)
 }
 
-/// As [`compare`], at every prediction of every query: `[branch][query][prediction]`.
+/// Compares each branch with the unedited model, as [`compare`] does, at every prediction of every query. The result
+/// is indexed `[branch][query][prediction]`.
 ///
 /// # Errors
-/// As [`token_log_probs`], for models of either kind.
+/// The errors of [`token_log_probs`], except that any kind of model works.
 pub fn compare_queries(
     model: &Model,
     queries: &[Query],
@@ -361,15 +361,15 @@ fn by_query<T: Copy>(
     Ok(out)
 }
 
-/// Receives the index of a sequence, the first vocabulary entry, and logits `[tokens × entries]`.
+/// A function that receives the index of a sequence, the first vocabulary entry, and logits `[tokens × entries]`.
 pub type LogitSink<'a> = &'a mut dyn FnMut(usize, usize, &[f32]) -> Result<(), ModelError>;
 
-/// Logits of every token under one branch, in slices of the vocabulary.
+/// Computes the logits of every token under one branch, in slices of the vocabulary.
 ///
-/// The final states are held in memory, the logits are not.
+/// The final states are held in memory; the logits are not.
 ///
 /// # Errors
-/// As [`query_log_probs`], and whatever the sink returns.
+/// The errors of [`query_log_probs`], and whatever the sink returns.
 pub fn logits(
     model: &Model,
     sequences: &[Sequence],

@@ -1,4 +1,4 @@
-//! Texts that are read token by token: what attention has seen of them is kept.
+//! Reads texts token by token and keeps the keys and values that attention needs again.
 
 use interlingua_backend::Tensor;
 use interlingua_backend::ops::{self, Past, Tree};
@@ -8,12 +8,12 @@ use super::{Branch, RowInfo, check_length, edited, run};
 use crate::model::Model;
 use crate::{ModelError, Residency};
 
-/// Some tokens that come next in a text, and what each of them is there.
+/// The tokens that come next in a text, with their roles.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Next {
-    /// The tokens.
+    /// The token ids.
     pub tokens: Vec<u32>,
-    /// Their roles; they may be missing where no edit reads them.
+    /// The roles of the tokens; they may be empty if no edit reads them.
     pub roles: Vec<Role>,
 }
 
@@ -28,11 +28,11 @@ pub struct Session<'m, 'b> {
 }
 
 impl<'m, 'b> Session<'m, 'b> {
-    /// Texts that have not begun.
+    /// Makes a session of texts of which nothing has been read.
     ///
     /// # Errors
-    /// A model that is not causal, has no LM head, or streams its weights: every token would read all of them from
-    /// the disk. An edit at a hook point that the model lacks.
+    /// A model that is not causal, has no LM head, or streams its weights (every token would read all of them from
+    /// the disk), or an edit at a hook that the model lacks.
     pub fn new(
         model: &'m Model,
         branch: &'b Branch<'b>,
@@ -63,12 +63,12 @@ impl<'m, 'b> Session<'m, 'b> {
         })
     }
 
-    /// How many tokens of each text have been read.
+    /// Returns how many tokens of each text have been read.
     pub fn lengths(&self) -> &[usize] {
         &self.lengths
     }
 
-    /// Goes on with some of the texts alone, those that `keep` says, in the same order.
+    /// Drops the texts for which `keep` is false; the others stay in the same order.
     pub fn retain(&mut self, keep: &[bool]) {
         for past in &self.pasts {
             past.retain(keep);
@@ -78,13 +78,14 @@ impl<'m, 'b> Session<'m, 'b> {
             .retain(|_| keep.next().copied().unwrap_or(false));
     }
 
-    /// Reads at least one token more of every text; gives the logits that follow the last of each.
+    /// Reads at least one more token of every text, and returns the logits after the last token of each.
     ///
     /// # Shapes
-    /// `next`: one for each text; the result is `[texts, vocabulary]`.
+    /// `next` has one entry for each text; the result is `[texts, vocabulary]`.
     ///
     /// # Errors
-    /// A text that becomes longer than the model takes, tokens out of range, weights that cannot be read.
+    /// A text that becomes longer than the model can take, a token id that is out of range, or weights that cannot be
+    /// read.
     pub fn read(&mut self, next: &[Next]) -> Result<Tensor<2>, ModelError> {
         let tree = self.tree(next)?;
         let tokens: Vec<u32> = next.iter().flat_map(|n| n.tokens.iter().copied()).collect();

@@ -1,4 +1,4 @@
-//! Edits as changes of one weight matrix, row by row.
+//! Applies edits to one weight matrix, row by row.
 
 use std::ops::Range;
 
@@ -11,18 +11,19 @@ use crate::weights::Weights;
 /// Values of a matrix that are in memory at once.
 const BLOCK: usize = 4 << 20;
 
-/// The edits that one weight takes up.
+/// The edits that one weight matrix takes up.
 #[derive(Debug, Clone)]
 pub struct Fold {
-    /// Its name, without `.weight`.
+    /// The name of the module, without `.weight`.
     pub module: String,
-    /// Whether it is stored `[in, out]`.
+    /// Whether the matrix is stored `[in, out]`.
     pub transposed: bool,
-    /// Whether it has a bias.
+    /// Whether the module has a bias.
     pub bias: bool,
-    /// Of the states that it reads.
+    /// The edit of the states that the weight reads.
     pub input: Option<(Hook, Edit)>,
-    /// Of those that it writes, and from which place of its output on.
+    /// The edits of the states that the weight writes, each with the position in its output at which these states
+    /// begin.
     pub output: Vec<(Hook, usize, Edit)>,
 }
 
@@ -46,19 +47,19 @@ impl Fold {
         }
     }
 
-    /// The tensor's name.
+    /// Returns the name of the weight's tensor.
     pub fn weight(&self) -> String {
         format!("{}.weight", self.module)
     }
 
-    /// Number of directions of all edits.
+    /// Returns the number of directions of all edits together.
     pub fn rank(&self) -> usize {
         let input = self.input.iter().map(|(_, edit)| rank(edit));
         let output = self.output.iter().map(|(_, _, edit)| rank(edit));
         input.chain(output).sum()
     }
 
-    /// Its edits as two operations on the rows of the stored matrix.
+    /// Prepares the edits as two operations on the rows of the stored matrix.
     ///
     /// # Errors
     /// A matrix that cannot be read.
@@ -126,13 +127,13 @@ fn stack(parts: Vec<(Matrix, Matrix)>, width: usize) -> (Matrix, Matrix) {
     (of(|p| &p.0), of(|p| &p.1))
 }
 
-/// A stored matrix with its edits, read row by row.
+/// A stored matrix with its edits, which is read row by row.
 pub struct Folded<'a> {
     weights: &'a Weights,
     name: String,
-    /// Rows of the stored matrix.
+    /// The number of rows of the stored matrix.
     pub rows: usize,
-    /// Its columns.
+    /// The number of its columns.
     pub columns: usize,
     row: (Matrix, Matrix),
     mix: (Matrix, Matrix),
@@ -143,12 +144,12 @@ pub struct Folded<'a> {
 }
 
 impl Folded<'_> {
-    /// The tensor's name.
+    /// Returns the name of the tensor.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Ranges of rows that are read at once.
+    /// Iterates over the ranges of rows that are read together.
     pub fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let (rows, step) = (self.rows, (BLOCK / self.columns.max(1)).max(1));
         (0..rows)
@@ -192,7 +193,7 @@ impl Folded<'_> {
         Ok(mixed)
     }
 
-    /// Rows of the matrix with its edits.
+    /// Returns rows of the edited matrix.
     ///
     /// # Errors
     /// Rows that cannot be read.
@@ -213,7 +214,8 @@ impl Folded<'_> {
         Ok(values)
     }
 
-    /// The difference that the edits make, as B·A of the weight `[out, in]`: A `[k, in]` and Bᵀ `[k, out]`.
+    /// Returns the difference that the edits make to the weight `[out, in]` as the product B·A: A is `[k, in]` and Bᵀ
+    /// is `[k, out]`.
     ///
     /// # Errors
     /// Rows that cannot be read.
@@ -262,7 +264,7 @@ impl Folded<'_> {
     }
 }
 
-/// What a fold adds to the bias of its module: the new bias, from the old one (zero where there is none).
+/// Computes the new bias of a module from its old one, which is zero if the module has none.
 ///
 /// # Errors
 /// Weights that cannot be read.
@@ -305,7 +307,7 @@ pub fn bias(fold: &Fold, weights: &Weights) -> Result<Vec<f64>, ModelError> {
     Ok(bias)
 }
 
-/// L·b: what an edit adds to every state.
+/// Returns L·b, the vector that an edit adds to every state.
 pub(super) fn added(edit: &Edit) -> Vec<f64> {
     let [left, _] = edit.factors();
     let mut sum = vec![0.0; edit.dim()];

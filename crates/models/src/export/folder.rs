@@ -1,4 +1,5 @@
-//! A checkpoint folder with the edits in its weights: transformers and everything like it loads it as it did the source.
+//! Writes a checkpoint folder whose weights include the edits. Programs such as transformers load it in the same way
+//! as the original.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,24 +26,25 @@ const MAX_BESIDE: u64 = 256 << 20;
 /// A bias whose change is below this share of the edit's states is rounding.
 const ROUNDING: f64 = 1e-12;
 
-/// What was written.
+/// A summary of what was written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Written {
-    /// Names of the tensors that changed.
+    /// The names of the tensors that changed.
     pub tensors: Vec<String>,
-    /// Whether the head became a matrix of its own.
+    /// Whether the LM head was tied to the embedding and became a matrix of its own.
     pub untied: bool,
-    /// Bytes of that matrix.
+    /// The size of that matrix in bytes.
     pub head_bytes: u64,
 }
 
-/// Writes a folder in which the weights have taken up the edits; it appears when it is complete.
+/// Writes a checkpoint folder whose weights include the edits. The folder appears when it is complete.
 ///
-/// Shards, names and types of the tensors are those of the source. Where the head is the embedding and an edit at the
-/// final norm goes into it, the head becomes a tensor of its own, and `config.json` says so.
+/// The shards, names and types of the tensors are those of the original. If the LM head is the embedding and an edit
+/// at the final norm is folded into it, the head becomes a tensor of its own, and `config.json` says so.
 ///
 /// # Errors
-/// A source that is no folder of safetensors; edits that no weight takes up exactly; something at `out`; a full disk.
+/// An original that is not a folder of safetensors, edits that no weight takes up exactly, a path `out` that exists,
+/// or a full disk.
 pub fn write(
     model: &Model,
     intervention: &Intervention,
@@ -126,7 +128,7 @@ impl<'a> Changes<'a> {
     }
 }
 
-/// Refuses a constant that has no bias to go to.
+/// Refuses a constant that no bias can hold.
 pub(super) fn lost(fold: &Fold, constant: &[f64], format: &'static str) -> Result<(), ExportError> {
     let size = norm(constant);
     let hook = fold.input.as_ref().map(|(hook, _)| *hook);
@@ -267,7 +269,7 @@ fn width(dtype: &str) -> Result<u64, ExportError> {
     }
 }
 
-/// Values as a type stores them.
+/// Encodes values in a storage type.
 pub(super) fn encode(values: &[f64], dtype: &str) -> Result<Vec<u8>, ExportError> {
     Ok(match dtype {
         "F32" => values

@@ -1,4 +1,4 @@
-//! GGUF files of adapters: what llama.cpp loads beside a model.
+//! Writes GGUF files of adapters, which llama.cpp loads together with a model.
 
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::checkpoint::gguf::{RowOrder, family_of, name_of};
 /// Tensors begin at multiples of this.
 const ALIGNMENT: u64 = 32;
 
-/// A setting of a file.
+/// The value of a setting of a file.
 pub enum Value<'a> {
     /// A text.
     Text(&'a str),
@@ -23,20 +23,20 @@ pub enum Value<'a> {
     F32(f32),
 }
 
-/// A tensor of f32: its name, its axes with the length of a row first, and its values.
+/// A tensor of f32 values.
 pub struct Tensor {
-    /// Name.
+    /// The name of the tensor.
     pub name: String,
-    /// Length of a row, then the number of rows.
+    /// The length of a row, followed by the number of rows.
     pub axes: Vec<u64>,
-    /// Row after row.
+    /// The values, row after row.
     pub values: Vec<f32>,
 }
 
-/// Writes a GGUF file of version 3; it appears when it is complete, and replaces nothing.
+/// Writes a GGUF file of version 3. The file appears when it is complete, and never replaces another.
 ///
 /// # Errors
-/// Something at `out`; a full disk.
+/// A path `out` that exists, or a full disk.
 ///
 /// # Source
 /// The format of ggml, docs/gguf.md.
@@ -113,11 +113,11 @@ pub(super) fn text(to: &mut Vec<u8>, text: &str) {
     to.extend(text.as_bytes());
 }
 
-/// Writes shifts of blocks' outputs as a control vector; returns how many directions it has.
+/// Writes shifts of the blocks' outputs as a control vector, and returns the number of its directions.
 ///
 /// # Errors
-/// An edit that is no shift of a block's output, or of the first block's, which such a file cannot steer; an architecture
-/// that GGUF does not know here; those of [`write()`].
+/// An edit that is not a shift of a block's output, a shift of the first block's output (which such a file cannot
+/// hold), an architecture that has no GGUF name here, and the errors of [`write()`].
 pub fn control_vector(
     model: &Model,
     intervention: &Intervention,
@@ -174,7 +174,7 @@ pub fn control_vector(
     Ok(tensors.len())
 }
 
-/// What GGUF calls the architecture.
+/// Returns GGUF's name of the architecture.
 pub(super) fn gguf_name(model: &Model) -> Result<&'static str, ExportError> {
     let architecture = &model.geometry.architecture;
     family_of(architecture).map(|f| f.0).ok_or_else(|| ExportError::Format {
@@ -182,7 +182,7 @@ pub(super) fn gguf_name(model: &Model) -> Result<&'static str, ExportError> {
     })
 }
 
-/// GGUF's name of a weight, and where its rows lie there.
+/// Returns GGUF's name of a weight, and the order of its rows there.
 pub(super) fn in_gguf(model: &Model, weight: &str) -> Result<(String, RowOrder), ExportError> {
     let g = &model.geometry;
     name_of(&g.architecture, weight, g.heads, g.head_dim).ok_or_else(|| ExportError::Format {

@@ -1,4 +1,4 @@
-//! The difference that edits make to weights, as adapters of low rank: for PEFT and for llama.cpp.
+//! Writes the difference that edits make to weights as low-rank adapters, for PEFT and for llama.cpp.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -16,14 +16,14 @@ use crate::Model;
 use crate::file::{Kind, TensorFile};
 use crate::weights::LM_HEAD;
 
-/// One module's difference: B·A with A `[k, in]` and Bᵀ `[k, out]`.
+/// The difference of one module, B·A with A `[k, in]` and Bᵀ `[k, out]`.
 pub(super) struct Difference {
     pub fold: Fold,
     pub a: Matrix,
     pub b: Matrix,
 }
 
-/// The differences of all modules; refuses what an adapter leaves out.
+/// Returns the differences of all modules, and refuses edits that an adapter cannot hold.
 pub(super) fn differences(
     model: &Model,
     intervention: &Intervention,
@@ -47,10 +47,11 @@ pub(super) fn differences(
     Ok(all)
 }
 
-/// Writes a folder that PEFT loads onto the model: `adapter_config.json` and `adapter_model.safetensors`. Returns the rank.
+/// Writes a folder that PEFT loads onto the model, with `adapter_config.json` and `adapter_model.safetensors`, and
+/// returns the rank.
 ///
 /// # Errors
-/// Edits that no weight takes up, or that add a constant; something at `out`; a full disk.
+/// Edits that no weight takes up or that add a constant, a path `out` that exists, or a full disk.
 pub fn peft(
     model: &Model,
     intervention: &Intervention,
@@ -115,11 +116,11 @@ pub fn peft(
     Ok(rank)
 }
 
-/// Writes a GGUF adapter that llama.cpp loads with `--lora`. Returns the largest rank.
+/// Writes a GGUF adapter that llama.cpp loads with `--lora`, and returns the largest rank.
 ///
 /// # Errors
-/// As [`peft`]; a head that is the embedding, which such a file cannot tell apart; an architecture that GGUF does not
-/// know here.
+/// The errors of [`peft`], an LM head that is the embedding (which such a file cannot distinguish), and an
+/// architecture that has no GGUF name here.
 pub fn gguf(model: &Model, intervention: &Intervention, out: &Path) -> Result<usize, ExportError> {
     let architecture = gguf_name(model)?;
     let all = differences(model, intervention, "a LoRA adapter")?;

@@ -1,15 +1,17 @@
-//! A model with an intervention, as files that other programs load.
+//! Exports a model with an intervention as files that other programs load.
 //!
-//! An edit of the states that one weight writes or reads is a change of that weight: where y = W·x + β,
+//! An edit of the states that one weight writes or reads is a change of that weight. With y = W·x + β, edits of y and
+//! of x become:
 //!
 //! ```text
 //! y ↦ y − L(R·y − b)    W ↦ W − L·R·W      β ↦ β − L(R·β − b)
 //! x ↦ x − L(R·x − b)    W ↦ W − W·L·R      β ↦ β + W·L·b
 //! ```
 //!
-//! [`folds`] finds these weights; [`folder`] writes them in place of the old ones, [`whole`] does in a GGUF file, [`lora`] writes
-//! their difference, which has the rank of the edit. [`gguf::control_vector`] holds shifts of the residual stream, which no weight writes. What a
-//! format cannot hold exactly is refused, with the size of what would be lost.
+//! [`folds`] finds these weights. [`folder`] writes them in place of the original ones, and [`whole`] does so in a
+//! GGUF file. [`lora`] writes their difference, which has the rank of the edit. [`gguf::control_vector`] writes
+//! shifts of the residual stream, which no single weight writes. An edit that a format cannot hold exactly is refused
+//! with an error that gives the size of what would be lost.
 
 pub mod fold;
 pub mod folder;
@@ -25,80 +27,80 @@ use crate::architectures::Architecture;
 use crate::{Model, ModelError};
 use fold::Fold;
 
-/// Why an intervention cannot be exported.
+/// The reason why an intervention cannot be exported.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// A checkpoint that cannot be read or written.
+    /// The checkpoint cannot be read or written.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// An intervention of another model, or edits that cannot be put together.
+    /// The intervention is for another model, or its edits cannot be combined.
     #[error(transparent)]
     Edit(#[from] EditError),
-    /// Something has the name of what is to be made.
+    /// The path of the export exists already.
     #[error("{path}: is there already; choose another name for --out, or remove it")]
     Exists {
-        /// The path.
+        /// The path that exists.
         path: PathBuf,
     },
     /// A file could not be written.
     #[error("{path}: {source}")]
     Io {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The cause.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// An edit of some tokens, where weights and vectors know none.
+    /// An edit acts on some tokens only, but weights and vectors act on all tokens.
     #[error(
         "step {step} at `{hook}` edits the tokens `{tokens}`; weights act on all tokens alike, so fit the edit with `--tokens all`, or keep the file and use it with --edit",
         tokens = .tokens.name()
     )]
     SomeTokens {
-        /// The step, from 1.
+        /// The number of the step, counted from 1.
         step: usize,
-        /// Its hook point.
+        /// The hook of the step.
         hook: Hook,
-        /// Its tokens.
+        /// The tokens that it edits.
         tokens: Tokens,
     },
-    /// States that no single weight writes or reads.
+    /// No single weight writes or reads the states that a step edits.
     #[error(
         "step {step} at `{hook}` cannot be folded into a weight of {architecture}: {why}; the edit has norm {size:.4}, and all of it would be lost. What would work: {instead}"
     )]
     NoWeight {
-        /// The step, from 1.
+        /// The number of the step, counted from 1.
         step: usize,
-        /// Its hook point.
+        /// The hook of the step.
         hook: Hook,
-        /// The architecture.
+        /// The name of the architecture.
         architecture: String,
-        /// Why.
+        /// The reason.
         why: &'static str,
-        /// Largest change that the edit makes: the norm of its constant, or of L·R.
+        /// The largest change that the edit makes: the norm of its constant, or of L·R.
         size: f64,
         /// What would work.
         instead: String,
     },
-    /// A constant that has no bias to go to.
+    /// The edit adds a constant, and there is no bias that could hold it.
     #[error(
         "the edit at `{hook}` adds a constant of norm {size:.4} {place}, and {format} has no bias for it there; it would be lost. What would work: an edit without a centre (an erasure of directions alone, such as sentdebias without centring), {instead}"
     )]
     Constant {
-        /// The hook point.
+        /// The hook of the edit.
         hook: Hook,
-        /// Norm of the constant.
+        /// The norm of the constant.
         size: f64,
-        /// What it is added to.
+        /// The place to which the constant would be added.
         place: String,
-        /// The format.
+        /// The name of the export format.
         format: &'static str,
         /// What would work.
         instead: &'static str,
     },
-    /// Anything else that a format cannot hold.
+    /// A format cannot hold something for another reason.
     #[error("{problem}")]
     Format {
-        /// What, how large it is, and what would work.
+        /// What it cannot hold, how large that is, and what would work.
         problem: String,
     },
 }
@@ -112,32 +114,32 @@ impl ExportError {
     }
 }
 
-/// Which side of a weight the states of a hook point are on.
+/// The side of a weight on which the states of a hook are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// The weight reads them.
+    /// The weight reads the states.
     Input,
-    /// The weight writes them, from this place of its output on.
+    /// The weight writes the states, from this position of its output on.
     Output(usize),
 }
 
-/// The weight that writes or reads the states of a hook point.
+/// The weight that writes or reads the states of a hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Writer {
-    /// The module, without `.weight` and `.bias`, as the architecture's tensors have it.
+    /// The name of the module in the architecture's tensors, without `.weight` and `.bias`.
     pub module: String,
-    /// On which side of it the states are.
+    /// The side of the weight on which the states are.
     pub side: Side,
     /// Whether the matrix is stored `[in, out]`.
     pub transposed: bool,
-    /// Whether it has a bias.
+    /// Whether the module has a bias.
     pub bias: bool,
 }
 
-/// The weight that writes or reads the states of a hook point alone.
+/// Returns the only weight that writes or reads the states of a hook.
 ///
 /// # Errors
-/// Why there is none.
+/// The reason why there is no such weight.
 pub fn writer(architecture: &dyn Architecture, hook: Hook) -> Result<Writer, &'static str> {
     const RESIDUAL: &str = "it is the residual stream, which all weights before it write together";
     let modules = architecture.modules();
@@ -221,12 +223,13 @@ pub fn writer(architecture: &dyn Architecture, hook: Hook) -> Result<Writer, &'s
     }
 }
 
-/// The weights that an intervention changes, in the order of the forward pass, and how.
+/// Returns the weights that an intervention changes, in the order of the forward pass, with their edits.
 ///
-/// Edits of the same states are one.
+/// Edits of the same states are combined into one.
 ///
 /// # Errors
-/// A step that is not of the states themselves, of some tokens, or at a place that no weight writes or reads alone.
+/// A step that is not in the hidden states themselves, that edits only some tokens, or whose hook no single weight
+/// writes or reads.
 pub fn folds(model: &Model, intervention: &Intervention) -> Result<Vec<Fold>, ExportError> {
     let mut all: Vec<Fold> = Vec::new();
     for (at, hook, edit) in merged(model, intervention)? {
@@ -246,7 +249,7 @@ pub fn folds(model: &Model, intervention: &Intervention) -> Result<Vec<Fold>, Ex
     Ok(all)
 }
 
-/// The steps, with those at one hook point put together.
+/// Returns the steps, with those at the same hook combined.
 pub(crate) fn merged(
     model: &Model,
     intervention: &Intervention,

@@ -1,7 +1,8 @@
-//! A GGUF file with the edits in its weights: llama.cpp and everything like it loads it as it did the source.
+//! Writes a GGUF file whose weights include the edits. Programs such as llama.cpp load it in the same way as the
+//! original.
 //!
-//! Settings, tokenizer and all other tensors are copied byte for byte. A tensor of blocks of few bits that an edit
-//! changes becomes f32, since its blocks cannot hold the edit exactly; tensors of floats keep their type.
+//! The settings, the tokenizer and all other tensors are copied byte for byte. A quantised tensor that an edit
+//! changes becomes f32, because its blocks cannot hold the edit exactly; tensors of floats keep their type.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -43,13 +44,15 @@ struct Change {
     rows: Vec<usize>,
 }
 
-/// Writes a GGUF file in which the weights have taken up the edits; it appears when it is complete, and replaces nothing.
+/// Writes a GGUF file whose weights include the edits. The file appears when it is complete, and never replaces
+/// another.
 ///
-/// Where the head is the embedding and an edit at the final norm goes into it, the head becomes a tensor of its own.
+/// If the LM head is the embedding and an edit at the final norm is folded into it, the head becomes a tensor of its
+/// own.
 ///
 /// # Errors
-/// A source that is no GGUF file, or a split one; edits that no weight takes up, or that add a constant; something at `out`; a
-/// full disk.
+/// An original that is not a GGUF file or is a split one, edits that no weight takes up or that add a constant, a
+/// path `out` that exists, or a full disk.
 pub fn write(
     model: &Model,
     intervention: &Intervention,

@@ -1,4 +1,4 @@
-//! What the environment says about the hub, read in one place.
+//! Reads the environment variables that configure the access to the hub.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -7,22 +7,22 @@ use std::time::Duration;
 
 use crate::ModelError;
 
-/// Where the hub is, where its files are kept, and what may be done.
+/// The address of the hub, the place of its files, and what may be done.
 #[derive(Debug, Clone)]
 pub struct HubOptions {
-    /// Address of the hub, without a slash at its end.
+    /// The address of the hub, without a slash at its end.
     pub endpoint: String,
-    /// The cache, shared with Python's `huggingface_hub`.
+    /// The folder of the cache, which is shared with Python's `huggingface_hub`.
     pub cache: PathBuf,
-    /// Access token.
+    /// The access token.
     pub token: Option<Token>,
     /// Whether only the cache may be used.
     pub offline: bool,
-    /// How often a request is made before its failure counts.
+    /// The number of times that a request is made before its failure counts.
     pub attempts: u32,
-    /// Wait after the first failure; it doubles with each further one.
+    /// The wait after the first failure; it doubles after each further one.
     pub first_wait: Duration,
-    /// How long a transfer may go on with next to nothing coming before it counts as broken.
+    /// How long almost nothing may arrive before a transfer counts as broken.
     pub patience: Duration,
 }
 
@@ -31,7 +31,7 @@ pub struct HubOptions {
 pub struct Token(#[cfg_attr(not(feature = "download"), expect(dead_code))] String);
 
 impl Token {
-    /// A token, unless the text is blank.
+    /// Makes a token, unless the text is blank.
     pub fn new(text: &str) -> Option<Token> {
         let text = text.trim();
         (!text.is_empty()).then(|| Token(text.to_owned()))
@@ -53,7 +53,7 @@ impl HubOptions {
     /// Reads `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_ENDPOINT` and `HF_HUB_OFFLINE`.
     ///
     /// # Errors
-    /// A value that cannot be used; a token file that is there and cannot be read.
+    /// A value that cannot be used, or a token file that exists but cannot be read.
     ///
     /// # Source
     /// Names and defaults: <https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables>.
@@ -61,10 +61,10 @@ impl HubOptions {
         HubOptions::from_variables(|name| std::env::var_os(name))
     }
 
-    /// As [`HubOptions::from_env`], from any source of variables.
+    /// Reads the options as [`HubOptions::from_env`] does, from any source of variables.
     ///
     /// # Errors
-    /// As [`HubOptions::from_env`].
+    /// The errors of [`HubOptions::from_env`].
     pub fn from_variables(
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<HubOptions, ModelError> {

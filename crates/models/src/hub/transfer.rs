@@ -1,8 +1,9 @@
-//! Requests to the hub: redirects, who gets the token, what is tried again, and files that go on where they ended.
+//! Makes requests to the hub: it follows redirects, sends the token only to the hub, repeats failed requests, and
+//! resumes files.
 //!
-//! The transfer of the `hf-hub` crate is not used, for these reasons (0.5.0): it sends the token to whatever host
-//! the hub redirects to; its `Debug` output shows the token; it goes on with a broken file without looking whether
-//! the server does; it compares neither length nor hash; and it tries only bodies again, not a 503.
+//! The transfer of the `hf-hub` crate (0.5.0) is not used, for these reasons. It sends the token to whatever host the
+//! hub redirects to. Its `Debug` output shows the token. It resumes a broken file without checking that the server
+//! does. It checks neither length nor hash. It repeats only failed bodies, not a status 503.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -79,7 +80,7 @@ impl<'o> Client<'o> {
         })
     }
 
-    /// A small text, such as the list of files.
+    /// Requests a small text, such as the list of files.
     pub fn text(&self, url: &str) -> Result<String, ModelError> {
         self.retried(|| {
             let mut response = self.send(Method::Get, url, 0)?;
@@ -92,7 +93,7 @@ impl<'o> Client<'o> {
         })
     }
 
-    /// What the hub says about a file.
+    /// Requests what the hub says about a file.
     pub fn facts(&self, url: &str) -> Result<FileFacts, ModelError> {
         self.retried(|| {
             let response = self.send(Method::Head, url, 0)?;
@@ -125,8 +126,8 @@ impl<'o> Client<'o> {
         })
     }
 
-    /// Fetches a file to `part`, going on where `part` ends, and checks its length and, where `etag` is one, its
-    /// SHA-256. `progress` gets the bytes that are there.
+    /// Downloads a file to `part`, resuming where `part` ends, and checks its length and, if `etag` is a SHA-256, its
+    /// hash. `progress` is called with the number of bytes that are there.
     pub fn download(
         &self,
         url: &str,

@@ -1,4 +1,5 @@
-//! A program without a client for HTTP: what is in the cache is found, and for the rest it says which feature is missing.
+//! Replaces the HTTP client in a program that was built without it. Models in the cache are found; for all others the
+//! error says which feature is missing.
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
@@ -7,7 +8,7 @@ use std::path::Path;
 use super::{FileFacts, HubName, HubOptions};
 use crate::ModelError;
 
-/// There is none.
+/// A client that cannot exist.
 pub(super) struct Client<'o>(Infallible, PhantomData<&'o ()>);
 
 impl<'o> Client<'o> {

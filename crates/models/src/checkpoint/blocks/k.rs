@@ -1,10 +1,11 @@
-//! Blocks of 256 values whose parts have scales of their own, which have a scale again: Q4_K, Q5_K and Q6_K.
+//! Quantised blocks of 256 values whose parts have scales of their own, which are themselves scaled: Q4_K, Q5_K and
+//! Q6_K.
 
 use super::{Format, half};
 
 const VALUES: usize = 256;
 
-/// Eight parts of 32: `d·scale·q − dmin·min`.
+/// Q4_K has eight parts of 32 values: `d·scale·q − dmin·min`.
 pub static Q4_K: Format = Format {
     name: "Q4_K",
     number: 12,
@@ -23,7 +24,7 @@ pub static Q4_K: Format = Format {
     },
 };
 
-/// As Q4_K, the fifth bits apart: part i's are bit i of 32 bytes.
+/// Q5_K is like Q4_K, but the fifth bits are stored separately: those of part i are bit i of 32 bytes.
 pub static Q5_K: Format = Format {
     name: "Q5_K",
     number: 13,
@@ -45,7 +46,8 @@ pub static Q5_K: Format = Format {
     },
 };
 
-/// Sixteen parts of 16: `d·scale·(q − 32)`; four bits of a value stand apart from the other two.
+/// Q6_K has sixteen parts of 16 values: `d·scale·(q − 32)`. Four bits of each value are stored apart from the other
+/// two.
 pub static Q6_K: Format = Format {
     name: "Q6_K",
     number: 14,

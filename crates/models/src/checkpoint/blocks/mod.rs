@@ -1,8 +1,8 @@
-//! How the values of a tensor are stored: as floats, or in blocks of a few bits with their scales.
+//! The formats in which the values of a tensor are stored: as floats, or in quantised blocks with scales.
 //!
-//! Every format turns bytes into f32 and back into nothing: weights stay as they are on the disk and become f32 when
-//! they are read. One file per family; the layouts are those of ggml's `ggml-common.h`, the order of operations is
-//! that of `gguf.quants` in Python, so values are equal to the last bit.
+//! Every format decodes bytes to f32. Nothing is encoded: weights stay as they are on the disk and become f32 when
+//! they are read. There is one file per family of formats. The layouts are those of ggml's `ggml-common.h`, and the
+//! order of operations is that of Python's `gguf.quants`, so values are equal to the last bit.
 
 mod k;
 mod small;
@@ -12,15 +12,15 @@ use std::fmt;
 use half::{bf16, f16};
 use safetensors::Dtype;
 
-/// A way to store values.
+/// A storage format of values.
 pub struct Format {
-    /// Its name, as ggml and safetensors have it.
+    /// The name that ggml and safetensors use.
     pub name: &'static str,
-    /// Its number in a GGUF file.
+    /// The number that stands for it in a GGUF file.
     pub number: u32,
-    /// Values of a block; 1 where values stand alone.
+    /// The number of values in a block; 1 if values are stored singly.
     pub values: usize,
-    /// Bytes of a block.
+    /// The number of bytes of a block.
     pub bytes: usize,
     /// Adds the values of whole blocks to a list.
     decode: fn(&[u8], &mut Vec<f32>),
@@ -39,20 +39,20 @@ impl PartialEq for Format {
 }
 
 impl Format {
-    /// The values of whole blocks; bytes of a block that is cut are passed over.
+    /// Decodes whole blocks; the bytes of an incomplete block at the end are ignored.
     pub fn decode(&self, bytes: &[u8]) -> Vec<f32> {
         let mut values = Vec::with_capacity(bytes.len() / self.bytes * self.values);
         (self.decode)(bytes, &mut values);
         values
     }
 
-    /// Whether values are stored in fewer bits than a number of their own has.
+    /// Returns whether the format stores values in quantised blocks.
     pub fn is_quantised(&self) -> bool {
         self.values > 1
     }
 }
 
-/// Four bytes each.
+/// 32-bit floats.
 pub static F32: Format = Format {
     name: "F32",
     number: 0,
@@ -64,7 +64,7 @@ pub static F32: Format = Format {
     },
 };
 
-/// IEEE half precision.
+/// IEEE half-precision floats.
 pub static F16: Format = Format {
     name: "F16",
     number: 1,
@@ -76,7 +76,7 @@ pub static F16: Format = Format {
     },
 };
 
-/// The upper half of f32.
+/// Brain floats (bfloat16), which are the upper half of f32.
 pub static BF16: Format = Format {
     name: "BF16",
     number: 30,
@@ -88,7 +88,7 @@ pub static BF16: Format = Format {
     },
 };
 
-/// All that can be read.
+/// All formats that can be read.
 pub static FORMATS: [&Format; 12] = [
     &F32,
     &F16,
@@ -104,10 +104,10 @@ pub static FORMATS: [&Format; 12] = [
     &k::Q6_K,
 ];
 
-/// The format of this number in GGUF files.
+/// Returns the format that has this number in GGUF files.
 ///
 /// # Errors
-/// One that is not implemented, with those that are.
+/// A format that is not implemented; the message lists those that are.
 pub fn by_number(number: u32) -> Result<&'static Format, String> {
     if let Some(format) = FORMATS.into_iter().find(|f| f.number == number) {
         return Ok(format);
@@ -123,7 +123,7 @@ pub fn by_number(number: u32) -> Result<&'static Format, String> {
     ))
 }
 
-/// The format of a safetensors type, where it can be read.
+/// Returns the format of a safetensors dtype, or `None` if it cannot be read.
 pub fn by_dtype(dtype: Dtype) -> Option<&'static Format> {
     Some(match dtype {
         Dtype::F32 => &F32,

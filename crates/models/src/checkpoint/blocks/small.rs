@@ -1,12 +1,12 @@
-//! Blocks of 32 values with a scale each: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and IQ4_NL.
+//! Quantised blocks of 32 values with one scale each: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and IQ4_NL.
 //!
-//! In those of 4 and 5 bits, byte j holds value j in its low half and value j + 16 in its high half.
+//! In the formats of 4 and 5 bits, byte j holds value j in its lower four bits and value j + 16 in its upper four.
 
 use super::{Format, half};
 
 const VALUES: usize = 32;
 
-/// `(q − 8)·d`.
+/// Q4_0 stores `(q − 8)·d`.
 pub static Q4_0: Format = Format {
     name: "Q4_0",
     number: 2,
@@ -20,7 +20,7 @@ pub static Q4_0: Format = Format {
     },
 };
 
-/// `q·d + m`.
+/// Q4_1 stores `q·d + m`.
 pub static Q4_1: Format = Format {
     name: "Q4_1",
     number: 3,
@@ -34,7 +34,7 @@ pub static Q4_1: Format = Format {
     },
 };
 
-/// `(q − 16)·d`, the fifth bits apart.
+/// Q5_0 stores `(q − 16)·d`, with the fifth bits apart.
 pub static Q5_0: Format = Format {
     name: "Q5_0",
     number: 6,
@@ -49,7 +49,7 @@ pub static Q5_0: Format = Format {
     },
 };
 
-/// `q·d + m`, the fifth bits apart.
+/// Q5_1 stores `q·d + m`, with the fifth bits apart.
 pub static Q5_1: Format = Format {
     name: "Q5_1",
     number: 7,
@@ -64,7 +64,7 @@ pub static Q5_1: Format = Format {
     },
 };
 
-/// `q·d`, a signed byte each.
+/// Q8_0 stores `q·d`, with one signed byte for each value.
 pub static Q8_0: Format = Format {
     name: "Q8_0",
     number: 8,
@@ -78,7 +78,7 @@ pub static Q8_0: Format = Format {
     },
 };
 
-/// As Q4_0, with these values in place of −8 to 7.
+/// IQ4_NL is like Q4_0, with these values in place of −8 to 7.
 pub static IQ4_NL: Format = Format {
     name: "IQ4_NL",
     number: 20,

@@ -1,7 +1,7 @@
-//! The settings of a GGUF file as the `config.json` that the architecture reads.
+//! Translates the settings of a GGUF file into the `config.json` that the architecture reads.
 //!
-//! Every number that the file states is passed on under the name it has in `config.json`, so that bounds and defaults
-//! stay in one place; errors are given the file's names back.
+//! Every number in the file is passed on under the name that it has in `config.json`, so that bounds and defaults are
+//! defined in one place. Errors are translated back to the names of the file.
 
 use serde_json::{Value, json};
 
@@ -12,11 +12,11 @@ use super::rope;
 use crate::ModelError;
 use crate::config::decimal;
 
-/// An architecture of GGUF.
+/// An architecture that GGUF files can hold.
 pub(super) struct Family {
-    /// `general.architecture`.
+    /// The value of `general.architecture`.
     pub name: &'static str,
-    /// What its tensors are called.
+    /// The names of its tensors.
     pub names: &'static Names,
     config: fn(&Facts<'_>) -> Result<Value, ModelError>,
 }
@@ -46,11 +46,11 @@ const fn family(
     }
 }
 
-/// A file, as far as its configuration depends on it.
+/// The facts about a file from which its configuration is made.
 pub(super) struct Facts<'a> {
     pub settings: Settings<'a>,
     pub tensors: &'a [Tensor],
-    /// Values of `rope_freqs.weight`, where there is one.
+    /// The values of the tensor `rope_freqs.weight`, if the file has it.
     pub rope_freqs: Option<Vec<f32>>,
 }
 
@@ -93,7 +93,7 @@ const WITHOUT: &[(&str, f32)] = &[
     ("rope.scaling.attn_factor", 1.0),
 ];
 
-/// The architecture of a file.
+/// Returns the architecture of a file.
 pub(super) fn family_of(settings: &Settings<'_>) -> Result<&'static Family, ModelError> {
     let key = "general.architecture";
     let name = settings.required(key, settings.text(key)?)?;
@@ -107,7 +107,7 @@ pub(super) fn family_of(settings: &Settings<'_>) -> Result<&'static Family, Mode
     })
 }
 
-/// The JSON of the `config.json` that a file stands for.
+/// Returns the JSON of the `config.json` that corresponds to a file.
 pub(super) fn config(family: &Family, facts: &Facts<'_>) -> Result<Value, ModelError> {
     for (key, nothing) in WITHOUT {
         let key = format!("{}.{key}", family.name);
@@ -136,7 +136,7 @@ pub(super) fn config(family: &Family, facts: &Facts<'_>) -> Result<Value, ModelE
 /// Keys whose absence means something else than null.
 const MAY_BE_NULL: [&str; 2] = ["attn_logit_softcapping", "final_logit_softcapping"];
 
-/// An error of the architecture's reader, in the file's own names.
+/// Translates an error of the architecture's reader to the names of the file.
 pub(super) fn in_its_names(family: &Family, error: ModelError) -> ModelError {
     match error {
         ModelError::Config { path, key, problem } => {
@@ -194,7 +194,7 @@ impl Facts<'_> {
         self.tensor("output.weight").is_none()
     }
 
-    /// Query heads and the width of one, as [`Names::of`] needs them.
+    /// Returns the number of query heads and the width of one, as [`Names::of`] needs them.
     pub fn heads(&self) -> Result<names::Heads, ModelError> {
         let heads = self.needed("attention.head_count")?.max(1);
         let head_dim = match self.size("attention.key_length")? {
@@ -247,7 +247,7 @@ impl Facts<'_> {
         Ok(json)
     }
 
-    /// Base of the rotary angles.
+    /// Returns the base of the rotary angles.
     pub fn theta(&self) -> Result<f64, ModelError> {
         Ok(self.number("rope.freq_base")?.unwrap_or(10_000.0))
     }

@@ -1,8 +1,9 @@
-//! The container of a GGUF file: its settings and where its tensors lie, checked before anything in it is believed.
+//! Reads the container of a GGUF file, which consists of its settings and the positions of its tensors. Everything is
+//! checked before it is used.
 //!
-//! Versions 2 and 3, little-endian. Every count and length is compared with what is left of the file before memory is
-//! taken, and what stands before the data has a bound of its own, so memory stays within a few times the header. The
-//! format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+//! Versions 2 and 3 are read, in little-endian order. Every count and length is compared with the rest of the file
+//! before memory is allocated, and the part before the data has a limit of its own, so memory stays within a few
+//! times the size of the header. The format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -34,37 +35,37 @@ const ALIGNMENT: u64 = 32;
 
 const MAX_ALIGNMENT: u64 = 1 << 20;
 
-/// What stands before the data of a file.
+/// The part of a file before the data of its tensors.
 #[derive(Debug)]
 pub struct Container {
-    /// Version of the format.
+    /// The version of the format.
     pub version: u32,
-    /// Settings by name.
+    /// The settings by name.
     pub settings: Metadata,
-    /// Tensors, in the order of their data.
+    /// The tensors, in the order of their data.
     pub tensors: Vec<Tensor>,
-    /// Where the list of tensors begins in the file, behind the settings.
+    /// The position in the file at which the list of tensors begins, after the settings.
     pub list: u64,
-    /// Tensors begin at multiples of this.
+    /// The number whose multiples are the positions at which tensors begin.
     pub alignment: u64,
 }
 
-/// A tensor, located.
+/// A tensor with its position in the file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {
-    /// Its name.
+    /// The name of the tensor.
     pub name: String,
-    /// Its axes, rows first; the product does not overflow.
+    /// The length of its axes, rows first; their product does not overflow.
     pub shape: Vec<usize>,
-    /// How its values are stored.
+    /// The format of its values.
     pub format: &'static Format,
-    /// Where its first byte lies in the file.
+    /// The position of its first byte in the file.
     pub begin: u64,
-    /// Where it ends in the file.
+    /// The position after its last byte in the file.
     pub end: u64,
 }
 
-/// Reads the container of a file of `length` bytes. The error says what is wrong.
+/// Reads the container of a file of `length` bytes. The error is a message about what is wrong.
 pub(crate) fn read(from: impl Read, length: u64) -> Result<Container, String> {
     let mut input = Input {
         from,

@@ -1,4 +1,4 @@
-//! The settings of a GGUF file, by name, with errors that name the file and the key.
+//! The settings of a GGUF file by name, with errors that name the file and the key.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -6,14 +6,14 @@ use std::path::Path;
 
 use crate::{ModelError, input};
 
-/// A setting.
+/// The value of a setting.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// A whole number of any width.
+    /// A whole number, stored in any width.
     Whole(i128),
-    /// A number.
+    /// A floating-point number.
     Real(f32),
-    /// True or false.
+    /// A boolean.
     Flag(bool),
     /// A text.
     Text(String),
@@ -21,25 +21,25 @@ pub enum Value {
     List(List),
 }
 
-/// Values of one type.
+/// A list of values of one type.
 #[derive(Debug, Clone, PartialEq)]
 pub enum List {
     /// Whole numbers.
     Wholes(Vec<i64>),
-    /// Bytes, or truths as 0 and 1.
+    /// Bytes, or booleans as 0 and 1.
     Bytes(Vec<u8>),
-    /// Numbers.
+    /// Floating-point numbers.
     Reals(Vec<f32>),
     /// Texts.
     Texts(Vec<String>),
 }
 
-/// Settings by name.
+/// The settings of a file by name.
 #[derive(Debug, Default)]
 pub struct Metadata(BTreeMap<String, Value>);
 
 impl Metadata {
-    /// Adds a setting; whether there was one of this name, which then stays.
+    /// Adds a setting. If there is one of this name, it stays and the function returns true.
     pub(crate) fn insert(&mut self, key: String, value: Value) -> bool {
         match self.0.entry(key) {
             Entry::Occupied(_) => true,
@@ -50,23 +50,23 @@ impl Metadata {
         }
     }
 
-    /// A setting, whatever it is.
+    /// Returns the value of a setting, whatever its type is.
     pub fn value(&self, key: &str) -> Option<&Value> {
         self.0.get(key)
     }
 
-    /// Names of all settings, sorted.
+    /// Iterates over the names of all settings, sorted.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 
-    /// A reader whose errors name this file.
+    /// Returns a reader whose errors name this file.
     pub fn of<'a>(&'a self, path: &'a Path) -> Settings<'a> {
         Settings { path, all: self }
     }
 }
 
-/// The settings of a file.
+/// A reader of the settings of a file.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings<'a> {
     path: &'a Path,
@@ -74,12 +74,12 @@ pub struct Settings<'a> {
 }
 
 impl<'a> Settings<'a> {
-    /// The file, for errors.
+    /// Returns the path of the file, for errors.
     pub fn path(&self) -> &'a Path {
         self.path
     }
 
-    /// An error about a setting.
+    /// Makes an error about a setting.
     pub fn bad(&self, key: &str, problem: impl Into<String>) -> ModelError {
         ModelError::Config {
             path: self.path.to_owned(),
@@ -88,7 +88,7 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// Whether there is such a setting.
+    /// Returns whether there is such a setting.
     pub fn has(&self, key: &str) -> bool {
         self.all.value(key).is_some()
     }
@@ -108,10 +108,10 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// A text.
+    /// Returns a text.
     ///
     /// # Errors
-    /// Something else, as in all that follow.
+    /// A value of another type.
     pub fn text(&self, key: &str) -> Result<Option<&'a str>, ModelError> {
         self.of_type(key, "a text", |value| match value {
             Value::Text(text) => Some(text.as_str()),
@@ -119,10 +119,10 @@ impl<'a> Settings<'a> {
         })
     }
 
-    /// True or false.
+    /// Returns a boolean.
     ///
     /// # Errors
-    /// Something else.
+    /// A value of another type.
     pub fn flag(&self, key: &str) -> Result<Option<bool>, ModelError> {
         self.of_type(key, "true or false", |value| match value {
             Value::Flag(flag) => Some(*flag),
@@ -130,10 +130,10 @@ impl<'a> Settings<'a> {
         })
     }
 
-    /// A whole number that is not negative; of a list of equal ones, that one.
+    /// Returns a whole number that is not negative; a list of equal numbers counts as that number.
     ///
     /// # Errors
-    /// Something else, such as a list of different numbers, one for each block.
+    /// A value of another type, such as a list of different numbers for each block.
     pub fn size(&self, key: &str) -> Result<Option<u64>, ModelError> {
         let what = "a whole number, or a list of equal ones, one for each block";
         self.of_type(key, what, |value| match value {
@@ -147,10 +147,10 @@ impl<'a> Settings<'a> {
         })
     }
 
-    /// A number.
+    /// Returns a number.
     ///
     /// # Errors
-    /// Something else.
+    /// A value of another type.
     pub fn number(&self, key: &str) -> Result<Option<f32>, ModelError> {
         self.of_type(key, "a finite number", |value| match value {
             Value::Real(x) if x.is_finite() => Some(*x),
@@ -159,10 +159,10 @@ impl<'a> Settings<'a> {
         })
     }
 
-    /// A list of texts.
+    /// Returns a list of texts.
     ///
     /// # Errors
-    /// Something else.
+    /// A value of another type.
     pub fn texts(&self, key: &str) -> Result<Option<&'a [String]>, ModelError> {
         self.of_type(key, "a list of texts", |value| match value {
             Value::List(List::Texts(all)) => Some(all.as_slice()),
@@ -170,10 +170,10 @@ impl<'a> Settings<'a> {
         })
     }
 
-    /// A list of numbers.
+    /// Returns a list of numbers.
     ///
     /// # Errors
-    /// Something else, and numbers that are not finite.
+    /// A value of another type, or numbers that are not finite.
     pub fn numbers(&self, key: &str) -> Result<Option<&'a [f32]>, ModelError> {
         self.of_type(key, "a list of finite numbers", |value| match value {
             Value::List(List::Reals(all)) if all.iter().all(|x| x.is_finite()) => {
@@ -183,10 +183,10 @@ impl<'a> Settings<'a> {
         })
     }
 
-    /// A list of whole numbers.
+    /// Returns a list of whole numbers.
     ///
     /// # Errors
-    /// Something else.
+    /// A value of another type.
     pub fn wholes(&self, key: &str) -> Result<Option<&'a [i64]>, ModelError> {
         self.of_type(key, "a list of whole numbers", |value| match value {
             Value::List(List::Wholes(all)) => Some(all.as_slice()),
@@ -194,10 +194,10 @@ impl<'a> Settings<'a> {
         })
     }
 
-    /// A list of bytes, or of truths as 0 and 1.
+    /// Returns a list of bytes, or of booleans as 0 and 1.
     ///
     /// # Errors
-    /// Something else.
+    /// A value of another type.
     pub fn bytes(&self, key: &str) -> Result<Option<&'a [u8]>, ModelError> {
         self.of_type(key, "a list of bytes", |value| match value {
             Value::List(List::Bytes(all)) => Some(all.as_slice()),
@@ -205,10 +205,10 @@ impl<'a> Settings<'a> {
         })
     }
 
-    /// A setting that must be there.
+    /// Returns the value of a setting that must be present.
     ///
     /// # Errors
-    /// When it is not.
+    /// A setting that is missing.
     pub fn required<T>(&self, key: &str, value: Option<T>) -> Result<T, ModelError> {
         value.ok_or_else(|| self.bad(key, "missing; every file of this architecture has it"))
     }

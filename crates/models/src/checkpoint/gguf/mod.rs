@@ -1,4 +1,4 @@
-//! GGUF files: found, opened with all their parts, and given the architecture's names.
+//! Finds GGUF files, opens them with all their parts, and gives their tensors the architecture's names.
 
 mod config;
 pub mod container;
@@ -35,7 +35,7 @@ const MAX_PARTS: u64 = 1000;
 /// Files and their tensors.
 type Parts = Vec<(PathBuf, Vec<Tensor>)>;
 
-/// A GGUF file, its header read and checked.
+/// A GGUF file whose header has been read and checked.
 #[derive(Debug)]
 pub struct Gguf {
     /// Its parts in order; one for a file that is not split.
@@ -44,7 +44,7 @@ pub struct Gguf {
     family: &'static str,
 }
 
-/// Whether a path is a GGUF file or a folder with one, by the names alone.
+/// Returns whether a path is a GGUF file or a folder with one, judging by names alone.
 pub(super) fn is_here(path: &Path) -> bool {
     match path.is_dir() {
         true => !files_in(path).is_empty(),
@@ -57,10 +57,10 @@ fn is_named(path: &Path) -> bool {
         .is_some_and(|e| e.eq_ignore_ascii_case("gguf"))
 }
 
-/// The GGUF file that a path means: itself, or the only one of a folder without safetensors.
+/// Returns the GGUF file that a path means: the path itself, or the only GGUF file of a folder without safetensors.
 ///
 /// # Errors
-/// Several in one folder, of which one must be named.
+/// Several GGUF files in one folder; the caller must name one of them.
 pub(super) fn find(path: &Path) -> Result<Option<PathBuf>, ModelError> {
     if !path.is_dir() {
         return Ok(is_named(path).then(|| path.to_owned()));
@@ -112,7 +112,7 @@ fn part_of(path: &Path) -> Option<(String, u64, u64)> {
     Some((name.to_owned(), read(number)?, read(count)?))
 }
 
-/// `general.architecture` of GGUF, and the names of tensors, for an architecture of transformers.
+/// Returns GGUF's `general.architecture` and tensor names for an architecture of transformers.
 pub(crate) fn family_of(architecture: &str) -> Option<(&'static str, &'static names::Names)> {
     let name = match architecture {
         "LlamaForCausalLM" | "MistralForCausalLM" => "llama",
@@ -130,10 +130,10 @@ pub(crate) fn family_of(architecture: &str) -> Option<(&'static str, &'static na
     Some((family.name, family.names))
 }
 
-/// Where a row of a tensor lies in a GGUF file.
+/// A function from a row of a tensor to its position in a GGUF file.
 pub(crate) type RowOrder = Box<dyn Fn(usize) -> usize>;
 
-/// GGUF's name of an architecture's tensor, and the order of its rows there.
+/// Returns GGUF's name of an architecture's tensor, and the order of its rows there.
 pub(crate) fn name_of(
     architecture: &str,
     tensor: &str,
@@ -150,10 +150,10 @@ pub(crate) fn name_of(
 }
 
 impl Gguf {
-    /// Opens a file, and its other parts where it is split.
+    /// Opens a file, and its other parts if it is split.
     ///
     /// # Errors
-    /// A header that is malformed or does not fit its file; parts that are missing or do not belong together; an
+    /// A header that is malformed or does not fit its file, parts that are missing or do not belong together, or an
     /// architecture that is not implemented.
     pub fn open(path: &Path) -> Result<Gguf, ModelError> {
         let first = read(path)?;
@@ -170,12 +170,12 @@ impl Gguf {
         })
     }
 
-    /// The file, the first of several.
+    /// Returns the path of the file; of a split file, the path of the first part.
     pub fn path(&self) -> &Path {
         &self.parts[0].0
     }
 
-    /// The file and what stands before its data; nothing for a split one.
+    /// Returns the file and what precedes its data; `None` for a split file.
     ///
     /// # Errors
     /// A file that changed since it was opened.
@@ -185,7 +185,7 @@ impl Gguf {
         whole.then(|| Ok((path.clone(), read(&path)?))).transpose()
     }
 
-    /// All settings.
+    /// Returns all settings.
     pub fn settings(&self) -> Settings<'_> {
         self.settings.of(self.path())
     }
@@ -201,8 +201,8 @@ impl Gguf {
             .collect()
     }
 
-    /// `general.file_type` of a file whose weights are quantised, such as `Q4_K_M`; where the file does not say, the
-    /// formats of its tensors.
+    /// Returns `general.file_type` of a file whose weights are quantised, such as `Q4_K_M`; if the file does not give
+    /// it, the formats of its tensors.
     pub fn quantised(&self) -> Option<String> {
         let mut formats: Vec<&str> = Vec::new();
         for tensor in self.parts.iter().flat_map(|(_, tensors)| tensors) {
@@ -250,7 +250,7 @@ impl Gguf {
         Ok(Some(tensor.format.decode(&bytes)))
     }
 
-    /// The tensors under the architecture's names.
+    /// Returns the tensors under the architecture's names.
     pub(super) fn parts(&self) -> Result<Vec<Part>, ModelError> {
         let (family, tensors) = (self.family()?, self.tensors());
         let facts = Facts {

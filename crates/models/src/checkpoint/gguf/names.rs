@@ -1,21 +1,21 @@
-//! What GGUF calls the tensors of an architecture, and what its converter changed of them.
+//! GGUF's names for the tensors of an architecture, and the changes that its converter makes to their values.
 
 use crate::checkpoint::layout::{Layout, Order};
 
-/// How the names of one architecture are made.
+/// The rules by which the tensor names of one architecture are translated.
 #[derive(Debug)]
 pub(crate) struct Names {
-    /// GGUF's name and the architecture's, without `.weight` and `.bias`, of tensors outside the blocks.
+    /// Pairs of GGUF's name and the architecture's, without `.weight` and `.bias`, for tensors outside the blocks.
     pub whole: &'static [(&'static str, &'static str)],
-    /// What stands for `blk`.
+    /// The architecture's name for what GGUF calls `blk`.
     pub blocks: &'static str,
-    /// The same within a block.
+    /// Pairs of GGUF's name and the architecture's within a block.
     pub block: &'static [(&'static str, &'static str)],
-    /// What the converter changed.
+    /// The change that the converter makes.
     pub change: Change,
 }
 
-/// What the converter changed of an architecture's tensors.
+/// The change that GGUF's converter makes to the tensors of an architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
     Nothing,
@@ -29,7 +29,7 @@ pub(crate) enum Change {
     Heads,
 }
 
-/// Sizes that orders of rows depend on.
+/// The sizes on which the order of rows depends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Heads {
     pub heads: usize,
@@ -37,7 +37,8 @@ pub(crate) struct Heads {
 }
 
 impl Names {
-    /// The architecture's name of a tensor, and how the file's differs; nothing for a name that has no place.
+    /// Returns the architecture's name of a tensor, and how the file's values differ; `None` for a name that the
+    /// architecture does not have.
     pub fn of(&self, name: &str, heads: Heads) -> Option<(String, Layout)> {
         let (stem, end) = name.rsplit_once('.')?;
         if !["weight", "bias"].contains(&end) {
@@ -60,7 +61,8 @@ impl Names {
         Some((format!("{}.{number}.{to}.{end}", self.blocks), layout))
     }
 
-    /// The file's name of an architecture's tensor, and how it differs there: the way back from [`Names::of`].
+    /// Returns the file's name of an architecture's tensor, and how the file's values differ. It is the inverse of
+    /// [`Names::of`].
     pub fn in_file(&self, tensor: &str, heads: Heads) -> Option<(String, Layout)> {
         let (stem, end) = tensor.rsplit_once('.')?;
         let find = |list: &[(&'static str, &str)], part: &str| {
@@ -103,7 +105,7 @@ pub(super) const LLAMA: Names = Names {
     change: Change::Pairs,
 };
 
-/// Qwen 2 and 3.
+/// The names of Qwen 2 and 3.
 pub(super) const QWEN: Names = Names {
     change: Change::Nothing,
     ..LLAMA
@@ -123,13 +125,13 @@ const LLAMA_BLOCK: &[(&str, &str)] = &[
     ("ffn_down", "mlp.down_proj"),
 ];
 
-/// Command R and Cohere 2, whose blocks have one norm.
+/// The names of Command R and Cohere 2, whose blocks have one norm.
 pub(super) const COHERE: Names = Names {
     change: Change::Nothing,
     ..LLAMA
 };
 
-/// Gemma 2 and 3.
+/// The names of Gemma 2 and 3.
 pub(super) const GEMMA: Names = Names {
     whole: DECODER,
     blocks: "model.layers",

@@ -1,4 +1,5 @@
-//! Rotary scaling: what `rope.scaling` says, and Llama 3's, which GGUF has as a tensor of factors.
+//! Reads rotary scaling: the settings under `rope.scaling`, and that of Llama 3, which GGUF stores as a tensor of
+//! factors.
 
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ const ORIGINAL: f64 = 8192.0;
 /// Most that a factor may differ from the formula's, which the converter computed in f32.
 const TOLERANCE: f64 = 1e-5;
 
-/// The JSON of `rope_scaling`; null for none.
+/// Returns the JSON of `rope_scaling`; null if there is no scaling.
 pub(super) fn scaling(facts: &Facts<'_>) -> Result<Value, ModelError> {
     let kind = facts.scaling_type()?.unwrap_or("none");
     if let Some(factors) = &facts.rope_freqs {

@@ -1,4 +1,4 @@
-//! `gpt2`: BPE of bytes, each written as a letter of its own.
+//! Tokenizers of kind `gpt2`: BPE on bytes, each of which is written as a letter of its own.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,8 +1,8 @@
-//! The tokenizer that the settings of a GGUF file describe, rebuilt for the `tokenizers` library.
+//! Rebuilds the tokenizer that the settings of a GGUF file describe, for the `tokenizers` library.
 //!
-//! One file per kind. What transformers makes of the same settings is the reference, but for the splits of `pre`,
-//! which are those of the models' own tokenizers, and for special tokens that are written out in a text: those are
-//! text, as in llama.cpp, but in [conversations](crate::Model::with_conversations).
+//! There is one file per kind of tokenizer. The reference is what transformers makes of the same settings, with two
+//! exceptions. The splits of `pre` are those of the models' own tokenizers. Special tokens that are written out in a
+//! text are text, as in llama.cpp, except in [conversations](crate::Model::with_conversations).
 
 mod bytes;
 mod sentencepiece;
@@ -59,7 +59,7 @@ struct Recipe {
     around: (bool, bool),
 }
 
-/// The tokenizer of a file whose embedding has `vocab_size` rows.
+/// Builds the tokenizer of a file whose embedding has `vocab_size` rows.
 pub(super) fn build(
     settings: &Settings<'_>,
     architecture: &str,

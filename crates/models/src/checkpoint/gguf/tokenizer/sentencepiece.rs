@@ -1,4 +1,4 @@
-//! `llama`: BPE of SentencePiece, whose merges follow from the scores of its pieces.
+//! Tokenizers of kind `llama`: SentencePiece BPE, whose merges follow from the scores of its pieces.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! `t5`: the unigram model of SentencePiece, as XLM-R has it.
+//! Tokenizers of kind `t5`: the unigram model of SentencePiece, which XLM-R uses.
 
 use serde_json::{Value, json};
 use tokenizers::models::unigram::Unigram;

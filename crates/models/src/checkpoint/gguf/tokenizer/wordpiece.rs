@@ -1,4 +1,5 @@
-//! `bert`: WordPiece, whose entries GGUF spells with `▁` at the beginning of words instead of `##` within them.
+//! Tokenizers of kind `bert`: WordPiece. GGUF marks the beginning of words with `▁`, instead of marking the pieces
+//! within them with `##`.
 
 use serde_json::json;
 use tokenizers::models::bpe::Vocab;
