@@ -1,4 +1,4 @@
-//! Random controls: edits of the same kind and size as a fitted one, that know nothing of the groups.
+//! Random controls: edits of the same kind and size as a fitted one, which have no information about the groups.
 
 use interlingua_edits::{Edit, Factor, Matrix, norm};
 use rand::SeedableRng;
@@ -8,14 +8,15 @@ use rand_chacha::ChaCha8Rng;
 use crate::FitError;
 use crate::methods::random::haar_basis;
 
-/// A random edit that matches a fitted one: of a shift the same length in a random direction, of an edit of units the
-/// same change of random units, of any other edit the projection away from a random subspace of its rank.
+/// Makes a random edit that matches a fitted one. For a shift it is a shift of the same length in a random direction,
+/// for an edit of units the same change of random units, and for any other edit the projection that removes a random
+/// subspace of the same rank.
 ///
 /// # Shapes
-/// An edit of dimension d gives one of dimension d.
+/// An edit of dimension d gives an edit of dimension d.
 ///
 /// # Errors
-/// [`FitError::Overflow`] for an edit too large to be drawn again.
+/// [`FitError::Overflow`] if the numbers of the edit are too large to be redrawn.
 pub fn random_like(edit: &Edit, seed: u64) -> Result<Edit, FitError> {
     let dim = edit.dim();
     let drawn = match (edit.left(), edit.right()) {
@@ -43,10 +44,10 @@ pub fn random_like(edit: &Edit, seed: u64) -> Result<Edit, FitError> {
     })
 }
 
-/// Different units, in ascending order, each as likely as the others.
+/// Draws distinct units, each with the same probability, and returns them in ascending order.
 ///
 /// # Shapes
-/// At most `dim` of them, all below `dim`.
+/// There are at most `dim` units, all below `dim`.
 pub fn random_units(dim: usize, count: usize, seed: u64) -> Vec<usize> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut units = sample(&mut rng, dim, count.min(dim)).into_vec();

@@ -1,4 +1,4 @@
-//! What a debiaser learns from.
+//! The data that debiasing methods are fitted on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,35 +11,34 @@ use crate::{FitError, Keep, Matrix, Moments};
 /// Sentence vectors with their classes and counterfactual sets.
 ///
 /// # Shapes
-/// `x` is n×d; `label` and `tuple` have n entries, `language` n or none.
+/// `x` is n×d; `label` and `tuple` have n entries; `language` has n entries or none.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct FitData {
-    /// Sentence vectors, one per row.
+    /// The sentence vectors, one per row.
     pub x: Matrix,
-    /// Class of each row, an index into `classes`.
+    /// The class of each row, as an index into `classes`.
     pub label: Vec<usize>,
-    /// Counterfactual set of each row: rows with the same number are the same
-    /// sentence with its attribute words exchanged.
+    /// The counterfactual set of each row. Rows with the same number are the same sentence with its attribute words
+    /// exchanged.
     pub tuple: Vec<Option<usize>>,
-    /// Names of the classes.
+    /// The names of the classes.
     pub classes: Vec<String>,
-    /// The class of sentences that mention no group, where there is one.
+    /// The class of sentences that mention no group, if there is one.
     pub neutral: Option<usize>,
-    /// Language of each row, as a number; empty where all rows are in one language.
+    /// The language of each row, as a number; empty if all rows are in one language.
     pub language: Vec<usize>,
 }
 
 impl FitData {
-    /// Dimension of the sentence vectors.
+    /// Returns the dimension of the sentence vectors.
     pub fn dim(&self) -> usize {
         self.x.cols()
     }
 
-    /// Checks everything that holds for every method.
+    /// Checks the conditions that hold for every method.
     ///
     /// # Errors
-    /// No rows, lists of unequal length, a class that does not exist, or a
-    /// vector with NaN or an infinity.
+    /// No rows, lists of unequal length, a class that does not exist, or a vector with NaN or an infinity.
     pub fn check(&self) -> Result<(), FitError> {
         let n = self.x.rows();
         if n == 0 || self.x.cols() == 0 {
@@ -73,7 +72,7 @@ impl FitData {
         check_finite(&self.x)
     }
 
-    /// The classes that have at least one row, in the order of `classes`.
+    /// Returns the classes that have at least one row, in the order of `classes`.
     pub fn present(&self) -> Vec<usize> {
         let mut seen = vec![false; self.classes.len()];
         for &label in &self.label {
@@ -82,7 +81,7 @@ impl FitData {
         (0..seen.len()).filter(|&class| seen[class]).collect()
     }
 
-    /// The classes with rows, at least `needed` of them.
+    /// Returns the classes with rows, and fails if there are fewer than `needed`.
     pub(crate) fn require_classes(
         &self,
         method: &'static str,
@@ -91,20 +90,22 @@ impl FitData {
         require(method, "classes", needed, self.present(), &self.classes)
     }
 
-    /// The groups with rows, at least two of them: the classes but the neutral one.
+    /// Returns the groups with rows, which are the classes except the neutral one, and fails if there are fewer than
+    /// two.
     pub(crate) fn require_groups(&self, method: &'static str) -> Result<Vec<usize>, FitError> {
         let groups = groups_of(self.present(), self.neutral);
         require(method, "groups", 2, groups, &self.classes)
     }
 
-    /// The statistics of all rows.
+    /// Returns the statistics of all rows.
     pub(crate) fn moments(&self, keep: Keep) -> Result<Moments, FitError> {
         let mut moments = Moments::new(self.dim(), self.classes.clone(), self.neutral, keep);
         moments.update(&self.x, &self.label)?;
         Ok(moments)
     }
 
-    /// Rows of every language, languages in ascending order; all rows where none is named.
+    /// Returns the rows of every language, languages in ascending order; if the data names no languages, all rows
+    /// together.
     pub(crate) fn languages(&self) -> Vec<Vec<usize>> {
         let mut rows: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for row in 0..self.x.rows() {
@@ -114,20 +115,19 @@ impl FitData {
         rows.into_values().collect()
     }
 
-    /// The same vectors with nothing to learn about the groups: the control for every
-    /// method.
+    /// Returns the same vectors with their sets and labels shuffled, so that nothing can be learned about the groups.
+    /// This is the shuffled control of every method.
     ///
-    /// Everything is shuffled within a group and a language. Counterfactual sets are
-    /// dealt anew, each from the rows of one class, so that members of a set differ in
-    /// everything but the group. Labels are dealt so that every class keeps its count
-    /// and holds the same share of every true class: what the new classes differ in is
-    /// not the group. Members of a set get different labels, so that methods that read both find
-    /// sets to learn from. Were rows shuffled across groups, sets and classes would differ by the
-    /// group in part, and the control would remove what it is a control for.
+    /// Everything is shuffled within a group and a language. New counterfactual sets are formed, each from rows of
+    /// one class, so that the members of a set differ in everything except the group. New labels are assigned so that
+    /// every class keeps its count and contains the same share of every true class; the new classes therefore do not
+    /// differ in the group. Members of a set get different labels, so that methods that read both find sets to learn
+    /// from. If rows were shuffled across groups instead, sets and classes would still differ by the group in part,
+    /// and the control would remove the very thing it is a control for.
     ///
     /// # Errors
-    /// Those of [`FitData::check`], and [`FitError::NothingToShuffle`] for a class that
-    /// has one member in a language, or one in its counterfactual sets.
+    /// The errors of [`FitData::check`], and [`FitError::NothingToShuffle`] for a class that has only one member in a
+    /// language, or only one in its counterfactual sets.
     pub fn shuffled(&self, seed: u64) -> Result<Self, FitError> {
         self.check()?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -185,7 +185,7 @@ impl FitData {
         places.into_iter().map(|(_, label)| label).collect()
     }
 
-    /// Rows of every counterfactual set, sets in ascending order.
+    /// Returns the rows of every counterfactual set, sets in ascending order.
     pub(crate) fn tuples(&self, method: &'static str) -> Result<Vec<Vec<usize>>, FitError> {
         let mut sets: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (row, set) in self.tuple.iter().enumerate() {
@@ -236,13 +236,13 @@ pub(crate) fn check_finite(x: &Matrix) -> Result<(), FitError> {
     Ok(())
 }
 
-/// The classes that are groups: all but the neutral one.
+/// Returns the classes that are groups: all classes except the neutral one.
 pub(crate) fn groups_of(mut classes: Vec<usize>, neutral: Option<usize>) -> Vec<usize> {
     classes.retain(|&class| Some(class) != neutral);
     classes
 }
 
-/// The classes with rows, at least `needed` of them.
+/// Returns `present`, and fails if it has fewer than `needed` classes.
 pub(crate) fn require(
     method: &'static str,
     what: &'static str,

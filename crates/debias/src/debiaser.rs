@@ -1,4 +1,4 @@
-//! What every debiasing method offers, and the list of all of them.
+//! The trait of debiasing methods, and the list of all methods.
 
 use crate::control;
 use crate::methods;
@@ -10,26 +10,25 @@ use crate::{
 
 /// A method that fits an [`Edit`] on sentence vectors.
 ///
-/// The metadata is the only source of help texts, documentation tables and
-/// report headings.
+/// Help texts, documentation tables and report headings are made from this metadata only.
 pub trait Debiaser: Sync {
-    /// Name in specs and result rows: lower case, digits and hyphens.
+    /// Returns the name in specs and result rows: lower case, digits and hyphens.
     fn name(&self) -> &'static str;
-    /// Name in headings.
+    /// Returns the name in headings.
     fn title(&self) -> &'static str;
-    /// Where the method was published.
+    /// Returns where the method was published.
     fn citation(&self) -> &'static str;
-    /// What it does, in one sentence.
+    /// Returns what the method does, in one sentence.
     fn summary(&self) -> &'static str;
-    /// Page of the documentation, relative to the root of the book.
+    /// Returns the page of the documentation, relative to the root of the book.
     fn docs(&self) -> &'static str;
-    /// What the data must hold.
+    /// Returns what the data must contain.
     fn needs(&self) -> Needs;
-    /// How the states of a sentence become the vectors that the method learns from: as its parameter `reduce` says, if it has
-    /// one of those that several methods have, else their mean.
+    /// Returns how the states of a sentence become the vectors that the method learns from. By default it is the
+    /// value of the parameter `reduce`, if the method has this shared parameter, and otherwise the mean.
     ///
     /// # Errors
-    /// Options that cannot be meant.
+    /// An option with an invalid value.
     fn reduce(&self, options: &FitOptions) -> Result<Reduce, FitError> {
         let params = Params::new(self.name(), self.params(), options)?;
         match self.params() {
@@ -38,32 +37,33 @@ pub trait Debiaser: Sync {
             _ => Ok(Reduce::Mean),
         }
     }
-    /// What says how large its edit is.
+    /// Returns what determines the size of the method's edit.
     fn size(&self) -> Size {
         Size::Rank
     }
-    /// How many of its sites it looks at to fit the edit of one.
+    /// Returns how many of its sites the method needs to fit the edit of one.
     ///
     /// # Errors
-    /// Options that cannot be meant.
+    /// An option with an invalid value.
     fn span(&self, options: &FitOptions) -> Result<Span, FitError> {
         let _ = options;
         Ok(Span::Site)
     }
-    /// What tells its examples apart: as its parameter `contrast` says, if it has one, else groups.
+    /// Returns what distinguishes the method's examples. By default it is the value of the parameter `contrast`, if
+    /// the method has it, and otherwise groups.
     ///
     /// # Errors
-    /// Options that cannot be meant.
+    /// An option with an invalid value.
     fn contrast(&self, options: &FitOptions) -> Result<Contrast, FitError> {
         match self.params().contains(&ParamSpec::CONTRAST) {
             true => Params::new(self.name(), self.params(), options)?.contrast(),
             false => Ok(Contrast::Groups),
         }
     }
-    /// All that the method demands of whoever gives it evidence.
+    /// Returns everything that the method demands of its evidence.
     ///
     /// # Errors
-    /// Options that cannot be meant.
+    /// An option with an invalid value.
     fn demand(&self, options: &FitOptions) -> Result<Demand, FitError> {
         Ok(Demand {
             reduce: self.reduce(options)?,
@@ -73,17 +73,17 @@ pub trait Debiaser: Sync {
             contrast: self.contrast(options)?,
         })
     }
-    /// The random control of a fit: an edit of the same kind and size that knows nothing of the groups.
+    /// Makes the random control of a fit: an edit of the same kind and size that has no information about the groups.
     ///
     /// A method that removes directions is matched by any random subspace of its rank, which the method `random`
-    /// gives for all of them. What an edit of another kind is matched by hangs on the edit: a shift by a shift of equal
-    /// length in a random direction, an edit of units by the same change of as many random units.
+    /// provides for all of them. The match of another edit depends on its kind: a shift is matched by a shift of
+    /// equal length in a random direction, and an edit of units by the same change of as many random units.
     ///
     /// # Shapes
-    /// An edit of dimension d gives one of dimension d.
+    /// An edit of dimension d gives an edit of dimension d.
     ///
     /// # Errors
-    /// Data that the control cannot be drawn for.
+    /// Data from which the control cannot be drawn.
     fn control(
         &self,
         data: &FitData,
@@ -93,21 +93,22 @@ pub trait Debiaser: Sync {
         let _ = data;
         control::random_like(fitted, options.seed)
     }
-    /// Parameters besides rank and seed.
+    /// Returns the parameters of the method other than rank and seed.
     fn params(&self) -> &'static [ParamSpec] {
         &[]
     }
-    /// Refuses parameters that the method does not have or cannot mean, before there is anything to fit.
+    /// Checks the parameters before there is any data to fit, and refuses those that the method does not have or
+    /// whose values it cannot use.
     ///
     /// # Errors
-    /// The first parameter, with what would work.
+    /// The first such parameter, with what would work.
     fn check(&self, options: &FitOptions) -> Result<(), FitError> {
         Params::new(self.name(), self.params(), options).map(|_| ())
     }
-    /// Refuses parameters that name a group which the data does not have; `groups` are those with examples.
+    /// Refuses parameters that name a group which the data does not have. `groups` are the groups with examples.
     ///
     /// # Errors
-    /// [`FitError::UnknownGroup`], with the groups that there are.
+    /// [`FitError::UnknownGroup`] with the groups that exist.
     fn check_groups(&self, options: &FitOptions, groups: &[&str]) -> Result<(), FitError> {
         let params = Params::new(self.name(), self.params(), options)?;
         let place = |named| units::place(self.name(), named, groups).map(|_| ());
@@ -120,8 +121,8 @@ pub trait Debiaser: Sync {
             _ => Ok(()),
         }
     }
-    /// The largest rank that data with so many classes, so many of them groups, can give in `dim`
-    /// dimensions; data may give less.
+    /// Returns the largest rank that the method can reach in `dim` dimensions with this number of classes, of which
+    /// this number are groups. The data may allow less.
     fn max_rank(&self, classes: usize, groups: usize, dim: usize) -> usize {
         let _ = (classes, groups);
         dim
@@ -132,19 +133,20 @@ pub trait Debiaser: Sync {
     /// Sentence vectors n×d give an edit of dimension d.
     ///
     /// # Errors
-    /// Data that cannot be fitted and options that cannot be meant, each with
-    /// the facts that help to mend it.
+    /// Data that cannot be fitted, or an option with an invalid value; each error has the facts that help to correct
+    /// it.
     fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError>;
     /// Fits an edit at every site of a place.
     ///
-    /// A method of [`Span::Site`] fits each by itself, which is what this does unless a method says otherwise. Others are
-    /// asked for all sites at once.
+    /// A method of [`Span::Site`] fits each site by itself, which is the default. Other methods are asked for all
+    /// sites at once.
     ///
     /// # Shapes
-    /// One edit for each site, each of that site's dimension; [`Edit::identity`] where nothing is changed.
+    /// The result has one edit for each site, with the dimension of that site; it is [`Edit::identity`] where nothing
+    /// is changed.
     ///
     /// # Errors
-    /// Those of [`Debiaser::fit`] and of the evidence.
+    /// The errors of [`Debiaser::fit`] and of the evidence.
     fn fit_sites(
         &self,
         evidence: &mut dyn Evidence,
@@ -162,14 +164,14 @@ pub trait Debiaser: Sync {
         }
         Ok(all)
     }
-    /// The random control of a fit at several sites: that of each edit by itself, so that an edit of units is matched by as
-    /// many random units of the same site.
+    /// Makes the random control of a fit at several sites. By default each edit gets its own control, so that an edit
+    /// of units is matched by as many random units of the same site.
     ///
     /// # Shapes
-    /// One edit for each site, as `fitted` has.
+    /// The result has one edit for each site, like `fitted`.
     ///
     /// # Errors
-    /// Those of [`Debiaser::control`] and of the evidence.
+    /// The errors of [`Debiaser::control`] and of the evidence.
     fn control_sites(
         &self,
         evidence: &mut dyn Evidence,
@@ -184,24 +186,23 @@ pub trait Debiaser: Sync {
         }
         Ok(all)
     }
-    /// What class statistics must keep for [`Debiaser::fit_moments`]; `None` for
-    /// methods that no class statistics suffice for.
+    /// Returns what class statistics must contain for [`Debiaser::fit_moments`]; `None` for methods that cannot be
+    /// fitted from class statistics.
     ///
     /// # Errors
-    /// Options that cannot be meant.
+    /// An option with an invalid value.
     fn keeps(&self, options: &FitOptions) -> Result<Option<Keep>, FitError> {
         let _ = options;
         Ok(None)
     }
-    /// Fits the edit from the statistics of a stream: the same edit as
+    /// Fits the edit from the statistics of a stream of rows. The result is the same edit as that of
     /// [`Debiaser::fit`] on all rows at once.
     ///
     /// # Shapes
     /// Statistics of dimension d give an edit of dimension d.
     ///
     /// # Errors
-    /// [`FitError::NotStreamable`] where [`Debiaser::keeps`] says `None`, and the
-    /// errors of [`Debiaser::fit`].
+    /// [`FitError::NotStreamable`] if [`Debiaser::keeps`] returns `None`, and the errors of [`Debiaser::fit`].
     fn fit_moments(&self, moments: &Moments, options: &FitOptions) -> Result<Fitted, FitError> {
         let _ = (moments, options);
         Err(FitError::NotStreamable {
@@ -210,40 +211,41 @@ pub trait Debiaser: Sync {
     }
 }
 
-/// What a method needs of its data.
+/// The requirements of a method on its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Needs {
-    /// Whether it learns from counterfactual sets.
+    /// Whether the method learns from counterfactual sets.
     pub tuples: bool,
-    /// How many classes must have examples; 0 where classes are not read.
+    /// The number of classes that must have examples; 0 if the method does not read classes.
     pub classes: usize,
-    /// Whether it compares groups, that is, at least two classes besides the
-    /// neutral one must have examples.
+    /// Whether the method compares groups, in which case at least two classes besides the neutral one must have
+    /// examples.
     pub groups: bool,
-    /// Whether the seed changes its result.
+    /// Whether the seed changes the result.
     pub seed: bool,
-    /// Whether it treats each language of the data by itself; its rank is then that of each.
+    /// Whether the method treats each language of the data separately. Its rank is then the rank in each language.
     pub languages: bool,
 }
 
-/// How the states of a sentence's tokens become what a method learns from. Special tokens count where the fit says so.
+/// How the states of a sentence's tokens become the vectors that a method learns from. Special tokens are included if
+/// the fit says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Reduce {
-    /// Their mean: one vector.
+    /// One vector: the mean of the states.
     #[default]
     Mean,
-    /// The last one.
+    /// One vector: the state of the last token.
     Last,
-    /// The largest value of each unit: one vector.
+    /// One vector: the largest value of each unit.
     Max,
-    /// Each by itself, with the class of its sentence.
+    /// One vector for each token, with the class of its sentence.
     Tokens,
-    /// Of each unit the share of the tokens at which it is above zero: one vector.
+    /// One vector: for each unit, the share of the tokens at which its value is above zero.
     Positive,
 }
 
 impl Reduce {
-    /// All of them.
+    /// All of these choices.
     pub const ALL: [Reduce; 5] = [
         Reduce::Mean,
         Reduce::Last,
@@ -252,7 +254,7 @@ impl Reduce {
         Reduce::Positive,
     ];
 
-    /// Name in specs and files.
+    /// Returns the name in specs and files.
     pub fn name(self) -> &'static str {
         match self {
             Reduce::Mean => "mean",
@@ -264,33 +266,33 @@ impl Reduce {
     }
 }
 
-/// What says how large the edit of a method is.
+/// What determines the size of a method's edit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Size {
-    /// How many directions it removes.
+    /// The number of directions that it removes.
     Rank,
-    /// How many units it changes.
+    /// The number of units that it changes.
     Units,
-    /// How far it moves states, and nothing else.
+    /// The strength alone, which is how far it moves states.
     Strength,
 }
 
-/// What a method demands of whoever gives it evidence.
+/// Everything that a method demands of its evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Demand {
-    /// How states become the vectors that it learns from.
+    /// How states become the vectors that the method learns from.
     pub reduce: Reduce,
-    /// What the data must hold.
+    /// What the data must contain.
     pub needs: Needs,
-    /// What says how large its edit is.
+    /// What determines the size of the edit.
     pub size: Size,
-    /// How many of its sites it looks at to fit the edit of one.
+    /// How many of its sites the method needs to fit the edit of one.
     pub span: Span,
-    /// What tells its examples apart.
+    /// What distinguishes its examples.
     pub contrast: Contrast,
 }
 
-/// What a fit at several sites gives.
+/// The result of a fit at several sites.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct FittedSites {
     /// The edit of each site.
@@ -299,12 +301,12 @@ pub struct FittedSites {
     pub notes: Vec<(String, f64)>,
 }
 
-/// What a fit gives.
+/// The result of a fit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fitted {
     /// The edit.
     pub edit: Edit,
-    /// Diagnostics of the fit, by name, e.g. `explained_variance_1`.
+    /// Diagnostics of the fit, by name, such as `explained_variance_1`.
     pub notes: Vec<(String, f64)>,
 }
 
@@ -336,7 +338,7 @@ pub fn registry() -> &'static [&'static dyn Debiaser] {
     ALL
 }
 
-/// The method of a name.
+/// Returns the method of this name.
 ///
 /// # Errors
 /// [`UnknownMethod`] with the names that exist.

@@ -1,35 +1,35 @@
-//! States at several sites, for methods that look at more than one.
+//! Evidence: the states at several sites, for methods that need more than one.
 
 use crate::{Edit, FitData, FitError, Fitted, FittedSites};
 
-/// How many of its sites a method looks at to fit the edit of one.
+/// How many of its sites a method needs to fit the edit of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Span {
-    /// One: each edit is fitted by itself.
+    /// One site: each edit is fitted by itself.
     #[default]
     Site,
-    /// All: an edit at one site hangs on the states at the others.
+    /// All sites: the edit at one site depends on the states at the others.
     Sites,
-    /// Each site as the edits at the earlier sites leave it.
+    /// Each site in turn, with the states as the edits at the earlier sites leave them.
     Chain,
 }
 
-/// What tells the examples of a method apart.
+/// What distinguishes the examples of a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Contrast {
-    /// The groups that sentences of one language name.
+    /// The groups that sentences of one language mention.
     #[default]
     Groups,
-    /// The languages that the same sentences are in: the classes are languages, the first is the one that the fit is
-    /// about, and a counterfactual set is a sentence in all of them.
+    /// The languages of the same sentences. The classes are then languages, and the first one is the language of the
+    /// fit; a counterfactual set is one sentence in all languages.
     Languages,
 }
 
 impl Contrast {
-    /// Both, in the order in which they are listed.
+    /// Both contrasts, in the order in which they are listed.
     pub const ALL: [Contrast; 2] = [Contrast::Groups, Contrast::Languages];
 
-    /// Name in specs.
+    /// Returns the name in specs.
     pub fn name(self) -> &'static str {
         match self {
             Contrast::Groups => "groups",
@@ -38,34 +38,35 @@ impl Contrast {
     }
 }
 
-/// States of the same sentences at every site of a place, in the order of the forward pass.
+/// A source of the states of the same sentences at every site of a place, in the order of the forward pass.
 ///
-/// One site is asked for at a time, and nothing else need be held: a method keeps of a site what it needs, and gives the
-/// rest back. The rows are the same sentences with the same classes, sets and languages at every site.
+/// A method asks for one site at a time and keeps only what it needs of it, so that not all states have to be in
+/// memory. The rows are the same sentences with the same classes, sets and languages at every site.
 pub trait Evidence {
-    /// Width of the states at each site.
+    /// Returns the width of the states at each site.
     fn dims(&self) -> &[usize];
 
-    /// The states at one site, in the model as it is.
+    /// Returns the states at one site, in the unedited model.
     ///
     /// # Shapes
-    /// n × the width of that site.
+    /// The vectors are n × the width of that site.
     ///
     /// # Errors
-    /// [`FitError::Evidence`] where the states cannot be had.
+    /// [`FitError::Evidence`] if the states are not available.
     fn at(&mut self, site: usize) -> Result<FitData, FitError>;
 
-    /// The states at one site, in the model with an edit at each of the sites before it.
+    /// Returns the states at one site, in the model with an edit at each of the sites before it.
     ///
     /// # Shapes
-    /// `earlier` has an edit for each site before `site`; the states are n × the width of that site.
+    /// `earlier` has an edit for each site before `site`; the vectors are n × the width of that site.
     ///
     /// # Errors
-    /// [`FitError::Evidence`] where the states cannot be had, [`FitError::NoModel`] where there is no model to edit.
+    /// [`FitError::Evidence`] if the states are not available, and [`FitError::NoModel`] if there is no model to
+    /// edit.
     fn under(&mut self, site: usize, earlier: &[Edit]) -> Result<FitData, FitError>;
 }
 
-/// Evidence that is at hand.
+/// Evidence whose states were all computed beforehand.
 #[derive(Debug, Clone)]
 pub struct Given<'a> {
     sites: &'a [FitData],
@@ -73,7 +74,7 @@ pub struct Given<'a> {
 }
 
 impl<'a> Given<'a> {
-    /// The data of each site.
+    /// Makes evidence from the data of each site.
     pub fn new(sites: &'a [FitData]) -> Given<'a> {
         Given {
             sites,
@@ -81,7 +82,7 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// What a fit at several sites finds at one.
+    /// Fits at one site by calling a fit at several sites, and returns the edit of that site.
     pub(crate) fn only(
         data: &FitData,
         fit: impl FnOnce(&mut Given<'_>) -> Result<FittedSites, FitError>,

@@ -1,10 +1,9 @@
-//! Debiasers: each fits an [`Edit`] of hidden states, one file per method.
+//! Debiasing methods, one file each, which fit an [`Edit`] of hidden states.
 //!
-//! A method learns from [`FitData`] (sentence vectors, classes, counterfactual
-//! sets) and gives an [`Edit`]. The edit is frozen and low-rank, and does not
-//! know which method made it; it applies to states of the same dimension
-//! anywhere, raw or latent. This crate opens no file and knows no tensor
-//! library: fitting is host work in `f64`.
+//! A method learns from [`FitData`] (sentence vectors, classes, counterfactual sets) and returns an [`Edit`]. The
+//! edit is frozen and low-rank, and does not know which method made it. It applies to states of the same dimension
+//! anywhere, raw or latent. This crate opens no file and uses no tensor library: methods are fitted in host memory in
+//! `f64`.
 //!
 //! ```
 //! use interlingua_debias::{FitData, FitOptions, Matrix, by_name};
@@ -25,7 +24,7 @@
 //! ```
 //!
 //! # Adding a method
-//! One file in `methods/` and one line in [`registry`].
+//! A method is one file in `methods/` and one line in [`registry`].
 
 pub mod control;
 mod data;

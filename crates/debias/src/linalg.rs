@@ -1,4 +1,4 @@
-//! The few decompositions that methods share, over faer, in `f64`.
+//! The matrix decompositions that methods share, computed in `f64` with faer.
 
 use faer::linalg::matmul::matmul;
 use faer::linalg::matmul::triangular::{BlockStructure, matmul as matmul_part};
@@ -26,8 +26,8 @@ const ADDED: usize = 1024;
 
 /// Adds `scale · XᵀX` of some rows to the lower triangle of `into`.
 ///
-/// Stripes of the triangle are computed side by side. Each is the same product on any number of
-/// threads, so the sum does not depend on them.
+/// Stripes of the triangle are computed in parallel. Each is the same product on any number of threads, so the sum
+/// does not depend on that number.
 ///
 /// # Shapes
 /// `rows` holds whole rows of width d; `into` is d×d.
@@ -84,7 +84,7 @@ fn transpose_into(rows: &[f64], d: usize, shared: bool, columns: &mut Vec<f64>) 
     }
 }
 
-/// Copies the lower triangle onto the upper one, tile by tile.
+/// Copies the lower triangle to the upper one, tile by tile.
 pub(crate) fn mirror_lower(m: &mut Matrix) {
     const TILE: usize = 32;
     let d = m.cols();
@@ -100,10 +100,10 @@ pub(crate) fn mirror_lower(m: &mut Matrix) {
     }
 }
 
-/// `Xᵀ·r` of rows; the sum does not depend on the threads.
+/// Computes `Xᵀ·r` over the rows; the sum does not depend on the number of threads.
 ///
 /// # Shapes
-/// `x` n×d, `r` n; the result has length d.
+/// `x` is n×d and `r` has n values; the result has d values.
 pub(crate) fn transposed_product(x: &Matrix, r: &[f64]) -> Vec<f64> {
     sum_of_chunks(x, r, |row, &r, sum| {
         if r != 0.0 {
@@ -112,10 +112,10 @@ pub(crate) fn transposed_product(x: &Matrix, r: &[f64]) -> Vec<f64> {
     })
 }
 
-/// `XᵀX·v` over some rows, each of which is read once; summed as in [`transposed_product`].
+/// Computes `XᵀX·v` over some rows, each of which is read once, with sums as in [`transposed_product`].
 ///
 /// # Shapes
-/// `x` n×d, `of` n, `v` d; the result has length d.
+/// `x` is n×d, `of` has n values, and `v` has d; the result has d values.
 pub(crate) fn gram_product(x: &Matrix, of: &[bool], v: &[f64]) -> Vec<f64> {
     sum_of_chunks(x, of, |row, &of, sum| {
         if of {
@@ -154,13 +154,13 @@ fn sum_of_chunks<T: Sync>(
 pub(crate) struct Cholesky(Matrix);
 
 impl Cholesky {
-    /// From the lower triangle of a matrix; `None` where it is not positive definite.
+    /// Computes the factor from the lower triangle of a matrix; `None` if the matrix is not positive definite.
     ///
-    /// Panels are factored one after the other, what is right of them is updated in stripes side by
-    /// side; the factor does not depend on the number of threads.
+    /// Panels are factored one after another, and the part to their right is updated in parallel stripes. The factor
+    /// does not depend on the number of threads.
     ///
     /// # Shapes
-    /// `a` d×d.
+    /// `a` is d×d.
     pub fn new(mut a: Matrix) -> Option<Self> {
         let d = a.cols();
         let tall = stripe(d);
@@ -208,7 +208,7 @@ impl Cholesky {
         Some(Self(a))
     }
 
-    /// C.
+    /// Returns C.
     pub fn lower(&self) -> MatRef<'_, f64> {
         self.0.view()
     }
@@ -216,7 +216,7 @@ impl Cholesky {
     /// Solves C·y = m in place.
     ///
     /// # Shapes
-    /// `m` d×k.
+    /// `m` is d×k.
     pub fn solve_lower(&self, m: &mut Matrix) {
         solve_lower_triangular_in_place(self.lower(), m.view_mut(), Par::Seq);
     }
@@ -224,7 +224,7 @@ impl Cholesky {
     /// Solves Cᵀ·y = m in place.
     ///
     /// # Shapes
-    /// `m` d×k.
+    /// `m` is d×k.
     pub fn solve_upper(&self, m: &mut Matrix) {
         solve_upper_triangular_in_place(self.lower().transpose(), m.view_mut(), Par::Seq);
     }
@@ -232,7 +232,7 @@ impl Cholesky {
     /// Solves A·y = m in place.
     ///
     /// # Shapes
-    /// `m` d×k.
+    /// `m` is d×k.
     pub fn solve(&self, m: &mut Matrix) {
         self.solve_lower(m);
         self.solve_upper(m);
@@ -259,7 +259,7 @@ fn add_stripe(stripe: MatMut<'_, f64>, own: MatRef<'_, f64>, above: MatRef<'_, f
     );
 }
 
-/// Eigenvalues in descending order, and the eigenvectors as rows.
+/// Computes the eigenvalues in descending order, and the eigenvectors as rows.
 pub(crate) fn symmetric_eigen(
     m: &Matrix,
     what: &'static str,
@@ -284,11 +284,11 @@ pub(crate) fn symmetric_eigen(
 
 /// The right singular vectors of `x` with the largest singular values.
 pub(crate) struct TopSingular {
-    /// Squared singular values, descending, only those above rounding.
+    /// The squared singular values in descending order, only those above rounding.
     pub squares: Vec<f64>,
-    /// Sum of all squared singular values.
+    /// The sum of all squared singular values.
     pub total: f64,
-    /// The vectors, orthonormal rows.
+    /// The vectors, as orthonormal rows.
     pub vectors: Matrix,
 }
 
@@ -296,11 +296,10 @@ pub(crate) struct TopSingular {
 /// Gram matrix knows them only to about d·2⁻⁵² of the largest.
 const GRAM_TOLERANCE: f64 = 1e-12;
 
-/// At most `k` leading right singular vectors of `x`, from the smaller of its
-/// two Gram matrices.
+/// Computes at most `k` leading right singular vectors of `x`, from the smaller of its two Gram matrices.
 ///
-/// Squaring loses the directions whose singular value is below 10⁻⁶ of the
-/// largest; fewer than `k` vectors come back when the data has no more.
+/// Squaring loses the directions whose singular value is below 10⁻⁶ of the largest. Fewer than `k` vectors are
+/// returned if the data has no more.
 ///
 /// # Shapes
 /// `x` n×d gives vectors m×d, m ≤ k.
@@ -344,8 +343,7 @@ pub(crate) fn top_right_singular(x: &Matrix, k: usize) -> Result<TopSingular, Fi
     })
 }
 
-/// Thin singular value decomposition: left vectors as rows, and the values,
-/// descending.
+/// Computes the thin singular value decomposition: the left vectors as rows, and the values in descending order.
 ///
 /// # Shapes
 /// `m` d×k gives min(d, k) vectors of length d.
@@ -383,8 +381,8 @@ fn kept(values: &[f64], k: usize) -> usize {
         .count()
 }
 
-/// Turns a direction so that its largest component is positive: ±v span the
-/// same line, and equal runs must give equal bytes.
+/// Turns a direction so that its largest component is positive, because ±v span the same line and equal runs must
+/// give equal bytes.
 pub(crate) fn fix_sign(v: &mut [f64]) {
     let largest = v.iter().fold(
         0.0_f64,

@@ -1,9 +1,8 @@
-//! Logistic regression with intercept, in the nullspace of some directions.
+//! Logistic regression with intercept, restricted to the nullspace of some directions.
 //!
-//! min over W, b of the mean cross-entropy of softmax(W·x + b) + ½·α·‖W‖², with W
-//! orthogonal to the directions; with two classes one row of W and the logistic
-//! function. The problem is convex and is solved by L-BFGS (Nocedal & Wright,
-//! *Numerical Optimization*, 2006, algorithm 7.4) with a backtracking line search.
+//! It minimises over W and b the mean cross-entropy of softmax(W·x + b) + ½·α·‖W‖², with W orthogonal to the
+//! directions. With two classes W has one row and the logistic function is used. The problem is convex and is solved
+//! by L-BFGS (Nocedal & Wright, *Numerical Optimization*, 2006, algorithm 7.4) with a backtracking line search.
 
 use std::collections::VecDeque;
 
@@ -23,22 +22,22 @@ const HISTORY: usize = 10;
 /// A linear predictor of m classes: m rows of weights, 1 for two classes.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Predictor {
-    /// Weights row after row, then the intercepts.
+    /// The weights row after row, followed by the intercepts.
     pub parameters: Vec<f64>,
     dim: usize,
 }
 
-/// How well a predictor does.
+/// The quality of a predictor on some rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Score {
-    /// Mean cross-entropy, in nats.
+    /// The mean cross-entropy, in nats.
     pub loss: f64,
-    /// Share of rows whose class is named.
+    /// The share of rows whose class is predicted.
     pub accuracy: f64,
 }
 
 impl Predictor {
-    /// All parameters zero.
+    /// Makes a predictor with all parameters zero.
     pub fn zero(classes: usize, dim: usize) -> Self {
         let rows = if classes == 2 { 1 } else { classes };
         Self {
@@ -47,28 +46,29 @@ impl Predictor {
         }
     }
 
-    /// Rows of weights.
+    /// Returns the number of rows of weights.
     pub fn rows(&self) -> usize {
         self.parameters.len() / (self.dim + 1)
     }
 
-    /// Weights of row `r`.
+    /// Returns the weights of row `r`.
     pub fn weights(&self, r: usize) -> &[f64] {
         &self.parameters[r * self.dim..(r + 1) * self.dim]
     }
 
-    /// Intercept of row `r`.
+    /// Returns the intercept of row `r`.
     pub fn intercept(&self, r: usize) -> f64 {
         self.parameters[self.rows() * self.dim + r]
     }
 
-    /// The predictor of least loss among those orthogonal to `basis`, from here.
+    /// Trains the predictor from its present state to the one with the smallest loss among those orthogonal to
+    /// `basis`.
     ///
     /// # Shapes
-    /// `x` n×d, `class` n, in 0..m; `basis` orthonormal rows of length d.
+    /// `x` is n×d; `class` has n values in 0..m; `basis` has orthonormal rows of length d.
     ///
     /// # Errors
-    /// Descent that did not converge, with the gradient it was left with.
+    /// A descent that did not converge, with its last gradient.
     pub fn train(
         &mut self,
         x: &Matrix,
@@ -193,10 +193,10 @@ impl Predictor {
     }
 }
 
-/// Turns the logits of one row into the derivatives of its cross-entropy by them,
-/// and gives that cross-entropy and whether the class was named.
+/// Replaces the logits of one row by the derivatives of its cross-entropy with respect to them. Returns the
+/// cross-entropy and whether the class was predicted.
 ///
-/// One logit stands for two classes, positive for class 1.
+/// A single logit stands for two classes and is positive for class 1.
 pub(crate) fn residuals(logits: &mut [f64], class: usize) -> (f64, bool) {
     if let [logit] = logits {
         let s = *logit;

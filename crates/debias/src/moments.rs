@@ -1,37 +1,35 @@
-//! Class statistics from a stream of rows: counts, means and covariances.
+//! Computes class statistics from a stream of rows: counts, means and covariances.
 
 use crate::data::{check_finite, check_length, groups_of, require};
 use crate::linalg::{add_gram_lower, mirror_lower};
 use crate::{FitError, Matrix};
 use interlingua_edits::{axpy, norm};
 
-/// What a method needs to know of the rows, besides counts and class means.
+/// The statistics that a method needs in addition to counts and class means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Keep {
-    /// Which covariances.
+    /// The covariances that are kept.
     pub covariance: Covariance,
-    /// Whether the rows of groups are brought to length 1 first; those of the
-    /// neutral class are then left out.
+    /// Whether the rows of groups are brought to length 1 first; those of the neutral class are then left out.
     pub unit_length: bool,
 }
 
-/// Which covariances are kept.
+/// The covariances that are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Covariance {
-    /// None: memory O(classes·d).
+    /// None; the memory is O(classes·d).
     #[default]
     None,
-    /// That of all rows together: memory O(d²).
+    /// One covariance of all rows together; the memory is O(d²).
     Pooled,
-    /// One of each class: memory O(classes·d²).
+    /// One covariance of each class; the memory is O(classes·d²).
     PerClass,
 }
 
-/// Counts, class means and covariances of rows that never lie in memory together.
+/// Counts, class means and covariances of rows that are never in memory all at once.
 ///
-/// Batches come in through [`Moments::update`]; statistics of parts of the data,
-/// gathered apart, come together through [`Moments::merge`]. A method that needs
-/// no more fits with [`crate::Debiaser::fit_moments`].
+/// Batches are added by [`Moments::update`]. Statistics of separate parts of the data are combined by
+/// [`Moments::merge`]. A method that needs no more can be fitted with [`crate::Debiaser::fit_moments`].
 ///
 /// ```
 /// use interlingua_debias::{FitOptions, Matrix, Moments, by_name};
@@ -77,7 +75,7 @@ struct Part {
 const BATCH: usize = 1024;
 
 impl Moments {
-    /// Nothing seen yet.
+    /// Makes statistics of no rows.
     pub fn new(dim: usize, classes: Vec<String>, neutral: Option<usize>, keep: Keep) -> Self {
         let part = |wanted| Part {
             n: 0,
@@ -93,15 +91,14 @@ impl Moments {
         }
     }
 
-    /// Takes in a batch.
+    /// Adds a batch of rows.
     ///
     /// # Shapes
-    /// `x` m×d, `label` m: the class of each row.
+    /// `x` is m×d; `label` has m values, the class of each row.
     ///
     /// # Errors
-    /// Another dimension, another number of labels than rows, an unknown class, a
-    /// vector that is not finite, or the zero vector where length 1 is kept. The
-    /// statistics are unchanged then.
+    /// Rows of another dimension, a number of labels that is not the number of rows, an unknown class, a vector that
+    /// is not finite, or the zero vector if rows are brought to length 1. The statistics are then unchanged.
     pub fn update(&mut self, x: &Matrix, label: &[usize]) -> Result<(), FitError> {
         let d = self.dim();
         check_length("dimension of the batch", d, x.cols())?;
@@ -157,7 +154,7 @@ impl Moments {
         }
     }
 
-    /// Takes in the statistics of other rows.
+    /// Adds the statistics of other rows.
     ///
     /// # Errors
     /// Statistics of another dimension, of other classes or of another kind.
@@ -176,44 +173,44 @@ impl Moments {
         Ok(())
     }
 
-    /// Dimension d of the rows.
+    /// Returns the dimension d of the rows.
     pub fn dim(&self) -> usize {
         self.all.mean.len()
     }
 
-    /// Number of classes, seen or not.
+    /// Returns the number of classes, including those without rows.
     pub fn classes(&self) -> usize {
         self.names.len()
     }
 
-    /// Rows seen and read.
+    /// Returns the number of rows that were added and read.
     pub fn count(&self) -> usize {
         self.all.n
     }
 
-    /// Rows seen and read of one class.
+    /// Returns the number of rows of one class that were added and read.
     pub fn class_count(&self, class: usize) -> usize {
         self.classes[class].n
     }
 
-    /// Mean of all rows; zeros before the first.
+    /// Returns the mean of all rows; zeros if there are none.
     pub fn mean(&self) -> &[f64] {
         &self.all.mean
     }
 
-    /// Mean of the rows of one class; zeros before the first.
+    /// Returns the mean of the rows of one class; zeros if there are none.
     pub fn class_mean(&self, class: usize) -> &[f64] {
         &self.classes[class].mean
     }
 
-    /// The classes that have been seen, in the order of their names.
+    /// Returns the classes that have rows, in the order of their names.
     pub fn present(&self) -> Vec<usize> {
         (0..self.classes.len())
             .filter(|&c| self.classes[c].n > 0)
             .collect()
     }
 
-    /// The classes seen, at least `needed` of them.
+    /// Returns the classes with rows, and fails if there are fewer than `needed`.
     pub(crate) fn require_classes(
         &self,
         method: &'static str,
@@ -222,7 +219,8 @@ impl Moments {
         require(method, "classes", needed, self.present(), &self.names)
     }
 
-    /// The groups seen, at least two of them: the classes but the neutral one.
+    /// Returns the groups with rows, which are the classes except the neutral one, and fails if there are fewer than
+    /// two.
     pub(crate) fn require_groups(&self, method: &'static str) -> Result<Vec<usize>, FitError> {
         let groups = groups_of(self.present(), self.neutral);
         require(method, "groups", 2, groups, &self.names)
@@ -241,7 +239,7 @@ impl Moments {
         }
     }
 
-    /// Σ (x − μ)(x − μ)ᵀ / divisor over all rows, in full, where it is kept.
+    /// Returns Σ (x − μ)(x − μ)ᵀ / divisor over all rows as a full matrix, if the covariance is kept.
     pub(crate) fn covariance(&self, divisor: f64) -> Option<Matrix> {
         let mut out = self.all.scatter.clone()?;
         mirror_lower(&mut out);
@@ -249,16 +247,16 @@ impl Moments {
         Some(out)
     }
 
-    /// Adds `scale · Σ (x − m)(x − m)ᵀ` over the rows of one class, m its mean, to
-    /// the lower triangle of `into`. Nothing is added where it is not kept.
+    /// Adds `scale · Σ (x − m)(x − m)ᵀ` over the rows of one class, with m its mean, to the lower triangle of `into`.
+    /// Nothing is added if the covariance is not kept.
     pub(crate) fn add_class_scatter(&self, class: usize, scale: f64, into: &mut Matrix) {
         if let Some(scatter) = &self.classes[class].scatter {
             axpy(scale, scatter.data(), into.data_mut());
         }
     }
 
-    /// Cross-covariance of x with the one-hot classes, d×classes, with Bessel's
-    /// correction. Since Σ(x − μ) = 0, its column c is n_c·(m_c − μ)/(n − 1).
+    /// Returns the cross-covariance of x with the one-hot classes, d×classes, with Bessel's correction. Because Σ(x −
+    /// μ) = 0, its column c is n_c·(m_c − μ)/(n − 1).
     pub(crate) fn cross_covariance(&self) -> Matrix {
         let divisor = (self.all.n as f64 - 1.0).max(1.0);
         Matrix::from_fn(self.dim(), self.classes.len(), |i, c| {

@@ -1,4 +1,4 @@
-//! What a fit can be told: rank, seed, and the parameters of each method.
+//! The options of a fit: rank, seed, and the parameters of each method.
 
 use std::collections::BTreeMap;
 
@@ -6,25 +6,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Contrast, FitError, Reduce, Span};
 
-/// Options of a fit.
+/// The options of a fit.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FitOptions {
-    /// Number of directions to remove; `None` is the method's own default.
+    /// The number of directions to remove; `None` means the method's own default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rank: Option<usize>,
-    /// Number of units to change, for methods whose size that is; `None` is the method's own default.
+    /// The number of units to change, for methods whose size it is; `None` means the method's own default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub units: Option<usize>,
-    /// Seed of everything random in the fit.
+    /// The seed of everything random in the fit.
     pub seed: u64,
-    /// Parameters of the method by name, see [`crate::Debiaser::params`].
+    /// The parameters of the method by name; see [`crate::Debiaser::params`].
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, Param>,
 }
 
 impl FitOptions {
-    /// Defaults, with the number of directions set.
+    /// Makes default options with this number of directions.
     pub fn with_rank(rank: usize) -> Self {
         Self {
             rank: Some(rank),
@@ -32,7 +32,7 @@ impl FitOptions {
         }
     }
 
-    /// Defaults, with the number of units set.
+    /// Makes default options with this number of units.
     pub fn with_units(units: usize) -> Self {
         Self {
             units: Some(units),
@@ -40,14 +40,14 @@ impl FitOptions {
         }
     }
 
-    /// The same options with another seed.
+    /// Returns the same options with another seed.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// The same options with one parameter set.
+    /// Returns the same options with one more parameter.
     #[must_use]
     pub fn param(mut self, name: &str, value: impl Into<Param>) -> Self {
         self.params.insert(name.to_owned(), value.into());
@@ -55,15 +55,15 @@ impl FitOptions {
     }
 }
 
-/// Value of a parameter: what TOML and JSON can say in one word.
+/// The value of a parameter, which TOML and JSON can express as a single value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Param {
-    /// A switch.
+    /// A boolean.
     Flag(bool),
     /// A number.
     Number(f64),
-    /// A name out of a fixed list.
+    /// A name from a fixed list.
     Text(String),
 }
 
@@ -95,18 +95,18 @@ impl From<&str> for Param {
     }
 }
 
-/// A parameter of a method, as documentation and as a check.
+/// The description of a method's parameter, from which documentation and checks are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParamSpec {
-    /// Name, as typed in a spec.
+    /// The name in specs.
     pub name: &'static str,
-    /// Default, in words.
+    /// The default, in words.
     pub default: &'static str,
-    /// What it does.
+    /// What the parameter does.
     pub help: &'static str,
 }
 
-/// The mean of all languages, as a value of `toward`.
+/// The value of `toward` that means the mean of all languages.
 pub(crate) const SHARED: &str = "shared";
 
 /// Parameters that several methods have.
@@ -178,7 +178,7 @@ impl<'a> Params<'a> {
         })
     }
 
-    /// A positive, finite number.
+    /// Returns a positive, finite number.
     pub(crate) fn positive(&self, name: &'static str) -> Result<Option<f64>, FitError> {
         match self.values.get(name) {
             None => Ok(None),
@@ -187,7 +187,7 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// A number from 0 to 1.
+    /// Returns a number from 0 to 1.
     pub(crate) fn share(&self, name: &'static str) -> Result<Option<f64>, FitError> {
         match self.values.get(name) {
             None => Ok(None),
@@ -196,7 +196,7 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// A whole number ≥ 1.
+    /// Returns a whole number ≥ 1.
     pub(crate) fn count(&self, name: &'static str) -> Result<Option<usize>, FitError> {
         match self.values.get(name) {
             None => Ok(None),
@@ -207,7 +207,7 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// A name.
+    /// Returns a name.
     pub(crate) fn text(&self, name: &'static str) -> Result<Option<&'a str>, FitError> {
         match self.values.get(name) {
             None => Ok(None),
@@ -216,7 +216,7 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// A name out of a list.
+    /// Returns the position of a name in a list.
     pub(crate) fn one_of(
         &self,
         name: &'static str,
@@ -232,32 +232,33 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// What tells examples apart: the parameter `contrast`.
+    /// Returns the value of the parameter `contrast`: what distinguishes the examples.
     pub(crate) fn contrast(&self) -> Result<Contrast, FitError> {
         let names = Contrast::ALL.map(Contrast::name);
         let named = self.one_of("contrast", &names, "groups or languages")?;
         Ok(Contrast::ALL[named.unwrap_or(0)])
     }
 
-    /// What of a sentence a unit is scored by: the parameter `reduce`.
+    /// Returns the value of the parameter `reduce` for methods that score units by a sentence's largest or mean
+    /// value.
     pub(crate) fn max_or_mean(&self) -> Result<Reduce, FitError> {
         let named = self.one_of("reduce", &["max", "mean"], "max or mean")?;
         Ok([Reduce::Max, Reduce::Mean][named.unwrap_or(0)])
     }
 
-    /// What of a sentence is an example: the parameter `reduce`.
+    /// Returns the value of the parameter `reduce` for methods whose example is a sentence's mean or last state.
     pub(crate) fn mean_or_last(&self) -> Result<Reduce, FitError> {
         let named = self.one_of("reduce", &["mean", "last"], "mean or last")?;
         Ok([Reduce::Mean, Reduce::Last][named.unwrap_or(0)])
     }
 
-    /// Whether hook points are looked at together: the parameter `scope`.
+    /// Returns the value of the parameter `scope`: whether hooks are ranked together.
     pub(crate) fn scope(&self, default: Span) -> Result<Span, FitError> {
         let named = self.one_of("scope", &["site", "all"], "site or all")?;
         Ok(named.map_or(default, |at| [Span::Site, Span::Sites][at]))
     }
 
-    /// A switch.
+    /// Returns a boolean.
     pub(crate) fn flag(&self, name: &'static str) -> Result<Option<bool>, FitError> {
         match self.values.get(name) {
             None => Ok(None),
@@ -267,7 +268,7 @@ impl<'a> Params<'a> {
     }
 }
 
-/// The rank asked for or the default, checked against `1..=max`.
+/// Returns the rank that was asked for, or the default, after checking it against `1..=max`.
 pub(crate) fn rank_within(
     method: &'static str,
     options: &FitOptions,

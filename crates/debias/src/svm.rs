@@ -1,4 +1,4 @@
-//! Linear support vector machines without intercept, solved to rounding.
+//! Linear support vector machines without intercept, solved up to rounding.
 //!
 //! # Source
 //! The problem is that of LIBLINEAR's `L2-regularised L2-loss SVC, primal`
@@ -7,22 +7,19 @@
 //!
 //! min_w ½‖w‖² + C Σ_i max(0, 1 − y_i w·x_i)²
 //!
-//! It is strictly convex and piecewise quadratic, so its solution is unique;
-//! Newton's method with an exact line search reaches it, with exact steps in
-//! finitely many (Keerthi & DeCoste, JMLR 6, 2005). INLP iterates on these solutions, which
-//! is why they are solved to rounding and not to a loose tolerance: otherwise
-//! the second round would depend on how the first one stopped.
+//! The problem is strictly convex and piecewise quadratic, so its solution is unique. Newton's method with an exact
+//! line search reaches it, and with exact steps does so in finitely many (Keerthi & DeCoste, JMLR 6, 2005). INLP
+//! iterates on these solutions, so they are solved up to rounding and not to a loose tolerance; otherwise the second
+//! round would depend on where the first one stopped.
 //!
-//! INLP fits in a nullspace P = I − B·Bᵀ. The optimum for the data X·P lies in
-//! the range of P, where w·(P·x) = w·x: so the solver reads the unprojected X
-//! and X·P is never formed. Newton's step p solves H·p = −g under Bᵀ·p = 0 with
-//! H = I + 2C·Σxxᵀ over the rows inside the margin: p = −H⁻¹(g + B·λ), λ chosen
-//! so that p is orthogonal to B.
+//! INLP fits in a nullspace P = I − B·Bᵀ. The optimum for the data X·P lies in the range of P, where w·(P·x) = w·x.
+//! So the solver reads the unprojected X, and X·P is never formed. Newton's step p solves H·p = −g under Bᵀ·p = 0
+//! with H = I + 2C·Σxxᵀ over the rows inside the margin: p = −H⁻¹(g + B·λ), with λ such that p is orthogonal to B.
 //!
-//! Steps are found by conjugate gradients, preconditioned by a Hessian that is
-//! factored already, where they are expected to take less time than factoring the
-//! new one; below some 300 dimensions that is nowhere. The first is that of all rows, which is the Hessian at w = 0 for any
-//! labels and in any nullspace, so it is factored once for all classifiers.
+//! A step is found by conjugate gradients, preconditioned by a Hessian that is already factored, if that is expected
+//! to take less time than factoring the new Hessian; below about 300 dimensions it never is. The first preconditioner
+//! is the Hessian of all rows, which is the Hessian at w = 0 for any labels and in any nullspace. It is therefore
+//! factored once for all classifiers.
 
 use std::sync::Arc;
 
@@ -32,14 +29,14 @@ use crate::linalg::{Cholesky, add_gram_lower, gram_product, transposed_product};
 use crate::{FitError, Matrix};
 use interlingua_edits::{axpy, dot, norm};
 
-/// Settings of the solver.
+/// The settings of the solver.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SvmOptions {
-    /// Weight C of the hinge loss against the penalty.
+    /// The weight C of the hinge loss against the penalty.
     pub c: f64,
-    /// Norm of the gradient to reach, relative to the gradient at w = 0.
+    /// The norm of the gradient at which the solver stops, relative to the gradient at w = 0.
     pub tolerance: f64,
-    /// Newton steps after which the solver gives up with an error.
+    /// The number of Newton steps after which the solver gives up with an error.
     pub max_steps: usize,
 }
 
@@ -53,7 +50,7 @@ impl Default for SvmOptions {
     }
 }
 
-/// Data prepared for many solves, which share its Gram matrix and a factor of it.
+/// Data that is prepared for many solves, which share its Gram matrix and a factor of it.
 pub struct SvmProblem<'a> {
     x: &'a Matrix,
     options: SvmOptions,
@@ -88,7 +85,7 @@ impl<'a> SvmProblem<'a> {
     /// Prepares sentence vectors.
     ///
     /// # Shapes
-    /// `x` n×d.
+    /// `x` is n×d.
     pub fn new(x: &'a Matrix, options: SvmOptions) -> Self {
         let mut gram = Matrix::zeros(x.cols(), x.cols());
         add_gram_lower(&mut gram, x.data(), 1.0);
@@ -104,15 +101,15 @@ impl<'a> SvmProblem<'a> {
         }
     }
 
-    /// One-vs-rest weights of the classes, one row per class of `present`; with
-    /// two classes a single row, positive for the second.
+    /// Returns the one-vs-rest weights of the classes, one row per class of `present`. With two classes there is a
+    /// single row, positive for the second.
     ///
     /// # Shapes
-    /// `label` n; `basis` orthonormal rows of length d, the directions already
-    /// removed; the weights are m×d and orthogonal to `basis`.
+    /// `label` has n values; `basis` has orthonormal rows of length d, which are the directions already removed; the
+    /// weights are m×d and orthogonal to `basis`.
     ///
     /// # Errors
-    /// [`FitError::NoConvergence`], which `name` says more about.
+    /// [`FitError::NoConvergence`], with a description from `name`.
     pub fn one_vs_rest(
         &self,
         label: &[usize],
@@ -138,11 +135,10 @@ impl<'a> SvmProblem<'a> {
         Ok(Matrix::from_rows(&rows, self.x.cols()))
     }
 
-    /// The weights that separate the rows of sign +1 from those of sign −1.
+    /// Returns the weights that separate the rows of sign +1 from those of sign −1.
     ///
     /// # Shapes
-    /// `signs` n; `basis` as in [`SvmProblem::one_vs_rest`]; the weights have
-    /// length d.
+    /// `signs` has n values; `basis` is as in [`SvmProblem::one_vs_rest`]; the weights have length d.
     ///
     /// # Errors
     /// [`FitError::NoConvergence`] after `max_steps` Newton steps.
@@ -205,7 +201,7 @@ impl<'a> SvmProblem<'a> {
         })
     }
 
-    /// X·v.
+    /// Computes X·v.
     pub(crate) fn rows_dot(&self, v: &[f64]) -> Vec<f64> {
         (0..self.x.rows())
             .into_par_iter()

@@ -1,15 +1,15 @@
-//! Single units as detectors: scores of how well each tells some sentences from the others, and the choice of some of them
-//! over one site or several.
+//! Treats single units as detectors: scores how well each distinguishes some sentences from the others, and chooses
+//! units at one site or several.
 
 use rayon::prelude::*;
 
 use crate::data::require;
 use crate::{Evidence, FitData, FitError, Span};
 
-/// Average precision of scores; equal scores enter together.
+/// Computes the average precision of scores; equal scores enter together.
 ///
 /// # Shapes
-/// `scores` and `positive` n.
+/// `scores` and `positive` have n values each.
 ///
 /// # Source
 /// scikit-learn, `average_precision_score`.
@@ -24,11 +24,11 @@ pub fn average_precision(scores: &[f64], positive: &[bool]) -> f64 {
     sum
 }
 
-/// Area under the receiver's operating curve: the share of pairs of a positive and another sentence in which the positive
-/// one scores higher; equal scores count one half.
+/// Computes the area under the ROC curve, which is the share of pairs of a positive and another sentence in which the
+/// positive one scores higher. Equal scores count one half.
 ///
 /// # Shapes
-/// `scores` and `positive` n.
+/// `scores` and `positive` have n values each.
 ///
 /// # Source
 /// scikit-learn, `roc_auc_score`.
@@ -64,20 +64,20 @@ fn thresholds(scores: &[f64], positive: &[bool]) -> Vec<(f64, f64)> {
     found
 }
 
-/// The middle value, or the mean of the two.
+/// Computes the middle value, or the mean of the two middle values.
 ///
 /// # Shapes
-/// At least one value.
+/// There is at least one value.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let (low, high) = ((values.len() - 1) / 2, values.len() / 2);
     values[low] + (values[high] - values[low]) / 2.0
 }
 
-/// Which rows are the positive ones: those of one class that is not neutral.
+/// Returns which rows are positive: those of one class that is not neutral.
 ///
 /// # Errors
-/// Fewer than two classes with rows, or no such class with rows.
+/// Fewer than two classes with rows, or no class of that name with rows.
 pub(crate) fn positives(
     method: &'static str,
     data: &FitData,
@@ -91,7 +91,7 @@ pub(crate) fn positives(
     Ok(data.label.iter().map(|&label| label == chosen).collect())
 }
 
-/// Place of a group among those that there are; the first where none is named.
+/// Returns the position of a group among the groups that exist; the first, if none is named.
 pub(crate) fn place(
     method: &'static str,
     group: Option<&str>,
@@ -108,20 +108,20 @@ pub(crate) fn place(
     })
 }
 
-/// A unit with what a method found of it.
+/// A unit with the values that a method computed for it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Unit {
     pub(crate) site: usize,
     pub(crate) unit: usize,
-    /// What units are ranked by.
+    /// The score by which units are ranked.
     pub(crate) score: f64,
-    /// What is done with it, should it be chosen.
+    /// The value that the edit uses if the unit is chosen.
     pub(crate) value: f64,
 }
 
-/// Every unit of every site: sites are asked for one after the other, and two numbers of each unit are kept.
+/// Scores every unit of every site. The sites are read one after another, and two numbers are kept for each unit.
 ///
-/// `of` gets the scores of a unit and which rows are positive.
+/// `of` receives the scores of a unit and which rows are positive.
 pub(crate) fn every_unit(
     method: &'static str,
     evidence: &mut dyn Evidence,
@@ -148,7 +148,8 @@ pub(crate) fn every_unit(
     Ok(all)
 }
 
-/// A score to twelve digits: what is equal on paper must not be told apart by the order in which it was added up.
+/// Rounds a score to twelve digits, because scores that are mathematically equal must not differ by the order of
+/// summation.
 pub(crate) fn rounded(score: f64) -> f64 {
     (score * 1e12).round() / 1e12
 }
@@ -157,7 +158,7 @@ pub(crate) fn scores(data: &FitData, unit: usize) -> Vec<f64> {
     (0..data.x.rows()).map(|row| data.x.at(row, unit)).collect()
 }
 
-/// The units that are ranked together: those of each site, or all.
+/// Returns the units that are ranked together: those of each site, or all.
 pub(crate) fn parts(all: Vec<Unit>, sites: usize, span: Span) -> Vec<Vec<Unit>> {
     if span != Span::Site {
         return vec![all];
@@ -169,7 +170,7 @@ pub(crate) fn parts(all: Vec<Unit>, sites: usize, span: Span) -> Vec<Vec<Unit>> 
     parts
 }
 
-/// Units of each site with their values, in the order in which they were chosen.
+/// Returns the chosen units of each site with their values, in the order in which they were chosen.
 pub(crate) fn by_site(sites: usize, chosen: &[Unit]) -> Vec<(Vec<usize>, Vec<f64>)> {
     let mut all = vec![(Vec::new(), Vec::new()); sites];
     for unit in chosen {
@@ -179,7 +180,7 @@ pub(crate) fn by_site(sites: usize, chosen: &[Unit]) -> Vec<(Vec<usize>, Vec<f64
     all
 }
 
-/// Which end of the ranking is chosen from.
+/// The end of the ranking from which units are chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ends {
     Top,
@@ -187,14 +188,14 @@ pub(crate) enum Ends {
     Both,
 }
 
-/// Units that were chosen, and how many others have the score of the last one at either end.
+/// The units that were chosen, and the number of others that have the score of the last one at either end.
 pub(crate) struct Chosen {
     pub(crate) units: Vec<Unit>,
     pub(crate) tied: usize,
 }
 
-/// So many units by their scores. Of equal scores the first in the order of sites and units comes first, at both ends; of an odd
-/// number at both ends, the top gets one more.
+/// Chooses `count` units by their scores. Units of equal scores are taken in the order of sites and units, at both
+/// ends. If an odd number is taken from both ends, the top gets one more.
 pub(crate) fn choose(mut units: Vec<Unit>, count: usize, ends: Ends) -> Chosen {
     let count = count.min(units.len());
     let top = match ends {

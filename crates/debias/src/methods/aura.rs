@@ -1,15 +1,15 @@
-//! AurA: units that tell a group are damped by how well they do.
+//! AurA: damps the units that distinguish a group, in proportion to how well they do so.
 //!
 //! # Source
 //! Suau et al., "Whispering Experts: Neural Interventions for Toxicity Mitigation in Language Models", ICML 2024
 //! (arXiv 2407.12824). There the positive sentences are toxic ones; here they are those of one group or language.
 //!
-//! Formula: a = area under the receiver's operating curve of unit u over the sentences, equal scores counting one half;
-//! α = 1 where a ≤ ½, else 1 − 2(a − ½); x\[u\] ↦ α·x\[u\]. There is no parameter: a unit that separates the sentences
-//! perfectly is set to zero, one that is at chance or below stays. A strength s makes it (1 − s)·x + s·α·x.
+//! Formula: a is the area under the ROC curve of unit u over the sentences, where equal scores count one half; α = 1
+//! if a ≤ ½, else 1 − 2(a − ½); x\[u\] ↦ α·x\[u\]. There is no parameter: a unit that separates the sentences
+//! perfectly is set to zero, and one that is at chance or below is unchanged. A strength s gives (1 − s)·x + s·α·x.
 //!
 //! # Shapes
-//! x n×d at each site.
+//! x is n×d at each site.
 
 use crate::options::{ParamSpec, Params};
 use crate::units::{self, auroc, every_unit};
@@ -18,9 +18,10 @@ use crate::{
     Size,
 };
 
-/// AurA.
+/// AurA: damps the units that distinguish a group.
 ///
-/// Notes: `auroc_highest`, that of the best unit; `damped`, how many units have more than one half.
+/// Notes of the fit: `auroc_highest` is the area of the best unit, and `damped` the number of units with an area
+/// above one half.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Aura;
 
@@ -103,7 +104,7 @@ fn factor(area: f64) -> f64 {
     }
 }
 
-/// The edit that multiplies units; the identity where there are none.
+/// Makes the edit that multiplies units by factors; the identity if there are no units.
 pub(super) fn scale(dim: usize, units: Vec<usize>, factors: Vec<f64>) -> Result<Edit, FitError> {
     if units.is_empty() {
         return Ok(Edit::identity(dim));

@@ -1,24 +1,25 @@
-//! Expert units: the units that tell a group best are held at a constant.
+//! Expert units: holds the units that distinguish a group best at a constant.
 //!
 //! # Source
-//! Suau, Zappella and Apostoloff, "Self-conditioning pre-trained language models", ICML 2022 (arXiv 2110.02802): experts
-//! by average precision over maxima of tokens, held at their median on positive sentences. Over means of tokens, and for
-//! languages: Kojima et al., NAACL 2024 (arXiv 2404.02431).
+//! Suau, Zappella and Apostoloff, "Self-conditioning pre-trained language models", ICML 2022 (arXiv 2110.02802):
+//! experts are found by average precision over the maxima of tokens, and held at their median on positive sentences.
+//! Kojima et al., NAACL 2024 (arXiv 2404.02431), use means of tokens, and distinguish languages.
 //!
-//! Formula: the positive sentences are those of one group, all others are the rest. Of unit u with scores s over sentences,
-//! AP = Σₙ (Rₙ − Rₙ₋₁)·Pₙ over the distinct scores from the highest down, Rₙ and Pₙ recall and precision of the sentences
-//! that score at least so much. Equal scores enter together, as in scikit-learn's `average_precision_score`, so a constant
-//! unit has the share of the positives. The `units` with the highest AP are clamped: x\[u\] ↦ median of u.
+//! Formula: the positive sentences are those of one group, and all others are the rest. For unit u with scores s over
+//! sentences, AP = Σₙ (Rₙ − Rₙ₋₁)·Pₙ over the distinct scores in descending order, with Rₙ and Pₙ the recall and
+//! precision of the sentences that score at least the n-th of them. Equal scores enter together, as in scikit-learn's
+//! `average_precision_score`, so a constant unit has the share of the positives. The `units` with the highest AP are
+//! clamped: x\[u\] ↦ median of u.
 //!
-//! There is no absolute value: a unit that is lower on the positives is no expert of theirs. Units of equal AP are taken
-//! in their order, first by layer, and the notes say how many tie at the cut.
+//! No absolute value is taken, because a unit that is lower on the positive sentences is not an expert for them.
+//! Units of equal AP are taken in their order, by layer first, and the notes say how many tie at the cut.
 //!
-//! Over several hook points either each has units of its own, or the units of all are ranked together, as Suau et al. do. The
-//! lowest average precision finds units that are high on the *other* sentences; Kojima et al. take half of the units from
-//! either end.
+//! At several hooks, either each has its own units, or the units of all are ranked together, as Suau et al. do. The
+//! lowest average precision finds units that are high on the *other* sentences; Kojima et al. take half of the units
+//! from either end.
 //!
 //! # Shapes
-//! x n×d at each site, at most as many units as there are.
+//! x is n×d at each site; there can be at most as many units as the states have.
 
 use crate::control::random_units;
 use crate::options::{ParamSpec, Params};
@@ -28,11 +29,11 @@ use crate::{
     Size, Span,
 };
 
-/// Expert units. Every unit of the states is one direction, so it acts where units mean something: at `block.L.units`, or in
-/// raw states.
+/// Expert units: clamps the units that distinguish a group. Every unit of the states is one direction, so the method
+/// is meant for hooks where units have a meaning: `block.L.units`, or raw states.
 ///
-/// Notes: `ap_first` and `ap_last`, the average precision of the first and of the last unit that is clamped; `tied`,
-/// units that were left out with the same AP as the last one, at either end.
+/// Notes of the fit: `ap_first` and `ap_last` are the average precision of the first and of the last unit that is
+/// clamped; `tied` is the number of units that were left out with the same AP as the last one, at either end.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ClampUnits;
 

@@ -1,16 +1,15 @@
-//! Principal components of the class means: spectral attribute removal.
+//! Principal components of the class means, also called spectral attribute removal.
 //!
 //! # Source
-//! Shao, Ziser & Cohen, "Gold Doesn't Always Glitter: Spectral Removal of Linear
-//! and Nonlinear Guarded Attribute Information", EACL 2023 (arXiv 2203.07893).
-//! With all directions kept it is the orthogonal variant of LEACE without its mean.
+//! Shao, Ziser & Cohen, "Gold Doesn't Always Glitter: Spectral Removal of Linear and Nonlinear Guarded Attribute
+//! Information", EACL 2023 (arXiv 2203.07893). If all directions are kept, it is the orthogonal variant of LEACE
+//! without its mean.
 //!
-//! Formula: Σ_xz the cross-covariance of x with the one-hot class, whose column c
-//! is the class mean minus the grand mean, times the class's share; V = its left
-//! singular vectors; x ↦ x − V·Vᵀ·x.
+//! Formula: Σ_xz is the cross-covariance of x with the one-hot class; its column c is the class mean minus the grand
+//! mean, times the share of the class. V is the matrix of its left singular vectors; x ↦ x − V·Vᵀ·x.
 //!
 //! # Shapes
-//! x n×d, Σ_xz d×classes, V d×k with k ≤ classes − 1.
+//! x is n×d, Σ_xz is d×classes, and V is d×k with k ≤ classes − 1.
 
 use super::{fit_by_moments, fitted_projection};
 use crate::linalg::left_singular;
@@ -18,8 +17,8 @@ use crate::options::{Params, rank_within};
 use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Keep, Matrix, Moments, Needs};
 use interlingua_edits::norm;
 
-/// Class-means PCA; the rank is classes − 1 unless a smaller one is asked for.
-/// The neutral class counts as a class. Notes: `singular_value_i`.
+/// Class-means PCA. The rank is classes − 1 unless a smaller one is asked for. The neutral class counts as a class.
+/// Notes of the fit: `singular_value_i`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ClassMeansPca;
 

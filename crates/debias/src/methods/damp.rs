@@ -1,15 +1,15 @@
-//! Damp and Det-0: the units that tell a group best are multiplied by a constant.
+//! Damp and Det-0: multiplies the units that distinguish a group best by a constant.
 //!
 //! # Source
-//! Suau et al., "Whispering Experts", ICML 2024 (arXiv 2407.12824): Damp with one half, and Det-0 with zero, beside which
-//! [`super::aura`] is proposed.
+//! Suau et al., "Whispering Experts", ICML 2024 (arXiv 2407.12824): Damp with one half and Det-0 with zero, to which
+//! they compare [`super::aura`].
 //!
-//! Formula: over the units of all hook points in falling order of their area under the receiver's operating curve, t = the area
-//! at place `units`, counted from 0; x\[u\] ↦ `factor`·x\[u\] for every u whose area is *greater* than t. So units that tie
-//! across the cut are left out, all of them, and fewer may be changed than were asked for.
+//! Formula: over the units of all hooks in descending order of their area under the ROC curve, t is the area at
+//! position `units`, counted from 0; x\[u\] ↦ `factor`·x\[u\] for every u whose area is *greater* than t. All units
+//! that tie across the cut are therefore left out, and fewer units may be changed than were asked for.
 //!
 //! # Shapes
-//! x n×d at each site.
+//! x is n×d at each site.
 
 use super::aura::scale;
 use crate::options::{ParamSpec, Params};
@@ -21,8 +21,8 @@ use crate::{
 
 /// Damp; with `factor` 0 it is Det-0.
 ///
-/// Notes: `taken`, units that are changed; `threshold`, the area that theirs is above, where there is one; `tied`, units that were
-/// left out because theirs is that area.
+/// Notes of the fit: `taken` is the number of units that are changed; `threshold` is the area that theirs exceeds, if
+/// there is one; `tied` is the number of units that were left out because their area equals it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Damp;
 

@@ -1,24 +1,21 @@
-//! DensRay: directions along which groups differ more than their members do.
+//! DensRay: removes directions along which groups differ more than their members do.
 //!
 //! # Source
-//! Dufter & Schütze, "Analytical Methods for Interpretable Ultradense Word
-//! Embeddings", EMNLP 2019 (arXiv 1904.08654); for debiasing Liang, Dufter &
-//! Schütze, "Monolingual and Multilingual Reduction of Gender Bias in
+//! Dufter & Schütze, "Analytical Methods for Interpretable Ultradense Word Embeddings", EMNLP 2019 (arXiv
+//! 1904.08654). For debiasing: Liang, Dufter & Schütze, "Monolingual and Multilingual Reduction of Gender Bias in
 //! Contextualized Representations", COLING 2020.
 //!
-//! Formula: vectors L2-normalised; A = w_un·Σ_{between} δδᵀ − w_eq·Σ_{within} δδᵀ
-//! over all ordered pairs of rows, with δ their difference, and each weight one
-//! over the number of its pairs: 1/(2·n_l·n_r) and 1/(n_l² + n_r²) for two
-//! groups. V = the k leading eigenvectors of A; x ↦ x − V·Vᵀ·x.
+//! Formula: vectors are L2-normalised; A = w_un·Σ_{between} δδᵀ − w_eq·Σ_{within} δδᵀ over all ordered pairs of rows,
+//! with δ their difference. Each weight is one over the number of its pairs: 1/(2·n_l·n_r) and 1/(n_l² + n_r²) for
+//! two groups. V holds the k leading eigenvectors of A; x ↦ x − V·Vᵀ·x.
 //!
-//! No pair is ever formed: with C the covariance (divided by n) of a group, the
-//! mean of δδᵀ over all pairs of groups l and r is C_l + C_r + (m_l−m_r)(m_l−m_r)ᵀ,
-//! and the sum of δδᵀ within a group is 2·n²·C. It follows that for two groups of
-//! equal size the covariances cancel: A has rank 1, and its eigenvector is the
-//! difference of the group means.
+//! No pair is ever formed. With C the covariance (divided by n) of a group, the mean of δδᵀ over all pairs of groups
+//! l and r is C_l + C_r + (m_l−m_r)(m_l−m_r)ᵀ, and the sum of δδᵀ within a group is 2·n²·C. It follows that for two
+//! groups of equal size the covariances cancel: A has rank 1, and its eigenvector is the difference of the group
+//! means.
 //!
 //! # Shapes
-//! x n×d, A d×d, V d×k.
+//! x is n×d, A is d×d, and V is d×k.
 
 use super::{fit_by_moments, fitted_projection};
 use crate::linalg::{add_gram_lower, symmetric_eigen};
@@ -28,8 +25,8 @@ use crate::{
 };
 use interlingua_edits::axpy;
 
-/// DensRay; rank defaults to 1. The neutral class is not read; three groups and
-/// more are compared pairwise. Notes: `eigenvalue_i`.
+/// DensRay. The rank defaults to 1. The neutral class is not read; three or more groups are compared pairwise. Notes
+/// of the fit: `eigenvalue_i`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DensRay;
 

@@ -1,28 +1,26 @@
-//! IMSAE: SAL in one language after the other, each on what those before it left.
+//! IMSAE: applies SAL in one language after another, each time to what the earlier ones left.
 //!
 //! # Source
-//! "Iterative Multilingual Spectral Attribute Erasure", EMNLP 2025 (arXiv 2506.11244). We
-//! know it from its abstract; the formula is our reading of it, built on SAL
-//! (arXiv 2203.07893).
+//! "Iterative Multilingual Spectral Attribute Erasure", EMNLP 2025 (arXiv 2506.11244). This implementation is based
+//! on the abstract alone; the formula is this project's interpretation, built on SAL (arXiv 2203.07893).
 //!
-//! Formula: for l = 1, …, L: A_l = P_{l−1}···P_1·X_lᵀ·Z_l/n_l; U_l its k leading left
-//! singular vectors; P_l = I − U_l·U_lᵀ; x ↦ P_L···P_1·x. A_l is orthogonal to all earlier
-//! U, so the product is the orthogonal projection I − Σ_l U_l·U_lᵀ. With k at the rank of
-//! each A_l it takes the span of all X_lᵀ·Z_l away, in whatever order the languages come;
-//! with a smaller k the order matters. A direction beyond the numerical rank would be any
-//! direction, so k is capped there.
+//! Formula: for l = 1, …, L: A_l = P_{l−1}···P_1·X_lᵀ·Z_l/n_l; U_l holds its k leading left singular vectors; P_l = I
+//! − U_l·U_lᵀ; x ↦ P_L···P_1·x. A_l is orthogonal to all earlier U, so the product is the orthogonal projection I −
+//! Σ_l U_l·U_lᵀ. If k is the rank of each A_l, the projection removes the span of all X_lᵀ·Z_l, whatever the order of
+//! the languages is; with a smaller k the order matters. A direction beyond the numerical rank would be arbitrary, so
+//! k is limited to it.
 //!
 //! # Shapes
-//! X_l n_l×d, Z_l n_l×groups, U_l d×k.
+//! X_l is n_l×d, Z_l is n_l×groups, and U_l is d×k.
 
 use super::fitted_projection;
 use super::sal::{cross_covariance, extend};
 use crate::options::{Params, rank_within};
 use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Keep, Matrix, Moments, Needs};
 
-/// IMSAE; the rank is that of each language. It defaults to the number of groups, which is
-/// its maximum, and is capped at the numerical rank. With one language it is SAL. The
-/// neutral class is not read. Notes: `removed_i`, the directions that language i added.
+/// IMSAE. The rank is that of each language; it defaults to the number of groups, which is its maximum, and is
+/// limited to the numerical rank. With one language it is SAL. The neutral class is not read. Notes of the fit:
+/// `removed_i` is the number of directions that language i added.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Imsae;
 

@@ -6,25 +6,25 @@
 //! Meade et al. 2022 (arXiv 2110.08527): linear SVM without intercept, squared
 //! hinge loss, C = 1, one against the rest.
 //!
-//! Formula, per round: W = SVM weights on X·P; B = orthonormal basis of all rows
-//! of W so far; P = I − B·Bᵀ; the next round sees X·P, with X the original
-//! data. In the end x ↦ P·x. Three classes give three rows a round, two give one.
+//! Formula, per round: W holds the SVM weights on X·P; B is an orthonormal basis of all rows of W so far; P = I −
+//! B·Bᵀ. The next round sees X·P, with X the original data. In the end x ↦ P·x. Three classes give three rows a
+//! round, two give one.
 //!
 //! # Shapes
-//! X n×d, W m×d, B d×k.
+//! X is n×d, W is m×d, and B is d×k.
 
 use super::{extend_by_row_space, fitted_projection, majority};
 use crate::options::{ParamSpec, Params, rank_within};
 use crate::svm::{SvmOptions, SvmProblem};
 use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Matrix, Needs};
 
-/// INLP. Without `rank` it runs `rounds` rounds; with `rank` and no `rounds` it
-/// runs until the basis has that rank; with both, until the first of the two.
+/// INLP. Without `rank` it runs `rounds` rounds; with `rank` and without `rounds` it runs until the basis has that
+/// rank; with both it stops at whichever is reached first.
 ///
-/// When the last round would overshoot the rank, only the leading right
-/// singular vectors of its W are taken, so that methods can be compared at equal
-/// rank. Notes: `majority` (share of the largest class), `accuracy_round_i` (on
-/// the training data, before the round's projection), `rounds`.
+/// If the last round would exceed the rank, only the leading right singular vectors of its W are taken, so that
+/// methods can be compared at equal rank. Notes of the fit: `majority` is the share of the largest class,
+/// `accuracy_round_i` the accuracy on the training data before the projection of round i, and `rounds` the number of
+/// rounds.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Inlp;
 

@@ -1,41 +1,35 @@
-//! Iterative mean projection: the difference of group means, taken away again and
-//! again from vectors that are brought back to length 1 in between.
+//! Iterative mean projection: removes the difference of the group means again and again, and brings the vectors back
+//! to length 1 after each removal.
 //!
 //! # Source
-//! One projection along the mean difference makes the group means equal:
-//! Haghighatkhah et al., "Better Hit the Nail on the Head than Beat around the
-//! Bush", EMNLP 2022 (arXiv 2212.04273). A second one on the same vectors has
-//! nothing to do. But models and similarity scores compare directions, not raw
-//! vectors, and vectors of length 1 are what is compared: Bolukbasi et al., "Man is
-//! to Computer Programmer as Woman is to Homemaker?", NIPS 2016 (arXiv 1607.06520)
-//! therefore bring every vector back to length 1 after the bias direction is taken
-//! out. That moves the group means apart again wherever the groups lost unequal
-//! shares of their lengths, and the next round removes what has appeared. The loop
-//! around it is that of INLP (Ravfogel et al. 2020, arXiv 2004.07667), with the
-//! mean difference in place of a classifier.
+//! One projection along the mean difference makes the group means equal: Haghighatkhah et al., "Better Hit the Nail
+//! on the Head than Beat around the Bush", EMNLP 2022 (arXiv 2212.04273). A second projection of the same vectors
+//! changes nothing. But models and similarity scores compare directions, which means vectors of length 1. Bolukbasi
+//! et al., "Man is to Computer Programmer as Woman is to Homemaker?", NIPS 2016 (arXiv 1607.06520), therefore bring
+//! every vector back to length 1 after the bias direction is removed. That moves the group means apart again where
+//! the groups lost unequal shares of their lengths, and the next round removes the new difference. The loop is that
+//! of INLP (Ravfogel et al. 2020, arXiv 2004.07667), with the mean difference in place of a classifier.
 //!
-//! Formula, per round: u_i = P·x_i/‖P·x_i‖; D = the differences of the groups' means
-//! of u from the first group's; B = orthonormal basis of all rows of D so far;
-//! P = I − B·Bᵀ. In the end x ↦ P·x. Two groups give one direction a round.
+//! Formula, per round: u_i = P·x_i/‖P·x_i‖; D holds the differences of the groups' means of u from the first group's
+//! mean; B is an orthonormal basis of all rows of D so far; P = I − B·Bᵀ. In the end x ↦ P·x. Two groups give one
+//! direction a round.
 //!
 //! # Shapes
-//! X n×d, D (groups − 1)×d, B d×k.
+//! X is n×d, D is (groups − 1)×d, and B is d×k.
 
 use super::{extend_by_row_space, fitted_projection};
 use crate::options::{ParamSpec, Params, rank_within};
 use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Matrix, Needs};
 use interlingua_edits::{axpy, dot, norm};
 
-/// Iterative mean projection; rank defaults to groups − 1, which is one round.
+/// Iterative mean projection. The rank defaults to groups − 1, which is one round.
 ///
-/// When the last round would overshoot the rank, only the leading right singular
-/// vectors of its D are taken. With `rounds`, it stops after so many rounds even if
-/// the rank is not reached; without, data that run out of differences before the
-/// rank is reached are an error. The neutral class is not read.
+/// If the last round would exceed the rank, only the leading right singular vectors of its D are taken. With
+/// `rounds`, it stops after that many rounds even if the rank is not reached. Without `rounds`, data that has no more
+/// differences before the rank is reached is an error. The neutral class is not read.
 ///
-/// Notes: `distance_round_i`, the largest distance between the first group's mean
-/// and another's, of the vectors of length 1 before the projection of round i;
-/// `rounds`.
+/// Notes of the fit: `distance_round_i` is the largest distance between the mean of the first group and that of
+/// another, over vectors of length 1 before the projection of round i; `rounds` is the number of rounds.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct IterativeMeanProjection;
 

@@ -1,26 +1,29 @@
-//! Steering between languages: a constant vector from one language to another, or to what all share.
+//! Steering between languages: adds a constant vector that points from one language to another, or to what all
+//! languages share.
 //!
 //! # Source
-//! Lim, Aji and Cohn, "Language-Specific Latent Process Hinders Cross-Lingual Performance" (arXiv 2505.13141): steering toward
-//! English by the mean difference of parallel states, at one layer.
+//! Lim, Aji and Cohn, "Language-Specific Latent Process Hinders Cross-Lingual Performance" (arXiv 2505.13141), steer
+//! toward English by the mean difference of parallel states, at one layer.
 //!
-//! Formula: v = mean over the sentences of (state in the language `toward` − state in the language of the fit), and toward
-//! `shared` v = mean of the languages' means − mean of the language of the fit; x ↦ x + v. At each hook point by itself;
-//! hook points with `+` between them, or `blocks.3-8.output`, are shifted in one pass. The strength is the paper's γ.
+//! Formula: v = mean over the sentences of (state in the language `toward` − state in the language of the fit). If
+//! `toward` is `shared`, v = mean of the languages' means − mean of the language of the fit. In both cases x ↦ x + v,
+//! at each hook by itself. Hooks joined by `+`, or a range such as `blocks.3-8.output`, are shifted in one pass. The
+//! strength is the paper's γ.
 //!
-//! The sentences are the training rows of the parallel text, which nothing is judged by.
+//! The sentences are the training rows of the parallel text, on which nothing is evaluated.
 //!
 //! # Shapes
-//! x n×d, v d.
+//! x is n×d, and v has d values.
 
 use super::mean_shift::mean;
 use crate::options::{ParamSpec, Params, SHARED};
 use crate::{Contrast, Debiaser, Edit, FitData, FitError, FitOptions, Fitted, Needs, Size, units};
 use interlingua_edits::{axpy, norm};
 
-/// Steering between languages. The first class is the language of the fit; toward itself the vector is zero.
+/// Steering between languages. The first class is the language of the fit; a vector from a language to itself is
+/// zero.
 ///
-/// Notes: `length`, ‖v‖; `sentences`, how many the mean of the language of the fit is of.
+/// Notes of the fit: `length` is ‖v‖, and `sentences` the number of sentences in the mean of the language of the fit.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LanguageSteering;
 
@@ -91,7 +94,7 @@ impl Debiaser for LanguageSteering {
     }
 }
 
-/// Mean states of each language.
+/// The mean states of each language.
 pub(super) struct Means<'a> {
     names: Vec<&'a str>,
     means: Vec<Vec<f64>>,
@@ -114,7 +117,7 @@ impl<'a> Means<'a> {
         })
     }
 
-    /// From the language of the fit to another one, or to the mean of all.
+    /// Returns the vector from the language of the fit to another one, or to the mean of all.
     pub(super) fn toward(
         &self,
         method: &'static str,

@@ -1,19 +1,21 @@
-//! LAPE: units that are active in one language and in few others are switched off.
+//! LAPE: switches off units that are active in one language and in few others.
 //!
 //! # Source
 //! Tang et al., "Language-Specific Neurons: The Key to Multilingual Capabilities in Large Language Models", ACL 2024
 //! (arXiv 2402.16438).
 //!
-//! Formula: p(u, l) = share of the tokens of language l at which unit u is above zero; p'(u, ·) = p(u, ·) over its sum;
-//! LAPE(u) = −Σₗ p'(u, l)·ln p'(u, l). With t = the value at place round(`filter`·n) of all n values p(u, l) in rising order:
-//! of the units that are above t in some language, the `units` with the lowest LAPE are the language-specific ones; those of
-//! language l are the ones that are above the value at place round(`active`·n) in l. x\[u\] ↦ 0 for these.
+//! Formula: p(u, l) is the share of the tokens of language l at which unit u is above zero; p'(u, ·) is p(u, ·)
+//! divided by its sum; LAPE(u) = −Σₗ p'(u, l)·ln p'(u, l). Let t be the value at position round(`filter`·n) of all n
+//! values p(u, l) in ascending order. Of the units that exceed t in some language, the `units` with the lowest LAPE
+//! are the language-specific ones. Those of language l are the ones among them whose p(u, l) exceeds the value at
+//! position round(`active`·n). x\[u\] ↦ 0 for these.
 //!
-//! A unit is active where its activation function gives more than zero, which for the usual ones is where their input is:
-//! at `blocks.*.gate`, in front of it, a unit that is held at zero is off.
+//! A unit is active if its activation function gives more than zero; for the usual functions that is so if their
+//! input is above zero. At the hook `blocks.*.gate`, which is before that function, a unit that is held at zero is
+//! off.
 //!
 //! # Shapes
-//! x n×d at each site, shares of tokens.
+//! x is n×d at each site and holds shares of tokens.
 
 use crate::options::{ParamSpec, Params};
 use crate::units;
@@ -22,10 +24,11 @@ use crate::{
     Needs, Reduce, Size, Span,
 };
 
-/// LAPE.
+/// LAPE: switches off language-specific units.
 ///
-/// Notes: `entropy_last`, the highest entropy of the language-specific units; `taken`, how many of them are of the language of
-/// the fit; `eligible`, units that are above the filter in some language.
+/// Notes of the fit: `entropy_last` is the highest entropy of the language-specific units, `taken` the number of them
+/// that belong to the language of the fit, and `eligible` the number of units that exceed the filter in some
+/// language.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Lape;
 

@@ -6,24 +6,20 @@
 //! strong convergence of the optimal linear shrinkage estimator for large
 //! dimensional covariance matrix", 2014 (arXiv 1308.2608).
 //!
-//! Formula: with z the one-hot class, W = Σ_xx^{−1/2} (eigenvalues up to
-//! λ_max·d·ε dropped), u, s = SVD(W·Σ_xz) and u kept where s > svd_tol:
-//! L = W⁺·u, R = uᵀ·W; x ↦ x − L·R·(x − μ). With `orthogonal`, W = I.
+//! Formula: with z the one-hot class, W = Σ_xx^{−1/2} (eigenvalues up to λ_max·d·ε dropped) and u, s = SVD(W·Σ_xz),
+//! where u is kept if s > svd_tol: L = W⁺·u, R = uᵀ·W; x ↦ x − L·R·(x − μ). With `orthogonal`, W = I.
 //!
-//! Any W with WᵀW = Σ_xx⁻¹ gives the same s and L·R. A shrunk covariance has no
-//! eigenvalue to drop, so W is the inverse of its Cholesky factor there, which
-//! takes d³/3 operations where the eigenvectors take some 9·d³.
+//! Any W with WᵀW = Σ_xx⁻¹ gives the same s and L·R. A shrunk covariance has no eigenvalue to drop, so W is then the
+//! inverse of its Cholesky factor, which takes d³/3 operations where the eigenvectors take about 9·d³.
 //!
-//! Afterwards Σ_x'z = 0: all class means coincide, and no linear classifier beats
-//! the majority class. Of all affine maps that achieve this, LEACE's moves the
-//! data least.
+//! Afterwards Σ_x'z = 0: all class means coincide, and no linear classifier is better than always naming the majority
+//! class. Of all affine maps that achieve this, LEACE's changes the data least.
 //!
-//! The reference code can also constrain the trace of the covariance after
-//! erasure. With one Σ throughout that constraint never binds, tr(PΣPᵀ) =
-//! tr Σ − ‖W⁺u‖²_F ≤ tr Σ, so there is no such option here.
+//! The reference code can also constrain the trace of the covariance after erasure. With one Σ throughout, that
+//! constraint is always fulfilled, because tr(PΣPᵀ) = tr Σ − ‖W⁺u‖²_F ≤ tr Σ. So there is no such option here.
 //!
 //! # Shapes
-//! x n×d, Σ_xz d×classes, L d×k, R k×d with k ≤ classes − 1.
+//! x is n×d, Σ_xz is d×classes, L is d×k, and R is k×d with k ≤ classes − 1.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Par};
@@ -35,11 +31,11 @@ use crate::{
     Covariance, Debiaser, Edit, FitData, FitError, FitOptions, Fitted, Keep, Matrix, Moments, Needs,
 };
 
-/// LEACE. The rank is found, not asked for: up to classes − 1. A smaller `rank`
-/// keeps the leading directions only and leaves part of the concept.
+/// LEACE. The method finds the rank itself, up to classes − 1. A smaller `rank` keeps only the leading directions and
+/// leaves a part of the concept.
 ///
-/// Notes: `singular_value_i`, largest first, also those below `svd_tol`. When all
-/// are below it, nothing linear is left to erase and the edit has rank 0.
+/// Notes of the fit: `singular_value_i`, largest first, including those below `svd_tol`. If all are below it, nothing
+/// linear is left to erase and the edit has rank 0.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Leace;
 

@@ -1,20 +1,20 @@
-//! Linear-AcT: each unit is carried from one group's values to another's by an affine map, layer after layer.
+//! Linear-AcT: maps each unit from one group's values to another's by an affine map, layer after layer.
 //!
 //! # Source
-//! Rodriguez et al., "Controlling Language and Diffusion Models by Transporting Activations", ICLR 2025 (arXiv 2410.23054):
-//! optimal transport of each unit by itself, restricted to affine maps, each layer fitted on states that the maps of the
-//! layers before it have changed.
+//! Rodriguez et al., "Controlling Language and Diffusion Models by Transporting Activations", ICLR 2025 (arXiv
+//! 2410.23054): optimal transport of each unit by itself, restricted to affine maps. Each layer is fitted on states
+//! that the maps of the earlier layers have changed.
 //!
-//! Formula, per unit, with the n values x of the examples of `from` and y of those of `to`, both in rising order:
-//! β = Σ(xᵢ − x̄)(yᵢ − ȳ) / Σ(xᵢ − x̄)², bias = ȳ − β·x̄; x ↦ β·x + bias. With `map = "gaussian"` β = sd(y)/sd(x), with
-//! `"mean"` β = 1. A strength s makes it (1 − s)·x + s·(β·x + bias).
+//! Formula, per unit, with the n values x of the examples of `from` and y of those of `to`, both in ascending order:
+//! β = Σ(xᵢ − x̄)(yᵢ − ȳ) / Σ(xᵢ − x̄)², bias = ȳ − β·x̄; x ↦ β·x + bias. With `map = "gaussian"` β = sd(y)/sd(x),
+//! and with `"mean"` β = 1. A strength s gives (1 − s)·x + s·(β·x + bias).
 //!
-//! A unit whose standard deviation on either side is not above 1e-4 stays as it is. The published code carries only values
-//! between the smallest and the largest example, strictly; an edit here is one map for all values, which has no jump at
-//! these ends.
+//! A unit whose standard deviation on either side is not above 1e-4 is unchanged. The published code maps only values
+//! strictly between the smallest and the largest example. An edit here is one map for all values, which has no jump
+//! at these ends.
 //!
 //! # Shapes
-//! x n×d at each site; as many maps as there are units.
+//! x is n×d at each site; there are as many maps as units.
 
 use rayon::prelude::*;
 
@@ -25,9 +25,10 @@ use crate::{
 };
 use interlingua_edits::Factor;
 
-/// Linear-AcT. Where there are more examples on one side, as many are taken of it, evenly over their order.
+/// Linear-AcT. If one side has more examples, as many as the other side has are taken from it, evenly over their
+/// order.
 ///
-/// Notes: `carried`, units of all hook points that are changed; `slope`, their mean β.
+/// Notes of the fit: `carried` is the number of units of all hooks that are changed, and `slope` their mean β.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LinearAct;
 

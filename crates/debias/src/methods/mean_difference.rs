@@ -1,16 +1,15 @@
-//! Mean difference: the direction from one group's mean to the other's.
+//! Mean difference: removes the direction from one group's mean to the other's.
 //!
 //! # Source
-//! The simplest linear direction of a concept; as an eraser, see the appendix of
-//! Belrose et al. 2023 (arXiv 2306.03819) and Haghighatkhah et al., "Better Hit
-//! the Nail on the Head than Beat around the Bush", EMNLP 2022 (arXiv 2212.04273),
-//! who show that one such projection already makes the two class means equal.
+//! It is the simplest linear direction of a concept. For its use as an eraser, see the appendix of Belrose et al.
+//! 2023 (arXiv 2306.03819) and Haghighatkhah et al., "Better Hit the Nail on the Head than Beat around the Bush",
+//! EMNLP 2022 (arXiv 2212.04273), who show that one such projection already makes the two class means equal.
 //!
-//! Formula: v = m_r − m_l; x ↦ x − v·(v·x)/(v·v). With more than two groups, the
-//! span of all differences from the first group's mean.
+//! Formula: v = m_r − m_l; x ↦ x − v·(v·x)/(v·v). With more than two groups, the span of all differences from the
+//! first group's mean is removed.
 //!
 //! # Shapes
-//! x n×d, v d.
+//! x is n×d, and v has d values.
 
 use super::{fit_by_moments, fitted_projection};
 use crate::linalg::extend_basis;
@@ -18,9 +17,8 @@ use crate::options::{Params, rank_within};
 use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Keep, Matrix, Moments, Needs};
 use interlingua_edits::{axpy, norm};
 
-/// Mean difference; the rank is groups − 1 unless a smaller one is asked for.
-/// The neutral class is not read. Notes: `distance_i`, from the first group's
-/// mean to that of group i + 1.
+/// Mean difference. The rank is groups − 1 unless a smaller one is asked for. The neutral class is not read. Notes of
+/// the fit: `distance_i` is the distance from the first group's mean to that of group i + 1.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MeanDifference;
 

@@ -1,4 +1,4 @@
-//! Counterfactual mean shift: steering away from one group, toward the centre.
+//! Counterfactual mean shift: steers states away from one group, towards the centre.
 //!
 //! # Source
 //! A steering vector is a mean difference of states that differ in one respect:
@@ -7,27 +7,26 @@
 //! (arXiv 2312.06681). Here the pairs are counterfactual sets, and the aim is the
 //! middle of a set instead of its other side.
 //!
-//! Formula: v = mean over the sets T of (mean of T − mean of the members of T that
-//! are of group `from`); x ↦ x + v. In a pair (a, b), v = mean of (b − a)/2: with
-//! strength 2 ([`crate::Edit::scaled`]) it is the vector of Rimsky et al.
+//! Formula: v = mean over the sets T of (mean of T − mean of the members of T that are of group `from`); x ↦ x + v.
+//! For pairs (a, b), v is the mean of (b − a)/2; with strength 2 ([`crate::Edit::scaled`]) it is the vector of Rimsky
+//! et al.
 //!
-//! Every set has the same weight, whatever its size. Nothing is normalised, for v
-//! must have the size of the states that it is added to. The shift is constant:
-//! it moves states of *every* group by v, and removes nothing.
+//! Every set has the same weight, whatever its size. Nothing is normalised, because v must have the size of the
+//! states that it is added to. The shift is constant: it moves states of *every* group by v, and removes nothing.
 //!
 //! # Shapes
-//! x n×d, v d.
+//! x is n×d, and v has d values.
 
 use crate::options::{ParamSpec, Params, rank_within};
 use crate::{Debiaser, Edit, FitData, FitError, FitOptions, Fitted, Matrix, Needs, Size};
 use interlingua_edits::{axpy, norm};
 
-/// Counterfactual mean shift. There is one vector, so a rank other than 1 is
-/// refused. Sets without a member of `from`, or with no other, are not read.
+/// Counterfactual mean shift. There is one vector, so a rank other than 1 is refused. Sets without a member of
+/// `from`, or without any other member, are not read.
 ///
-/// Notes: `sets`, those that were read; `length`, ‖v‖; `consistency`, ‖v‖ over the
-/// mean length of the shifts of single sets: 1 when all sets agree, near 0 when v
-/// is what is left of shifts in all directions.
+/// Notes of the fit: `sets` is the number of sets that were read, and `length` is ‖v‖. `consistency` is ‖v‖ over the
+/// mean length of the shifts of single sets: it is 1 if all sets agree, and near 0 if their shifts point in all
+/// directions and cancel.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MeanShift;
 

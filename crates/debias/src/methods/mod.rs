@@ -1,4 +1,4 @@
-//! The methods, one file each.
+//! The debiasing methods, one file each.
 
 pub mod aura;
 pub mod clamp_units;

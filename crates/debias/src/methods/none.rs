@@ -1,10 +1,10 @@
-//! No edit: the unedited model, as a method among the others.
+//! No edit: the unedited model, in the form of a method.
 //!
 //! Formula: x ↦ x.
 
 use crate::{Debiaser, Edit, FitData, FitError, FitOptions, Fitted, Needs};
 
-/// The identity.
+/// The identity, which leaves the model unedited.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoEdit;
 

@@ -1,26 +1,24 @@
-//! The oracle eraser: least change of the states when the class of each is known.
+//! The oracle eraser: the smallest change of the states that erases a class when the class of each state is known.
 //!
-//! It needs the class of every state it edits, so it is not an [`crate::Edit`] and
-//! not in the registry: it is the bound below which no eraser that has to guess
-//! the class can go.
+//! It needs the class of every state that it edits, so it is not an [`crate::Edit`] and not in the registry. It is a
+//! lower bound on the change that an eraser must make which has to guess the class.
 //!
 //! # Source
 //! Belrose et al. 2023 (arXiv 2306.03819), the oracle of its appendix.
 //!
-//! Formula: with z the one-hot class, x ↦ x − Σ_xz·Σ_zz⁺·(z − E z): the residual of
-//! the linear regression of x on z. Eigenvalues of Σ_zz up to `svd_tol` are
-//! dropped; when none but the smallest (of the constant direction) is, this is
-//! x − m_c + m for a state of class c, with m_c its class's mean and m the mean.
+//! Formula: with z the one-hot class, x ↦ x − Σ_xz·Σ_zz⁺·(z − E z), which is the residual of the linear regression of
+//! x on z. Eigenvalues of Σ_zz up to `svd_tol` are dropped. If only the smallest is dropped (that of the constant
+//! direction), this is x − m_c + m for a state of class c, with m_c the mean of its class and m the mean of all.
 //!
 //! # Shapes
-//! x n×d, Σ_xz d×classes, Σ_zz classes×classes.
+//! x is n×d, Σ_xz is d×classes, and Σ_zz is classes×classes.
 
 use crate::data::check_length;
 use crate::linalg::symmetric_eigen;
 use crate::{FitData, FitError, Keep, Matrix, Moments};
 use interlingua_edits::axpy;
 
-/// Erases a class that is known for every state.
+/// An eraser of a class that is known for every state.
 ///
 /// ```
 /// use interlingua_debias::{FitData, Matrix, OracleEraser};
@@ -45,21 +43,20 @@ pub struct OracleEraser {
 }
 
 impl OracleEraser {
-    /// Fits on all rows. The reference implementation's `svd_tol` is 0.01.
+    /// Fits the eraser on all rows. The reference implementation uses an `svd_tol` of 0.01.
     ///
     /// # Errors
-    /// Data that [`FitData::check`] refuses, and those of
-    /// [`OracleEraser::fit_moments`].
+    /// Data that [`FitData::check`] refuses, and the errors of [`OracleEraser::fit_moments`].
     pub fn fit(data: &FitData, svd_tol: f64) -> Result<Self, FitError> {
         data.check()?;
         Self::fit_moments(&data.moments(Keep::default())?, svd_tol)
     }
 
-    /// Fits on the statistics of a stream, which need no covariance.
+    /// Fits the eraser on the statistics of a stream, which need no covariance.
     ///
     /// # Errors
-    /// Fewer than two classes, statistics of unit vectors, an `svd_tol` that is not
-    /// a positive number, and numbers that overflow.
+    /// Fewer than two classes, statistics of unit vectors, an `svd_tol` that is not a positive number, or numbers
+    /// that overflow.
     pub fn fit_moments(moments: &Moments, svd_tol: f64) -> Result<Self, FitError> {
         const METHOD: &str = "oracle";
         if !(svd_tol.is_finite() && svd_tol > 0.0) {
@@ -95,11 +92,10 @@ impl OracleEraser {
     /// Edits states of known classes in place.
     ///
     /// # Shapes
-    /// `states` n×d, `label` n.
+    /// `states` is n×d, and `label` has n values.
     ///
     /// # Errors
-    /// Shapes that do not fit, or a class that the fit did not know of. The states
-    /// are unchanged then.
+    /// Shapes that do not fit, or a class that the fit did not know. The states are then unchanged.
     pub fn apply(&self, states: &mut Matrix, label: &[usize]) -> Result<(), FitError> {
         let shape = |what, expected, found| FitError::Length {
             what,

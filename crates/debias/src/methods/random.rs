@@ -1,7 +1,7 @@
-//! Random subspace: the control of equal rank.
+//! Random subspace: the control of equal rank, which removes random directions.
 //!
-//! Removing *any* k directions changes a model a little. A method has to beat
-//! this control at its own rank before its effect means anything.
+//! Removing *any* k directions changes a model a little. The effect of a method means something only if it exceeds
+//! that of this control at the same rank.
 //!
 //! # Source
 //! A matrix of independent standard normals, orthonormalised with positive
@@ -9,8 +9,7 @@
 //! generate random matrices from the classical compact groups", Notices of the
 //! AMS 54 (2007), arXiv math-ph/0609050.
 //!
-//! Formula: G ∈ ℝ^{k×d} with G_ij ~ N(0,1); B an orthonormal basis of its rows;
-//! x ↦ x − Bᵀ·B·x.
+//! Formula: G ∈ ℝ^{k×d} with G_ij ~ N(0,1); B is an orthonormal basis of its rows; x ↦ x − Bᵀ·B·x.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -20,7 +19,7 @@ use crate::linalg::extend_basis;
 use crate::options::{Params, rank_within};
 use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Matrix, Needs};
 
-/// Removes a random subspace of the given rank (default 1).
+/// Random subspace. The rank defaults to 1.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RandomSubspace;
 
@@ -61,10 +60,10 @@ impl Debiaser for RandomSubspace {
     }
 }
 
-/// An orthonormal basis, as rows, of a uniformly random k-dimensional subspace.
+/// Draws an orthonormal basis, as rows, of a uniformly random k-dimensional subspace.
 ///
 /// # Shapes
-/// k×d, k ≤ d.
+/// The result is k×d, with k ≤ d.
 pub(crate) fn haar_basis(k: usize, d: usize, seed: u64) -> Matrix {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut basis = Vec::with_capacity(k);

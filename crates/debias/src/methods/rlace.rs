@@ -4,36 +4,31 @@
 //! Ravfogel et al., "Linear Adversarial Concept Erasure", ICML 2022 (arXiv
 //! 2201.12091), with the settings of the authors' code.
 //!
-//! Formula: min over a linear predictor (W, b), max over P of the mean
-//! cross-entropy of W·(I − P)·x + b, with P in the fantope
-//! {0 ≼ P ≼ I, tr P = k}, the convex hull of the projections of rank k. Each step
-//! moves P up the gradient on one random batch, projects it onto the fantope, and
-//! moves the predictor down the gradient on another batch. Now and then P is
-//! made a projection by keeping its k leading eigenvectors V, and a new
-//! predictor is trained to convergence on (I − VVᵀ)x. The V with which that
-//! predictor does worst (highest loss) is kept; training stops when its accuracy
-//! is that of the majority class. In the end x ↦ x − V·Vᵀ·x.
+//! Formula: min over a linear predictor (W, b), max over P of the mean cross-entropy of W·(I − P)·x + b, with P in
+//! the fantope {0 ≼ P ≼ I, tr P = k}, the convex hull of the projections of rank k. Each step moves P up the gradient
+//! on one random batch, projects it onto the fantope, and moves the predictor down the gradient on another batch. At
+//! intervals P is made a projection by keeping its k leading eigenvectors V, and a new predictor is trained to
+//! convergence on (I − VVᵀ)x. The V for which that predictor has the highest loss is kept. Training stops when the
+//! accuracy of that predictor is the share of the majority class. In the end x ↦ x − V·Vᵀ·x.
 //!
-//! The projection of P onto the fantope keeps the eigenvectors and replaces each
-//! eigenvalue λ by min(max(λ − θ, 0), 1), with θ such that they add up to k.
+//! The projection of P onto the fantope keeps the eigenvectors and replaces each eigenvalue λ by min(max(λ − θ, 0),
+//! 1), with θ such that the results add up to k.
 //!
 //! # Cost
-//! Gradients have rank m (one for two classes) and the projection sets all but a
-//! few eigenvalues to exactly 0. So P is kept as τ·I + Bᵀ·diag(λ − τ)·B with r
-//! eigenvectors B that differ from the rest, and a step costs O(batch·d·m + r²·d)
-//! instead of the O(d³) of a dense eigendecomposition; it is the same P, up to
-//! rounding. r is in the tens, and no d×d matrix is formed.
+//! Gradients have rank m (one for two classes), and the projection sets all but a few eigenvalues to exactly 0. So P
+//! is kept as τ·I + Bᵀ·diag(λ − τ)·B with the r eigenvectors B whose eigenvalues differ from τ, and a step costs
+//! O(batch·d·m + r²·d) instead of the O(d³) of a dense eigendecomposition. P is the same up to rounding. A typical r
+//! is a few tens, and no d×d matrix is formed.
 //!
 //! # What is ours
-//! The states are centred and divided by one number, so that their mean squared
-//! length is d: gradient steps of a fixed size do not fit states of every size. This
-//! changes no subspace. The start is a few random directions of equal
-//! eigenvalue, which is what a random symmetric matrix leaves on the fantope too.
-//! The predictor that judges is the converged one, where the authors' code takes the
-//! best of three that were trained by stochastic descent.
+//! The states are centred and divided by one number so that their mean squared length is d, because gradient steps of
+//! a fixed size do not suit states of every size. This changes no subspace. Training starts at a few random
+//! directions of equal eigenvalue, to which the fantope reduces a random symmetric matrix, too. The predictor that
+//! evaluates a subspace is converged, where the authors' code takes the best of three that were trained by stochastic
+//! gradient descent.
 //!
 //! # Shapes
-//! x n×d, W m×d (one row for two classes), P d×d, V d×k.
+//! x is n×d, W is m×d (one row for two classes), P is d×d, and V is d×k.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -46,12 +41,12 @@ use crate::options::{ParamSpec, Params, rank_within};
 use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Matrix, Needs};
 use interlingua_edits::{axpy, dot, norm};
 
-/// R-LACE; rank defaults to 1.
+/// R-LACE. The rank defaults to 1.
 ///
-/// Notes: `majority`, the share of the largest class; `accuracy` and `loss` (nats)
-/// of the judging predictor on the states of the fit after the edit; `steps` done.
-/// `accuracy` above `majority` after all steps says that the rank did not suffice,
-/// or that there are too few examples for the dimension.
+/// Notes of the fit: `majority` is the share of the largest class; `accuracy` and `loss` (nats) are those of the
+/// evaluating predictor on the states of the fit after the edit; `steps` is the number of steps. An `accuracy` above
+/// `majority` after all steps means that the rank did not suffice, or that there are too few examples for the
+/// dimension.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Rlace;
 
@@ -445,11 +440,11 @@ impl Relaxed {
     }
 }
 
-/// Eigenvalues of the nearest point of the fantope of a rank, from those of a
-/// symmetric matrix: min(max(λ − θ, 0), 1) with θ such that they add up to the rank.
+/// Computes the eigenvalues of the nearest point of the fantope of a rank from those of a symmetric matrix: min(max(λ
+/// − θ, 0), 1) with θ such that they add up to the rank.
 ///
 /// # Shapes
-/// d eigenvalues in any order; d values come back, in the same order.
+/// `values` has d eigenvalues in any order; the result has d values in the same order.
 ///
 /// # Errors
 /// A rank outside 1..=number of values, or a value that is not finite.

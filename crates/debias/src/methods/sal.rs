@@ -1,15 +1,15 @@
-//! SAL: the directions in which sentence vectors and groups vary together.
+//! SAL: removes the directions in which sentence vectors and groups vary together.
 //!
 //! # Source
 //! Shao, Ziser and Cohen, "Gold Doesn't Always Glitter: Spectral Removal of Linear and
 //! Nonlinear Guarded Attribute Information", EACL 2023 (arXiv 2203.07893).
 //!
-//! Formula: A = Xᵀ·Z/n with Z the one-hot groups, neither centred; A = U·S·Vᵀ;
-//! x ↦ x − U_k·U_kᵀ·x for the k leading left singular vectors. Column c of A is the mean
-//! of group c times its share of the rows, so with k = groups the grand mean goes, too.
+//! Formula: A = Xᵀ·Z/n with Z the one-hot groups, neither of them centred; A = U·S·Vᵀ; x ↦ x − U_k·U_kᵀ·x for the k
+//! leading left singular vectors. Column c of A is the mean of group c times its share of the rows, so with k =
+//! groups the grand mean is removed, too.
 //!
 //! # Shapes
-//! x n×d, A d×groups, U_k d×k.
+//! x is n×d, A is d×groups, and U_k is d×k.
 
 use super::{fit_by_moments, fitted_projection};
 use crate::linalg::{extend_basis, mirror_lower, symmetric_eigen};
@@ -17,9 +17,9 @@ use crate::options::{Params, rank_within};
 use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Keep, Matrix, Moments, Needs};
 use interlingua_edits::{axpy, dot, norm};
 
-/// SAL; the rank defaults to the number of groups, which is its maximum, and is capped at
-/// the numerical rank of the covariance. The neutral class is not read. Notes:
-/// `singular_value_i`, of every direction that is removed.
+/// SAL. The rank defaults to the number of groups, which is its maximum, and is limited to the numerical rank of the
+/// covariance. The neutral class is not read. Notes of the fit: `singular_value_i` of every direction that is
+/// removed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sal;
 
@@ -84,10 +84,10 @@ impl Debiaser for Sal {
     }
 }
 
-/// Zᵀ·X/n of the rows that belong to groups.
+/// Computes Zᵀ·X/n over the rows that belong to groups.
 ///
 /// # Shapes
-/// Result groups×d.
+/// The result is groups×d.
 pub(super) fn cross_covariance(moments: &Moments, groups: &[usize]) -> Matrix {
     let n: f64 = groups.iter().map(|&g| moments.class_count(g) as f64).sum();
     Matrix::from_fn(groups.len(), moments.dim(), |i, j| {
@@ -99,11 +99,11 @@ pub(super) fn cross_covariance(moments: &Moments, groups: &[usize]) -> Matrix {
 /// any direction.
 const RANK_TOLERANCE: f64 = 1e-9;
 
-/// Adds at most `rank` leading singular vectors of what the basis leaves of a covariance,
-/// as many as its numerical rank has, and gives their singular values.
+/// Extends the basis by at most `rank` leading singular vectors of the covariance after the basis is removed from it,
+/// limited by its numerical rank. Returns their singular values.
 ///
 /// # Shapes
-/// `covariance` groups×d, basis vectors d.
+/// `covariance` is groups×d, and the vectors of the basis have d values.
 pub(super) fn extend(
     basis: &mut Vec<Vec<f64>>,
     covariance: &Matrix,

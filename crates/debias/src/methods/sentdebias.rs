@@ -1,4 +1,4 @@
-//! SentDebias: the principal directions of counterfactual differences.
+//! SentDebias: removes the principal directions of counterfactual differences.
 //!
 //! # Source
 //! Liang et al., "Towards Debiasing Sentence Representations", ACL 2020
@@ -6,13 +6,12 @@
 //! of the Effectiveness of Debiasing Techniques for Pre-trained Language
 //! Models", ACL 2022 (arXiv 2110.08527): L2-normalised sentence vectors, k = 1.
 //!
-//! Formula: s_i = x_i/‖x_i‖; for every counterfactual set T (a pair for gender,
-//! a triple for race and religion) δ_i = s_i − mean_{j∈T} s_j; V = the k leading
-//! right singular vectors of the stacked δ (their mean is zero, so this is
-//! their PCA); x ↦ x − V·Vᵀ·x at every token.
+//! Formula: s_i = x_i/‖x_i‖. For every counterfactual set T (a pair for gender, a triple for race and religion) δ_i =
+//! s_i − mean_{j∈T} s_j. V holds the k leading right singular vectors of the stacked δ; their mean is zero, so this
+//! is their PCA. x ↦ x − V·Vᵀ·x at every token.
 //!
 //! # Shapes
-//! x n×d, V d×k.
+//! x is n×d, and V is d×k.
 
 use super::fitted_projection;
 use crate::linalg::top_right_singular;
@@ -20,11 +19,10 @@ use crate::options::{Params, rank_within};
 use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Matrix, Needs};
 use interlingua_edits::norm;
 
-/// SentDebias; rank defaults to 1.
+/// SentDebias. The rank defaults to 1.
 ///
-/// Rows outside every counterfactual set are not read. Notes:
-/// `explained_variance_i`, the share of the differences' variance that lies on
-/// direction i, and `sets`, the number of counterfactual sets.
+/// Rows outside every counterfactual set are not read. Notes of the fit: `explained_variance_i` is the share of the
+/// differences' variance along direction i, and `sets` the number of counterfactual sets.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SentDebias;
 

@@ -1,18 +1,18 @@
-//! Steering by a mean difference: a constant vector from one group to another.
+//! Steering by a mean difference: adds a constant vector that points from one group to another.
 //!
 //! # Source
-//! Difference-in-means vectors of two sets of states: Rimsky et al., "Steering Llama 2 via Contrastive Activation
-//! Addition", ACL 2024 (arXiv 2312.06681), there over pairs and at the last token; over unpaired sets Marks and Tegmark
-//! 2023 (arXiv 2310.06824).
+//! The vector is the difference of the means of two sets of states. Rimsky et al., "Steering Llama 2 via Contrastive
+//! Activation Addition", ACL 2024 (arXiv 2312.06681), use pairs and the last token; Marks and Tegmark 2023 (arXiv
+//! 2310.06824) use unpaired sets.
 //!
-//! Formula: v = mean of the examples of `to` − mean of the examples of `from`; x ↦ x + v. Nothing is normalised, for v
-//! must have the size of the states that it is added to; the strength says how much of it is added
+//! Formula: v = mean of the examples of `to` − mean of the examples of `from`; x ↦ x + v. Nothing is normalised,
+//! because v must have the size of the states that it is added to; the strength says how much of it is added
 //! ([`crate::Edit::scaled`]).
 //!
-//! [`super::mean_shift`] is the same idea over counterfactual sets, and leads only to their middle.
+//! [`super::mean_shift`] does the same with counterfactual sets, and moves states only to the middle between groups.
 //!
 //! # Shapes
-//! x n×d, v d.
+//! x is n×d, and v has d values.
 
 use super::mean_shift::mean;
 use crate::options::{ParamSpec, Params};
@@ -21,7 +21,7 @@ use interlingua_edits::{axpy, norm};
 
 /// Steering. There is one vector, so there is no rank. Examples of other groups and of no group are not read.
 ///
-/// Notes: `length`, ‖v‖; `from` and `to`, how many examples each mean is of.
+/// Notes of the fit: `length` is ‖v‖; `from` and `to` are the numbers of examples in each mean.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Steering;
 

@@ -1,20 +1,21 @@
-//! Surgical steering: toward what languages share at the shallower hook points, toward the language's own at the deeper ones.
+//! Surgical steering: at the shallower hooks it steers towards what languages share, and at the deeper ones towards
+//! what is specific to the language.
 //!
 //! # Source
-//! Han, Agrawal and Briakou, "Rethinking Cross-lingual Alignment: Balancing Transfer and Cultural Erasure"
-//! (arXiv 2510.26024): an English vector in the middle layers and a local vector in deeper ones, in one pass.
+//! Han, Agrawal and Briakou, "Rethinking Cross-lingual Alignment: Balancing Transfer and Cultural Erasure" (arXiv
+//! 2510.26024), add an English vector in the middle layers and a local vector in deeper ones, in one pass.
 //!
-//! Formula: with m the mean state of the language of the fit and M the mean of all languages' means,
-//! v = m(`toward`) − m at the first half of the hook points (M where `toward` is `shared`), and w = `local`·(m − M) at the
-//! others; x ↦ x + v, x ↦ x + w. Of an odd number the first half has one more.
+//! Formula: let m be the mean state of the language of the fit and M the mean of all languages' means. At the first
+//! half of the hooks v = m(`toward`) − m, or v = M − m if `toward` is `shared`, and x ↦ x + v. At the other hooks w =
+//! `local`·(m − M) and x ↦ x + w. If the number of hooks is odd, the first half has one more.
 //!
-//! The paper's local vector is of answers that know the place against answers that do not; the parallel text that vectors are
-//! fitted on here has no such answers, so what is local is what a language has beside the mean of all. The two layers and the
-//! strength are searched by listing several pairs of hook points and strengths: the report chooses on a share of the items and
-//! judges on the others.
+//! The paper's local vector is the difference between answers that are specific to a place and answers that are not.
+//! The parallel text that vectors are fitted on here has no such answers, so the local part is what a language has
+//! beyond the mean of all languages. To search for the two layers and the strength, an experiment lists several pairs
+//! of hooks and strengths; the report then chooses on a share of the items and evaluates on the others.
 //!
 //! # Shapes
-//! x n×d at each site, v and w d.
+//! x is n×d at each site; v and w have d values.
 
 use super::language_steering::{Means, shift};
 use crate::options::{ParamSpec, Params};
@@ -26,7 +27,7 @@ use interlingua_edits::norm;
 
 /// Surgical steering. The first class is the language of the fit.
 ///
-/// Notes: `length_I`, the length of the vector at hook point I, counted from 0.
+/// Notes of the fit: `length_I` is the length of the vector at hook I, counted from 0.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SurgicalSteering;
 
