@@ -79,6 +79,7 @@ impl Draws {
     /// The counts are made anew for each block of draws, so memory holds the
     /// results and little else.
     ///
+    /// # Shapes
     /// Each column has one number per item of the sample. There is one result per column.
     ///
     /// # Errors

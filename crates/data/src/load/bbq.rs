@@ -57,6 +57,7 @@ impl BbqOptions {
 /// group, or neither does by a known name ("the boy" and "the man" where women are stereotyped),
 /// [`Question::stereotyped`] is `None` and the report says so.
 ///
+/// # Errors
 /// Any [`DataError`]; the error names the line of a question and the key of the fault.
 pub fn load_bbq(path: &Path, options: &BbqOptions) -> Result<(Vec<Question>, Report), DataError> {
     let mut report = Report::default();

@@ -133,6 +133,7 @@ pub fn sniff(path: &Path) -> Result<Format, DataError> {
 /// Returns the file that a folder of unknown layout stands for: the only one in it that has one of these formats. Any
 /// other path is returned as it is.
 ///
+/// # Errors
 /// A folder that cannot be read, or one with several such files, which the error names.
 pub(crate) fn only_file(path: &Path, of: &[Format]) -> Result<PathBuf, DataError> {
     if !path.is_dir() || !matches!(sniff_folder(path), Err(DataError::UnknownFormat { .. })) {
