@@ -1,4 +1,4 @@
-//! `--device auto|cpu|wgpu|cuda[:N]` → a device, or an error that says what would work.
+//! Opens the device that `--device auto|cpu|wgpu|cuda[:N]` names, or returns an error that says what would work.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,75 +9,75 @@ use burn::tensor::{DType, backend::DTypeUsage};
 
 use crate::Tensor;
 
-/// The device a tensor lives on.
+/// The device that holds a tensor.
 pub type Device = burn::DispatchDevice;
 
-/// What a user writes after `--device`.
+/// The device that a user names after `--device`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceName {
-    /// CUDA if this build has it and a driver answers, else the CPU.
+    /// CUDA if this build supports it and a driver answers, otherwise the CPU.
     #[default]
     Auto,
-    /// The CPU (burn-flex).
+    /// The CPU (backend burn-flex).
     Cpu,
     /// The default wgpu adapter.
     Wgpu,
-    /// The CUDA device of that index.
+    /// The CUDA device with this index.
     Cuda(usize),
 }
 
-/// Why a device cannot be had.
+/// The reason why a device cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
-    /// The text names no device.
+    /// The text is not the name of a device.
     #[error("unknown device `{0}`: use `auto`, `cpu`, `wgpu`, `cuda` or `cuda:N`")]
     Unknown(String),
-    /// The build lacks the backend.
+    /// The program was built without this backend.
     #[error(
         "this build has no {backend} backend: build with `--features {feature}`, or use `--device cpu`"
     )]
     NotBuilt {
-        /// The backend asked for.
+        /// The backend that was asked for.
         backend: &'static str,
-        /// The cargo feature that adds it.
+        /// The cargo feature that adds the backend.
         feature: &'static str,
     },
-    /// The backend is built in but the machine has no driver for it.
+    /// The program was built with this backend, but the machine has no driver for it.
     #[error("no usable {backend} device: {reason}; use `--device cpu`, or install the driver")]
     NoDriver {
-        /// The backend asked for.
+        /// The backend that was asked for.
         backend: &'static str,
-        /// What was found when looking for it.
+        /// The error that was found when looking for the device.
         reason: String,
     },
-    /// The device has no numbers of that kind.
+    /// The device does not support this precision.
     #[error("{device} cannot compute in {precision}: use `--precision f32`, or another device")]
     Precision {
-        /// The device.
+        /// The name of the device.
         device: String,
-        /// What was asked for.
+        /// The precision that was asked for.
         precision: Precision,
     },
-    /// The text names no precision.
+    /// The text is not the name of a precision.
     #[error("unknown precision `{0}`: use `f32` or `bf16`")]
     UnknownPrecision(String),
 }
 
-/// What the factors of a model's matrix products are rounded to.
+/// The precision to which the factors of a model's matrix products are rounded.
 ///
-/// Sums are those of the device; everything between products is `f32`.
+/// Sums have the precision of the device, and everything between products is `f32`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
-    /// Not at all.
+    /// The factors are not rounded.
     #[default]
     F32,
-    /// To bfloat16, as are the products themselves: half the memory, and the fast units of a GPU. On
-    /// the CPU it is slower than `F32`, and good for seeing what the rounding does.
+    /// The factors and the products themselves are rounded to bfloat16. This takes half the memory and uses the fast
+    /// units of a GPU. On the CPU it is slower than `F32`, and is useful only to see the effect of the rounding.
     Bf16,
 }
 
 impl Precision {
-    /// Bytes of a number of a matrix.
+    /// Returns the number of bytes of one value of a matrix.
     pub fn bytes(self) -> u64 {
         match self {
             Self::F32 => 4,
@@ -85,7 +85,7 @@ impl Precision {
         }
     }
 
-    /// A tensor of numbers that are rounded like that.
+    /// Returns the tensor with its values rounded to this precision.
     pub fn cast<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         x.cast(match self {
             Self::F32 => DType::F32,
@@ -93,10 +93,10 @@ impl Precision {
         })
     }
 
-    /// Whether a device can compute so.
+    /// Checks that a device supports this precision.
     ///
     /// # Errors
-    /// [`DeviceError::Precision`] when it cannot.
+    /// [`DeviceError::Precision`] if it does not.
     pub fn check(self, device: &Device) -> Result<(), DeviceError> {
         let usage = match self {
             Self::F32 => return Ok(()),
@@ -163,10 +163,10 @@ impl fmt::Display for DeviceName {
 }
 
 impl DeviceName {
-    /// The device itself.
+    /// Opens the device.
     ///
     /// # Errors
-    /// When the build lacks the backend, or the machine its driver.
+    /// A backend that the program was built without, or a driver that the machine does not have.
     pub fn open(self) -> Result<Device, DeviceError> {
         match self {
             Self::Auto => Ok(open_cuda(0).unwrap_or_else(|_| cpu())),
@@ -177,22 +177,22 @@ impl DeviceName {
     }
 }
 
-/// The CPU device.
+/// Returns the CPU device.
 pub fn cpu() -> Device {
     Device::Flex(Default::default())
 }
 
-/// Whether the fused CPU kernels may run on tensors of this device.
+/// Returns whether the fused CPU kernels may run on tensors of this device.
 ///
-/// False under autodiff, where every operation must be recorded.
+/// It is false under autodiff, where every operation must be recorded.
 pub fn is_plain_cpu(device: &Device) -> bool {
     matches!(device, Device::Flex(_))
 }
 
-/// Runs `work` for every item, as many at a time as there are threads, each on one thread alone.
+/// Runs `work` for every item, on as many items at a time as there are threads, each item on one thread only.
 ///
-/// Pieces of work that are small beside the machine run best like this: threads never wait for each
-/// other inside one. The result for an item is the same as on all threads.
+/// This is the fastest way for many small pieces of work, because threads never wait for each other within one. The
+/// result for an item is the same as on all threads.
 pub fn side_by_side<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
     let pools = single_threads();
     if pools.len() < 2 || items.len() < 2 {
@@ -228,8 +228,8 @@ pub fn side_by_side<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Syn
     found.map(|r| r.expect("every item was taken")).collect()
 }
 
-/// Instruction sets of the processor that the kernels choose by; results differ in rounding between
-/// processors with and without `fma`.
+/// Returns the instruction sets of the processor by which kernels are chosen. Processors with and without `fma` give
+/// results that differ by rounding.
 pub fn cpu_features() -> Vec<&'static str> {
     #[allow(unused_mut)]
     let mut found = Vec::new();
@@ -251,7 +251,7 @@ pub fn cpu_features() -> Vec<&'static str> {
     found
 }
 
-/// How many pieces of work [`side_by_side`] runs at a time.
+/// Returns how many items [`side_by_side`] works on at a time.
 pub fn threads() -> usize {
     single_threads().len().max(1)
 }
@@ -267,7 +267,7 @@ fn single_threads() -> &'static [rayon::ThreadPool] {
     })
 }
 
-/// A short name for logs and manifests.
+/// Returns a short name of the device for logs and manifests.
 pub fn describe(device: &Device) -> String {
     format!("{device:?}")
 }

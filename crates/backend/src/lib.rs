@@ -1,10 +1,9 @@
-//! Device names, tensor aliases, the CPU kernels that matter, and the optimiser.
+//! Devices, tensors, the CPU kernels, and the optimiser.
 //!
-//! Everything above this crate is written against [`Tensor`] on burn's
-//! `Dispatch` backend: one compiled path, the device chosen at run time. The
-//! functions of [`ops`] are the only seam: on the CPU they run fused kernels on
-//! the tensors' own memory, on every other device (and under autodiff) they are
-//! plain burn operations. The two are tested against each other.
+//! All crates above this one use [`Tensor`] on burn's `Dispatch` backend: there is one compiled path, and the device
+//! is chosen at run time. Only the functions of [`ops`] depend on the device. On the CPU they run fused kernels on
+//! the tensors' own memory; on every other device, and under autodiff, they are plain burn operations. The two are
+//! tested against each other.
 
 #[allow(unsafe_code)]
 // For the run-time choice of instruction set that `multiversion` generates, and what `product` says.
@@ -16,7 +15,7 @@ pub mod optim;
 
 pub use device::{Device, DeviceError, DeviceName, Precision};
 
-/// The backend every crate is written against.
+/// The backend that all crates use.
 pub type Backend = burn::Dispatch;
 /// A float tensor on any device.
 pub type Tensor<const D: usize> = burn::tensor::Tensor<Backend, D>;
@@ -27,10 +26,10 @@ use burn::tensor::DType;
 
 pub use burn::tensor::TensorData;
 
-/// A tensor from row-major host values.
+/// Makes a tensor from row-major host values.
 ///
 /// # Shapes
-/// `values`: `rows × cols` elements, result `[rows, cols]`.
+/// `values` has `rows × cols` elements; the result is `[rows, cols]`.
 pub fn from_rows(values: Vec<f32>, rows: usize, cols: usize, device: &Device) -> Tensor<2> {
     assert_eq!(
         values.len(),
@@ -41,10 +40,10 @@ pub fn from_rows(values: Vec<f32>, rows: usize, cols: usize, device: &Device) ->
     Tensor::from_data(TensorData::new(values, [rows, cols]), device)
 }
 
-/// A tensor of bfloat16 from the bits of row-major values.
+/// Makes a tensor of bfloat16 from the bits of row-major values.
 ///
 /// # Shapes
-/// As [`from_rows`].
+/// The shapes are those of [`from_rows`].
 pub fn from_bf16_rows(bits: Vec<u16>, rows: usize, cols: usize, device: &Device) -> Tensor<2> {
     assert_eq!(bits.len(), rows * cols, "values for [{rows}, {cols}]");
     let bytes = burn::tensor::Bytes::from_elems(bits);
@@ -52,10 +51,10 @@ pub fn from_bf16_rows(bits: Vec<u16>, rows: usize, cols: usize, device: &Device)
     Tensor::from_data(data, (device, DType::BF16))
 }
 
-/// The values of a tensor where they lie, to be read and changed by a kernel.
+/// The values of a tensor, which a kernel can read and change without a copy.
 ///
-/// Taking them costs no copy on the CPU when the tensor is contiguous and nobody else holds it, and
-/// giving them back never does. ([`to_host`] can only do so for tensors that began as a `Vec<f32>`.)
+/// Taking the values costs no copy on the CPU if the tensor is contiguous and not shared, and giving them back never
+/// does. ([`to_host`] avoids a copy only for tensors that were made from a `Vec<f32>`.)
 pub struct Host(TensorData);
 
 impl Host {
@@ -69,7 +68,7 @@ impl Host {
         })
     }
 
-    /// The tensor again, on `device`.
+    /// Makes a tensor of the values again, on `device`.
     pub fn tensor<const D: usize>(self, device: &Device) -> Tensor<D> {
         Tensor::from_data(self.0, device)
     }
@@ -96,9 +95,9 @@ impl std::ops::DerefMut for Host {
     }
 }
 
-/// The values of a tensor on the host, row-major, as `f32`.
+/// Returns the values of a tensor in host memory, row-major, as `f32`.
 ///
-/// Costs no copy on the CPU when the tensor is contiguous and not shared.
+/// It costs no copy on the CPU if the tensor is contiguous and not shared.
 pub fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     let data = tensor.into_data();
     let data = if data.dtype == DType::F32 {

@@ -1,4 +1,4 @@
-//! AdamW with warm-up, cosine decay and gradient clipping, whose whole state can be saved.
+//! AdamW with warm-up, cosine decay and gradient clipping. Its complete state can be saved.
 //!
 //! # Source
 //! Loshchilov and Hutter, *Decoupled Weight Decay Regularization* (arXiv 1711.05101).
@@ -9,26 +9,26 @@ use burn::tensor::DType;
 
 use crate::{Device, Tensor, TensorData, kernels, to_host};
 
-/// Settings of the optimiser.
+/// The settings of the optimiser.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamWConfig {
-    /// Peak learning rate.
+    /// The peak learning rate.
     pub learning_rate: f64,
-    /// Decay of the first moment.
+    /// The decay of the first moment.
     pub beta_1: f64,
-    /// Decay of the second moment.
+    /// The decay of the second moment.
     pub beta_2: f64,
-    /// Added to the root of the second moment.
+    /// The number that is added to the root of the second moment.
     pub epsilon: f64,
-    /// Decoupled weight decay, applied to matrices only.
+    /// The decoupled weight decay, which is applied to matrices only.
     pub weight_decay: f64,
-    /// Gradients are scaled down to this global L2 norm.
+    /// The largest global L2 norm of the gradients; larger gradients are scaled down to it.
     pub clip_norm: f64,
-    /// Steps of linear warm-up.
+    /// The number of steps of linear warm-up.
     pub warmup: usize,
-    /// Steps in all; the rate falls on a cosine.
+    /// The number of all steps, over which the rate falls along a cosine.
     pub steps: usize,
-    /// What is left of the peak rate at the last step.
+    /// The share of the peak rate that is left at the last step.
     pub final_share: f64,
 }
 
@@ -49,7 +49,7 @@ impl Default for AdamWConfig {
 }
 
 impl AdamWConfig {
-    /// The learning rate of step `step`, counted from 0.
+    /// Returns the learning rate of a step, counted from 0.
     pub fn rate(&self, step: usize) -> f64 {
         if step < self.warmup {
             return self.learning_rate * (step + 1) as f64 / self.warmup as f64;
@@ -61,23 +61,23 @@ impl AdamWConfig {
     }
 }
 
-/// One named parameter and its moments, on the host.
+/// A named parameter and its moments, in host memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
-    /// Unique name.
+    /// The unique name.
     pub name: String,
-    /// Shape of the tensor.
+    /// The shape of the tensor.
     pub shape: Vec<usize>,
-    /// Row-major values.
+    /// The row-major values.
     pub values: Vec<f32>,
-    /// First moment.
+    /// The first moment.
     pub first: Vec<f32>,
-    /// Second moment.
+    /// The second moment.
     pub second: Vec<f32>,
 }
 
 impl Parameter {
-    /// A parameter with empty moments.
+    /// Makes a parameter whose moments are zero.
     pub fn new(name: impl Into<String>, shape: &[usize], values: Vec<f32>) -> Parameter {
         assert_eq!(
             values.len(),
@@ -94,7 +94,7 @@ impl Parameter {
         }
     }
 
-    /// The values as a tensor.
+    /// Returns the values as a tensor.
     pub fn tensor<const D: usize>(&self, device: &Device) -> Tensor<D> {
         let data = TensorData::new(self.values.clone(), self.shape.clone());
         debug_assert_eq!(data.dtype, DType::F32);
@@ -102,22 +102,22 @@ impl Parameter {
     }
 }
 
-/// The optimiser: parameters live on the host between steps.
+/// The optimiser. Its parameters are in host memory between steps.
 ///
-/// Models trained here are small; keeping the state on the host makes a
-/// checkpoint an ordinary file and a resumed run equal to a straight one.
+/// The models trained here are small. With the state in host memory, a checkpoint is an ordinary file and a resumed
+/// run equals an uninterrupted one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdamW {
-    /// Settings.
+    /// The settings of the optimiser.
     pub config: AdamWConfig,
-    /// Steps taken.
+    /// The number of steps that were taken.
     pub step: usize,
-    /// The parameters, in the order the model expects.
+    /// The parameters, in the order that the model expects.
     pub parameters: Vec<Parameter>,
 }
 
 impl AdamW {
-    /// An optimiser at step 0.
+    /// Makes an optimiser at step 0.
     pub fn new(config: AdamWConfig, parameters: Vec<Parameter>) -> AdamW {
         AdamW {
             config,
@@ -126,9 +126,9 @@ impl AdamW {
         }
     }
 
-    /// Takes one step from one gradient per parameter; returns the gradients' global norm.
+    /// Takes one step with one gradient per parameter, and returns the global norm of the gradients.
     ///
-    /// A gradient of another length than its parameter is a bug of the caller.
+    /// A gradient whose length is not that of its parameter is an error in the calling code.
     pub fn step<G: Deref<Target = [f32]>>(&mut self, gradients: &[G]) -> f64 {
         assert_eq!(
             gradients.len(),
@@ -175,7 +175,7 @@ impl AdamW {
     }
 }
 
-/// A gradient on the host, zeros where the loss does not depend on the parameter.
+/// Returns a gradient in host memory; it is zeros if the loss does not depend on the parameter.
 pub fn gradient_or_zeros<const D: usize>(gradient: Option<Tensor<D>>, len: usize) -> Vec<f32> {
     gradient.map_or_else(|| vec![0.0; len], to_host)
 }

@@ -1,4 +1,4 @@
-//! What can stop a training run.
+//! The errors of training runs.
 
 use std::path::PathBuf;
 
@@ -7,56 +7,56 @@ use interlingua_data::DataError;
 use interlingua_metrics::MetricError;
 use interlingua_models::ModelError;
 
-/// Why a model could not be trained.
+/// The reason why a model could not be trained.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainingError {
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     Io {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The cause.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The recipe is not valid.
     #[error("{path}: {problem}")]
     Spec {
-        /// The recipe.
+        /// The path of the recipe.
         path: PathBuf,
-        /// Line, key and what would work, as the TOML reader says it.
+        /// The error of the TOML reader with line, key and what would work.
         problem: String,
     },
-    /// A value of the recipe cannot work.
+    /// A value of the recipe cannot be used.
     #[error("{key}: {problem}")]
     Value {
-        /// The key.
+        /// The key of the value.
         key: String,
-        /// What is wrong and what would work.
+        /// A description of the fault, and what would work.
         problem: String,
     },
-    /// What a half-done run left is damaged.
+    /// A file that an interrupted run left is damaged.
     #[error("{path}: damaged ({problem}); delete its folder, the next run starts anew")]
     State {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// A description of the damage.
         problem: String,
     },
-    /// The device cannot be had.
+    /// The device cannot be used.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// The model.
+    /// The model returned an error.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The text.
+    /// The text cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A metric.
+    /// A metric cannot be computed.
     #[error("computing {what}: {source}")]
     Metric {
-        /// What was being computed.
+        /// The name of what was being computed.
         what: String,
-        /// The cause.
+        /// The error of the metric.
         source: MetricError,
     },
 }

@@ -1,6 +1,6 @@
-//! Language models that are trained here: the testbed's, and those of recipes.
+//! Trains language models: those of the testbed, and those that a recipe describes.
 //!
-//! A [`Trainer`] takes steps; [`recipe`] goes the whole road from text files to a checkpoint folder with a model card.
+//! A [`Trainer`] takes the training steps. [`recipe`] makes a checkpoint folder with a model card from text files.
 
 mod error;
 pub mod progress;
@@ -12,12 +12,12 @@ pub use trainer::{REVISION, TrainConfig, Trainer};
 
 use std::path::Path;
 
-/// The loss of the last steps, the latest ones most: what a progress line shows.
+/// A running mean of the loss in which recent steps weigh most, for progress lines.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Smooth(Option<f64>);
 
 impl Smooth {
-    /// The mean after one more loss.
+    /// Adds a loss and returns the mean.
     pub fn after(&mut self, loss: f64) -> f64 {
         let mean = self.0.map_or(loss, |mean| 0.95 * mean + 0.05 * loss);
         self.0 = Some(mean);
@@ -25,7 +25,8 @@ impl Smooth {
     }
 }
 
-/// Merges a table of changes, such as `[quick]`, over another: tables key by key, everything else replaced.
+/// Merges a table of changes, such as `[quick]`, into another. Tables are merged key by key, and all other values are
+/// replaced.
 pub fn merge(into: &mut toml::Table, from: toml::Table) {
     for (key, value) in from {
         match (into.get_mut(&key), value) {
@@ -37,7 +38,7 @@ pub fn merge(into: &mut toml::Table, from: toml::Table) {
     }
 }
 
-/// Commit of the working folder, where git knows one.
+/// Returns the commit of the current folder, if git knows one.
 pub fn git_commit() -> Option<String> {
     let output = std::process::Command::new("git")
         .args(["rev-parse", "--short=12", "HEAD"])

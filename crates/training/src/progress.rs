@@ -1,32 +1,32 @@
-//! What long work tells its caller.
+//! The events by which a long computation reports its progress.
 
-/// One piece of news.
+/// An event of a long computation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// A stage begins; `cached` if its result is already there.
+    /// A stage begins.
     Stage {
-        /// Name of the stage.
+        /// The name of the stage.
         name: String,
-        /// Whether there is nothing to do.
+        /// Whether its result exists already, so that there is nothing to do.
         cached: bool,
     },
-    /// Progress within the stage.
+    /// The computation makes progress within the stage.
     Progress {
-        /// Units done.
+        /// The number of units that are done.
         done: usize,
-        /// Units in all.
+        /// The number of all units.
         total: usize,
         /// Something worth showing, such as a loss.
         note: String,
     },
     /// The stage has ended.
     Done {
-        /// Seconds it took.
+        /// The duration in seconds.
         seconds: f64,
     },
-    /// Something a user should know.
+    /// There is something that a user should know.
     Note(String),
 }
 
-/// Receives events.
+/// A function that receives events.
 pub type Listener<'a> = &'a mut dyn FnMut(Event);

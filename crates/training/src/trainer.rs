@@ -1,9 +1,8 @@
-//! Training a small causal language model of the Cohere architecture.
+//! Trains a small causal language model of the Cohere architecture.
 //!
-//! The loss and the gradients of the LM head are formed chunk by chunk; the
-//! blocks are differentiated by burn's autodiff. The whole state (weights,
-//! moments, step) can be saved and taken up again, and the order of the text
-//! depends on the seed and the step alone, so a resumed run equals a straight one.
+//! The loss and the gradients of the LM head are computed chunk by chunk, and the blocks are differentiated by burn's
+//! autodiff. The complete state (weights, moments, step) can be saved and resumed. The order of the text depends on
+//! the seed and the step alone, so a resumed run equals an uninterrupted one.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -23,19 +22,19 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 
-/// Settings of a training run.
+/// The settings of a training run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TrainConfig {
-    /// Sentences per step.
+    /// The number of sentences per step.
     pub batch: usize,
-    /// Seed of the weights and of the order of the text.
+    /// The seed of the weights and of the order of the text.
     pub seed: u64,
-    /// Optimiser.
+    /// The settings of the optimiser.
     pub optimiser: AdamWConfig,
 }
 
-/// Changes when the same settings begin to give another model: part of the keys of models that a
-/// run trains.
+/// The revision of the training code. It changes when the same settings begin to give another model, and is a part of
+/// the keys of models that a run trains.
 pub const REVISION: u32 = 2;
 
 /// Parts that a batch is cut into on the CPU. The number is fixed, so that a run gives the same
@@ -51,7 +50,7 @@ type Pass = fn(&Trainer, Tensor<2>, &Device, &Tree, Top<'_>) -> (Tensor<2>, Name
 
 /// A training run between two steps.
 pub struct Trainer {
-    /// Geometry of the model.
+    /// The settings of the model.
     pub config: Config,
     train: TrainConfig,
     optimiser: AdamW,
@@ -61,10 +60,10 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// A model with fresh random weights.
+    /// Makes a model with fresh random weights.
     ///
     /// # Panics
-    /// With norms of queries and keys or with biases, which are not trained.
+    /// If the settings ask for norms of queries and keys or for biases, which cannot be trained.
     pub fn new(config: Config, train: TrainConfig, device: &Device) -> Trainer {
         assert!(
             !config.qk_norm && !config.attention_bias,
@@ -84,33 +83,33 @@ impl Trainer {
         }
     }
 
-    /// Steps taken so far.
+    /// Returns the number of steps that were taken so far.
     pub fn steps_done(&self) -> usize {
         self.optimiser.step
     }
 
-    /// One step on the next sentences of `corpus`; returns the mean loss in nats per token.
+    /// Takes one step on the next sentences of `corpus`, and returns the mean loss in nats per token.
     ///
-    /// Sentences are token ids with the start token in front.
+    /// The sentences are token ids that begin with the start token.
     ///
     /// # Errors
-    /// When the loss is not finite: the learning rate is too high or the text is damaged.
+    /// A loss that is not finite, because the learning rate is too high or the text is damaged.
     pub fn step(&mut self, corpus: &[Vec<u32>]) -> Result<f64, ModelError> {
         let batch = self.next_batch(corpus);
         self.step_on(&batch)
     }
 
-    /// Learning rate of the next step.
+    /// Returns the learning rate of the next step.
     pub fn learning_rate(&self) -> f64 {
         self.train.optimiser.rate(self.optimiser.step)
     }
 
-    /// One step on these sentences; returns the mean loss in nats per token.
+    /// Takes one step on these sentences, and returns the mean loss in nats per token.
     ///
-    /// Sentences are token ids with the start token in front, of at least two tokens.
+    /// The sentences are token ids that begin with the start token and have at least two tokens.
     ///
     /// # Errors
-    /// When the loss is not finite: the learning rate is too high or the text is damaged.
+    /// A loss that is not finite, because the learning rate is too high or the text is damaged.
     pub fn step_on(&mut self, batch: &[&[u32]]) -> Result<f64, ModelError> {
         let (loss, gradients) = self.gradients(batch);
         if !loss.is_finite() {
@@ -354,10 +353,10 @@ impl Trainer {
         (from_rows(gradient, rows, d, &self.device), named)
     }
 
-    /// Writes the whole state, so that [`Trainer::resume`] continues exactly.
+    /// Writes the complete state, so that [`Trainer::resume`] continues exactly.
     ///
     /// # Errors
-    /// When the file cannot be written; an earlier checkpoint is then still there.
+    /// A file that cannot be written; an earlier checkpoint is then still there.
     pub fn save_checkpoint(&self, path: &Path) -> Result<(), ModelError> {
         let mut tensors = Vec::new();
         for p in &self.optimiser.parameters {
@@ -380,7 +379,7 @@ impl Trainer {
     /// Continues from a checkpoint of the same geometry.
     ///
     /// # Errors
-    /// When the file is not a checkpoint of this model.
+    /// A file that is not a checkpoint of this model.
     pub fn resume(&mut self, path: &Path) -> Result<(), ModelError> {
         let bytes = std::fs::read(path).map_err(|source| ModelError::Io {
             path: path.to_owned(),
@@ -431,7 +430,7 @@ impl Trainer {
     /// Writes a Hugging Face checkpoint folder that transformers loads.
     ///
     /// # Errors
-    /// When a file cannot be written.
+    /// A file that cannot be written.
     pub fn export(&self, folder: &Path, tokenizer_json: &str) -> Result<(), ModelError> {
         let tensors: Vec<_> = self
             .optimiser

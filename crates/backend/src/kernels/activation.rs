@@ -1,4 +1,4 @@
-//! Activations and gated activations.
+//! Kernels of activation functions, with and without a gate.
 
 use multiversion::multiversion;
 use multiversion::target::target_cfg_f;
@@ -37,7 +37,7 @@ fn relu(x: f32) -> f32 {
     if x < 0.0 { 0.0 } else { x }
 }
 
-/// `x ← activation(x)`.
+/// Computes `x ← activation(x)`.
 pub fn activate(x: &mut [f32], activation: Activation) {
     x.par_chunks_mut(task(x.len()))
         .for_each(|x| activate_slice(x, activation));
@@ -61,7 +61,7 @@ fn activate_by(x: &mut [f32], f: impl Fn(f32) -> f32) {
     }
 }
 
-/// `gate ← activation(gate) · up`.
+/// Computes `gate ← activation(gate) · up`.
 pub fn gate(gate: &mut [f32], up: &[f32], activation: Activation) {
     let task = task(gate.len());
     gate.par_chunks_mut(task)
@@ -87,7 +87,7 @@ fn gate_by(gate: &mut [f32], up: &[f32], f: impl Fn(f32) -> f32) {
     }
 }
 
-/// Backward of [`gate`] with SiLU: `gate` and `up` become their own gradients.
+/// Computes the backward pass of [`gate`] with SiLU: `gate` and `up` are replaced by their gradients.
 pub fn silu_gate_backward(gate: &mut [f32], up: &mut [f32], grad: &[f32]) {
     let task = task(gate.len());
     gate.par_chunks_mut(task)

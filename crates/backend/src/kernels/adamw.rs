@@ -1,4 +1,4 @@
-//! The update of AdamW.
+//! The kernel of the AdamW update.
 
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -8,26 +8,26 @@ use super::math::dot;
 /// Elements of one task.
 const PART: usize = 1 << 15;
 
-/// The numbers of one AdamW step that all parameters share.
+/// The numbers of one AdamW step that are the same for all parameters.
 #[derive(Debug, Clone, Copy)]
 pub struct Step {
-    /// Factor on the gradient.
+    /// The factor on the gradient that limits its norm.
     pub clip: f32,
-    /// Decay of the first moment.
+    /// The decay of the first moment.
     pub beta_1: f32,
-    /// Decay of the second moment.
+    /// The decay of the second moment.
     pub beta_2: f32,
-    /// Learning rate, corrected for the start of the first moment.
+    /// The learning rate, corrected for the initial zeros of the first moment.
     pub step_size: f32,
-    /// Correction of the second moment for its start.
+    /// The correction for the initial zeros of the second moment.
     pub correction_2: f32,
-    /// Added to the root of the second moment.
+    /// The number that is added to the root of the second moment.
     pub epsilon: f32,
-    /// Share of the parameter that decays.
+    /// The share by which the parameter decays.
     pub decay: f32,
 }
 
-/// One AdamW step on a parameter, its moments updated in place.
+/// Takes one AdamW step on a parameter, and updates its moments in place.
 pub fn adamw(p: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32], step: Step) {
     p.par_chunks_mut(PART)
         .zip(gradient.par_chunks(PART))
@@ -50,7 +50,7 @@ fn adamw_part(p: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [
     }
 }
 
-/// Sums of squares of parts, in order, on any number of threads.
+/// Computes the sums of squares of parts of `x`, in order; the result does not depend on the number of threads.
 pub fn squares(x: &[f32]) -> Vec<f32> {
     x.par_chunks(4096).map(square).collect()
 }

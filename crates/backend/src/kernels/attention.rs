@@ -1,4 +1,4 @@
-//! Attention over packed prefix trees.
+//! The kernel of attention over packed prefix trees.
 
 use multiversion::multiversion;
 use multiversion::target::target_cfg_f;
@@ -10,23 +10,23 @@ use crate::ops::{Attention, Mask};
 /// Queries of a node that are attended by one task: a few long texts keep all cores busy too.
 const QUERIES: usize = 64;
 
-/// One run of rows of a packed prefix tree; see [`crate::ops::Tree`].
+/// A run of consecutive rows of a packed prefix tree; see [`crate::ops::Tree`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Node {
-    /// First row.
+    /// The first row.
     pub start: usize,
-    /// Number of rows.
+    /// The number of rows.
     pub len: usize,
-    /// The node on whose sequence this one branches off.
+    /// The node from whose sequence this one branches off.
     pub parent: Option<usize>,
-    /// How many tokens of the parent's sequence precede these; 0 without a parent.
+    /// The number of tokens of the parent's sequence that precede these rows; 0 without a parent.
     pub prefix: usize,
 }
 
-/// Attention over a packed prefix tree.
+/// Computes attention over a packed prefix tree.
 ///
-/// `asked`: the rows that queries are formed of, in order. `q`: asked rows × heads·head_dim, `k` and
-/// `v`: rows × kv_heads·head_dim.
+/// `asked` lists the rows from which queries are made, in order. `q` is asked rows × heads·head_dim, and `k` and `v`
+/// are rows × kv_heads·head_dim.
 pub fn attention(
     q: &[f32],
     k: &[f32],
@@ -43,7 +43,7 @@ pub fn attention(
     })
 }
 
-/// The same where the keys and values of all nodes' sequences are kept; a node is the end of its sequence.
+/// Computes attention with the keys and values that are kept of all sequences. Each node is the end of its sequence.
 pub fn attention_kept(
     q: &[f32],
     kept: &[Kept],
@@ -89,12 +89,12 @@ fn each_part(
     out
 }
 
-/// The keys and values of one sequence, one head after the other, each token after token.
+/// The keys and values of one sequence, stored head by head, and token by token within a head.
 #[derive(Debug, Clone, Default)]
 pub struct Kept {
-    /// Of each key head: tokens × head_dim.
+    /// The keys of each head, tokens × head_dim.
     pub keys: Vec<Vec<f32>>,
-    /// The same of the values.
+    /// The values of each head, tokens × head_dim.
     pub values: Vec<Vec<f32>>,
 }
 
@@ -111,7 +111,7 @@ enum Keys<'a> {
     Kept(&'a Kept),
 }
 
-/// The rows of a node's sequence, in order: those it shares first, its own last.
+/// Collects the rows of a node's sequence, in order: first the shared ones, then its own.
 pub fn path_rows(nodes: &[Node], index: usize, rows: &mut Vec<u32>) {
     let mut parts = Vec::new();
     let mut at = index;
@@ -221,9 +221,9 @@ fn attend<const FUSED: bool>(
     }
 }
 
-/// Backward of plain causal [`attention`] for independent sequences (nodes without parents).
+/// Computes the backward pass of plain causal [`attention`] for independent sequences (nodes without parents).
 ///
-/// Returns the gradients of `q`, `k` and `v`.
+/// The result holds the gradients of `q`, `k` and `v`.
 pub fn attention_backward(
     grad: &[f32],
     q: &[f32],

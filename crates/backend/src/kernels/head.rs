@@ -1,4 +1,4 @@
-//! The head: logits reduced to log-probabilities or to gradients.
+//! The kernels of the LM head, which reduce logits to log-probabilities or to gradients.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use crate::ops::Logits;
 /// Logits reduced at once, which stay in the nearest cache; their sums are combined in `f64`.
 const REDUCED: usize = 2048;
 
-/// `x ← softcap(scale · x + bias)` for every row of logits, in place.
+/// Computes `x ← softcap(scale · x + bias)` for every row of logits, in place.
 pub fn shape_logits(
     logits: &mut [f32],
     vocabulary: usize,
@@ -89,14 +89,14 @@ fn shape_into<const FUSED: bool>(
     }
 }
 
-/// A change of low rank: `products − coefficients · directions`.
+/// A low-rank change of products: `products − coefficients · directions`.
 #[derive(Debug, Clone, Copy)]
 pub struct Update<'a> {
-    /// `k`; 0 leaves the products as they are.
+    /// The rank k; 0 leaves the products unchanged.
     pub rank: usize,
-    /// rows × k.
+    /// The coefficients, rows × k.
     pub coefficients: &'a [f32],
-    /// k × tokens.
+    /// The directions, k × tokens.
     pub directions: &'a [f32],
 }
 
@@ -109,12 +109,12 @@ impl Update<'_> {
     };
 }
 
-/// How products become logits; see [`Logits`].
+/// The way in which products become logits; see [`Logits`].
 #[derive(Debug, Clone, Copy)]
 pub struct Shape<'a> {
-    /// One per token.
+    /// The bias, with one value per token.
     pub bias: Option<&'a [f32]>,
-    /// Scale and soft cap.
+    /// The scale and the soft cap.
     pub how: Logits,
 }
 
@@ -125,33 +125,33 @@ impl Shape<'_> {
     }
 }
 
-/// What is kept of a row of logits.
+/// The values that are kept of a row of logits.
 #[derive(Debug, Clone, Copy)]
 pub struct Reduced {
-    /// Largest logit.
+    /// The largest logit.
     pub max: f32,
-    /// `Σ exp(logit − max)`.
+    /// The sum `Σ exp(logit − max)`.
     pub sum: f64,
-    /// First token that has the largest logit.
+    /// The first token that has the largest logit.
     pub best: u32,
-    /// Logit of the row's column.
+    /// The logit of the row's target.
     pub target: Option<f32>,
-    /// `Σ exp(x − max x) · (x − logit)` with `x` the reference's logits; 0 without a reference.
+    /// The sum `Σ exp(x − max x) · (x − logit)`, with `x` the logits of the reference; 0 without a reference.
     pub gap: f64,
 }
 
-/// Logits that others are compared with.
+/// The logits with which other logits are compared.
 #[derive(Debug)]
 pub struct Reference<'a> {
     logits: Cow<'a, [f32]>,
     /// `exp(logit − max)` of the row.
     weights: Vec<f32>,
-    /// One per row.
+    /// The reduced logits, one per row.
     pub rows: Vec<Reduced>,
 }
 
 impl Reference<'_> {
-    /// From products, `rows × tokens`; `columns`: the target of each row.
+    /// Makes the reference from products, `rows × tokens`; `columns` has the target of each row.
     pub fn new<'a>(
         products: &'a [f32],
         tokens: usize,
@@ -189,7 +189,7 @@ fn exp_row(out: &mut [f32], row: &[f32], max: f32) {
 
 /// Reduces the logits of several changes of the same products, each `rows × tokens`.
 ///
-/// Result: `[row][update]`. The changed logits are formed a few thousand at a time.
+/// The result is indexed `[row][update]`. The changed logits are computed a few thousand at a time.
 pub fn reduce(
     products: &[f32],
     tokens: usize,
@@ -385,10 +385,10 @@ fn gap(w: &[f32], x: &[f32], y: &[f32], centre: f32) -> f32 {
     sum
 }
 
-/// Turns logits into the gradient of the mean cross-entropy, in place.
+/// Replaces logits by the gradient of the mean cross-entropy, in place.
 ///
-/// Returns the sum of the negative log-likelihoods. Each row becomes
-/// `weight · scale · (softmax(scale · row) − onehot(target))`.
+/// The result is the sum of the negative log-likelihoods. Each row becomes `weight · scale · (softmax(scale · row) −
+/// onehot(target))`.
 pub fn cross_entropy_grad(
     logits: &mut [f32],
     vocabulary: usize,

@@ -1,12 +1,11 @@
-//! Functions of one number and sums over a row, written so that they vectorise.
+//! Functions of one number and sums over a row, written so that the compiler vectorises them.
 //!
-//! Everything is inlined into its caller, and so compiled for the caller's
-//! instruction set.
+//! All functions are inlined into their caller, and so are compiled for the caller's instruction set.
 
-/// Lanes of every sum.
+/// The number of lanes of every sum.
 pub const LANES: usize = 16;
 
-/// `eˣ`, clamped to the range of finite results.
+/// Computes `eˣ`, clamped to the range of finite results.
 #[inline(always)]
 pub fn exp<const FUSED: bool>(x: f32) -> f32 {
     // Cephes' expf: range reduction by ln 2, a degree-5 polynomial, exponent by bits.
@@ -26,7 +25,7 @@ pub fn exp<const FUSED: bool>(x: f32) -> f32 {
     y * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
 }
 
-/// Hyperbolic tangent.
+/// Computes the hyperbolic tangent.
 #[inline(always)]
 pub fn tanh<const FUSED: bool>(x: f32) -> f32 {
     // Cephes' tanhf: an odd polynomial near 0, the exponential elsewhere.
@@ -45,10 +44,10 @@ pub fn tanh<const FUSED: bool>(x: f32) -> f32 {
     }
 }
 
-/// Mass of the standard normal distribution beyond `x`, for `x ≥ 0`.
+/// Computes the mass of the standard normal distribution above `x`, for `x ≥ 0`.
 ///
-/// The density times a rational approximation of Mills' ratio, fitted here to
-/// a relative error below 6e-9.
+/// It is the density times a rational approximation of Mills' ratio, which was fitted for this project to a relative
+/// error below 6e-9.
 #[inline(always)]
 pub fn normal_tail<const FUSED: bool>(x: f32) -> f32 {
     let p = 0.004_077_508_6;
@@ -65,13 +64,13 @@ pub fn normal_tail<const FUSED: bool>(x: f32) -> f32 {
     exp::<FUSED>(-0.5 * x * x) * p / q
 }
 
-/// `cap · tanh(x / cap)`.
+/// Computes `cap · tanh(x / cap)`.
 #[inline(always)]
 pub fn softcap<const FUSED: bool>(x: f32, cap: f32) -> f32 {
     cap * tanh::<FUSED>(x / cap)
 }
 
-/// Inner product of two slices of one length.
+/// Computes the inner product of two slices of the same length.
 #[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0f32; LANES];
@@ -89,7 +88,7 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     sum
 }
 
-/// `a · b + c`, rounded once where `FUSED`.
+/// Computes `a · b + c`, rounded once if `FUSED` is true.
 #[inline(always)]
 pub fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     match FUSED {
@@ -98,7 +97,7 @@ pub fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     }
 }
 
-/// Inner products of a vector with rows of its length, which lie one after the other.
+/// Computes the inner products of a vector with rows of the same length, which follow each other in memory.
 #[inline(always)]
 pub fn dots<const FUSED: bool>(x: &[f32], rows: &[f32], out: &mut [f32]) {
     let row = |at: usize| &rows[at * x.len()..][..x.len()];
@@ -152,7 +151,7 @@ fn four_dots<const FUSED: bool>(x: &[f32], a: &[f32], b: &[f32], c: &[f32], d: &
     sums
 }
 
-/// `out += Σ weightᵢ · rowᵢ` for rows that lie one after the other, a few of their numbers at a time.
+/// Computes `out += Σ weightᵢ · rowᵢ` for rows that follow each other in memory, a few columns at a time.
 #[inline(always)]
 pub fn mix<const FUSED: bool>(weights: &[f32], rows: &[f32], out: &mut [f32]) {
     let mut at = 0;
@@ -185,7 +184,7 @@ fn mix_runs<const N: usize, const FUSED: bool>(
     runs.len() * N
 }
 
-/// Sum of lanes, by halves.
+/// Sums the lanes by repeated halving.
 #[inline(always)]
 pub fn tree_sum(mut lanes: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
@@ -198,7 +197,7 @@ pub fn tree_sum(mut lanes: [f32; LANES]) -> f32 {
     lanes[0]
 }
 
-/// `Σ f(x)` over a row.
+/// Computes `Σ f(x)` over a row.
 #[inline(always)]
 pub fn sum_by(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0f32; LANES];
@@ -215,7 +214,7 @@ pub fn sum_by(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     sum
 }
 
-/// Largest value of a row; NaN is passed over.
+/// Returns the largest value of a row; NaN is ignored.
 #[inline(always)]
 pub fn max_of(row: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];

@@ -1,7 +1,6 @@
 //! Fused CPU kernels on slices, compiled for several instruction sets.
 //!
-//! Sums run over sixteen fixed lanes, so a result does not depend on the
-//! vector width of the machine that computed it.
+//! Sums use sixteen fixed lanes, so a result does not depend on the vector width of the machine.
 
 mod activation;
 mod adamw;

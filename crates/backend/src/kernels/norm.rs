@@ -1,4 +1,4 @@
-//! Normalisation of rows, and the bias of a linear map.
+//! The kernels of norms, and of the bias of a linear map.
 
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::math::{dot, sum_by};
 use super::rows_per_task;
 
-/// Mean-subtracting layer norm, in place.
+/// Computes the layer norm of every row, which subtracts the mean, in place.
 pub fn layer_norm(x: &mut [f32], gain: &[f32], bias: Option<&[f32]>, eps: f32) {
     let d = gain.len();
     let task = rows_per_task(x.len() / d) * d;
@@ -36,7 +36,7 @@ fn layer_norm_rows(rows: &mut [f32], gain: &[f32], bias: Option<&[f32]>, eps: f3
     }
 }
 
-/// Root-mean-square norm, in place.
+/// Computes the root-mean-square norm of every row, in place.
 pub fn rms_norm(x: &mut [f32], gain: &[f32], eps: f32) {
     let d = gain.len();
     let task = rows_per_task(x.len() / d) * d;
@@ -55,7 +55,7 @@ fn rms_norm_rows(rows: &mut [f32], gain: &[f32], eps: f32) {
     }
 }
 
-/// Sum of rows of width `d`; parts of fixed size are summed side by side and added in order.
+/// Sums rows of width `d`. Parts of fixed size are summed in parallel and added in order.
 pub fn column_sums(x: &[f32], d: usize) -> Vec<f32> {
     let parts: Vec<Vec<f32>> = x
         .par_chunks(64 * d)
@@ -72,7 +72,7 @@ pub fn column_sums(x: &[f32], d: usize) -> Vec<f32> {
     sum
 }
 
-/// Turns `y` into `scale · (y − x)`; returns `Σ (y − x)²`.
+/// Replaces `y` by `scale · (y − x)`, and returns `Σ (y − x)²`.
 pub fn squared_error(y: &mut [f32], x: &[f32], scale: f32) -> f64 {
     const PART: usize = 4096;
     let parts: Vec<f32> = y
@@ -112,8 +112,8 @@ fn add_bias_rows(rows: &mut [f32], bias: &[f32]) {
     }
 }
 
-/// Backward of [`layer_norm`]: `grad` (with respect to the output) becomes the
-/// gradient with respect to the input `x`; returns the gradient of the gain.
+/// Computes the backward pass of [`layer_norm`]. The gradient with respect to the output, `grad`, is replaced by the
+/// one with respect to the input `x`; the result is the gradient of the gain.
 pub fn layer_norm_backward(grad: &mut [f32], x: &[f32], gamma: &[f32], eps: f32) -> Vec<f32> {
     let d = gamma.len();
     // Parts of fixed size, summed in order: the result does not depend on the threads.

@@ -1,8 +1,8 @@
-//! Products of matrices, `A · B`, with `B` laid out ahead for as many products as one likes.
+//! The kernel of matrix products `A · B`, with `B` laid out beforehand for any number of products.
 //!
-//! `B` lies in panels of a few columns, so that one step of depth is one aligned read. A few rows
-//! of `A` are laid out the same way when their turn comes, and used for every `B` they meet. What is
-//! summed, and in which order, depends on the shapes alone, never on the number of threads.
+//! `B` is stored in panels of a few columns, so that each step along the depth reads one aligned piece of memory. A
+//! few rows of `A` at a time are laid out in the same way and used for every `B`. The terms of a sum and their order
+//! depend on the shapes only, never on the number of threads.
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;
@@ -34,7 +34,7 @@ const UNROLLED: usize = 4;
 /// Numbers that lie in one cache line.
 const LINE: usize = 16;
 
-/// Columns of the widest panel.
+/// The number of columns of the widest panel.
 pub const WIDEST: usize = 2 * LINE;
 
 /// One cache line.
@@ -42,7 +42,7 @@ pub const WIDEST: usize = 2 * LINE;
 #[repr(C, align(64))]
 struct Line([f32; LINE]);
 
-/// A matrix where it lies.
+/// A view of a matrix in memory.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     values: &'a [f32],
@@ -53,10 +53,10 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Row-major values.
+    /// Makes a view of row-major values.
     ///
     /// # Panics
-    /// When there are not `rows · columns` of them.
+    /// If the number of values is not `rows · columns`.
     pub fn new(values: &'a [f32], rows: usize, columns: usize) -> View<'a> {
         let len = values.len();
         assert_eq!(len, rows * columns, "{len} values for [{rows}, {columns}]");
@@ -68,7 +68,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The transpose; nothing moves.
+    /// Returns the transpose, without moving any values.
     pub fn transpose(self) -> View<'a> {
         View {
             rows: self.columns,
@@ -78,7 +78,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Rows and columns.
+    /// Returns the number of rows and the number of columns.
     pub fn dims(&self) -> [usize; 2] {
         [self.rows, self.columns]
     }
@@ -128,7 +128,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// `B` of a product, laid out.
+/// The factor `B` of a product in its layout for the kernel.
 #[derive(Debug, Clone)]
 pub struct Panels {
     /// For each run of [`DEPTH`], for each panel: `depth × width`.
@@ -148,7 +148,7 @@ impl Panels {
         panels
     }
 
-    /// Room for `depth × columns`, all 0.
+    /// Makes a matrix of zeros, `depth × columns`.
     pub fn zeros(depth: usize, columns: usize) -> Panels {
         let width = width();
         let lines = depth * columns.div_ceil(width * LINE) * width;
@@ -160,10 +160,10 @@ impl Panels {
         }
     }
 
-    /// Sets some columns, of which the first is a multiple of [`WIDEST`].
+    /// Sets some columns; the first of them must be a multiple of [`WIDEST`].
     ///
     /// # Panics
-    /// When it is not, when `b` has another depth, or when it ends beyond the last column.
+    /// If it is not, if `b` has another depth, or if it extends beyond the last column.
     pub fn set(&mut self, b: View<'_>, first: usize) {
         let [depth, columns] = b.dims();
         assert_eq!(depth, self.depth, "depth of the columns");
@@ -177,15 +177,15 @@ impl Panels {
         }
     }
 
-    /// Depth and columns.
+    /// Returns the depth and the number of columns.
     pub fn dims(&self) -> [usize; 2] {
         [self.depth, self.columns]
     }
 
-    /// Appends one column.
+    /// Appends one column to `out`.
     ///
     /// # Panics
-    /// When there is no such column.
+    /// If the column does not exist.
     pub fn push_column(&self, column: usize, out: &mut Vec<f32>) {
         assert!(column < self.columns, "a column beyond the last");
         let (panel, lane) = (column / (self.width * LINE), column % (self.width * LINE));
@@ -263,19 +263,19 @@ fn width() -> usize {
     1
 }
 
-/// One `B` of [`products`].
+/// One factor `B` of [`products`].
 #[derive(Debug, Clone)]
 pub struct Factor<'a> {
     /// The matrix.
     pub panels: &'a Panels,
-    /// Which of its columns.
+    /// The columns of it that are used.
     pub columns: Range<usize>,
-    /// Added to every row, one number for each of these columns.
+    /// The bias that is added to every row, with one value for each of these columns.
     pub bias: Option<&'a [f32]>,
 }
 
 impl<'a> Factor<'a> {
-    /// All columns of a matrix.
+    /// Makes a factor of all columns of a matrix.
     pub fn whole(panels: &'a Panels, bias: Option<&'a [f32]>) -> Factor<'a> {
         Factor {
             panels,
@@ -285,13 +285,13 @@ impl<'a> Factor<'a> {
     }
 }
 
-/// `a · b + bias` for several `b`, row-major.
+/// Computes `a · b + bias` for several `b`, row-major.
 ///
 /// # Shapes
-/// `a`: `[rows, depth]`; results `[rows, columns]`.
+/// `a` is `[rows, depth]`, and each result is `[rows, columns]`.
 ///
 /// # Panics
-/// When depths differ, or columns are asked for that are not there.
+/// If the depths differ, or if a factor names columns that do not exist.
 pub fn products(a: View<'_>, factors: &[Factor<'_>]) -> Vec<Vec<f32>> {
     let [_, depth] = a.dims();
     let mut asked = Vec::with_capacity(factors.len());
@@ -328,18 +328,18 @@ pub fn products(a: View<'_>, factors: &[Factor<'_>]) -> Vec<Vec<f32>> {
     results
 }
 
-/// `a · b` for a `b` that is used once: only a part of it is laid out at a time.
+/// Computes `a · b` for a `b` that is used once, of which only a part is laid out at a time.
 ///
 /// # Shapes
-/// `a`: `[rows, depth]`, `b`: `[depth, columns]`; result `[rows, columns]`, row-major.
+/// `a` is `[rows, depth]` and `b` is `[depth, columns]`; the result is `[rows, columns]`, row-major.
 ///
 /// # Panics
-/// When depths differ.
+/// If the depths differ.
 pub fn product(a: View<'_>, b: View<'_>, bias: Option<&[f32]>) -> Vec<f32> {
     product_in(Vec::new(), a, b, bias)
 }
 
-/// As [`product`], in memory that is there already if it is large enough.
+/// Computes [`product`] and reuses the memory of `room` for the result if it is large enough.
 pub fn product_in(room: Vec<f32>, a: View<'_>, b: View<'_>, bias: Option<&[f32]>) -> Vec<f32> {
     let ([_, depth], [of_b, columns]) = (a.dims(), b.dims());
     assert_eq!(depth, of_b, "inner dimensions of a product");

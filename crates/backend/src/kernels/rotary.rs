@@ -1,4 +1,4 @@
-//! Rotary position embedding.
+//! The kernel of rotary position embedding.
 
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -6,12 +6,11 @@ use rayon::prelude::*;
 use super::rows_per_task;
 use crate::ops::RotaryStyle;
 
-/// Rotates the pairs of every head by their position's angles.
+/// Rotates the pairs of every head by the angles of their position.
 ///
-/// `table` holds `head_dim` numbers per position: `cos, sin` of each pair in turn
-/// for [`RotaryStyle::Interleaved`], all cosines and then all sines for
-/// [`RotaryStyle::HalfSplit`]. `turn` is 1, or −1 to rotate back (the transpose,
-/// and so the backward pass).
+/// `table` holds `head_dim` numbers per position: `cos, sin` of each pair in turn for [`RotaryStyle::Interleaved`],
+/// or all cosines followed by all sines for [`RotaryStyle::HalfSplit`]. `turn` is 1, or −1 to rotate back, which is
+/// the transpose and so the backward pass.
 pub fn rotate(
     x: &mut [f32],
     width: usize,

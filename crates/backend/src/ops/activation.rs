@@ -1,24 +1,24 @@
-//! Activations and gated activations.
+//! Activation functions, with and without a gate.
 
 use super::plain;
 use crate::device::is_plain_cpu;
 use crate::{Host, Tensor, kernels};
 
-/// The function between the matrices of an MLP.
+/// The activation function of an MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
-    /// `x · sigmoid(x)`.
+    /// SiLU, `x · sigmoid(x)`.
     Silu,
-    /// `x · Φ(x)`, `Φ` the distribution function of the standard normal.
+    /// The exact GELU, `x · Φ(x)`, with `Φ` the distribution function of the standard normal.
     Gelu,
-    /// `x / 2 · (1 + tanh(√(2/π) · (x + 0.044715 · x³)))`.
+    /// The tanh approximation of GELU, `x / 2 · (1 + tanh(√(2/π) · (x + 0.044715 · x³)))`.
     GeluTanh,
-    /// `max(x, 0)`.
+    /// ReLU, `max(x, 0)`.
     Relu,
 }
 
 impl Activation {
-    /// The names [`Activation::parse`] knows, as checkpoints write them.
+    /// The names that [`Activation::parse`] knows, as checkpoints write them.
     pub const NAMES: [&str; 10] = [
         "silu",
         "swish",
@@ -32,7 +32,7 @@ impl Activation {
         "relu",
     ];
 
-    /// The activation that a checkpoint's configuration calls `name`, if it is one of [`Activation::NAMES`].
+    /// Returns the activation that a checkpoint's configuration calls `name`, if it is one of [`Activation::NAMES`].
     pub fn parse(name: &str) -> Option<Activation> {
         Some(match name {
             "silu" | "swish" => Activation::Silu,
@@ -46,10 +46,10 @@ impl Activation {
     }
 }
 
-/// `activation(x)`, element by element.
+/// Computes `activation(x)`, element by element.
 ///
 /// # Shapes
-/// `x`: `[rows, d]`, result the same.
+/// `x` is `[rows, d]`, and so is the result.
 pub fn activate(x: Tensor<2>, activation: Activation) -> Tensor<2> {
     let device = x.device();
     if !is_plain_cpu(&device) {
@@ -60,10 +60,10 @@ pub fn activate(x: Tensor<2>, activation: Activation) -> Tensor<2> {
     values.tensor(&device)
 }
 
-/// `activation(gate) ⊙ up`.
+/// Computes `activation(gate) ⊙ up`.
 ///
 /// # Shapes
-/// Both `[rows, d]`, result `[rows, d]`.
+/// Both arguments and the result are `[rows, d]`.
 pub fn gate(gate: Tensor<2>, up: Tensor<2>, activation: Activation) -> Tensor<2> {
     let device = gate.device();
     if !is_plain_cpu(&device) {

@@ -4,42 +4,41 @@ use super::{Tree, plain};
 use crate::device::is_plain_cpu;
 use crate::{Host, Tensor, from_rows, kernels};
 
-/// Which keys of its sequence a query sees.
+/// The keys of its sequence that a query sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mask {
-    /// Those up to its own position.
+    /// The keys up to the query's own position.
     Causal,
-    /// The last so many up to its own position, itself among them: query `i`
-    /// sees key `j` if `0 ≤ i − j < window`. At least 1.
+    /// The last `window` keys up to the query's own position, including it: query `i` sees key `j` if `0 ≤ i − j <
+    /// window`. The window is at least 1.
     Window(usize),
-    /// All of them. Only for independent sequences.
+    /// All keys. This is possible only for independent sequences.
     Full,
 }
 
-/// The geometry of attention and what is done to its scores.
+/// The sizes of attention and the treatment of its scores.
 ///
-/// `score = softcap(scale · q·k) + slope · position of the key`, then the mask,
-/// then softmax.
+/// The score is `softcap(scale · q·k) + slope · position of the key`; then the mask and the softmax are applied.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attention {
-    /// Heads of the queries, a multiple of `kv_heads`.
+    /// The number of query heads, which is a multiple of `kv_heads`.
     pub heads: usize,
-    /// Heads of the keys and values.
+    /// The number of key and value heads.
     pub kv_heads: usize,
-    /// Width of a head.
+    /// The width of a head.
     pub head_dim: usize,
-    /// Factor on the products of queries and keys.
+    /// The factor on the products of queries and keys.
     pub scale: f32,
-    /// Which keys a query sees.
+    /// The keys that a query sees.
     pub mask: Mask,
-    /// `cap · tanh(score / cap)` (Gemma 2).
+    /// The cap of the scores, `cap · tanh(score / cap)` (Gemma 2).
     pub softcap: Option<f32>,
-    /// One slope per head on the position of the key (BLOOM); see [`alibi_slopes`].
+    /// The slope of each head for the position of the key (BLOOM); see [`alibi_slopes`].
     pub alibi: Option<Vec<f32>>,
 }
 
 impl Attention {
-    /// Plain causal attention, scaled by `1 / √head_dim`.
+    /// Makes plain causal attention, scaled by `1 / √head_dim`.
     pub fn causal(heads: usize, kv_heads: usize, head_dim: usize) -> Attention {
         Attention {
             heads,
@@ -82,11 +81,10 @@ impl Attention {
     }
 }
 
-/// Slopes of attention with linear biases, one per head.
+/// Returns the slopes of attention with linear biases (ALiBi), one per head.
 ///
-/// A geometric sequence from `2^(−8/n)`, `n` the largest power of two that is at
-/// most `heads`; the remaining heads take every other member of the sequence
-/// for `2n`.
+/// They are a geometric sequence from `2^(−8/n)`, with `n` the largest power of two that is at most `heads`. The
+/// remaining heads take every other member of the sequence for `2n`.
 ///
 /// # Source
 /// Press et al., *Train Short, Test Long* (arXiv 2108.12409).
@@ -101,15 +99,15 @@ pub fn alibi_slopes(heads: usize) -> Vec<f32> {
     main.chain(rest).collect()
 }
 
-/// Scaled dot-product attention over a packed prefix tree.
+/// Computes scaled dot-product attention over a packed prefix tree.
 ///
 /// # Shapes
-/// `q`: `[asked rows, heads · head_dim]`, `k`, `v`: `[rows, kv_heads · head_dim]`,
-/// result `[asked rows, heads · head_dim]`.
+/// `q` is `[asked rows, heads · head_dim]`, `k` and `v` are `[rows, kv_heads · head_dim]`, and the result is `[asked
+/// rows, heads · head_dim]`.
 ///
 /// # Panics
-/// When the shapes, the tree and `spec` do not fit together, among them
-/// [`Mask::Full`] on a tree whose nodes share prefixes.
+/// If the shapes, the tree and `spec` do not fit together, for example [`Mask::Full`] on a tree whose nodes share
+/// prefixes.
 pub fn attention(
     q: Tensor<2>,
     k: Tensor<2>,

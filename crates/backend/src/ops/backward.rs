@@ -1,15 +1,15 @@
-//! Backward passes of the fused kernels, for training on the CPU.
+//! The backward passes of the fused kernels, for training on the CPU.
 //!
-//! Other devices train through burn's autodiff on the plain operations.
+//! On other devices, models are trained through burn's autodiff on the plain operations.
 
 use super::rotary::turn;
 use super::{Attention, Mask, Rotary, Tree};
 use crate::{Host, Tensor, from_rows, kernels};
 
-/// Gradients of [`super::layer_norm`] without bias, with respect to `x` and `gamma`.
+/// Computes the gradients of [`super::layer_norm`] without bias, with respect to `x` and `gamma`.
 ///
 /// # Shapes
-/// `grad`, `x`: `[rows, d]`, `gamma`: `[d]`.
+/// `grad` and `x` are `[rows, d]`, and `gamma` is `[d]`.
 pub fn layer_norm(
     grad: Tensor<2>,
     x: Tensor<2>,
@@ -23,10 +23,10 @@ pub fn layer_norm(
     (values.tensor(&device), gain)
 }
 
-/// Gradients of [`super::gate`] with [`super::Activation::Silu`], with respect to `gate` and `up`.
+/// Computes the gradients of [`super::gate`] with [`super::Activation::Silu`], with respect to `gate` and `up`.
 ///
 /// # Shapes
-/// All `[rows, d]`.
+/// All tensors are `[rows, d]`.
 pub fn silu_gate(grad: Tensor<2>, gate: Tensor<2>, up: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
     let device = gate.device();
     let (mut gate, mut up) = (Host::of(gate), Host::of(up));
@@ -34,18 +34,18 @@ pub fn silu_gate(grad: Tensor<2>, gate: Tensor<2>, up: Tensor<2>) -> (Tensor<2>,
     (gate.tensor(&device), up.tensor(&device))
 }
 
-/// Gradient of [`super::rotary`].
+/// Computes the gradient of [`super::rotary`].
 ///
 /// # Shapes
-/// `grad`: `[rows, heads · head_dim]`.
+/// `grad` is `[rows, heads · head_dim]`.
 pub fn rotary(grad: Tensor<2>, positions: &[u32], rotary: &Rotary) -> Tensor<2> {
     turn(grad, positions, rotary, -1.0)
 }
 
-/// Gradients of plain causal [`super::attention`] over independent sequences.
+/// Computes the gradients of plain causal [`super::attention`] over independent sequences.
 ///
 /// # Shapes
-/// `grad`, `q`: `[rows, heads · head_dim]`, `k`, `v`: `[rows, kv_heads · head_dim]`.
+/// `grad` and `q` are `[rows, heads · head_dim]`, and `k` and `v` are `[rows, kv_heads · head_dim]`.
 pub fn attention(
     grad: Tensor<2>,
     [q, k, v]: [Tensor<2>; 3],
@@ -67,18 +67,18 @@ pub fn attention(
     ]
 }
 
-/// Gradient of a bias that was added to every row: the sum of the rows.
+/// Computes the gradient of a bias that was added to every row, which is the sum of the rows.
 ///
 /// # Shapes
-/// `grad`: rows of `d` numbers, result `d` numbers.
+/// `grad` has rows of `d` numbers, and the result has `d` numbers.
 pub fn bias(grad: &[f32], d: usize) -> Vec<f32> {
     kernels::column_sums(grad, d)
 }
 
-/// `weight · mean (y − x)²`; turns `y` into its gradient.
+/// Computes `weight · mean (y − x)²`, and replaces `y` by its gradient.
 ///
 /// # Panics
-/// When there is not one target per value.
+/// If the numbers of values and targets differ.
 pub fn squared_error(y: &mut [f32], x: &[f32], weight: f64) -> f64 {
     assert_eq!(y.len(), x.len(), "one target per value");
     let share = weight / y.len() as f64;

@@ -1,4 +1,4 @@
-//! The head: from the last states to log-probabilities of tokens.
+//! The LM head, which turns the last hidden states into log-probabilities of tokens.
 
 use std::ops::Range;
 
@@ -16,8 +16,8 @@ fn rows_per_chunk(vocabulary: usize) -> usize {
     (LOGIT_CHUNK / vocabulary.max(1)).max(16)
 }
 
-/// Tokens of the vocabulary whose logits the fused kernels form at once: with a few hundred rows
-/// they stay in a shared cache.
+/// The number of vocabulary tokens whose logits the fused kernels compute at once. With a few hundred rows they stay
+/// in a shared cache.
 pub(super) const TILE: usize = if cfg!(test) { 16 } else { 2048 };
 
 /// Rows whose logits the fused kernels form at once.
@@ -30,13 +30,12 @@ fn tiles(tokens: usize) -> impl Iterator<Item = Range<usize>> {
         .map(move |start| start..(start + TILE).min(tokens))
 }
 
-/// What is done to the products of states and head:
-/// `logits = softcap(scale · h · headᵀ + bias)`.
+/// The operations on the products of states and LM head: `logits = softcap(scale · h · headᵀ + bias)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Logits {
-    /// Factor on the products.
+    /// The factor on the products.
     pub scale: f32,
-    /// `cap · tanh(logit / cap)` (Gemma 2).
+    /// The cap of the logits, `cap · tanh(logit / cap)` (Gemma 2).
     pub softcap: Option<f32>,
 }
 
@@ -50,11 +49,11 @@ impl Default for Logits {
     }
 }
 
-/// Logits of every token of the vocabulary. The caller bounds the rows.
+/// Computes the logits of every token of the vocabulary. The caller has to limit the number of rows.
 ///
 /// # Shapes
-/// `h`: `[rows, d]`, `head`: `[vocabulary, d]`, `bias`: `vocabulary` numbers,
-/// result `[rows, vocabulary]`.
+/// `h` is `[rows, d]`, `head` is `[vocabulary, d]`, `bias` has `vocabulary` values, and the result is `[rows,
+/// vocabulary]`.
 pub fn logits<W: Weight>(h: Tensor<2>, head: &W, bias: Option<&[f32]>, how: Logits) -> Tensor<2> {
     let device = h.device();
     let products = linear(h, head);
@@ -78,26 +77,26 @@ fn check_bias(bias: Option<&[f32]>, vocabulary: usize) {
     }
 }
 
-/// A run of the head's rows, and how its products become logits.
+/// A range of the LM head's rows, and the way in which their products become logits.
 #[derive(Debug, Clone, Copy)]
 pub struct Slice<'a> {
-    /// Scores of these tokens: `[tokens, d]`.
+    /// The rows of the head that score these tokens, `[tokens, d]`.
     pub head: &'a Matrix,
-    /// One number per token.
+    /// The bias, with one value per token.
     pub bias: Option<&'a [f32]>,
     /// The first token.
     pub first: usize,
-    /// What is done to the products.
+    /// The operations on the products.
     pub how: Logits,
 }
 
 /// The products of some vectors with a slice of the head.
 #[derive(Debug, Clone)]
 pub enum Directions {
-    /// Row-major, for the fused kernels; one after the other for the runs of tokens whose logits
-    /// they form at once.
+    /// The row-major products for the fused kernels, in one piece for each run of tokens whose logits they compute at
+    /// once.
     Host(Vec<Vec<f32>>),
-    /// On another device.
+    /// The products on another device.
     Device(Tensor<2>),
 }
 
@@ -126,39 +125,39 @@ fn products(h: &[f32], head: &Panels, tokens: Range<usize>) -> Vec<f32> {
     found.into_iter().next().expect("one for each factor")
 }
 
-/// How the last states of a branch differ from the unedited ones.
+/// The difference between the last states of a branch and the unedited ones.
 #[derive(Debug, Clone)]
 pub enum Change<'a> {
-    /// Not at all.
+    /// There is no difference.
     Nothing,
-    /// The unedited states less `coefficients · vectors`.
+    /// The states are the unedited ones minus `coefficients · vectors`.
     LowRank {
-        /// `[rows, k]`.
+        /// The coefficients, `[rows, k]`.
         coefficients: Tensor<2>,
         /// The products of the vectors with the slice.
         directions: &'a Directions,
     },
-    /// They are these: `[rows, d]`.
+    /// The states are these, `[rows, d]`.
     States(Tensor<2>),
 }
 
-/// A branch beside the unedited model, for one target.
+/// The comparison of a branch with the unedited model, for one target.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Comparison {
-    /// `log p(target)` of the branch, in nats.
+    /// The log-probability of the target under the branch, in nats.
     pub log_prob: f32,
-    /// `KL(unedited ‖ branch)` over the whole vocabulary, in nats. Rounding can make a sum of
-    /// almost nothing negative, by less than 1e-6; it is 0 then.
+    /// The divergence `KL(unedited ‖ branch)` over the whole vocabulary, in nats. Rounding can make a tiny sum
+    /// negative by less than 1e-6; it is then set to 0.
     pub kl: f32,
-    /// Whether both find the same token likeliest; of equally likely ones the first counts.
+    /// Whether both have the same most likely token; of equally likely tokens the first counts.
     pub agree: bool,
 }
 
-/// Log-probability of one target per row, for several branches, from a vocabulary that comes in
-/// slices; on demand what separates each branch from the unedited model.
+/// Computes the log-probability of one target per row, for several branches, from a vocabulary that comes in slices.
+/// On request it also compares each branch with the unedited model.
 ///
-/// Keeps a few numbers per row and branch, so neither the head nor the logits need to be held as
-/// a whole. The slices may come in any order, each token once.
+/// It keeps a few numbers per row and branch, so neither the head nor the logits have to be in memory as a whole. The
+/// slices may come in any order, but each token must come once.
 #[derive(Debug, Clone)]
 pub struct Scores {
     targets: Vec<u32>,
@@ -214,7 +213,7 @@ impl Row {
 }
 
 impl Scores {
-    /// For log-probabilities of one target per row; nothing added yet.
+    /// Prepares the log-probabilities of one target per row; no slice has been added yet.
     pub fn log_probs_of(targets: Vec<u32>, branches: usize) -> Scores {
         Scores {
             branches: vec![vec![Row::EMPTY; targets.len()]; branches],
@@ -223,7 +222,7 @@ impl Scores {
         }
     }
 
-    /// The same, and how far the branches are from the unedited model.
+    /// Prepares the log-probabilities and the comparisons with the unedited model.
     pub fn comparisons_of(targets: Vec<u32>, branches: usize) -> Scores {
         let compared = Compared {
             unedited: vec![Row::EMPTY; targets.len()],
@@ -235,7 +234,7 @@ impl Scores {
         }
     }
 
-    /// Runs of rows to add a slice for, few enough that their logits take little memory.
+    /// Returns ranges of rows for which a slice can be added without their logits taking much memory.
     pub fn chunks(&self, slice: Slice<'_>) -> impl Iterator<Item = Range<usize>> + use<> {
         let rows = self.targets.len();
         let tokens = slice.head.dims()[0];
@@ -250,14 +249,14 @@ impl Scores {
 
     /// Adds a slice of the vocabulary for one of its [`Scores::chunks`].
     ///
-    /// The unedited products are formed once for all branches that change them by a low rank,
-    /// which costs `rows × tokens × k` instead of `rows × tokens × d`.
+    /// The unedited products are computed once for all branches that change them by a low rank. Each such branch then
+    /// costs `rows × tokens × k` instead of `rows × tokens × d`.
     ///
     /// # Shapes
-    /// `unedited`: `[rows, d]`, the states of these rows; `changes`: one per branch.
+    /// `unedited` is `[rows, d]`, the states of these rows; `changes` has one entry per branch.
     ///
     /// # Panics
-    /// Without `unedited`, when a change refers to it or comparisons are asked for.
+    /// If `unedited` is `None` although a change refers to it or comparisons were asked for.
     pub fn add(
         &mut self,
         rows: Range<usize>,
@@ -326,10 +325,10 @@ impl Scores {
         }
     }
 
-    /// `log p(target)` in nats: `[branch][row]`.
+    /// Returns `log p(target)` in nats, indexed `[branch][row]`.
     ///
     /// # Panics
-    /// When the target of a row was in no slice.
+    /// If no slice contained the target of a row.
     pub fn log_probs(&self) -> Vec<Vec<f32>> {
         let of_row = |(row, target): (&Row, &u32)| match row.target {
             Some(logit) => (f64::from(logit) - row.log_sum()) as f32,
@@ -341,11 +340,10 @@ impl Scores {
             .collect()
     }
 
-    /// Every branch beside the unedited model: `[branch][row]`.
+    /// Returns the comparisons of every branch with the unedited model, indexed `[branch][row]`.
     ///
     /// # Panics
-    /// When the target of a row was in no slice, or the scores were not made by
-    /// [`Scores::comparisons_of`].
+    /// If no slice contained the target of a row, or if the scores were not made by [`Scores::comparisons_of`].
     pub fn comparisons(&self) -> Vec<Vec<Comparison>> {
         let compared = self.compared.as_ref().expect("made for comparisons");
         let of_branch = |(b, log_probs): (usize, Vec<f32>)| {
@@ -380,15 +378,15 @@ fn states<'a>(change: &'a Change<'_>) -> Option<&'a Tensor<2>> {
     }
 }
 
-/// What a slice adds to a run of rows.
+/// The contribution of a slice to a range of rows.
 pub(super) struct Parts {
-    /// Empty when neither a comparison nor an unchanged branch asks for it.
+    /// The unedited rows; empty if neither a comparison nor an unchanged branch needs them.
     pub unedited: Vec<Reduced>,
-    /// `[branch][row]`.
+    /// The rows of the branches, indexed `[branch][row]`.
     pub branches: Vec<Vec<Reduced>>,
 }
 
-/// States and coefficients of some rows, for the fused kernels.
+/// The states and coefficients of some rows, for the fused kernels.
 pub(super) struct OnHost {
     unedited: Option<Host>,
     /// For each change its states or its coefficients.
@@ -409,7 +407,7 @@ impl OnHost {
     }
 }
 
-/// By the fused kernels, for one tile of a slice, which has a number.
+/// Computes the contribution with the fused kernels, for one numbered tile of a slice.
 pub(super) fn fused_parts(
     states: &OnHost,
     changes: &[Change<'_>],
@@ -488,7 +486,7 @@ pub(super) fn fused_parts(
     }
 }
 
-/// By plain burn operations.
+/// Computes the contribution with plain burn operations.
 pub(super) fn plain_parts(
     unedited: Option<Tensor<2>>,
     changes: &[Change<'_>],
@@ -600,14 +598,14 @@ fn first_largest(values: &Tensor<2>, max: &Tensor<2>) -> Vec<u32> {
         .collect()
 }
 
-/// Mean cross-entropy of `scale · h · headᵀ` against `targets`, with its gradients.
+/// Computes the mean cross-entropy of `scale · h · headᵀ` against `targets`, with its gradients.
 ///
-/// Returns the loss in nats, `∂loss/∂h` and `∂loss/∂head`. Forward and backward
-/// share each chunk of logits, so none is kept.
+/// The result is the loss in nats, `∂loss/∂h` and `∂loss/∂head`. Forward and backward pass share each chunk of
+/// logits, so none is kept.
 ///
 /// # Shapes
-/// `h`: `[rows, d]`, `head`: `[vocabulary, d]`; the gradients have the shapes of
-/// what they belong to. Inputs must not be autodiff tensors.
+/// `h` is `[rows, d]` and `head` is `[vocabulary, d]`; the gradients have the same shapes. The inputs must not be
+/// autodiff tensors.
 pub fn cross_entropy(
     h: Tensor<2>,
     head: &Tensor<2>,

@@ -1,4 +1,4 @@
-//! Matrices that states are multiplied with.
+//! Matrices by which states are multiplied.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use crate::device::{Precision, is_plain_cpu};
 use crate::kernels::{Factor, Panels, View, WIDEST, add_bias, products};
 use crate::{Device, Host, Tensor, from_rows};
 
-/// A matrix `[out, in]` laid out once, for any number of products with it.
+/// A matrix `[out, in]` that is laid out once, for any number of products with it.
 ///
-/// On the CPU a product with a plain tensor has to bring the matrix into the order its kernel reads
-/// it in, every time; here that is done when the matrix is made. Clones share it.
+/// On the CPU, a product with a plain tensor has to rearrange the matrix for its kernel every time; here that is done
+/// when the matrix is made. Clones share the layout.
 ///
-/// One of bfloat16 ([`Precision::Bf16`]) takes part in products of bfloat16, on every device.
+/// A bfloat16 matrix ([`Precision::Bf16`]) takes part in bfloat16 products, on every device.
 #[derive(Debug, Clone)]
 pub struct Matrix(Layout);
 
@@ -39,10 +39,10 @@ impl Matrix {
         Matrix(Layout::Panels(Arc::new(panels)))
     }
 
-    /// From rows that are read a few at a time, so that on the CPU all of them are never there twice.
+    /// Makes a matrix from rows that are read a few at a time, so that on the CPU they are never in memory twice.
     ///
     /// # Shapes
-    /// `read`: row-major values of a range of the `rows` rows.
+    /// `read` returns the row-major values of a range of the `rows` rows.
     ///
     /// # Errors
     /// Whatever `read` returns.
@@ -68,7 +68,7 @@ impl Matrix {
         Ok(Matrix(Layout::Panels(Arc::new(panels))))
     }
 
-    /// `[out, in]`.
+    /// Returns the shape `[out, in]`.
     pub fn dims(&self) -> [usize; 2] {
         match &self.0 {
             Layout::Panels(panels) => {
@@ -79,13 +79,13 @@ impl Matrix {
         }
     }
 
-    /// Some rows, as a lookup of tokens needs them, as `f32`.
+    /// Returns some rows as `f32`, as the lookup of tokens needs them.
     ///
     /// # Shapes
-    /// `rows`: each below `out`; result `[rows, in]`.
+    /// Each of `rows` is below `out`; the result is `[rows, in]`.
     ///
     /// # Panics
-    /// When there is no such row.
+    /// If a row does not exist.
     pub fn rows(&self, rows: &[u32], device: &Device) -> Tensor<2> {
         match &self.0 {
             Layout::Panels(panels) => {
@@ -103,7 +103,7 @@ impl Matrix {
         }
     }
 
-    /// The layout for the CPU's kernels, where this is on the CPU.
+    /// Returns the layout for the CPU's kernels, if the matrix is on the CPU.
     pub(super) fn panels(&self) -> Option<&Panels> {
         match &self.0 {
             Layout::Panels(panels) => Some(panels),
@@ -112,12 +112,12 @@ impl Matrix {
     }
 }
 
-/// What a linear map multiplies with: a [`Matrix`], or a tensor that is trained.
+/// The weight of a linear map: a [`Matrix`], or a tensor that is trained.
 pub trait Weight {
-    /// `x · wᵀ + bias` for several weights of the same input.
+    /// Computes `x · wᵀ + bias` for several weights of the same input.
     ///
     /// # Shapes
-    /// `x`: `[rows, in]`; each weight `[out, in]`, all of one type; its bias `[out]`, its result
+    /// `x` is `[rows, in]`. Each weight is `[out, in]`, and all are of one type; its bias is `[out]` and its result
     /// `[rows, out]`.
     fn affines<const N: usize>(
         x: Tensor<2>,
@@ -185,18 +185,18 @@ fn all<T, const N: usize>(options: [Option<T>; N]) -> Option<[T; N]> {
     all?.try_into().ok()
 }
 
-/// `x · wᵀ`.
+/// Computes `x · wᵀ`.
 ///
 /// # Shapes
-/// `x`: `[rows, in]`, `w`: `[out, in]`, result `[rows, out]`.
+/// `x` is `[rows, in]`, `w` is `[out, in]`, and the result is `[rows, out]`.
 pub fn linear<W: Weight>(x: Tensor<2>, w: &W) -> Tensor<2> {
     affine(x, w, None)
 }
 
-/// `x · wᵀ + bias`.
+/// Computes `x · wᵀ + bias`.
 ///
 /// # Shapes
-/// `x`: `[rows, in]`, `w`: `[out, in]`, `bias`: `[out]`, result `[rows, out]`.
+/// `x` is `[rows, in]`, `w` is `[out, in]`, `bias` is `[out]`, and the result is `[rows, out]`.
 pub fn affine<W: Weight>(x: Tensor<2>, w: &W, bias: Option<&Tensor<1>>) -> Tensor<2> {
     let [y] = W::affines(x, [(w, bias)]);
     y

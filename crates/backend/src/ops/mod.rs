@@ -1,7 +1,7 @@
-//! The operations models are made of, through one seam.
+//! The operations of which models are made, for every device.
 //!
-//! Every function picks its fused CPU kernel or the plain burn operations by
-//! the device of its input. Callers never ask.
+//! Every function chooses between its fused CPU kernel and the plain burn operations by the device of its input.
+//! Callers do not have to know the device.
 
 mod activation;
 mod attention;
@@ -32,29 +32,29 @@ use crate::{Device, IntTensor, Tensor, TensorData};
 
 /// Packed sequences that share their prefixes.
 ///
-/// Rows of a packed `[rows, d]` tensor belong to nodes; the sequence of a node is
-/// some beginning of its parent's sequence and then the node's own rows. Nodes
-/// lie in order, without gaps, parents first.
+/// The rows of a packed `[rows, d]` tensor belong to nodes. The sequence of a node is a beginning of its parent's
+/// sequence, followed by the node's own rows. Nodes are in order, without gaps, and parents come first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tree {
-    /// The nodes.
+    /// The nodes of the tree.
     pub nodes: Vec<Node>,
-    /// Position of every row in its sequence, counted from 0.
+    /// The position of every row in its sequence, counted from 0.
     pub positions: Vec<u32>,
-    /// The rows whose results anybody reads, in order; all of them where there is none.
+    /// The rows whose results are needed, in order; `None` if all are.
     ///
-    /// Queries are formed of these alone, so the last block of a pass does no work for others.
+    /// Queries are made from these rows only, so the last block of a pass does no work for the others.
     pub asked: Option<Vec<u32>>,
-    /// Rows that enter with equal states, where many do: copies of a token in the first block.
+    /// The rows that enter a block with equal states, if there are many, such as copies of a token in the first
+    /// block.
     ///
-    /// Only where all rows are asked for.
+    /// It may be set only if all rows are asked for.
     pub repeats: Option<Repeats>,
-    /// What attention has of the tokens before these, where a text is read in several passes: every node is then the
+    /// The keys and values of the tokens before these, if a text is read in several passes. Every node then holds the
     /// next tokens of one sequence.
     pub past: Option<Past>,
 }
 
-/// Which rows are equal.
+/// The rows that are equal to each other.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Repeats {
     /// One row of each kind.
@@ -64,7 +64,7 @@ pub struct Repeats {
 }
 
 impl Repeats {
-    /// Rows with equal keys are of one kind; kinds are in the order in which they come first.
+    /// Groups rows by equal keys; the kinds are in the order of their first row.
     pub fn new<K: Eq + Hash>(keys: impl Iterator<Item = K>) -> Repeats {
         let mut repeats = Repeats::default();
         let mut known = HashMap::new();
@@ -78,22 +78,22 @@ impl Repeats {
         repeats
     }
 
-    /// Every row, from those of its kind.
+    /// Expands one row per kind to all rows.
     ///
     /// # Shapes
-    /// `x`: `[kinds, d]`, result `[rows, d]`.
+    /// `x` is `[kinds, d]`, and the result is `[rows, d]`.
     pub fn spread(&self, x: Tensor<2>) -> Tensor<2> {
         choose(x, &self.kind)
     }
 }
 
 impl Tree {
-    /// Number of rows.
+    /// Returns the number of rows.
     pub fn rows(&self) -> usize {
         self.positions.len()
     }
 
-    /// The rows whose results are read.
+    /// Returns the rows whose results are needed.
     pub fn asked_rows(&self) -> Cow<'_, [u32]> {
         match &self.asked {
             Some(rows) => Cow::Borrowed(rows),
@@ -101,7 +101,7 @@ impl Tree {
         }
     }
 
-    /// Positions of the rows whose results are read.
+    /// Returns the positions of the rows whose results are needed.
     pub fn asked_positions(&self) -> Cow<'_, [u32]> {
         match &self.asked {
             Some(rows) => rows.iter().map(|&r| self.positions[r as usize]).collect(),
@@ -109,10 +109,10 @@ impl Tree {
         }
     }
 
-    /// Only the rows whose results are read.
+    /// Returns only the rows whose results are needed.
     ///
     /// # Shapes
-    /// `x`: `[rows, d]`, result `[asked rows, d]`.
+    /// `x` is `[rows, d]`, and the result is `[asked rows, d]`.
     pub fn keep(&self, x: Tensor<2>) -> Tensor<2> {
         match &self.asked {
             Some(rows) => choose(x, rows),
@@ -120,11 +120,11 @@ impl Tree {
         }
     }
 
-    /// Something of every row by itself, computed once for rows that are known to be equal.
+    /// Applies a function that works row by row, and computes it only once for rows that are known to be equal.
     ///
     /// # Shapes
-    /// `x`: `[rows, d]`, the entering states or what was made of each alone; `f`: from `[some rows, d]` to
-    /// tensors of as many rows. The results have all rows.
+    /// `x` is `[rows, d]` and holds the entering states or something computed from each of them alone. `f` maps
+    /// `[some rows, d]` to tensors with the same number of rows. The results have all rows.
     pub fn once<const N: usize>(
         &self,
         x: Tensor<2>,
@@ -138,7 +138,7 @@ impl Tree {
         f(choose(x, first)).map(|found| found.select(0, kind.clone()))
     }
 
-    /// Independent sequences of these lengths, one after the other.
+    /// Makes a tree of independent sequences of these lengths, one after another.
     pub fn sequences(lengths: &[usize]) -> Tree {
         let mut tree = Tree::default();
         for &len in lengths {
@@ -164,7 +164,7 @@ fn rows_index(rows: &[u32], device: &Device) -> IntTensor<1> {
     index(rows.iter().map(|&r| r as i32).collect(), device)
 }
 
-/// An index tensor.
+/// Makes an index tensor.
 pub fn index(values: Vec<i32>, device: &Device) -> IntTensor<1> {
     let len = values.len();
     IntTensor::from_data(TensorData::new(values, [len]), device)

@@ -1,13 +1,13 @@
-//! Normalisation of rows.
+//! Norms of rows.
 
 use super::plain;
 use crate::device::is_plain_cpu;
 use crate::{Host, Tensor, kernels};
 
-/// Mean-subtracting layer norm, `(x − mean) / √(variance + eps) ⊙ gain + bias`.
+/// Computes the layer norm, which subtracts the mean: `(x − mean) / √(variance + eps) ⊙ gain + bias`.
 ///
 /// # Shapes
-/// `x`: `[rows, d]`, `gain`, `bias`: `[d]`, result `[rows, d]`.
+/// `x` is `[rows, d]`, `gain` and `bias` are `[d]`, and the result is `[rows, d]`.
 pub fn layer_norm(x: Tensor<2>, gain: &Tensor<1>, bias: Option<&Tensor<1>>, eps: f32) -> Tensor<2> {
     let device = x.device();
     if !is_plain_cpu(&device) {
@@ -19,10 +19,10 @@ pub fn layer_norm(x: Tensor<2>, gain: &Tensor<1>, bias: Option<&Tensor<1>>, eps:
     values.tensor(&device)
 }
 
-/// Root-mean-square norm, `x / √(mean(x²) + eps) ⊙ gain`.
+/// Computes the root-mean-square norm, `x / √(mean(x²) + eps) ⊙ gain`.
 ///
 /// # Shapes
-/// `x`: `[rows, d]`, `gain`: `[d]`, result `[rows, d]`.
+/// `x` is `[rows, d]`, `gain` is `[d]`, and the result is `[rows, d]`.
 ///
 /// # Source
 /// Zhang and Sennrich (arXiv 1910.07467).

@@ -1,4 +1,4 @@
-//! Keys and values that are kept from pass to pass, so that a text can be read token by token.
+//! Keys and values that are kept between passes, so that a text can be read token by token.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,10 +7,10 @@ use crate::device::is_plain_cpu;
 use crate::kernels::{self, Kept};
 use crate::{Host, Tensor, from_rows};
 
-/// The keys and values that one block has of the tokens of some sequences.
+/// The keys and values of one block for the tokens that some sequences have had so far.
 ///
-/// A [`Tree`] that carries it has one node for each sequence, of the tokens that come next. Attention adds their keys
-/// and values, and lets their queries see all tokens of the sequence. Clones are the same past.
+/// A [`Tree`] with a past has one node for each sequence, which holds the tokens that come next. Attention adds their
+/// keys and values to the past, and lets their queries see all tokens of the sequence. Clones share the past.
 #[derive(Debug, Clone, Default)]
 pub struct Past(Arc<Mutex<Vec<Kept>>>);
 
@@ -23,19 +23,19 @@ impl PartialEq for Past {
 impl Eq for Past {}
 
 impl Past {
-    /// Of sequences that have not begun.
+    /// Makes the past of sequences that have not begun.
     pub fn new(sequences: usize) -> Past {
         Past(Arc::new(Mutex::new(vec![Kept::default(); sequences])))
     }
 
-    /// Goes on with some of the sequences alone, those that `keep` says, in the same order.
+    /// Drops the sequences for which `keep` is false; the others stay in the same order.
     pub fn retain(&self, keep: &[bool]) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut keep = keep.iter();
         kept.retain(|_| keep.next().copied().unwrap_or(false));
     }
 
-    /// See [`super::attention`]; `k` and `v` are of the new tokens alone.
+    /// Computes [`super::attention`]; `k` and `v` belong to the new tokens only.
     pub(super) fn attention(
         &self,
         q: Tensor<2>,

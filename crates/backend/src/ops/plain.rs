@@ -1,4 +1,4 @@
-//! The same operations in plain burn, for every other device and for autodiff.
+//! The operations in plain burn, for all devices other than the CPU and for autodiff.
 
 use burn::tensor::{Bool, activation};
 
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{Tensor, TensorData, from_rows};
 
-/// See [`super::layer_norm`].
+/// Computes [`super::layer_norm`].
 pub fn layer_norm(x: Tensor<2>, gain: &Tensor<1>, bias: Option<&Tensor<1>>, eps: f32) -> Tensor<2> {
     let centred = x.clone() - x.mean_dim(1);
     let variance = (centred.clone() * centred.clone()).mean_dim(1);
@@ -18,13 +18,13 @@ pub fn layer_norm(x: Tensor<2>, gain: &Tensor<1>, bias: Option<&Tensor<1>>, eps:
     }
 }
 
-/// See [`super::rms_norm`].
+/// Computes [`super::rms_norm`].
 pub fn rms_norm(x: Tensor<2>, gain: &Tensor<1>, eps: f32) -> Tensor<2> {
     let square = (x.clone() * x.clone()).mean_dim(1);
     x / (square + eps).sqrt() * gain.clone().unsqueeze()
 }
 
-/// See [`super::activate`].
+/// Computes [`super::activate`].
 pub fn activate(x: Tensor<2>, activation: Activation) -> Tensor<2> {
     match activation {
         Activation::Silu => activation::silu(x),
@@ -38,12 +38,12 @@ pub fn activate(x: Tensor<2>, activation: Activation) -> Tensor<2> {
     }
 }
 
-/// See [`super::gate`].
+/// Computes [`super::gate`].
 pub fn gate(gate: Tensor<2>, up: Tensor<2>, activation: Activation) -> Tensor<2> {
     activate(gate, activation) * up
 }
 
-/// `softcap(scale · products + bias)`; see [`Logits`].
+/// Computes `softcap(scale · products + bias)`; see [`Logits`].
 pub fn shape_logits(products: Tensor<2>, bias: Option<&[f32]>, how: Logits) -> Tensor<2> {
     let device = products.device();
     let mut logits = products * how.scale;
@@ -60,7 +60,7 @@ fn softcap<const D: usize>(x: Tensor<D>, cap: f32) -> Tensor<D> {
     (x / cap).tanh() * cap
 }
 
-/// See [`super::rotary`].
+/// Computes [`super::rotary`].
 pub fn rotary(x: Tensor<2>, positions: &[u32], rotary: &Rotary) -> Tensor<2> {
     let device = x.device();
     let [rows, width] = x.dims();
@@ -101,10 +101,9 @@ pub fn rotary(x: Tensor<2>, positions: &[u32], rotary: &Rotary) -> Tensor<2> {
 /// Scores of the largest group of nodes that are attended at once: 256 MiB in f32.
 const MAX_SCORES: usize = 1 << 26;
 
-/// See [`super::attention`].
+/// Computes [`super::attention`].
 ///
-/// Nodes are padded to the longest of their group; groups are runs of nodes whose padded scores
-/// stay below a bound.
+/// Nodes are padded to the longest of their group; groups are runs of nodes whose padded scores stay below a limit.
 pub fn attention(
     q: Tensor<2>,
     k: Tensor<2>,

@@ -6,34 +6,35 @@ use super::plain;
 use crate::device::is_plain_cpu;
 use crate::{Host, Tensor, kernels};
 
-/// How rotary position embedding pairs the dimensions of a head.
+/// The way in which rotary position embedding pairs the dimensions of a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RotaryStyle {
-    /// Dimensions `2i` and `2i + 1` (Cohere).
+    /// Dimensions `2i` and `2i + 1` form a pair (Cohere).
     Interleaved,
-    /// Dimensions `i` and `i + head_dim / 2` (Llama and most others).
+    /// Dimensions `i` and `i + head_dim / 2` form a pair (Llama and most others).
     HalfSplit,
 }
 
-/// How the frequencies are changed for sequences longer than those of training.
+/// The change of the frequencies for sequences longer than those of training.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum RotaryScaling {
-    /// Not at all.
+    /// The frequencies are not changed.
     None,
-    /// Every frequency divided by `factor`.
+    /// Every frequency is divided by `factor`.
     Linear {
-        /// How much longer sequences became.
+        /// The factor by which sequences become longer.
         factor: f32,
     },
-    /// Long waves divided by `factor`, short ones kept, those between blended (Llama 3.1).
+    /// The frequencies of long waves are divided by `factor`, those of short waves are kept, and those between are
+    /// blended (Llama 3.1).
     Llama3 {
-        /// How much longer sequences became.
+        /// The factor by which sequences become longer.
         factor: f32,
-        /// A wave that fits `original_positions` less often than this is long.
+        /// A wave is long if it fits into `original_positions` fewer times than this.
         low_freq_factor: f32,
-        /// A wave that fits `original_positions` more often than this is short.
+        /// A wave is short if it fits into `original_positions` more times than this.
         high_freq_factor: f32,
-        /// Longest sequence of the first training.
+        /// The length of the longest sequence in the first training.
         original_positions: usize,
     },
 }
@@ -65,10 +66,10 @@ impl RotaryScaling {
     }
 }
 
-/// Cosines and sines of rotary position embedding.
+/// The cosines and sines of rotary position embedding.
 ///
-/// The table grows with the largest position that was asked for, so its memory
-/// is that of real sequences. Clones share it.
+/// The table grows with the largest position that was asked for, so its memory depends on real sequences only. Clones
+/// share it.
 #[derive(Debug, Clone)]
 pub struct Rotary {
     frequencies: Arc<[f32]>,
@@ -77,14 +78,14 @@ pub struct Rotary {
 }
 
 impl Rotary {
-    /// The embedding for heads of width `head_dim`.
+    /// Makes the embedding for heads of width `head_dim`.
     ///
     /// # Panics
-    /// When `head_dim` is odd.
+    /// If `head_dim` is odd.
     ///
     /// # Source
-    /// RoFormer (arXiv 2104.09864); angles in f32 and scaled frequencies as
-    /// transformers computes them.
+    /// RoFormer (arXiv 2104.09864); the angles are computed in f32, and the frequencies are scaled as in
+    /// transformers.
     pub fn new(head_dim: usize, theta: f32, style: RotaryStyle, scaling: RotaryScaling) -> Rotary {
         assert!(
             head_dim.is_multiple_of(2),
@@ -100,18 +101,18 @@ impl Rotary {
         }
     }
 
-    /// Width of a head.
+    /// Returns the width of a head.
     pub fn head_dim(&self) -> usize {
         2 * self.frequencies.len()
     }
 
-    /// Which dimensions form a pair.
+    /// Returns which dimensions form a pair.
     pub fn style(&self) -> RotaryStyle {
         self.style
     }
 
-    /// The angles of positions `0..=largest` at least, `head_dim` numbers each;
-    /// their order is that of [`kernels::rotate`].
+    /// Returns the angles of at least the positions `0..=largest`, with `head_dim` numbers each, in the order that
+    /// [`kernels::rotate`] expects.
     pub(super) fn table(&self, positions: &[u32]) -> Arc<[f32]> {
         let head_dim = self.head_dim();
         let needed = positions.iter().max().map_or(0, |&p| p as usize + 1) * head_dim;
@@ -156,7 +157,7 @@ impl Rotary {
 /// Rotates the queries or keys of every head by their position.
 ///
 /// # Shapes
-/// `x`: `[rows, heads · head_dim]`, `positions`: one per row.
+/// `x` is `[rows, heads · head_dim]`; `positions` has one value per row.
 pub fn rotary(x: Tensor<2>, positions: &[u32], rotary: &Rotary) -> Tensor<2> {
     if is_plain_cpu(&x.device()) {
         turn(x, positions, rotary, 1.0)

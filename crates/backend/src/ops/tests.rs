@@ -1,4 +1,4 @@
-//! The fused kernels against the plain operations, and both against references.
+//! Tests the fused kernels against the plain operations, and both against references.
 
 use burn::tensor::bf16;
 use proptest::prelude::*;

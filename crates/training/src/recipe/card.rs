@@ -1,4 +1,4 @@
-//! The model card that goes with a checkpoint, and the table of held-out perplexities.
+//! Writes the model card that belongs to a checkpoint, and the table of held-out perplexities.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -7,7 +7,7 @@ use interlingua_metrics::bootstrap::Estimate;
 
 use super::{HeldOut, Record};
 
-/// Held-out perplexities as a Markdown table.
+/// Writes the held-out perplexities as a Markdown table.
 pub fn table(record: &Record) -> String {
     let mut out = String::from(
         "| Language | Text | Sentences | Tokens | Perplexity per token | Bits per character |\n\
@@ -46,7 +46,7 @@ fn interval(estimate: &Estimate, digits: usize) -> String {
     }
 }
 
-/// `README.md` of a checkpoint folder.
+/// Writes the `README.md` of a checkpoint folder.
 pub fn model_card(record: &Record) -> String {
     let spec = &record.settings;
     let (m, t) = (&spec.model, &spec.training);

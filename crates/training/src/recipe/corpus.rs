@@ -1,4 +1,4 @@
-//! The training text as the trainer takes it.
+//! Tokenises the training text.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,15 @@ use super::text::{LeftOut, Sentence, Text};
 use super::{BOS, EOS};
 use crate::TrainingError;
 
-/// The training text as the trainer takes it.
+/// The tokenised training text.
 pub(super) struct Corpus {
-    /// Token ids with start and end token.
+    /// The token ids of each sentence with start and end token.
     pub sequences: Vec<Vec<u32>>,
     pub sizes: Vec<TextSize>,
     pub left_out: LeftOut,
 }
 
-/// Tokenises all sentences, repeated as the language balance asks.
+/// Tokenises all sentences, and repeats them as the language balance demands.
 pub(super) fn tokenise(
     spec: &PretrainSpec,
     text: &Text,

@@ -1,4 +1,4 @@
-//! What a run would need.
+//! Reports what a run would need.
 
 use interlingua_data::{Language, Manifest};
 
@@ -8,10 +8,11 @@ use super::spec::PretrainSpec;
 use super::{Options, text};
 use crate::TrainingError;
 
-/// What a run would need, in words, added to `out` as it is found, without reading any text: `--dry-run`.
+/// Reports in words what a run would need, for `--dry-run`. Each fact is added to `out` as it is found. No text is
+/// read.
 ///
 /// # Errors
-/// Files of text that are missing.
+/// Text files that are missing.
 pub fn dry_run(
     spec: &PretrainSpec,
     options: &Options,

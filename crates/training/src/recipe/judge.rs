@@ -1,4 +1,4 @@
-//! How well a model predicts held-out text.
+//! Measures how well a model predicts held-out text.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use super::text::{Sentence, Text};
 use crate::TrainingError;
 use crate::progress::Event;
 
-/// How a model predicts a sentence.
+/// The surprisal of one sentence under a model.
 pub(super) struct Judged<'a> {
     sentence: &'a Sentence,
     pub nats: f64,
@@ -25,7 +25,8 @@ pub(super) struct Judged<'a> {
 /// Sentences whose states are held at a time.
 const JUDGED_AT_ONCE: usize = 1000;
 
-/// Surprisal of sentences; those longer than the model takes and those without tokens are left out.
+/// Computes the surprisal of sentences. Sentences that are longer than the model can take, or that have no tokens,
+/// are left out.
 pub(super) fn judge<'a>(
     model: &Model,
     sentences: &[&'a Sentence],
@@ -55,7 +56,7 @@ pub(super) fn judge<'a>(
     Ok(judged)
 }
 
-/// Perplexities on all held-out text.
+/// Computes the perplexities on all held-out text.
 pub(super) fn held_out(
     spec: &PretrainSpec,
     text: &Text,

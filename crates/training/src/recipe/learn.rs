@@ -1,4 +1,4 @@
-//! Training by a schedule, with checkpoints and perplexities on the way.
+//! Trains by a schedule, with checkpoints and perplexities at intervals.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -17,7 +17,7 @@ use super::text::{Sentence, Text};
 use crate::progress::Event;
 use crate::{Smooth, TrainConfig, Trainer, TrainingError};
 
-/// The trainer of a recipe.
+/// Makes the trainer of a recipe.
 pub(super) fn trainer(
     spec: &PretrainSpec,
     vocabulary: usize,
@@ -43,7 +43,7 @@ pub(super) fn trainer(
     Trainer::new(spec.model.config(vocabulary), config, device)
 }
 
-/// Number of parameters of the model with a vocabulary of this size.
+/// Returns the number of parameters of the model with a vocabulary of this size.
 pub(super) fn parameters(spec: &PretrainSpec, vocabulary: usize) -> usize {
     interlingua_models::architectures::cohere::tensors(&spec.model.config(vocabulary))
         .needed()
@@ -52,7 +52,7 @@ pub(super) fn parameters(spec: &PretrainSpec, vocabulary: usize) -> usize {
         .sum()
 }
 
-/// The training loop with what it writes to.
+/// The training loop with the places that it writes to.
 pub(super) struct Training<'a> {
     pub spec: &'a PretrainSpec,
     pub text: &'a Text,
@@ -64,7 +64,7 @@ pub(super) struct Training<'a> {
 }
 
 impl Training<'_> {
-    /// Goes through the schedule to its end, with a checkpoint now and then.
+    /// Runs the schedule to its end, with a checkpoint at intervals.
     pub fn run(
         &mut self,
         corpus: &[Vec<u32>],

@@ -1,12 +1,12 @@
-//! Pre-training of a small language model on real text.
+//! Pre-trains a small language model on real text.
 //!
 //! ```text
 //! text → held-out split → tokenizer → training with checkpoints → checkpoint folder → perplexity → model card
 //! ```
 //!
-//! The run works in `OUT/<name>.making`, which is renamed to `OUT/<name>` when all is written. A
-//! killed run goes on from its last checkpoint and ends with the weights of a straight run. The name is
-//! fixed because the next run must find the checkpoints; so runs at once take turns there.
+//! The run works in `OUT/<name>.making`, which is renamed to `OUT/<name>` when everything is written. A run that was
+//! killed is resumed from its last checkpoint and ends with the same weights as an uninterrupted one. The folder's
+//! name is fixed because the next run must find the checkpoints; so runs at the same time wait for each other there.
 
 mod card;
 mod corpus;
@@ -44,33 +44,33 @@ use schedule::Schedule;
 pub use spec::{DataSpec, GeometrySpec, PretrainSpec, TextSpec, TrainingSpec};
 pub use text::{DataFile, LeftOut, Sentence, Text};
 
-/// Token at the beginning of every sequence.
+/// The id of the token at the beginning of every sequence.
 pub const BOS: u32 = 2;
-/// Token that is learned at the end of every sentence.
+/// The id of the token that is learned at the end of every sentence.
 pub const EOS: u32 = 3;
 
-/// Where a run takes things from and puts them.
+/// The inputs and the outputs of a run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Root of data files.
+    /// The root folder of the data files.
     pub data_dir: PathBuf,
-    /// Folder of checkpoint folders.
+    /// The folder that holds the checkpoint folders.
     pub out: PathBuf,
-    /// Device.
+    /// The device to train on.
     pub device: DeviceName,
-    /// Whether a half-done run continues from its last checkpoint.
+    /// Whether an interrupted run is resumed from its last checkpoint.
     pub resume: bool,
-    /// Manifests that know licences by the hash of a file.
+    /// The manifests, which know the licences of files by their hashes.
     pub manifests: Vec<Manifest>,
-    /// What the user typed, for the record.
+    /// The command that the user typed, for the record.
     pub command: String,
 }
 
-/// Carries out a pre-training run.
+/// Runs a pre-training recipe.
 ///
 /// # Errors
-/// A finished or half-done run of other settings in the same place, unreadable text, a full disk,
-/// a loss that is not finite.
+/// A finished or interrupted run with other settings in the same place, text that cannot be read, a full disk, or a
+/// loss that is not finite.
 pub fn pretrain(
     spec: &PretrainSpec,
     options: &Options,

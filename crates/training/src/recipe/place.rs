@@ -25,7 +25,7 @@ impl Place {
         }
     }
 
-    /// The record of the finished run, if it is there and was made from the same.
+    /// Reads the record of the finished run, if it exists and was made from the same settings.
     pub fn finished(&self, key: &str) -> Result<Option<Record>, TrainingError> {
         if !self.folder.exists() {
             return Ok(None);
@@ -54,7 +54,7 @@ impl Place {
         }
     }
 
-    /// Waits until no other run works in the working folder, which is made where it is missing.
+    /// Waits until no other run works in the working folder, which is created if it is missing.
     pub fn turn(&self, listener: Listener<'_>) -> Result<File, TrainingError> {
         let note = format!(
             "another run is making {}; waiting for it",
@@ -66,7 +66,8 @@ impl Place {
         .map_err(TrainingError::io(&self.making))
     }
 
-    /// Prepares the working folder, which is this run's alone; returns whether there is a checkpoint to continue from.
+    /// Prepares the working folder, which belongs to this run alone, and returns whether there is a checkpoint to
+    /// resume from.
     pub fn begin(&self, key: &str, resume: bool) -> Result<bool, TrainingError> {
         let settings = self.making.join("key");
         let begun = self.checkpoint.is_file();
@@ -132,7 +133,7 @@ impl Place {
         Ok(())
     }
 
-    /// Writes the record and the card, renames, and clears away what only a half-done run needs.
+    /// Writes the record and the model card, renames the folder, and removes what only an unfinished run needs.
     pub fn finish(&self, record: &Record) -> Result<(), TrainingError> {
         let json = serde_json::to_value(record).expect("a record is plain data");
         write_atomically(

@@ -1,4 +1,4 @@
-//! What a run leaves behind, besides weights.
+//! The record of a run, which is written beside the weights.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,120 +13,120 @@ use super::text::{DataFile, LeftOut};
 /// The record of a run, `training.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// Digest of the settings, the text and the device: two runs of one digest make the same model.
+    /// The digest of the settings, the text and the device. Two runs with the same digest make the same model.
     pub key: String,
-    /// What the user typed.
+    /// The command that the user typed.
     pub command: String,
     /// The settings with every default.
     pub settings: PretrainSpec,
-    /// Version of this program.
+    /// The version of this program.
     pub version: String,
-    /// Commit of the working folder, where git knows one.
+    /// The commit of the current folder, if git knows one.
     pub commit: Option<String>,
-    /// Device.
+    /// The device of the training.
     pub device: String,
-    /// Parameters of the model.
+    /// The number of parameters of the model.
     pub parameters: usize,
-    /// Entries of the tokenizer.
+    /// The number of entries of the tokenizer.
     pub vocabulary: usize,
     /// The files that were read.
     pub files: Vec<DataFile>,
-    /// Rows used of every `[[text]]`.
+    /// The number of rows that were used of every `[[text]]`.
     pub rows: Vec<u64>,
-    /// What was left out of the training text.
+    /// The amount of text that was left out of the training.
     pub left_out: LeftOut,
-    /// The training text by source and language.
+    /// The size of the training text by source and language.
     pub text: Vec<TextSize>,
-    /// Steps.
+    /// The number of steps.
     pub steps: usize,
-    /// Predicted tokens in all steps, end tokens included.
+    /// The number of predicted tokens in all steps, including end tokens.
     pub tokens: usize,
-    /// Predicted tokens in one pass.
+    /// The number of predicted tokens in one pass over the text.
     pub epoch_tokens: usize,
-    /// Seconds of training, interruptions left out.
+    /// The seconds of training, without interruptions.
     pub seconds: f64,
-    /// Mean losses.
+    /// The loss curve.
     pub loss: Vec<LossPoint>,
-    /// Perplexities on a part of the held-out text on the way.
+    /// The perplexities on a part of the held-out text during training.
     pub evaluations: Vec<Evaluation>,
-    /// Perplexities on all held-out text at the end.
+    /// The perplexities on all held-out text at the end.
     pub held_out: Vec<HeldOut>,
 }
 
-/// How much training text there is in one language from one source.
+/// The size of the training text in one language from one source.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TextSize {
-    /// Source.
+    /// The name of the source.
     pub source: String,
-    /// Language.
+    /// The language of the text.
     pub language: Language,
-    /// Different sentences.
+    /// The number of different sentences.
     pub sentences: usize,
-    /// Their characters.
+    /// The number of their characters.
     pub characters: usize,
-    /// Their tokens, end tokens included.
+    /// The number of their tokens, including end tokens.
     pub tokens: usize,
-    /// How often a pass repeats them, on average.
+    /// How often a pass repeats these sentences, on average.
     pub repeats: f64,
 }
 
 /// A point of the loss curve.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LossPoint {
-    /// Steps taken.
+    /// The number of steps that were taken.
     pub step: usize,
-    /// Mean loss since the point before, nats per token.
+    /// The mean loss since the preceding point, in nats per token.
     pub loss: f64,
-    /// Learning rate of the last step.
+    /// The learning rate of the last step.
     pub learning_rate: f64,
 }
 
-/// Perplexities during training.
+/// The perplexities at one point of the training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// Steps taken.
+    /// The number of steps that were taken.
     pub step: usize,
-    /// Perplexity per token by language.
+    /// The perplexity per token, by language.
     pub perplexity: BTreeMap<Language, f64>,
 }
 
-/// How well the model predicts held-out text of one language.
+/// The quality of the model's predictions on held-out text of one language.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HeldOut {
-    /// Source; `None` for all sources together.
+    /// The name of the source; `None` for all sources together.
     pub source: Option<String>,
-    /// Language.
+    /// The language of the text.
     pub language: Language,
-    /// Sentences.
+    /// The number of sentences.
     pub sentences: usize,
-    /// Tokens predicted; the end token is not among them.
+    /// The number of tokens that were predicted, without the end tokens.
     pub tokens: usize,
-    /// Characters of the sentences.
+    /// The number of characters of the sentences.
     pub characters: usize,
-    /// Perplexity per token, interval over sentences.
+    /// The perplexity per token, with its interval over sentences.
     pub perplexity: Estimate,
-    /// Bits per character, interval over sentences; comparable across tokenizers.
+    /// The bits per character, with their interval over sentences. They can be compared across tokenizers.
     pub bits_per_character: Estimate,
 }
 
-/// What a run leaves behind.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Outcome {
     /// The checkpoint folder.
     pub folder: PathBuf,
-    /// Its record.
+    /// The record of the run.
     pub record: Record,
-    /// Whether the folder was finished before.
+    /// Whether the folder had been finished before.
     pub cached: bool,
 }
 
-/// What belongs to a checkpoint beside the state of the trainer.
+/// The part of a checkpoint that is not the state of the trainer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Log {
     pub seconds: f64,
     pub tokens: usize,
     pub loss: Vec<LossPoint>,
     pub evaluations: Vec<Evaluation>,
-    /// Loss × tokens and tokens since the last point of the curve.
+    /// The sum of loss × tokens, and the number of tokens, since the last point of the curve.
     pub pending: (f64, usize),
 }

@@ -1,4 +1,4 @@
-//! Which sentences a step sees, from the seed and the number of the step alone.
+//! Determines which sentences a step trains on, from the seed and the number of the step alone.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ struct Epoch {
     steps: Vec<Range<usize>>,
 }
 
-/// The steps of a whole run. Steps take whole sentences and do not cross epochs.
+/// The steps of a whole run. A step consists of whole sentences and does not cross epochs.
 pub struct Schedule {
     /// Predicted tokens of every sentence.
     lengths: Vec<u32>,
@@ -25,7 +25,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Cuts `epochs` passes over sentences of these lengths into steps.
+    /// Divides `epochs` passes over sentences of these lengths into steps.
     pub fn new(lengths: Vec<u32>, epochs: f64, batch_tokens: usize, seed: u64) -> Schedule {
         let mut schedule = Schedule {
             lengths,
@@ -54,17 +54,17 @@ impl Schedule {
         schedule
     }
 
-    /// Steps of the run.
+    /// Returns the number of steps of the run.
     pub fn steps(&self) -> usize {
         self.steps.iter().sum()
     }
 
-    /// Predicted tokens of one pass.
+    /// Returns the number of predicted tokens of one pass.
     pub fn epoch_tokens(&self) -> usize {
         self.lengths.iter().map(|&n| n as usize).sum()
     }
 
-    /// The sentences of a step, counted from 0, by index.
+    /// Returns the indices of the sentences of a step, which is counted from 0.
     pub fn step(&mut self, step: usize) -> &[u32] {
         let (mut number, mut at) = (0, step);
         while at >= self.steps[number] {
@@ -78,7 +78,7 @@ impl Schedule {
         &epoch.order[epoch.steps[at].clone()]
     }
 
-    /// Predicted tokens of some sentences.
+    /// Returns the number of predicted tokens of some sentences.
     pub fn tokens(&self, sentences: &[u32]) -> usize {
         sentences
             .iter()

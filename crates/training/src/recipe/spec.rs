@@ -1,4 +1,4 @@
-//! What a user writes in a pre-training experiment, such as `experiments/pretrain-4l.toml`.
+//! The settings that a user writes in a pre-training recipe, such as `experiments/pretrain-4l.toml`.
 
 use std::path::Path;
 
@@ -8,35 +8,35 @@ use serde::{Deserialize, Serialize};
 
 use crate::{TrainingError, merge};
 
-/// A pre-training run as typed.
+/// A pre-training recipe as a user writes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainSpec {
-    /// Name of the model; its folder is `OUT/<name>`.
+    /// The name of the model; its folder is `OUT/<name>`.
     pub name: String,
-    /// Heading of the model card.
+    /// The heading of the model card.
     pub title: String,
-    /// What the model is for, in a few sentences.
+    /// The purpose of the model, in a few sentences.
     #[serde(default)]
     pub description: String,
-    /// Things a user of the model must know.
+    /// Reservations that a user of the model must know.
     #[serde(default)]
     pub caveats: Vec<String>,
-    /// Seed of the weights, of the order of the text and of the held-out split.
+    /// The seed of the weights, of the order of the text and of the held-out split.
     #[serde(default = "one")]
     pub seed: u64,
-    /// The text.
+    /// The sources of text.
     pub text: Vec<TextSpec>,
-    /// How the text is used.
+    /// The use of the text.
     #[serde(default)]
     pub data: DataSpec,
-    /// Geometry.
+    /// The sizes of the model.
     #[serde(default)]
     pub model: GeometrySpec,
-    /// Training.
+    /// The settings of the training.
     #[serde(default)]
     pub training: TrainingSpec,
-    /// Changes that `--quick` makes; merged over everything above.
+    /// The changes that `--quick` makes, which are merged over everything above.
     #[serde(default)]
     pub quick: Option<toml::Table>,
 }
@@ -45,34 +45,34 @@ pub struct PretrainSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextSpec {
-    /// What the source is called in tables; several files may share a name.
+    /// The name of the source in tables; several files may share a name.
     pub name: String,
-    /// File, folder or prefix of line-aligned files under `--data-dir`.
+    /// The file, the folder or the prefix of line-aligned files under `--data-dir`.
     pub file: String,
     /// The languages to read.
     pub languages: Vec<Language>,
-    /// The format; told from name and content where it is left out.
+    /// The format; if it is left out, it is found from name and content.
     #[serde(default)]
     pub format: Option<Format>,
-    /// Share of its rows that is never trained on.
+    /// The share of its rows that is never trained on.
     #[serde(default = "one_hundredth")]
     pub held_out: f64,
-    /// At most this many rows, from the first on.
+    /// The most rows to use, from the first on.
     #[serde(default)]
     pub rows: Option<usize>,
-    /// Licence of the text; taken from the manifest where a manifest knows the file.
+    /// The licence of the text; if it is left out, it is taken from a manifest that knows the file.
     #[serde(default)]
     pub licence: Option<String>,
 }
 
-/// How the text is used.
+/// The use of the text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataSpec {
-    /// Exponent of the language balance: 1 trains on every sentence once per epoch, 0 repeats the
-    /// sentences of the smaller languages until all languages have as many as the largest.
+    /// The exponent of the language balance. With 1, every sentence is trained on once per epoch; with 0, the
+    /// sentences of smaller languages are repeated until all languages have as many as the largest.
     pub balance: f64,
-    /// What to do with rows that cannot be read.
+    /// How to treat rows that cannot be read.
     pub on_bad_row: OnBadRow,
 }
 
@@ -85,25 +85,25 @@ impl Default for DataSpec {
     }
 }
 
-/// Geometry of the model.
+/// The sizes of the model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GeometrySpec {
-    /// Width of the residual stream.
+    /// The width of the residual stream.
     pub hidden_size: usize,
-    /// Width of the MLP.
+    /// The width of the MLP.
     pub intermediate_size: usize,
-    /// Blocks.
+    /// The number of blocks.
     pub layers: usize,
-    /// Query heads.
+    /// The number of query heads.
     pub heads: usize,
-    /// Key and value heads.
+    /// The number of key and value heads.
     pub kv_heads: usize,
-    /// Largest vocabulary of the byte-level BPE.
+    /// The largest size of the vocabulary of the byte-level BPE.
     pub vocab_size: usize,
-    /// Longest sequence; longer sentences are left out.
+    /// The length of the longest sequence in tokens; longer sentences are left out.
     pub max_positions: usize,
-    /// Factor on the logits.
+    /// The factor on the logits.
     pub logit_scale: f64,
 }
 
@@ -123,7 +123,7 @@ impl Default for GeometrySpec {
 }
 
 impl GeometrySpec {
-    /// The model's configuration with a vocabulary of this size.
+    /// Returns the model's configuration with a vocabulary of this size.
     pub fn config(&self, vocab_size: usize) -> Config {
         Config {
             hidden_size: self.hidden_size,
@@ -146,35 +146,35 @@ impl GeometrySpec {
     }
 }
 
-/// Settings of the optimiser, and when to look and to save.
+/// The settings of the optimiser, and the intervals of evaluations and checkpoints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainingSpec {
-    /// Passes over the text; a fraction ends within a pass.
+    /// The number of passes over the text; with a fraction, training ends within a pass.
     pub epochs: f64,
-    /// Predicted tokens per step, about: a step takes whole sentences.
+    /// The approximate number of predicted tokens per step; a step consists of whole sentences.
     pub batch_tokens: usize,
-    /// Peak learning rate.
+    /// The peak learning rate.
     pub learning_rate: f64,
-    /// Share of the steps in which the rate rises.
+    /// The share of the steps in which the rate rises.
     pub warmup: f64,
-    /// Decay of the first moment.
+    /// The decay of the first moment.
     pub beta_1: f64,
-    /// Decay of the second moment.
+    /// The decay of the second moment.
     pub beta_2: f64,
-    /// Decoupled weight decay of matrices.
+    /// The decoupled weight decay of matrices.
     pub weight_decay: f64,
-    /// Largest norm of the gradient.
+    /// The largest norm of the gradient.
     pub clip_norm: f64,
-    /// Steps between checkpoints a killed run can continue from.
+    /// The number of steps between checkpoints from which a killed run can be resumed.
     pub checkpoint_every: usize,
-    /// Steps between measurements on held-out text.
+    /// The number of steps between evaluations on held-out text.
     pub evaluate_every: usize,
-    /// Held-out sentences per language in these measurements; the last one takes all.
+    /// The number of held-out sentences per language in these evaluations; the last one uses all.
     pub evaluate_sentences: usize,
-    /// Steps per point of the loss curve.
+    /// The number of steps per point of the loss curve.
     pub log_every: usize,
-    /// Bootstrap resamples behind the intervals.
+    /// The number of bootstrap resamples for the intervals.
     pub resamples: usize,
 }
 
@@ -202,19 +202,19 @@ impl Default for TrainingSpec {
 const LEAST_VOCABULARY: usize = 260;
 
 impl PretrainSpec {
-    /// Reads a spec; with `quick`, its `[quick]` table is merged in.
+    /// Reads a recipe; with `quick`, its `[quick]` table is merged in.
     ///
     /// # Errors
-    /// Missing file, TOML errors with line and key, values that cannot work.
+    /// A missing file, TOML errors with line and key, or values that cannot be used.
     pub fn read(path: &Path, quick: bool) -> Result<PretrainSpec, TrainingError> {
         let text = std::fs::read_to_string(path).map_err(TrainingError::io(path))?;
         PretrainSpec::parse(&text, path, quick)
     }
 
-    /// The same from a text; `path` is only for messages.
+    /// Parses a recipe from a text; `path` is only for messages.
     ///
     /// # Errors
-    /// As [`PretrainSpec::read`].
+    /// The errors of [`PretrainSpec::read`].
     pub fn parse(text: &str, path: &Path, quick: bool) -> Result<PretrainSpec, TrainingError> {
         let bad = |problem: String| TrainingError::Spec {
             path: path.to_owned(),
@@ -384,7 +384,7 @@ impl PretrainSpec {
         Ok(())
     }
 
-    /// All languages, in the order in which the sources name them.
+    /// Returns all languages, in the order in which the sources name them.
     pub fn languages(&self) -> Vec<Language> {
         let mut all = Vec::new();
         for language in self.text.iter().flat_map(|t| &t.languages) {

@@ -1,9 +1,8 @@
-//! Training text and held-out text, so that nothing held out is trained on in any language.
+//! Reads training text and held-out text, and makes sure that nothing held out is trained on in any language.
 //!
-//! Rows with the same English sentence form a group, and a hash of that sentence decides whether
-//! the group is held out. A translation of a held-out sentence may also stand in another group;
-//! such groups are trained on in no language. Sentences are compared without case, punctuation
-//! and spacing.
+//! Rows with the same English sentence form a group, and a hash of that sentence decides whether the group is held
+//! out. If a translation of a held-out sentence also occurs in another group, that group is not trained on in any
+//! language. Sentences are compared without case, punctuation and spacing.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -22,63 +21,63 @@ use crate::TrainingError;
 /// A sentence with its language and the index of its source among `Text::sources`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sentence {
-    /// Language.
+    /// The language of the sentence.
     pub language: Language,
-    /// Index of its source.
+    /// The index of its source.
     pub source: usize,
-    /// The sentence.
+    /// The text of the sentence.
     pub text: String,
 }
 
 /// A file that was read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DataFile {
-    /// Name under the data folder.
+    /// The name of the file under the data folder.
     pub file: String,
-    /// Hash of its bytes.
+    /// The sha256 of its bytes.
     pub sha256: String,
-    /// Its size.
+    /// The size in bytes.
     pub bytes: u64,
-    /// The data set, where a manifest knows the file.
+    /// The data set, if a manifest knows the file.
     pub data_set: Option<String>,
-    /// Licence, from the experiment or the manifest.
+    /// The licence, from the recipe or the manifest.
     pub licence: Option<String>,
-    /// What the licence asks for, from the manifest.
+    /// The conditions of the licence, from the manifest.
     pub licence_note: String,
 }
 
-/// What was left out of the training text, and why.
+/// The amount of text that was left out of the training, by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LeftOut {
-    /// Rows that could not be read.
+    /// The number of rows that could not be read.
     pub unreadable_rows: u64,
-    /// Sentences that were there before, letter for letter.
+    /// The number of sentences that are identical to an earlier one.
     pub duplicates: usize,
-    /// Sentences of groups that share a sentence with a held-out group.
+    /// The number of sentences of groups that share a sentence with a held-out group.
     pub near_held_out: usize,
-    /// Sentences of more tokens than the model takes.
+    /// The number of sentences with more tokens than the model can take.
     pub too_long: usize,
 }
 
 /// The text of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Text {
-    /// Names of the sources.
+    /// The names of the sources.
     pub sources: Vec<String>,
-    /// Sentences to learn from, in file order.
+    /// The sentences to train on, in the order of the files.
     pub train: Vec<Sentence>,
-    /// Sentences to judge on, in random order.
+    /// The sentences to evaluate on, in random order.
     pub held_out: Vec<Sentence>,
-    /// What was left out.
+    /// The amount of text that was left out.
     pub left_out: LeftOut,
-    /// Rows read, by entry of the experiment's `[[text]]`.
+    /// The number of rows that were read, by entry of the recipe's `[[text]]`.
     pub rows: Vec<u64>,
 }
 
-/// The files of all sources with their hashes.
+/// Lists the files of all sources with their hashes.
 ///
 /// # Errors
-/// A source that is not there, a file that cannot be read.
+/// A source that does not exist, or a file that cannot be read.
 pub fn files(spec: &PretrainSpec, options: &Options) -> Result<Vec<DataFile>, TrainingError> {
     let mut all: Vec<DataFile> = Vec::new();
     for (at, text) in spec.text.iter().enumerate() {
@@ -100,7 +99,7 @@ pub fn files(spec: &PretrainSpec, options: &Options) -> Result<Vec<DataFile>, Tr
     Ok(all)
 }
 
-/// That the text at this place of the recipe is not there, and what would bring it.
+/// Makes the error for a text of the recipe that is missing, with what would bring it.
 pub fn missing(at: usize, text: &TextSpec, options: &Options) -> TrainingError {
     TrainingError::value(
         format!("text[{at}].file"),
@@ -137,7 +136,7 @@ fn data_file(
     })
 }
 
-/// The file itself, the files of a folder, or those that begin with a name; sorted.
+/// Returns the file itself, the files of a folder, or the files whose names begin with a prefix; sorted.
 pub(super) fn files_of(path: &Path) -> Vec<PathBuf> {
     if path.is_file() {
         return vec![path.to_owned()];
@@ -170,7 +169,7 @@ pub(super) fn files_of(path: &Path) -> Vec<PathBuf> {
 /// Reads all sources and splits them.
 ///
 /// # Errors
-/// Unreadable files; a language without training or held-out text.
+/// Files that cannot be read, or a language without training text or held-out text.
 pub fn read(spec: &PretrainSpec, data_dir: &Path) -> Result<Text, TrainingError> {
     let mut sources: Vec<String> = Vec::new();
     let mut left_out = LeftOut::default();
