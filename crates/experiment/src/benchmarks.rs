@@ -1,4 +1,4 @@
-//! Tasks beside the pairs: which items an experiment judges its edits by.
+//! Reads the items of the tasks other than the pairs, on which an experiment evaluates its edits.
 
 use std::path::Path;
 
@@ -8,13 +8,13 @@ use interlingua_tasks::{ItemSet, Items, Source, TaskError, registry};
 use crate::ExperimentError;
 use crate::spec::{DataSpec, Spec};
 
-/// The items of one task for one language, and for one category or none.
+/// The items of one task for one language, and for one category or for none.
 pub type Benchmark = ItemSet<Items>;
 
-/// Reads the items of every task that a spec lists; what was skipped is added to `findings`.
+/// Reads the items of every task that a spec lists. Messages about what was skipped are added to `findings`.
 ///
 /// # Errors
-/// Files that cannot be read, a language or category the spec does not have, a task that is left with nothing.
+/// Files that cannot be read, a language or category that the spec does not have, or a task without any items left.
 pub fn load(
     spec: &Spec,
     data_dir: &Path,
@@ -61,7 +61,7 @@ pub fn load(
     Ok(all)
 }
 
-/// An error of the task that stands at this place of `[[benchmarks]]`.
+/// Makes errors of the task at this position of `[[benchmarks]]`.
 pub fn listed(at: usize) -> impl Fn(TaskError) -> ExperimentError {
     move |error| match error {
         TaskError::Options { key, problem } => {
@@ -75,7 +75,7 @@ pub fn listed(at: usize) -> impl Fn(TaskError) -> ExperimentError {
     }
 }
 
-/// What the items are about, in words.
+/// Describes in words what the items are about.
 pub fn what(set: &Benchmark) -> String {
     let name = set.name(set.items.about());
     match &set.category {
@@ -84,7 +84,7 @@ pub fn what(set: &Benchmark) -> String {
     }
 }
 
-/// Names of the benchmarks in rows, in the order of the registry.
+/// Returns the names of the benchmarks in rows, in the order of the registry.
 pub fn names(sets: &[Benchmark]) -> Vec<String> {
     let mut names = Vec::new();
     for about in registry::TASKS {

@@ -1,15 +1,15 @@
-//! Results of stages, by the content of what went into them.
+//! A cache of the results of stages, addressed by the content of their inputs.
 //!
-//! A key is the blake3 digest of a stage's name and its inputs, so a stage is
-//! never computed twice and never taken for another. Entries appear under their
-//! name only when complete.
+//! A key is the blake3 digest of a stage's name and its inputs, so a result is never computed twice and never
+//! confused with another. Entries appear under their name only when they are complete.
 //!
-//! What is computed for many settings at once lies in packs: an entry with the results of all that one run lacked, each under
-//! its own key. Their group is in the entry's name, and what is looked up is looked for in all packs of the group.
+//! Results that are computed for many settings at once are stored in packs. A pack is an entry with all results that
+//! one run computed, each under its own key. The name of the entry contains the group of the results, and a key is
+//! looked up in all packs of its group.
 //!
-//! Beside an entry `NAME` lies `NAME.b3` with the digest of its bytes, in the form of `b3sum`:
-//! one line per file, names from the cache on, so `b3sum --check *.b3` there checks all of it.
-//! An entry is read only where its bytes are those; one that was changed counts as not there.
+//! Beside an entry `NAME` lies `NAME.b3` with the digest of its bytes, in the format of `b3sum`: one line per file,
+//! with names relative to the cache folder. So `b3sum --check *.b3` in that folder checks everything. An entry is
+//! read only if its bytes have this digest; an entry that was changed counts as missing.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 
 use crate::ExperimentError;
 
-/// A folder of finished stages.
+/// A folder of the results of finished stages.
 #[derive(Debug, Clone)]
 pub struct Cache {
     folder: PathBuf,
@@ -30,27 +30,27 @@ pub struct Cache {
 /// in a key: a release that computes the same finds what an earlier one has left.
 const FORMAT: u32 = 6;
 
-/// What the cache has under a name.
+/// The content of the cache under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found<T> {
-    /// Nothing.
+    /// There is no entry.
     Nothing,
-    /// Bytes that are not those that were written; they are not to be used.
+    /// The bytes are not those that were written, and must not be used.
     Damaged(String),
-    /// What was written.
+    /// The content that was written.
     Whole(T),
 }
 
 impl Cache {
-    /// The folder.
+    /// Returns the path of the folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Opens or creates the folder, and removes what killed processes left half-done in it.
+    /// Opens or creates the folder, and removes what killed processes left unfinished in it.
     ///
     /// # Errors
-    /// When it cannot be created.
+    /// A folder that cannot be created.
     pub fn open(folder: &Path) -> Result<Cache, ExperimentError> {
         std::fs::create_dir_all(folder).map_err(ExperimentError::io(folder))?;
         interlingua_files::sweep(folder).map_err(ExperimentError::io(folder))?;
@@ -59,21 +59,21 @@ impl Cache {
         })
     }
 
-    /// Key of a stage from everything that decides its result.
+    /// Computes the key of a stage from everything that determines its result.
     pub fn key(stage: &str, inputs: &impl Serialize) -> String {
         let text = serde_json::to_string(&(FORMAT, stage, inputs)).expect("inputs are plain data");
         blake3::hash(text.as_bytes()).to_hex()[..24].to_owned()
     }
 
-    /// Where a stage's file or folder lies, whether it is there or not.
+    /// Returns the path of a stage's file or folder, whether it exists or not.
     pub fn path(&self, stage: &str, key: &str, extension: &str) -> PathBuf {
         self.folder.join(format!("{stage}-{key}{extension}"))
     }
 
-    /// Whether an entry, a file or a folder, is there and as it was written.
+    /// Checks whether an entry, which is a file or a folder, exists and is as it was written.
     ///
     /// # Errors
-    /// When it is there but cannot be read.
+    /// An entry that exists but cannot be read.
     pub fn check(&self, entry: &Path) -> Result<Found<()>, ExperimentError> {
         let written = self.seal_of(entry)?;
         match self.digest(entry, entry) {
@@ -88,7 +88,7 @@ impl Cache {
     /// Reads a JSON entry.
     ///
     /// # Errors
-    /// When it is there but cannot be read.
+    /// An entry that exists but cannot be read.
     pub fn load<T: DeserializeOwned>(
         &self,
         stage: &str,
@@ -97,10 +97,10 @@ impl Cache {
         self.read(&self.path(stage, key, ".json"))
     }
 
-    /// Reads the JSON entry of a path.
+    /// Reads the JSON entry at a path.
     ///
     /// # Errors
-    /// When it is there but cannot be read.
+    /// An entry that exists but cannot be read.
     pub fn read<T: DeserializeOwned>(&self, path: &Path) -> Result<Found<T>, ExperimentError> {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
@@ -120,7 +120,7 @@ impl Cache {
     /// Writes a JSON entry.
     ///
     /// # Errors
-    /// When the disk is full or the folder is gone.
+    /// A full disk, or a folder that no longer exists.
     pub fn store(
         &self,
         stage: &str,
@@ -130,17 +130,17 @@ impl Cache {
         self.write(&self.path(stage, key, ".json"), value)
     }
 
-    /// Writes the JSON entry of a path.
+    /// Writes the JSON entry at a path.
     ///
     /// # Errors
-    /// When the disk is full or the folder is gone.
+    /// A full disk, or a folder that no longer exists.
     pub fn write(&self, path: &Path, value: &impl Serialize) -> Result<(), ExperimentError> {
         let text = serde_json::to_vec(value).expect("results are plain data");
         self.seal(path, &line(&blake3::hash(&text), &name(path)))?;
         write_atomically(path, &text)
     }
 
-    /// Where the results of these keys lie together; the group says what they have in common.
+    /// Returns the path of the pack with the results of these keys. The group says what they have in common.
     pub fn pack<'a>(
         &self,
         stage: &str,
@@ -156,10 +156,10 @@ impl Cache {
         self.path(stage, &format!("{group}.{part}"), extension)
     }
 
-    /// Every entry that a group has: each run adds one with what it lacked.
+    /// Returns every pack of a group; each run adds one with the results that were missing.
     ///
     /// # Errors
-    /// When the folder cannot be listed.
+    /// A folder that cannot be listed.
     pub fn packs(
         &self,
         stage: &str,
@@ -182,10 +182,10 @@ impl Cache {
         Ok(found)
     }
 
-    /// Begins an entry that others write: a file, or a folder of files.
+    /// Begins an entry that other code writes: a file, or a folder of files.
     ///
     /// # Errors
-    /// When the cache cannot be written to.
+    /// A cache that cannot be written to.
     pub fn begin(&self, entry: &Path) -> Result<Making<'_>, ExperimentError> {
         Ok(Making {
             cache: self,
@@ -194,10 +194,10 @@ impl Cache {
         })
     }
 
-    /// Removes an entry, if it is there.
+    /// Removes an entry if it exists.
     ///
     /// # Errors
-    /// When it may not be removed.
+    /// An entry that may not be removed.
     pub fn remove(&self, entry: &Path) -> Result<(), ExperimentError> {
         // Moved away first, so that nobody meets half of a folder.
         let away = self.begin(entry)?;
@@ -252,7 +252,7 @@ impl Cache {
     }
 }
 
-/// An entry in the making, in a folder of its own; gone when it is dropped before [`Making::finish`].
+/// An entry that is being written, in a folder of its own. It is removed if it is dropped before [`Making::finish`].
 pub struct Making<'a> {
     cache: &'a Cache,
     place: Partial,
@@ -260,15 +260,16 @@ pub struct Making<'a> {
 }
 
 impl Making<'_> {
-    /// Where to write it until it is finished.
+    /// Returns the path to write to until the entry is finished.
     pub fn path(&self) -> PathBuf {
         self.place.path().join(name(&self.entry))
     }
 
-    /// Puts it under its name, with its digest. A folder that another run has put there meanwhile stays.
+    /// Moves the entry to its name and writes its digest. If another run has written a folder of this name in the
+    /// meantime, that folder stays.
     ///
     /// # Errors
-    /// When the disk is full or the cache is gone.
+    /// A full disk, or a cache that no longer exists.
     pub fn finish(self) -> Result<(), ExperimentError> {
         let made = self.path();
         let digest = self.cache.digest(&self.entry, &made)?;
@@ -310,18 +311,18 @@ fn name(path: &Path) -> String {
         .unwrap_or_default()
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file completely or not at all.
 ///
 /// # Errors
-/// When the file cannot be written; an earlier one is then still whole.
+/// A file that cannot be written; an earlier one is then still complete.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ExperimentError> {
     interlingua_files::write(path, bytes).map_err(ExperimentError::io(path))
 }
 
-/// The same, unless the file holds these bytes already.
+/// Writes a file completely or not at all, unless it holds these bytes already.
 ///
 /// # Errors
-/// When the disk is full or the folder is gone.
+/// A full disk, or a folder that no longer exists.
 pub fn write_if_other(path: &Path, bytes: &[u8]) -> Result<(), ExperimentError> {
     match std::fs::read(path) {
         Ok(there) if there == bytes => Ok(()),

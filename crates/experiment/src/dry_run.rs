@@ -1,4 +1,4 @@
-//! `--dry-run`: every check of a run, and what the run would take, without keeping anything.
+//! Implements `--dry-run`: every check of a run, and an estimate of what the run needs, without keeping anything.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -15,12 +15,12 @@ use crate::plan::{Options, Plan, place};
 use crate::prepare::{Prepared, prepare};
 use crate::spec::{DataSpec, ModelSpec, Spec};
 
-/// What a run would need, in words, added to `out` as it is found.
+/// Describes in words what a run would need. Each fact is added to `out` as it is found.
 ///
-/// The hub is asked for its list of files; a hub that does not answer is part of what is said.
+/// The hub is asked for its list of files; if it does not answer, the description says so.
 ///
 /// # Errors
-/// Whatever would stop the run and can be known before anything is computed.
+/// Everything that would stop the run and can be known before anything is computed.
 pub fn dry_run(spec: &Spec, options: &Options, out: &mut String) -> Result<(), ExperimentError> {
     check::spec(spec)?;
     let _ = writeln!(out, "{} — {}", spec.name, spec.title);

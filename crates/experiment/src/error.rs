@@ -1,32 +1,32 @@
-//! What can stop a run, as one type.
+//! All errors that can stop a run, as one type.
 
 use std::path::PathBuf;
 
-/// Why an experiment could not be read, planned or run.
+/// The reason why an experiment could not be read, planned or run.
 #[derive(Debug, thiserror::Error)]
 pub enum ExperimentError {
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     Io {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The cause.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The experiment file is not valid.
     #[error("{path}: {problem}")]
     Spec {
-        /// The experiment file.
+        /// The path of the experiment file.
         path: PathBuf,
-        /// Line, key and what would work, as the TOML reader says it.
+        /// The error of the TOML reader with line, key and what would work.
         problem: String,
     },
-    /// A value of the experiment file cannot work.
+    /// A value of the experiment file cannot be used.
     #[error("{key}: {problem}")]
     Plan {
-        /// The key.
+        /// The key of the value.
         key: String,
-        /// What is wrong and what would work.
+        /// A description of the fault, and what would work.
         problem: String,
     },
     /// A file of the cache is damaged.
@@ -34,58 +34,58 @@ pub enum ExperimentError {
         "{path}: damaged cache entry ({problem}); delete the file, the next run makes it again"
     )]
     Cache {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// A description of the damage.
         problem: String,
     },
-    /// A debiaser could not be fitted.
+    /// A debiasing method could not be fitted.
     #[error("fitting {method} for {category} on {language} in space {space}: {source}")]
     Fit {
-        /// Method.
+        /// The name of the method.
         method: String,
-        /// Category.
+        /// The bias category.
         category: String,
-        /// Language.
+        /// The language of the fit.
         language: String,
-        /// Space.
+        /// The space of the fit.
         space: String,
-        /// The cause.
+        /// The error of the method.
         source: interlingua_debias::FitError,
     },
-    /// The device cannot be had.
+    /// The device cannot be used.
     #[error(transparent)]
     Device(#[from] interlingua_backend::DeviceError),
-    /// The model.
+    /// The model returned an error.
     #[error(transparent)]
     Model(#[from] interlingua_models::ModelError),
-    /// The data.
+    /// The data cannot be used.
     #[error(transparent)]
     Data(#[from] interlingua_data::DataError),
-    /// The testbed.
+    /// The testbed cannot be made.
     #[error("data: {0}")]
     Testbed(#[from] interlingua_data::testbed::TestbedError),
-    /// The autoencoder.
+    /// The autoencoder returned an error.
     #[error(transparent)]
     Autoencoder(#[from] interlingua_autoencoder::AutoencoderError),
-    /// A space.
+    /// A space returned an error.
     #[error(transparent)]
     Space(interlingua_spaces::SpaceError),
-    /// An edit.
+    /// An edit cannot be used.
     #[error(transparent)]
     Edit(#[from] interlingua_edits::EditError),
-    /// A hook that the model does not have.
+    /// The model does not have a hook.
     #[error(transparent)]
     Hook(#[from] interlingua_edits::HookError),
-    /// A metric.
+    /// A metric cannot be computed.
     #[error("computing {what}: {source}")]
     Metric {
-        /// What was being computed.
+        /// The name of what was being computed.
         what: String,
-        /// The cause.
+        /// The error of the metric.
         source: interlingua_metrics::MetricError,
     },
-    /// The report.
+    /// The report could not be written.
     #[error(transparent)]
     Report(#[from] crate::report::ReportError),
 }
@@ -116,7 +116,7 @@ impl ExperimentError {
         }
     }
 
-    /// What stopped a task, of which `what` says the words.
+    /// Converts the error of a task; `what` names the computation for messages.
     pub(crate) fn of_task(what: &str, error: interlingua_tasks::TaskError) -> ExperimentError {
         use interlingua_tasks::TaskError;
         match error {

@@ -1,9 +1,9 @@
-//! What a run takes, roughly, from the sizes of its model and text.
+//! Estimates roughly what a run needs, from the sizes of its model and text.
 //!
-//! Products of states with weights are counted, two operations per weight and token, and divided by
-//! how fast this device multiplies now. What else takes time is given in operations of products that take as long:
-//! [`TRAINING`], [`FIT`], [`PROBE`] and [`DRAW`] are such that finished runs of the testbed come out within a factor of two.
-//! Reading is not counted.
+//! Products of states with weights are counted, with two operations per weight and token, and divided by the measured
+//! speed of this device. Other work is expressed as the number of product operations that take the same time. The
+//! constants [`TRAINING`], [`FIT`], [`PROBE`] and [`DRAW`] were chosen so that the estimates for finished runs of the
+//! testbed are right within a factor of two. Reading files is not counted.
 
 use std::time::Instant;
 
@@ -29,9 +29,9 @@ const PROBE: f64 = 8000.0;
 /// Operations of products that take as long as drawing one item in a bootstrap.
 const DRAW: f64 = 1000.0;
 
-/// Sizes of a model.
+/// The sizes of a model.
 pub struct Size {
-    /// Width of the states.
+    /// The width of the states.
     pub width: usize,
     layers: usize,
     causal: bool,
@@ -44,7 +44,7 @@ pub struct Size {
 }
 
 impl Size {
-    /// Of a model that is open.
+    /// Returns the sizes of a model that is open.
     pub fn of_model(model: &Model) -> Size {
         let g = &model.geometry;
         let table = (g.vocab_size * g.hidden_size) as f64;
@@ -62,7 +62,7 @@ impl Size {
         }
     }
 
-    /// Of a model that is trained in the run, or whose size the spec gives; else unknown.
+    /// Returns the sizes of a model that the run trains or whose sizes the spec gives; `None` for other models.
     pub fn of_spec(model: &ModelSpec) -> Option<Size> {
         match model {
             ModelSpec::Train(t) => {
@@ -107,12 +107,12 @@ impl Size {
         }
     }
 
-    /// Bytes of memory for weights that stay.
+    /// Returns the number of bytes of weights that stay in memory.
     pub fn resident(&self) -> f64 {
         self.memory[0]
     }
 
-    /// Bytes of memory for weights that are read block by block.
+    /// Returns the number of bytes in memory if weights are read block by block.
     pub fn streamed(&self) -> f64 {
         self.memory[1]
     }
@@ -123,15 +123,15 @@ impl Size {
     }
 }
 
-/// Sentences of one purpose.
+/// The sentences for one purpose, counted.
 pub struct Part {
     /// The purpose.
     pub name: &'static str,
-    /// Their number.
+    /// The number of sentences.
     pub sentences: usize,
-    /// Tokens of all, start tokens included.
+    /// The number of tokens of all sentences, including start tokens.
     pub tokens: usize,
-    /// Tokens of the longest.
+    /// The number of tokens of the longest sentence.
     pub longest: usize,
     /// Σ tokens² over the sentences: what a masked model reads of them, one copy per token.
     squares: usize,
@@ -154,7 +154,7 @@ impl Tokens {
     /// Counts all text of a run.
     ///
     /// # Errors
-    /// Those of `count`.
+    /// The errors of `count`.
     pub fn count(
         text: &Prepared,
         spec: &Spec,
@@ -217,7 +217,7 @@ impl Tokens {
         })
     }
 
-    /// All parts that are shown.
+    /// Returns all parts that are shown.
     pub fn parts(&self) -> [&Part; 5] {
         [
             &self.train,
@@ -229,26 +229,26 @@ impl Tokens {
     }
 }
 
-/// Work of one kind.
+/// The work of one kind.
 pub struct Work {
-    /// What it is.
+    /// The name of the work.
     pub name: &'static str,
-    /// Operations.
+    /// The number of operations.
     pub flops: f64,
 }
 
-/// What a run takes.
+/// The work, memory and disk space that a run needs.
 pub struct Needs {
-    /// By stage.
+    /// The work by stage.
     pub work: Vec<Work>,
-    /// Bytes of states that lie between two blocks of the largest pass.
+    /// The number of bytes of the states between two blocks in the largest pass.
     pub states: f64,
-    /// Bytes that stay in the cache.
+    /// The number of bytes that stay in the cache.
     pub disk: f64,
 }
 
 impl Needs {
-    /// Of a plan.
+    /// Estimates the needs of a plan.
     pub fn of(plan: &Plan, size: &Size, tokens: &Tokens) -> Needs {
         let spec = &plan.spec;
         let captured = [
@@ -434,7 +434,7 @@ fn intervals(plan: &Plan, tokens: &Tokens) -> f64 {
     DRAW * measured * items * spec.score.resamples as f64
 }
 
-/// Operations per second of products as wide as the states on this device, measured for a moment.
+/// Measures for a moment how many operations per second this device does in products as wide as the states.
 pub fn speed(device: &Device, width: usize) -> f64 {
     let width = width.clamp(16, 2048);
     let rows = 1024;

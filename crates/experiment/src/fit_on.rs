@@ -1,4 +1,4 @@
-//! Which languages a method is fitted in.
+//! The languages in which a method is fitted.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::FitOver;
 
-/// The languages that a method is fitted in, of those of the experiment.
+/// The languages of a fit, among those of the experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum FitOn {
-    /// One language: `en`.
+    /// One language; its name is the language's code, such as `en`.
     One(Language),
-    /// All of them together: `all`, the upper reference of transfer.
+    /// All languages together; its name is `all`. It is the upper reference of transfer.
     All,
-    /// All but one: `all-but-en`.
+    /// All languages except one; its name is for example `all-but-en`.
     AllBut(Language),
 }
 
@@ -26,7 +26,7 @@ const ALL: &str = "all";
 const ALL_BUT: &str = "all-but-";
 
 impl FitOn {
-    /// Every fit that a list of kinds asks for.
+    /// Returns every fit that a list of kinds asks for.
     pub fn every(kinds: &[FitOver], languages: &[Language]) -> Vec<FitOn> {
         let mut all = Vec::new();
         for kind in kinds {
@@ -39,7 +39,7 @@ impl FitOn {
         all
     }
 
-    /// The languages, in the order of the experiment's.
+    /// Returns the languages, in the order of the experiment.
     pub fn languages(self, all: &[Language]) -> Vec<Language> {
         let fits = |l: &Language| match self {
             FitOn::One(one) => *l == one,
@@ -49,7 +49,7 @@ impl FitOn {
         all.iter().copied().filter(fits).collect()
     }
 
-    /// The language, of a fit in one.
+    /// Returns the language, if the fit is in one language.
     pub fn one(self) -> Option<Language> {
         match self {
             FitOn::One(language) => Some(language),

@@ -1,11 +1,11 @@
-//! Spec, plan, stages, run folder and report: the one room that knows all the others.
+//! Runs experiments from the spec to the report. This crate joins all the others.
 //!
 //! ```text
 //! text → model → states → autoencoders → edits → scores → rows → report
 //! ```
 //!
-//! A [`spec::Spec`] is what a user typed, a [`plan::Plan`] what it resolved to;
-//! only a plan can run. Every stage is content-addressed in [`cache`].
+//! A [`spec::Spec`] is what a user wrote, and a [`plan::Plan`] is what it resolves to. Only a plan can be run. The
+//! result of every stage is stored in [`cache`] under the content of its inputs.
 
 pub mod alone;
 mod benchmarks;

@@ -1,4 +1,4 @@
-//! A checked spec with every default and path resolved; only a plan can run.
+//! A plan: a checked spec with every default and path resolved. Only a plan can be run.
 
 use std::path::{Path, PathBuf};
 
@@ -17,65 +17,65 @@ use crate::requests::check_scorers;
 use crate::role::{Control, Role};
 use crate::spec::{Extent, MethodSpec, ModelSpec, Reinsert, Space, Spec};
 
-/// Where a run takes things from and puts them.
+/// The folders of a run's inputs and outputs, and its switches.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Root of data files.
+    /// The root folder of the data files.
     pub data_dir: PathBuf,
-    /// Root of checkpoint folders.
+    /// The root folder of the checkpoint folders.
     pub model_dir: PathBuf,
-    /// Root of run folders and of the cache.
+    /// The root folder of the run folders and of the cache.
     pub out: PathBuf,
-    /// Device.
+    /// The device to run on.
     pub device: DeviceName,
-    /// Where the model's weights live.
+    /// The place of the model's weights between passes.
     pub residency: Residency,
-    /// Bytes of memory that hidden states may take between two blocks; the rest goes to disk.
+    /// The number of bytes of memory that hidden states may take between two blocks; the rest is stored on disk.
     pub memory: Option<u64>,
-    /// What the factors of the model's products are rounded to.
+    /// The precision to which the factors of the model's products are rounded.
     pub precision: Precision,
-    /// Manifests of what can be fetched, for messages about what is missing.
+    /// The manifests of data sets that can be fetched, for messages about missing files.
     pub manifests: Vec<Manifest>,
-    /// Whether half-done training continues from its last checkpoint.
+    /// Whether interrupted training is resumed from its last checkpoint.
     pub resume: bool,
-    /// What the user typed, for the manifest.
+    /// The command that the user typed, for the manifest of the run.
     pub command: String,
 }
 
-/// One way to edit the model: a line of the result table.
+/// One way to edit the model, which makes one line of the result table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Setting {
-    /// Bias category the edit is about.
+    /// The bias category that the edit is about.
     pub category: String,
-    /// What it is there for.
+    /// The role of the setting in the experiment.
     pub role: Role,
-    /// The method that is fitted.
+    /// The name of the method that is fitted.
     pub method: Option<String>,
-    /// Parameters of the method that the spec sets, in one word.
+    /// The parameters of the method that the spec sets, as one string.
     pub params: Option<String>,
-    /// Index into [`Spec::methods`], for fitted methods.
+    /// The index into [`Spec::methods`], for fitted methods.
     pub method_index: Option<usize>,
-    /// Languages the method is fitted in.
+    /// The languages in which the method is fitted.
     pub fit_language: Option<FitOn>,
-    /// Space.
+    /// The space of the edit.
     pub space: Option<Space>,
-    /// Re-insertion, for latent spaces.
+    /// The way from a latent back to the hidden state, for latent spaces.
     pub reinsert: Option<Reinsert>,
-    /// Hook point, for edits; those of a place with several stand with `+` between them.
+    /// The hook of the edit. The hooks of a place with several are joined by `+`.
     pub hook: Option<String>,
-    /// Size, for edits that have one besides their strength.
+    /// The size of the edit, if it has one besides its strength.
     pub extent: Option<Extent>,
-    /// Strength, for edits.
+    /// The strength of the edit.
     pub strength: Option<f64>,
 }
 
 impl Setting {
-    /// The column `method` of its rows.
+    /// Returns the value of the column `method` in its rows.
     pub fn in_rows(&self) -> String {
         self.role.in_rows(self.method.as_deref())
     }
 
-    /// Directions that it removes, if that is its size.
+    /// Returns the number of directions that the edit removes, if that is its size.
     pub fn rank(&self) -> Option<usize> {
         match self.extent {
             Some(Extent::Rank(rank)) => Some(rank),
@@ -83,7 +83,7 @@ impl Setting {
         }
     }
 
-    /// Units that it changes, if that is its size.
+    /// Returns the number of units that the edit changes, if that is its size.
     pub fn units(&self) -> Option<usize> {
         match self.extent {
             Some(Extent::Units(units)) => Some(units),
@@ -91,8 +91,9 @@ impl Setting {
         }
     }
 
-    /// The matched controls of a setting of a method: the same fitted on shuffled examples, and a random edit in the same
-    /// place. A random subspace matches every method of its rank; what is no subspace has a control of its own.
+    /// Returns the matched controls of a method's setting: the same method fitted on shuffled examples, and a random
+    /// edit at the same place. A random subspace matches every method of the same rank; an edit that is not a
+    /// subspace has a control of its own.
     pub fn controls(&self) -> [Setting; 2] {
         [
             Setting {
@@ -117,12 +118,12 @@ impl Setting {
     }
 }
 
-/// Where the edits of a setting act.
+/// The place where the edits of a setting act.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// Its name in settings and rows: its hook points, with `+` between them.
+    /// The name in settings and rows: its hooks, joined by `+`.
     pub name: String,
-    /// Hook points, by their place in [`Plan::hooks`].
+    /// The hooks, by their positions in [`Plan::hooks`].
     pub sites: Vec<usize>,
 }
 
@@ -131,25 +132,25 @@ pub struct Place {
 pub struct Plan {
     /// The experiment with every default.
     pub spec: Spec,
-    /// Paths and switches.
+    /// The paths and switches.
     pub options: Options,
-    /// The device, opened.
+    /// The device, which is open.
     pub device: Device,
-    /// Where the checkpoint is, unless the model is trained in the run.
+    /// The place of the checkpoint, unless the run trains the model.
     pub model: Option<hub::Place>,
-    /// Names of the hook points, with `*` resolved, each once.
+    /// The names of the hooks, with `*` resolved, each once.
     pub hooks: Vec<String>,
-    /// Where edits act: at one of the hook points, or at several in one pass.
+    /// The places where edits act: at one of the hooks, or at several in one pass.
     pub places: Vec<Place>,
-    /// Everything that will be judged.
+    /// All settings that are evaluated.
     pub settings: Vec<Setting>,
 }
 
 impl Plan {
-    /// Resolves a spec.
+    /// Resolves a spec into a plan.
     ///
     /// # Errors
-    /// Whatever can be known to fail before anything is computed.
+    /// Everything that can be known to fail before anything is computed.
     pub fn new(mut spec: Spec, options: Options) -> Result<Plan, ExperimentError> {
         check::spec(&spec)?;
         let device = options.device.open()?;
@@ -178,14 +179,14 @@ impl Plan {
         })
     }
 
-    /// Places of the settings of a category.
+    /// Returns the positions of the settings of a category.
     pub fn settings_of(&self, category: &str) -> Vec<usize> {
         (0..self.settings.len())
             .filter(|&s| self.settings[s].category == category)
             .collect()
     }
 
-    /// Names of the places, in one line.
+    /// Lists the names of the places in one line.
     pub fn places_in_words(&self) -> String {
         let names: Vec<&str> = self
             .places
@@ -195,9 +196,9 @@ impl Plan {
         names.join(", ")
     }
 
-    /// Whether sentences alone are looked at at a hook point, each as one vector, and no token states of parallel rows: it
-    /// belongs to places of several hook points only, and no edit there is one of directions or in another space than the
-    /// states themselves.
+    /// Returns whether only one vector per sentence is needed at a hook, and no token states of parallel rows. That
+    /// is so if the hook belongs only to places of several hooks, and no edit there removes directions or acts in a
+    /// space other than the states themselves.
     pub fn sentences_only(&self, site: usize) -> bool {
         let alone = self.places.iter().any(|place| place.sites == [site]);
         let by_direction = |method: &MethodSpec| {
@@ -207,7 +208,7 @@ impl Plan {
         !alone && self.spec.spaces == [Space::Raw] && !self.spec.methods.iter().any(by_direction)
     }
 
-    /// Places of a setting's hook points in [`Plan::hooks`]; none for the unedited model.
+    /// Returns the positions of a setting's hooks in [`Plan::hooks`]; empty for the unedited model.
     pub fn sites(&self, setting: &Setting) -> &[usize] {
         let place = |hook: &String| self.places.iter().find(|place| place.name == *hook);
         let place = setting.hook.as_ref().and_then(place);
@@ -357,7 +358,7 @@ fn in_order(names: Vec<String>, layers: Option<usize>) -> Result<Vec<String>, Ex
     Ok(hooks.into_iter().map(|(_, name)| name).collect())
 }
 
-/// The folder of a model or its name on the hub; nothing for a model that the run trains.
+/// Returns the folder of a model or its name on the hub; `None` for a model that the run trains.
 pub(crate) fn place(
     model: &ModelSpec,
     model_dir: &Path,

@@ -1,4 +1,4 @@
-//! Stage 1: text. Whatever the source, the later stages see the same shapes.
+//! The first stage: reads or generates the text. The later stages get it in the same form, whatever its source is.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -20,40 +20,42 @@ use crate::swapped;
 /// All text of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Prepared {
-    /// Name of the bias benchmark.
+    /// The name of the bias benchmark.
     pub benchmark: String,
-    /// Rows the autoencoder learns from.
+    /// The rows on which the autoencoder is trained.
     pub train: ParallelCorpus,
-    /// For each training row the others that are its counterfactuals; empty where the experiment asks for none.
+    /// For each training row, the other rows that are its counterfactuals; empty if the experiment does not ask for
+    /// any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub twins: Vec<Vec<usize>>,
-    /// Rows for early stopping.
+    /// The rows for early stopping.
     pub validation: ParallelCorpus,
-    /// Rows for alignment and perplexity.
+    /// The rows on which alignment and perplexity are measured.
     pub heldout: ParallelCorpus,
-    /// Exact log-probability (nats, language prior included) of the held-out rows, on the testbed.
+    /// The exact log-probability of the held-out rows in nats, including the choice of the language; only the testbed
+    /// has it.
     pub heldout_log_probs: Option<Vec<f64>>,
-    /// Bias pairs of all languages and categories.
+    /// The bias pairs of all languages and categories.
     pub pairs: Vec<BiasPair>,
-    /// Sentences that debiasers are fitted on.
+    /// The sentences on which debiasing methods are fitted.
     pub fit_sentences: Vec<(Language, String)>,
-    /// What the sentences are examples of.
+    /// The sets of examples that these sentences form.
     pub fit_sets: Vec<FitSet>,
-    /// Bias benchmarks beside the pairs.
+    /// The items of the tasks other than the pairs.
     pub benchmarks: Vec<Benchmark>,
-    /// What was found while reading, in words.
+    /// Messages about what was found while reading.
     pub findings: Vec<String>,
 }
 
 impl Prepared {
-    /// The examples of a category in a language.
+    /// Returns the examples of a category in a language.
     pub fn fit_set(&self, language: Language, category: &str) -> &FitSet {
         let mut sets = self.fit_sets.iter();
         sets.find(|s| s.language == language && s.category == category)
             .expect("a set for every language and category of the plan")
     }
 
-    /// The pairs of a category in a language.
+    /// Returns the pairs of a category in a language.
     pub fn pairs_of(&self, category: &str, language: Language) -> Vec<&BiasPair> {
         let pairs = self.pairs.iter();
         pairs
@@ -62,20 +64,20 @@ impl Prepared {
     }
 }
 
-/// Examples of one category in one language; numbers are places in [`Prepared::fit_sentences`].
+/// The examples of one category in one language. Numbers are positions in [`Prepared::fit_sentences`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FitSet {
-    /// Language.
+    /// The language of the sentences.
     pub language: Language,
-    /// Category.
+    /// The bias category.
     pub category: String,
-    /// Groups; the class after the last is neutral.
+    /// The names of the groups; the class after the last is neutral.
     pub groups: Vec<String>,
-    /// Counterfactual sets, one sentence per group.
+    /// The counterfactual sets, with one sentence per group.
     pub tuples: Vec<Vec<usize>>,
-    /// Corpus sentences with their class.
+    /// The sentences of the corpus with their classes.
     pub classes: Vec<(usize, usize)>,
-    /// Counterfactual sets of sentences that nothing is fitted on, for probes.
+    /// Counterfactual sets of sentences on which nothing is fitted, for probes.
     pub probe: Vec<Vec<usize>>,
 }
 
@@ -87,11 +89,11 @@ mod stream {
     pub const PAIRS: u64 = 4;
     pub const FIT: u64 = 5;
     pub const PROBE: u64 = 6;
-    /// The language model's text.
+    /// The stream of the language model's text.
     pub const LM: u64 = 9;
 }
 
-/// The testbed of a spec, if its data come from one.
+/// Makes the testbed of a spec, if its data come from one.
 ///
 /// # Errors
 /// Strengths or languages that the testbed cannot have.
@@ -106,15 +108,15 @@ pub fn testbed(spec: &Spec) -> Result<Option<Testbed>, ExperimentError> {
     }
 }
 
-/// Training text of the testbed's language model.
+/// Generates the training text of the testbed's language model.
 pub fn lm_text(testbed: &Testbed, sentences: usize) -> Vec<(Language, String)> {
     testbed.mixed_corpus(sentences, stream::LM)
 }
 
-/// Reads or generates everything.
+/// Reads or generates all text.
 ///
 /// # Errors
-/// Files that cannot be read, languages or categories they lack, too few rows.
+/// Files that cannot be read or that lack languages or categories, or too few rows.
 pub fn prepare(spec: &Spec, data_dir: &Path) -> Result<Prepared, ExperimentError> {
     match &spec.data {
         DataSpec::Testbed {

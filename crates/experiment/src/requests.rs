@@ -1,4 +1,4 @@
-//! What a scoring pass asks of the model, and how its answers become sentence scores.
+//! Makes the requests of a scoring pass to the model, and computes sentence scores from the answers.
 
 use interlingua_data::{BiasPair, Direction};
 use interlingua_metrics::crows::{self, Masked, Reads, Scorer};
@@ -10,7 +10,7 @@ use interlingua_tasks::add_sentence;
 use crate::ExperimentError;
 use crate::stages::{Neutral, PairScores};
 
-/// Everything one scoring pass asks for: what each scorer needs of each pair.
+/// All requests of one scoring pass: what each scorer needs for each pair.
 pub struct Requests<'a> {
     model: &'a Model,
     scorers: Vec<&'static Scorer>,
@@ -29,7 +29,7 @@ enum Asked {
 }
 
 impl<'a> Requests<'a> {
-    /// None yet, for these scorers.
+    /// Makes an empty list of requests for these scorers.
     pub fn new(model: &'a Model, scorers: &[String]) -> Result<Requests<'a>, ExperimentError> {
         check_scorers(scorers, model.geometry.causal)?;
         let scorers = scorers
@@ -48,7 +48,7 @@ impl<'a> Requests<'a> {
         })
     }
 
-    /// Asks for what the scorers read of pairs.
+    /// Adds what the scorers need for pairs.
     pub fn add_pairs(&mut self, pairs: &[&BiasPair]) -> Result<(), ExperimentError> {
         for (scorer, places) in self.scorers.iter().zip(&mut self.places) {
             for pair in pairs {
@@ -90,7 +90,7 @@ impl<'a> Requests<'a> {
         Ok(())
     }
 
-    /// Tokens of all that is asked for; of a masked model, of one copy of each sentence.
+    /// Returns the number of tokens of all requests; for a masked model, of one copy of each sentence.
     pub fn tokens(&self) -> usize {
         match &self.asked {
             Asked::Next(sequences) => sequences.iter().map(|s| s.tokens.len()).sum(),
@@ -98,7 +98,7 @@ impl<'a> Requests<'a> {
         }
     }
 
-    /// Runs the model. Result: `[branch][request]`.
+    /// Runs the model. The result is indexed `[branch][request]`.
     pub fn log_probs(
         &self,
         branches: &[Branch<'_>],
@@ -110,7 +110,7 @@ impl<'a> Requests<'a> {
         }
     }
 
-    /// Scores of all pairs, by scorer, from the answers of one branch.
+    /// Computes the scores of all pairs, by scorer, from the answers of one branch.
     pub fn pair_scores(&self, log_probs: &LogProbs) -> Result<Vec<PairScores>, ExperimentError> {
         let mut out = Vec::new();
         for (scorer, of_pairs) in self.scorers.iter().zip(&self.places) {
@@ -139,7 +139,7 @@ impl<'a> Requests<'a> {
     }
 }
 
-/// Texts under every branch, beside the unedited model: `[branch][text]`.
+/// Compares every branch with the unedited model on texts. The result is indexed `[branch][text]`.
 ///
 /// # Errors
 /// Texts that the model cannot take, and whatever stops the pass.
@@ -187,7 +187,7 @@ fn add_masked(
     Some([vec![first], vec![first + 1]])
 }
 
-/// The label as metrics call it.
+/// Converts the label of a pair to the type of the metrics crate.
 pub fn direction(direction: Direction) -> crows::Direction {
     match direction {
         Direction::Stereo => crows::Direction::Stereo,
@@ -202,7 +202,7 @@ fn by_name(name: &str) -> Result<&'static Scorer, ExperimentError> {
 /// Refuses scorers that are for the other kind of model.
 ///
 /// # Errors
-/// Names those that fit.
+/// A scorer that does not fit; the error lists those that do.
 pub fn check_scorers(scorers: &[String], causal: bool) -> Result<(), ExperimentError> {
     let kind = if causal { "causal" } else { "masked" };
     for name in scorers {

@@ -1,4 +1,4 @@
-//! From a plan to a run folder.
+//! Carries out a plan and writes its run folder.
 
 use std::path::PathBuf;
 
@@ -19,20 +19,20 @@ use crate::row::{Item, Row};
 use crate::spec::{DataSpec, ModelSpec};
 use crate::stages::{self, Edited, Rows, Runner, Timing};
 
-/// What a run leaves behind.
+/// The result of a run.
 pub struct Outcome {
-    /// The run folder.
+    /// The path of the run folder.
     pub folder: PathBuf,
     /// All rows.
     pub rows: Vec<Row>,
-    /// What the report says about the run.
+    /// The facts about the run for the report.
     pub info: RunInfo,
 }
 
 /// Carries out a plan.
 ///
 /// # Errors
-/// Whatever stops a stage; finished stages stay in the cache.
+/// Everything that stops a stage; finished stages stay in the cache.
 pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentError> {
     let spec_json = serde_json::to_value(&plan.spec).expect("a spec is plain data");
     let hash = Cache::key("run", &spec_json)[..8].to_owned();

@@ -1,7 +1,7 @@
-//! What a user writes in `experiments/*.toml`.
+//! The experiment spec: what a user writes in `experiments/*.toml`.
 //!
-//! Every field has a default that is printed into `plan.json`; an unknown key
-//! is an error that names it and those that exist.
+//! Every field has a default, which is written to `plan.json`. An unknown key is an error that names the key and
+//! those that exist.
 
 use std::path::{Path, PathBuf};
 
@@ -12,93 +12,93 @@ use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
 
-/// An experiment as typed.
+/// An experiment as a user writes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
-    /// Short name; part of the run folder's name.
+    /// The short name, which is a part of the run folder's name.
     pub name: String,
-    /// Heading of the report.
+    /// The heading of the report.
     pub title: String,
-    /// What the experiment is about, in a few sentences.
+    /// The subject of the experiment, in a few sentences.
     #[serde(default)]
     pub description: String,
-    /// Things a reader of the report must know.
+    /// Reservations that a reader of the report must know.
     #[serde(default)]
     pub caveats: Vec<String>,
-    /// Seed of everything random.
+    /// The seed of everything random.
     #[serde(default = "one")]
     pub seed: u64,
-    /// Languages to fit in and to judge in.
+    /// The languages to fit in and to evaluate in.
     #[serde(default = "four_languages")]
     pub languages: Vec<Language>,
-    /// Bias categories.
+    /// The bias categories.
     #[serde(default = "three_categories")]
     pub categories: Vec<String>,
-    /// Where the text comes from.
+    /// The source of the text.
     pub data: DataSpec,
     /// The language model.
     pub model: ModelSpec,
-    /// Hook points the edits act at, one or several; `block.*.output` is that of every block, and `blocks.*.output` those of
-    /// all blocks in one pass.
+    /// The hooks at which edits act, one or several. `block.*.output` means the output of every block, one after
+    /// another in separate settings, and `blocks.*.output` means the outputs of all blocks in one pass.
     #[serde(default = "final_norm")]
     pub hook: OneOrMany<String>,
-    /// Whether special tokens are edited, and fitted on.
+    /// Whether special tokens are edited, and whether methods are fitted on them.
     #[serde(default, skip_serializing_if = "SpecialTokens::is_default")]
     pub special_tokens: SpecialTokens,
-    /// The autoencoder.
+    /// The settings of the autoencoder.
     #[serde(default)]
     pub autoencoder: interlingua_autoencoder::Config,
-    /// Spaces to fit and edit in.
+    /// The spaces to fit and edit in.
     #[serde(default = "all_spaces")]
     pub spaces: Vec<Space>,
-    /// How edited latents return to hidden states; for autoencoder spaces.
+    /// The ways in which edited latents return to hidden states, for autoencoder spaces.
     #[serde(default = "residual_only")]
     pub reinsert: Vec<Reinsert>,
-    /// Debiasing methods.
+    /// The debiasing methods.
     #[serde(default = "two_methods")]
     pub methods: Vec<MethodSpec>,
-    /// Strengths of the edits: `x + strength · (edit(x) − x)`, 1 is the method's own.
+    /// The strengths of the edits: `x + strength · (edit(x) − x)`, where 1 is the method's own.
     #[serde(default = "full_strength")]
     pub strengths: OneOrMany<f64>,
-    /// Fitting.
+    /// The settings of the fits.
     #[serde(default)]
     pub fit: FitSpec,
-    /// Scoring.
+    /// The settings of the scores.
     #[serde(default)]
     pub score: ScoreSpec,
-    /// Probes: what a classifier still finds of the groups after an edit.
+    /// The settings of the probes, which measure what a classifier still finds of the groups after an edit.
     #[serde(default)]
     pub probe: ProbeSpec,
-    /// Retrieval of translations between states of the edited model.
+    /// The settings of the retrieval of translations between states of the edited model.
     #[serde(default, skip_serializing_if = "RetrievalSpec::is_default")]
     pub retrieval: RetrievalSpec,
-    /// How one operating point is chosen out of several hook points, ranks and strengths.
+    /// The rule by which one operating point is chosen from several hooks, ranks and strengths.
     #[serde(default)]
     pub choose: ChooseSpec,
-    /// Further tasks that every edit is judged by.
+    /// Further tasks on which every edit is evaluated.
     #[serde(default)]
     pub benchmarks: Vec<interlingua_tasks::TaskSpec>,
-    /// Changes that `--quick` makes; merged over everything above.
+    /// The changes that `--quick` makes, which are merged over everything above.
     #[serde(default)]
     pub quick: Option<toml::Table>,
-    /// Variations of this experiment, run one after the other; each is merged over everything above.
+    /// Variations of this experiment, which are run one after another. Each is merged over everything above.
     #[serde(default)]
     pub vary: Vec<toml::Table>,
 }
 
-/// A value of an axis, or several to go through.
+/// One value of an axis, or several values to go through.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum OneOrMany<T> {
-    /// One.
+    /// One value.
     One(T),
-    /// Several.
+    /// Several values.
     Many(Vec<T>),
 }
 
 impl<T> OneOrMany<T> {
-    /// The values, in order.
+    /// Returns the values, in order.
     pub fn values(&self) -> &[T] {
         match self {
             OneOrMany::One(value) => std::slice::from_ref(value),
@@ -107,85 +107,86 @@ impl<T> OneOrMany<T> {
     }
 }
 
-/// Source of parallel text, pairs and attribute words.
+/// The source of parallel text, pairs and attribute words.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum DataSpec {
     /// The synthetic grammar.
     Testbed {
-        /// Planted strengths.
+        /// The planted strengths.
         #[serde(default = "strengths")]
         strengths: Vec<f64>,
-        /// Which words the autoencoder's rows may use: `fit` shares no attribute and no context
-        /// word with the pairs, `all` is any sentence of the grammar.
+        /// The words that the autoencoder's rows may use: with `fit` they share no attribute and no context word with
+        /// the pairs, and with `all` they are any sentences of the grammar.
         #[serde(default = "fit_split")]
         autoencoder_split: interlingua_data::testbed::Split,
-        /// Parallel rows the autoencoder learns from.
+        /// The number of parallel rows on which the autoencoder is trained.
         #[serde(default = "n3000")]
         train_rows: usize,
-        /// Adds the training rows in which the groups are swapped in all languages at once, and puts a row and its
-        /// swapped forms in one batch, so that they are negatives of each other. The words of all languages say
-        /// what is swapped, so this supervises the other languages too.
+        /// Whether training rows are added in which the groups are swapped in all languages at once. A row and its
+        /// swapped forms are put into one batch, so that they are negatives of each other. The word lists of all
+        /// languages determine what is swapped, so this supervises the other languages too.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         counterfactual_rows: bool,
-        /// Parallel rows for early stopping.
+        /// The number of parallel rows for early stopping.
         #[serde(default = "n300")]
         validation_rows: usize,
-        /// Parallel rows for alignment and perplexity.
+        /// The number of parallel rows for alignment and perplexity.
         #[serde(default = "n500")]
         heldout_rows: usize,
-        /// Minimal pairs per category.
+        /// The number of minimal pairs per category.
         #[serde(default = "n240")]
         pairs: usize,
-        /// Sentences per language to fit debiasers on.
+        /// The number of sentences per language on which debiasing methods are fitted.
         #[serde(default = "n6000")]
         fit_sentences: usize,
     },
     /// Files under `--data-dir`.
     Files {
-        /// Parallel text.
+        /// The file or folder of parallel text.
         parallel: String,
-        /// Its format, where name and content do not tell it.
+        /// The format of the parallel text, if name and content do not show it.
         #[serde(default)]
         parallel_format: Option<interlingua_data::Format>,
-        /// Bias pairs.
+        /// The file or folder of bias pairs.
         pairs: String,
-        /// Their format, where name and content do not tell it.
+        /// The format of the pairs, if name and content do not show it.
         #[serde(default)]
         pairs_format: Option<interlingua_data::Format>,
-        /// Most pairs per category and language, from the first; all of them if there is no bound.
+        /// The most pairs to use per category and language, from the first on; all of them if it is absent.
         #[serde(default)]
         limit: Option<usize>,
-        /// Attribute words; `{_lang}` becomes nothing for English and `_fr` for French.
+        /// The file of attribute words. `{_lang}` in the name is replaced by nothing for English, and by for example
+        /// `_fr` for French.
         attributes: String,
-        /// Shortest English sentence that is used, in words.
+        /// The length of the shortest English sentence that is used, in words.
         #[serde(default = "n4")]
         min_words: usize,
-        /// As for the testbed.
+        /// The number of parallel rows on which the autoencoder is trained.
         #[serde(default = "n6000")]
         train_rows: usize,
-        /// As for the testbed.
+        /// Whether training rows with swapped groups are added, as for the testbed.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         counterfactual_rows: bool,
-        /// As for the testbed.
+        /// The number of parallel rows for early stopping.
         #[serde(default = "n500")]
         validation_rows: usize,
-        /// As for the testbed.
+        /// The number of parallel rows for alignment and perplexity.
         #[serde(default = "n1000")]
         heldout_rows: usize,
-        /// What to do with rows that cannot be read.
+        /// How to treat rows that cannot be read.
         #[serde(default = "skip")]
         on_bad_row: interlingua_data::OnBadRow,
     },
 }
 
-/// Where a file that a spec names is: in the folder of data, or, where its name begins with `datasets/`, among the
-/// files of this project.
+/// Returns the path of a file that a spec names. A name that begins with `datasets/` is a file of this project; any
+/// other is in the data folder.
 pub fn data_file(data_dir: &Path, name: &str) -> PathBuf {
     interlingua_data::own::file(name).unwrap_or_else(|| data_dir.join(name))
 }
 
-/// File of attribute words of a language, from the pattern in the spec.
+/// Returns the file of attribute words of a language, from the pattern in the spec.
 pub fn attribute_file(pattern: &str, language: Language) -> String {
     let suffix = if language == Language::EN {
         String::new()
@@ -199,30 +200,30 @@ pub fn attribute_file(pattern: &str, language: Language) -> String {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum ModelSpec {
-    /// A small Cohere-architecture model, trained in the run on the testbed's text.
+    /// A small model of the Cohere architecture, which the run trains on the testbed's text.
     Train(TrainSpec),
     /// A checkpoint folder under `--model-dir`, or a model of the Hugging Face hub.
     Folder {
-        /// Folder name, a GGUF file, or `owner/name` or `owner/name@revision`.
+        /// The name of the folder, a GGUF file, or `owner/name` or `owner/name@revision`.
         path: String,
-        /// Words before every text, as some encoders were trained with: `query: `.
+        /// Words before every text, with which some encoders were trained, such as `query: `.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         prefix: String,
     },
-    /// As `folder`, with the geometry, for a model that `--dry-run` should describe before it is there.
+    /// A model of the hub like `folder`, with its sizes, so that `--dry-run` can describe it before it is downloaded.
     Hub {
-        /// `owner/name` or `owner/name@revision`.
+        /// The name, `owner/name` or `owner/name@revision`.
         name: String,
-        /// Geometry, so that a plan can be made before anything is fetched.
+        /// The sizes of the model, so that a plan can be made before anything is fetched.
         geometry: Geometry,
-        /// As for `folder`.
+        /// Words before every text, as for `folder`.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         prefix: String,
     },
 }
 
 impl ModelSpec {
-    /// Words before every text.
+    /// Returns the words before every text.
     pub fn prefix(&self) -> &str {
         match self {
             ModelSpec::Train(_) => "",
@@ -231,56 +232,56 @@ impl ModelSpec {
     }
 }
 
-/// Size of a model that is not here yet.
+/// The sizes of a model that has not been downloaded yet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Geometry {
-    /// Width of the residual stream.
+    /// The width of the residual stream.
     pub hidden_size: u64,
-    /// Width of the MLP.
+    /// The width of the MLP.
     pub intermediate_size: u64,
-    /// Blocks.
+    /// The number of blocks.
     pub layers: u64,
-    /// Query heads.
+    /// The number of query heads.
     pub heads: u64,
-    /// Key and value heads.
+    /// The number of key and value heads.
     pub kv_heads: u64,
-    /// Rows of the embedding.
+    /// The number of rows of the embedding.
     pub vocab_size: u64,
-    /// Matrices of an MLP: 3 with a gate, 2 without.
+    /// The number of matrices of an MLP: 3 with a gate, 2 without.
     #[serde(default = "gated")]
     pub mlp_matrices: u64,
-    /// Bytes per weight at rest.
+    /// The number of bytes per stored weight.
     pub bytes_per_weight: u64,
 }
 
-/// Geometry and training of the testbed's language model.
+/// The sizes and the training of the testbed's language model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainSpec {
-    /// Width of the residual stream.
+    /// The width of the residual stream.
     pub hidden_size: usize,
-    /// Width of the MLP.
+    /// The width of the MLP.
     pub intermediate_size: usize,
-    /// Blocks.
+    /// The number of blocks.
     pub layers: usize,
-    /// Query heads.
+    /// The number of query heads.
     pub heads: usize,
-    /// Key and value heads.
+    /// The number of key and value heads.
     pub kv_heads: usize,
-    /// Largest vocabulary of the byte-level BPE.
+    /// The largest size of the vocabulary of the byte-level BPE.
     pub vocab_size: usize,
-    /// Factor on the logits.
+    /// The factor on the logits.
     pub logit_scale: f64,
-    /// Sentences of training text, all languages together.
+    /// The number of sentences of training text, in all languages together.
     pub sentences: usize,
-    /// Sentences per step.
+    /// The number of sentences per step.
     pub batch: usize,
-    /// Steps.
+    /// The number of steps.
     pub steps: usize,
-    /// Peak learning rate.
+    /// The peak learning rate.
     pub learning_rate: f64,
-    /// Steps between checkpoints a killed run can continue from.
+    /// The number of steps between checkpoints from which a killed run can be resumed.
     pub checkpoint_every: usize,
 }
 
@@ -307,22 +308,22 @@ pub use interlingua_edits::Reinsert;
 use interlingua_edits::Tokens;
 pub use interlingua_spaces::Space;
 
-/// What is done with the special tokens of a text: the start token of a causal model, the opening and closing tokens
-/// of an encoder. Fits and edits follow the same choice.
+/// The treatment of the special tokens of a text: the start token of a causal model, or the opening and closing
+/// tokens of an encoder. It is the same for fits and for edits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SpecialTokens {
-    /// They are edited, but sentence vectors are means without them.
+    /// They are edited, but the sentence vectors are means without them.
     #[default]
     Edited,
-    /// They are edited, and they are part of the sentence vectors that methods are fitted on.
+    /// They are edited, and they are a part of the sentence vectors on which methods are fitted.
     Fitted,
     /// They are neither edited nor fitted on.
     Left,
 }
 
 impl SpecialTokens {
-    /// Name in rows.
+    /// Returns the name in rows.
     pub fn name(self) -> &'static str {
         match self {
             SpecialTokens::Edited => "edited",
@@ -331,7 +332,7 @@ impl SpecialTokens {
         }
     }
 
-    /// Which tokens are edited.
+    /// Returns the tokens that are edited.
     pub fn edited(self) -> Tokens {
         match self {
             SpecialTokens::Edited | SpecialTokens::Fitted => Tokens::All,
@@ -344,25 +345,25 @@ impl SpecialTokens {
     }
 }
 
-/// One debiasing method and how large its edits are.
+/// One debiasing method with the sizes of its edits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MethodSpec {
-    /// Name in the registry.
+    /// The name in the registry.
     pub name: String,
-    /// Directions to remove, one number or several to compare; for methods whose size that is.
+    /// The number of directions to remove, or several numbers to compare, for methods whose size it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rank: Option<OneOrMany<usize>>,
-    /// Units to change, one number or several; for methods whose size that is.
+    /// The number of units to change, or several numbers to compare, for methods whose size it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub units: Option<OneOrMany<usize>>,
-    /// Strengths, where they are not what [`Spec::strengths`] says.
+    /// The strengths, if they differ from [`Spec::strengths`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strength: Option<OneOrMany<f64>>,
-    /// Spaces that it is fitted in, where they are not all of [`Spec::spaces`].
+    /// The spaces in which the method is fitted, if they are not all of [`Spec::spaces`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spaces: Option<Vec<Space>>,
-    /// Which languages it is fitted in, where it is not what [`FitSpec::languages`] says.
+    /// The languages in which the method is fitted, if they differ from [`FitSpec::languages`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub languages: Option<Vec<FitOver>>,
     /// Further parameters of the method.
@@ -370,7 +371,7 @@ pub struct MethodSpec {
     pub params: std::collections::BTreeMap<String, interlingua_debias::Param>,
 }
 
-/// Which languages a method is fitted in.
+/// The languages in which a method is fitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FitOver {
@@ -378,12 +379,12 @@ pub enum FitOver {
     Each,
     /// All languages together.
     All,
-    /// All languages but one, each left out in turn.
+    /// All languages except one; each is left out in turn.
     AllButOne,
 }
 
 impl FitOver {
-    /// Name in specs.
+    /// Returns the name in specs.
     pub fn name(self) -> &'static str {
         match self {
             FitOver::Each => "each",
@@ -393,15 +394,15 @@ impl FitOver {
     }
 }
 
-/// How large an edit is, besides its strength.
+/// The size of an edit, besides its strength.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Extent {
-    /// So many directions are removed.
+    /// The number of directions that it removes.
     Rank(usize),
-    /// So many units are changed.
+    /// The number of units that it changes.
     Units(usize),
-    /// It is one vector.
+    /// The edit is one vector and has no other size.
     Vector,
 }
 
@@ -417,12 +418,12 @@ impl std::fmt::Display for Extent {
 }
 
 impl MethodSpec {
-    /// The method, if there is one of this name.
+    /// Returns the method, if there is one of this name.
     pub fn known(&self) -> Option<&'static dyn interlingua_debias::Debiaser> {
         interlingua_debias::by_name(&self.name).ok()
     }
 
-    /// The sizes of its edits.
+    /// Returns the sizes of its edits.
     pub fn extents(&self) -> Vec<Extent> {
         let all = |values: &Option<OneOrMany<usize>>, of: fn(usize) -> Extent| -> Vec<Extent> {
             let values = values.iter().flat_map(OneOrMany::values);
@@ -435,7 +436,7 @@ impl MethodSpec {
         }
     }
 
-    /// What its fits are told besides size and seed.
+    /// Returns the options of its fits, without size and seed.
     pub fn options(&self) -> interlingua_debias::FitOptions {
         interlingua_debias::FitOptions {
             params: self.params.clone(),
@@ -443,29 +444,28 @@ impl MethodSpec {
         }
     }
 
-    /// How states become the vectors that it learns from.
+    /// Returns how states become the vectors that the method learns from.
     pub fn reduce(&self) -> interlingua_debias::Reduce {
         self.demand().map(|d| d.reduce).unwrap_or_default()
     }
 
-    /// All that it demands, if there is such a method and its parameters can be meant.
+    /// Returns everything that the method demands, if the method exists and its parameters are valid.
     pub fn demand(&self) -> Option<interlingua_debias::Demand> {
         self.known()?.demand(&self.options()).ok()
     }
 
-    /// What tells its examples apart.
+    /// Returns what distinguishes its examples.
     pub fn contrast(&self) -> Contrast {
         self.demand().map(|d| d.contrast).unwrap_or_default()
     }
 
-    /// How many of its sites it looks at to fit the edit of one.
+    /// Returns how many of its sites the method needs to fit the edit of one.
     pub fn span(&self) -> Span {
         self.demand().map(|d| d.span).unwrap_or_default()
     }
 
-    /// The parameters in one word, such as `c=0.1,rounds=5`: the axis that tells the rows of this
-    /// method from those of the same method with others. `None` where every one is the method's own
-    /// default.
+    /// Returns the parameters as one string, such as `c=0.1,rounds=5`. It distinguishes the rows of this method from
+    /// those of the same method with other parameters. It is `None` if every parameter has its default.
     pub fn params_name(&self) -> Option<String> {
         let defaults = interlingua_debias::by_name(&self.name).map_or(&[][..], |m| m.params());
         let set = self.params.iter().filter_map(|(name, value)| {
@@ -486,15 +486,15 @@ impl MethodSpec {
     }
 }
 
-/// Fitting of debiasers.
+/// The settings of the fits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FitSpec {
-    /// Which languages methods are fitted in: each alone, all together, all but one.
+    /// The languages in which methods are fitted: each alone, all together, all except one.
     pub languages: Vec<FitOver>,
-    /// Largest number of counterfactual sets per language and category.
+    /// The largest number of counterfactual sets per language and category.
     pub max_tuples: usize,
-    /// Largest number of sentences per class, for methods that learn from classes.
+    /// The largest number of sentences per class, for methods that learn from classes.
     pub max_per_class: usize,
 }
 
@@ -508,19 +508,19 @@ impl Default for FitSpec {
     }
 }
 
-/// Scoring.
+/// The settings of the scores.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScoreSpec {
-    /// Scorers, by name; none, with no `perplexity_sentences`, where a model without an LM head is judged by
-    /// associations, probes and alignment.
+    /// The names of the scorers. The list is empty, and `perplexity_sentences` is 0, if a model without an LM head is
+    /// evaluated by associations, probes and alignment.
     pub scorers: Vec<String>,
-    /// Bootstrap resamples behind every interval.
+    /// The number of bootstrap resamples for every interval.
     pub resamples: usize,
-    /// Held-out sentences per language that perplexity, or a masked model's pseudo-perplexity, is
-    /// measured on.
+    /// The number of held-out sentences per language on which perplexity, or a masked model's pseudo-perplexity, is
+    /// measured.
     pub perplexity_sentences: usize,
-    /// Sentences of the 2-D projection.
+    /// The number of sentences in the projection to the plane.
     pub projected: usize,
 }
 
@@ -535,13 +535,14 @@ impl Default for ScoreSpec {
     }
 }
 
-/// Probes.
+/// The settings of the probes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProbeSpec {
-    /// Kinds of probe: `linear`, `mlp`; none leaves probes out.
+    /// The kinds of probe: `linear`, `mlp`; an empty list leaves probes out.
     pub kinds: Vec<String>,
-    /// Largest number of sentences per group and language; half of them teach, half judge.
+    /// The largest number of sentences per group and language; half of them train the probe, and the other half
+    /// evaluate it.
     pub per_class: usize,
     /// Whether the online codelength is measured too, which takes about eight times as long.
     pub codelength: bool,
@@ -557,13 +558,13 @@ impl Default for ProbeSpec {
     }
 }
 
-/// Retrieval of translations between states of the edited model.
+/// The settings of the retrieval of translations between states of the edited model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetrievalSpec {
-    /// Hook points whose states are looked at; none leaves it out.
+    /// The hooks whose states are compared; an empty list leaves retrieval out.
     pub hooks: Vec<String>,
-    /// Most held-out rows.
+    /// The most held-out rows to use.
     pub rows: usize,
 }
 
@@ -582,17 +583,17 @@ impl RetrievalSpec {
     }
 }
 
-/// Choice of an operating point.
+/// The rule by which an operating point is chosen.
 ///
-/// The rule: of all hook points, ranks and strengths of a method in a space, take the one with the
-/// smallest mean |gap| over categories, fit and evaluation languages among those that cost no more
-/// than `max_cost`, judged on one share of the pairs; what is reported is its gap on the others.
+/// Of all hooks, ranks and strengths of a method in a space, the rule takes the one with the smallest mean |gap| over
+/// categories, fit and evaluation languages among those whose cost is at most `max_cost`, judged on one share of the
+/// pairs. The report gives its gap on the others.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ChooseSpec {
-    /// Share of the pairs and of the held-out sentences that the choice looks at.
+    /// The share of the pairs and of the held-out sentences on which the choice is made.
     pub share: f64,
-    /// Largest perplexity, as a multiple of the unedited model's, in any language.
+    /// The largest allowed perplexity, as a multiple of the unedited model's, in any language.
     pub max_cost: f64,
 }
 
@@ -608,16 +609,16 @@ impl Default for ChooseSpec {
 impl Spec {
     /// Reads an experiment; with `quick`, its `[quick]` table is merged in.
     ///
-    /// Returns one spec, or several where the file has `[[vary]]` tables.
+    /// The result is one spec, or several if the file has `[[vary]]` tables.
     ///
     /// # Errors
-    /// Missing file, TOML errors with line and key.
+    /// A missing file, or TOML errors with line and key.
     pub fn read(path: &Path, quick: bool) -> Result<Vec<Spec>, ExperimentError> {
         let text = std::fs::read_to_string(path).map_err(ExperimentError::io(path))?;
         Spec::parse(&text, path, quick)
     }
 
-    /// The same from a text; `path` is only for messages.
+    /// Parses an experiment from a text; `path` is only for messages.
     ///
     /// # Errors
     /// TOML errors with line and key.

@@ -1,13 +1,13 @@
-//! Parallel rows in which the groups are swapped in all languages at once.
+//! Makes parallel rows in which the groups are swapped in all languages at once.
 
 use interlingua_data::{AttributeList, Class, DataError, Matcher, ParallelCorpus};
 
-/// Appends the counterfactuals of every row, and says for each row which others are made of the same.
+/// Appends the counterfactuals of every row, and returns for each row the others that were made from the same row.
 ///
-/// A row is swapped where the words of a category name one group in every language, and the same one.
+/// A row is swapped if the words of a category mention exactly one group in every language, and the same one in all.
 ///
 /// # Errors
-/// A list whose tuples do not fit its groups, and [`DataError::NoMatches`] for a category of which no row can be
+/// A list whose tuples do not fit its groups, and [`DataError::NoMatches`] for a category in which no row can be
 /// swapped.
 pub fn append(
     corpus: &mut ParallelCorpus,

@@ -1,100 +1,100 @@
-//! Why a search cannot begin or go on.
+//! The errors of a search.
 
 use std::path::PathBuf;
 
-/// What stops a search.
+/// The reason why a search cannot begin or continue.
 #[derive(Debug, thiserror::Error)]
 pub enum TuneError {
-    /// A file of sentences.
+    /// A file of sentences cannot be used.
     #[error(transparent)]
     Data(#[from] interlingua_data::DataError),
-    /// Text of the testbed.
+    /// The text of the testbed cannot be made.
     #[error(transparent)]
     Testbed(#[from] interlingua_data::testbed::TestbedError),
-    /// The model.
+    /// The model returned an error.
     #[error(transparent)]
     Model(#[from] interlingua_models::ModelError),
-    /// An edit that cannot be made.
+    /// An edit cannot be made.
     #[error(transparent)]
     Edit(#[from] interlingua_edits::EditError),
-    /// A hook point that the model lacks.
+    /// The model lacks a hook.
     #[error(transparent)]
     Hook(#[from] interlingua_edits::HookError),
-    /// A statistic that cannot be computed.
+    /// A statistic cannot be computed.
     #[error(transparent)]
     Metric(#[from] interlingua_metrics::MetricError),
-    /// A method that cannot be fitted.
+    /// A method cannot be fitted.
     #[error("{method} cannot be fitted at {hook}: {source}")]
     Fit {
-        /// The method.
+        /// The name of the method.
         method: String,
-        /// The hook point.
+        /// The hook of the fit.
         hook: String,
-        /// The cause.
+        /// The error of the method.
         source: interlingua_debias::FitError,
     },
-    /// A method that does not exist.
+    /// A method does not exist.
     #[error(transparent)]
     Method(#[from] interlingua_debias::UnknownMethod),
-    /// A file that cannot be read or written.
+    /// A file cannot be read or written.
     #[error("{path}: {source}")]
     Io {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The cause.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// Not enough items to be dealt into halves.
+    /// There are too few items to divide into halves.
     #[error("{file}: {found} {what}; at least {needed} are needed")]
     TooFew {
-        /// The file.
+        /// The path of the file.
         file: PathBuf,
-        /// Of what.
+        /// What there is too little of.
         what: &'static str,
-        /// How many there are.
+        /// The number of items that exist.
         found: usize,
-        /// How many are needed.
+        /// The number of items that are needed.
         needed: usize,
     },
-    /// A language that marks the attributes for the groups.
+    /// Too few attributes of a language have the same form for both groups.
     #[error(
         "{file}: {found} attributes of a half have one form for both groups in {language}, at least {needed} are needed: pairs whose \
          attribute is marked differ in grammar too and count only with --marked"
     )]
     Marked {
-        /// The file.
+        /// The path of the file.
         file: PathBuf,
         /// The language.
         language: interlingua_data::Language,
-        /// How many a half has.
+        /// The number of such attributes in a half.
         found: usize,
-        /// How many are needed.
+        /// The number that is needed.
         needed: usize,
     },
-    /// An attribute that says nothing about stereotypes.
+    /// An attribute does not say which group its stereotype is about.
     #[error(
         "{file}: attribute `{attribute}` does not say which group its stereotype is about; give it leans = \"a\" or \"b\""
     )]
     NoLeaning {
-        /// The file.
+        /// The path of the file.
         file: PathBuf,
         /// The attribute.
         attribute: String,
     },
-    /// A model that predicts no next token.
+    /// The model predicts no next token.
     #[error("{architecture} predicts no next token; the search judges causal language models")]
     NotCausal {
-        /// The architecture.
+        /// The name of the architecture.
         architecture: String,
     },
-    /// A setting that nothing can be done with.
+    /// A setting cannot be used.
     #[error("{name} is {value}; it must be {expected}")]
     Setting {
-        /// The setting.
+        /// The name of the setting.
         name: &'static str,
-        /// Its value.
+        /// The value that was given.
         value: String,
-        /// What would work.
+        /// The values that would work.
         expected: String,
     },
     /// No candidate keeps the model's predictions within the limit.
@@ -103,23 +103,23 @@ pub enum TuneError {
          every language (upper 95 % bound); the nearest is {nearest}, with {bound:.4}: ask for more with --max-kl"
     )]
     NothingWithin {
-        /// Candidates that the last round judged.
+        /// The number of candidates that the last round evaluated.
         judged: usize,
         /// The limit.
         limit: f64,
-        /// The candidate that comes nearest.
+        /// The candidate that comes nearest to the limit.
         nearest: String,
-        /// Its bound.
+        /// The bound of that candidate.
         bound: f64,
     },
-    /// A journal of another search, or damaged.
+    /// The journal belongs to another search, or is damaged.
     #[error("{path}, line {line}: {problem}; remove the file to begin anew")]
     Journal {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The line, from 1.
+        /// The number of the line, counted from 1.
         line: usize,
-        /// What is wrong.
+        /// A description of the fault.
         problem: String,
     },
 }

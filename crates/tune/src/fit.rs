@@ -1,4 +1,4 @@
-//! From sentences to edits: states at every hook point, read in one pass, and fits on them.
+//! Makes edits from sentences: the states at every hook are read in one pass, and methods are fitted on them.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::TuneError;
 use crate::recipe::{Recipe, Role};
 use crate::text::Twins;
 
-/// Mean states of the sentences that edits are fitted on.
+/// The mean states of the sentences on which edits are fitted.
 pub struct Evidence {
     shape: ModelShape,
     /// `[2·twins][width]`: the two sentences of a set follow each other.
@@ -21,10 +21,10 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Runs the model once over all sentences and keeps the mean over the text tokens at each hook point.
+    /// Runs the model once over all sentences and keeps the mean over the text tokens at each hook.
     ///
     /// # Errors
-    /// A hook point that the model lacks, and whatever stops the pass.
+    /// A hook that the model lacks, and whatever stops the pass.
     pub fn capture(
         model: &Model,
         twins: &[Twins],
@@ -65,10 +65,10 @@ impl Evidence {
         })
     }
 
-    /// The intervention of a candidate: one edit at each of its hook points, each fitted on the unedited states.
+    /// Makes the intervention of a candidate: one edit at each of its hooks, each fitted on the unedited states.
     ///
     /// # Errors
-    /// A method that does not exist, data that it cannot be fitted on, a hook point that was not captured.
+    /// A method that does not exist, data on which it cannot be fitted, or a hook that was not captured.
     pub fn intervention(&self, recipe: &Recipe, seed: u64) -> Result<Intervention, TuneError> {
         let mut steps = Vec::new();
         for (at, hook) in recipe.place.hooks().into_iter().enumerate() {

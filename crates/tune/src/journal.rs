@@ -1,4 +1,4 @@
-//! The journal of a search: what was judged, a line at a time, so that a killed search goes on.
+//! The journal of a search, which records every evaluation in one line, so that a killed search can be resumed.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -28,7 +28,7 @@ struct Entry {
     answers: Answers,
 }
 
-/// Answers that are known, on disk and in memory.
+/// The answers that are known, on disk and in memory.
 pub struct Journal {
     path: PathBuf,
     file: std::fs::File,
@@ -36,10 +36,10 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal of a search, or begins it; a line that a kill cut off is taken away.
+    /// Opens the journal of a search, or begins it. A last line that a kill cut off is removed.
     ///
     /// # Errors
-    /// A file that cannot be read or written, of another search, or damaged in the middle.
+    /// A file that cannot be read or written, that belongs to another search, or that is damaged in the middle.
     pub fn open(path: &Path, search: &str) -> Result<Journal, TuneError> {
         let text = match std::fs::metadata(path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -93,15 +93,15 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Answers under a key, if they are known.
+    /// Returns the answers under a key, if they are known.
     pub fn get(&self, key: &str) -> Option<&Answers> {
         self.known.get(key)
     }
 
-    /// Keeps answers.
+    /// Adds answers to the journal.
     ///
     /// # Errors
-    /// A disk that does not take them.
+    /// A file that cannot be written.
     pub fn keep(
         &mut self,
         key: &str,

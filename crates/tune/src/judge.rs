@@ -1,4 +1,4 @@
-//! Candidates judged many at a time, in one pass over the weights, and what the answers say.
+//! Evaluates many candidates in one pass over the weights, and summarises the answers.
 
 use interlingua_metrics::bootstrap::{self, Bootstrap, Interval};
 use interlingua_metrics::joint::{Draws, Resampled};
@@ -10,29 +10,31 @@ use serde::{Deserialize, Serialize};
 use crate::TuneError;
 use crate::text::{Half, Pair};
 
-/// What a candidate did to a neutral sentence.
+/// The effect of a candidate on a neutral sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
-    /// Divergence of the unedited model's predictions from the edited one's, summed over tokens, in nats.
+    /// The divergence KL(unedited ‖ edited) of the predictions, summed over tokens, in nats.
     pub kl: f64,
-    /// Log-likelihood, in nats.
+    /// The log-likelihood, in nats.
     pub log_prob: f64,
-    /// Tokens.
+    /// The number of tokens.
     pub tokens: u32,
 }
 
-/// Answers of the model under one candidate.
+/// The answers of the model under one candidate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answers {
-    /// Log-likelihood of the stereotyped sentence less that of its counterpart, in nats: one number per pair of a half.
+    /// The log-likelihood of the stereotyped sentence minus that of its counterpart in nats, one number per pair of a
+    /// half.
     pub pairs: Vec<f64>,
-    /// `[language][sentence]`.
+    /// The neutral sentences, indexed `[language][sentence]`.
     pub neutral: Vec<Vec<Cost>>,
 }
 
-/// Asks the model, under every candidate, for what a half asks.
+/// Asks the model the items of a half under every candidate.
 ///
-/// Result: one [`Answers`] per intervention, in their order. `progress` is called with sentences done and in all.
+/// The result has one [`Answers`] per intervention, in their order. `progress` is called with the number of sentences
+/// that are done and the number of all.
 ///
 /// # Errors
 /// A sentence that the model cannot take, and whatever stops the pass.
@@ -78,26 +80,26 @@ pub fn ask(
     Ok(all)
 }
 
-/// What the answers of a candidate say in one language.
+/// The summary of a candidate's answers in one language.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct InLanguage {
-    /// Mean difference of the pairs that count, in nats, with its sign: 0 where the model prefers neither group.
+    /// The mean difference of the pairs that count, in nats, with its sign; 0 if the model prefers neither group.
     pub gap: f64,
-    /// Divergence on neutral text, nats a token.
+    /// The divergence on neutral text, in nats per token.
     pub kl: f64,
-    /// Upper end of its one-sided 95 % interval.
+    /// The upper end of its one-sided 95 % interval.
     pub kl_bound: f64,
 }
 
-/// What the answers of a candidate say in all languages.
+/// The summary of a candidate's answers in all languages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// By language.
+    /// The summaries by language.
     pub languages: Vec<InLanguage>,
 }
 
 impl Summary {
-    /// Reads the answers.
+    /// Computes the summary of answers.
     ///
     /// # Errors
     /// Numbers that are not finite.
@@ -119,12 +121,12 @@ impl Summary {
         Ok(Summary { languages })
     }
 
-    /// Size of the gap in the language where it is largest: what is made small.
+    /// Returns the size of the gap in the language where it is largest, which the search minimises.
     pub fn worst_gap(&self) -> f64 {
         self.over(|l| l.gap.abs())
     }
 
-    /// The largest upper bound of the divergence: what must stay within the limit.
+    /// Returns the largest upper bound of the divergence, which must stay within the limit.
     pub fn worst_bound(&self) -> f64 {
         self.over(|l| l.kl_bound)
     }
@@ -151,14 +153,14 @@ fn divergence(costs: &[Cost], seed: u64) -> Result<bootstrap::Estimate, TuneErro
 pub struct Number {
     /// The number.
     pub value: f64,
-    /// Lower end.
+    /// The lower end.
     pub low: f64,
-    /// Upper end.
+    /// The upper end.
     pub high: f64,
 }
 
 impl Number {
-    /// Whether the interval leaves 0 out.
+    /// Returns whether the interval excludes 0.
     pub fn is_clear(&self) -> bool {
         self.low > 0.0 || self.high < 0.0
     }
@@ -170,23 +172,23 @@ impl std::fmt::Display for Number {
     }
 }
 
-/// What is known of one language, or of the worst, on the confirming half.
+/// The results for one language, or for the worst, on the confirming half.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// Size of the gap of the unedited model, in nats.
+    /// The size of the unedited model's gap, in nats.
     pub unedited: Number,
-    /// Of the edited one.
+    /// The size of the edited model's gap, in nats.
     pub edited: Number,
-    /// Edited less unedited: below 0 is better.
+    /// The difference edited − unedited; below 0 is better.
     pub difference: Number,
-    /// Edited less the mean of the random controls: below 0 is better than chance.
+    /// The difference of the edited model from the mean of the random controls; below 0 is better than chance.
     pub against_random: Number,
 }
 
-/// Compares the chosen edit with the unedited model and with random controls, on the same resampled attributes: by the
-/// pairs that count, or by those that are reported apart.
+/// Compares the chosen edit with the unedited model and with random controls, on the same resampled attributes. The
+/// comparison uses the pairs that count, or those that are reported separately.
 ///
-/// Result: the worst language, then every language that has such pairs.
+/// The result is the worst language, followed by every language that has such pairs.
 ///
 /// # Errors
 /// Numbers that are not finite.
@@ -261,7 +263,8 @@ pub fn compare_gaps(
     Ok((worst, by_language))
 }
 
-/// Perplexity of the edited model over that of the unedited one, on the neutral text of one language.
+/// Computes the perplexity of the edited model divided by that of the unedited one, on the neutral text of one
+/// language.
 ///
 /// # Errors
 /// Numbers that are not finite.

@@ -1,10 +1,11 @@
-//! Makes a language model less biased in every language that is served, and proves it.
+//! Searches for an edit that makes a language model less biased in every language it serves, and tests the edit on
+//! new items.
 //!
-//! A search over methods, places, ranks and strengths ([`Search`]) judges candidates many at a time, on pairs of
-//! sentences in all languages. Its objective is the gap in the language where it is largest; a limit on how far
-//! predictions on neutral text may move holds in every language. Three splits never share a sentence: edits are fitted
-//! on the first, chosen on the second by a rule that is stated beforehand, and the third is looked at once, for the
-//! chosen edit and random ones of its shape ([`Outcome`]). [`page`] writes it down.
+//! A search over methods, places, ranks and strengths ([`Search`]) evaluates many candidates at a time on pairs of
+//! sentences in all languages. It minimises the gap in the language where it is largest, under a limit on the change
+//! of predictions on neutral text, which must hold in every language. Three splits never share a sentence. Edits are
+//! fitted on the first. The second chooses among them by a rule that is fixed beforehand. The third is used once, for
+//! the chosen edit and for random edits of the same shape ([`Outcome`]). [`page`] writes the results.
 
 pub mod error;
 mod fit;

@@ -1,13 +1,13 @@
-//! What a search found, as tables, a plot and a model card.
+//! Writes the results of a search as tables, a plot and a model card.
 
 use std::fmt::Write;
 
 use crate::judge::Comparison;
 use crate::search::{Candidate, Outcome};
 
-/// The verdict in sentences.
+/// Writes the verdict in sentences.
 ///
-/// They say what the intervals say and no more.
+/// The sentences say no more than the intervals do.
 pub fn verdict(outcome: &Outcome) -> String {
     let worst = &outcome.worst;
     let (d, r) = (&worst.difference, &worst.against_random);
@@ -47,7 +47,7 @@ pub fn verdict(outcome: &Outcome) -> String {
     text
 }
 
-/// Before and after in every language, on the confirming half, as a Markdown table.
+/// Writes a Markdown table of the gaps before and after in every language, on the confirming half.
 pub fn table(outcome: &Outcome) -> String {
     let mut text = String::from(
         "| language | gap before | gap after | difference | against random edits | perplexity | divergence (upper bound) |\n\
@@ -72,7 +72,8 @@ pub fn table(outcome: &Outcome) -> String {
     text
 }
 
-/// Pairs that count for nothing, on the confirming half, as a paragraph and a Markdown table; empty if there are none.
+/// Writes a paragraph and a Markdown table about the pairs that do not count, on the confirming half; empty if there
+/// are none.
 pub fn marked(outcome: &Outcome) -> String {
     let rows: Vec<String> = outcome
         .confirmed
@@ -95,7 +96,7 @@ pub fn marked(outcome: &Outcome) -> String {
     )
 }
 
-/// What the choice promised beside what was confirmed, in one sentence.
+/// Writes one sentence that compares the result on the selecting half with the result on the confirming half.
 pub fn optimism(outcome: &Outcome) -> String {
     let (select, confirm) = (
         outcome.chosen.summary.worst_gap(),
@@ -109,7 +110,8 @@ pub fn optimism(outcome: &Outcome) -> String {
     )
 }
 
-/// Candidates of the last round that no other beats in both gap and divergence, smallest divergence first.
+/// Returns the candidates of the last round that no other beats in both gap and divergence, with the smallest
+/// divergence first.
 pub fn front(outcome: &Outcome) -> Vec<&Candidate> {
     let all = outcome.rounds.last().map_or(&[][..], |r| &r.candidates);
     let better = |a: &Candidate, b: &Candidate| {
@@ -126,7 +128,7 @@ pub fn front(outcome: &Outcome) -> Vec<&Candidate> {
     front
 }
 
-/// The front as a Markdown table.
+/// Writes these candidates as a Markdown table.
 pub fn front_table(outcome: &Outcome) -> String {
     let mut text = String::from(
         "| candidate | worst gap (select) | divergence, upper bound | |\n|---|---|---|---|\n",
@@ -147,7 +149,7 @@ pub fn front_table(outcome: &Outcome) -> String {
     text
 }
 
-/// Gap against divergence of every candidate of the second round, as an SVG.
+/// Draws the gap against the divergence of every candidate of the second round, as SVG.
 pub fn plot(outcome: &Outcome) -> String {
     const W: f64 = 640.0;
     const H: f64 = 400.0;
@@ -229,7 +231,7 @@ pub fn plot(outcome: &Outcome) -> String {
     svg
 }
 
-/// The report of a search, in Markdown.
+/// Writes the report of a search as Markdown.
 pub fn report(outcome: &Outcome, model: &str) -> String {
     let [[select, select_pairs], [confirm, confirm_pairs]] = outcome.items;
     let judged: usize = outcome.rounds.iter().map(|r| r.candidates.len()).sum();
@@ -254,9 +256,9 @@ pub fn report(outcome: &Outcome, model: &str) -> String {
     )
 }
 
-/// The model card of an edited model.
+/// Writes the model card of an edited model.
 ///
-/// `files`: what is in the folder and how it is used; `command`: what to type to get the same.
+/// `files` says what is in the folder and how to use it; `command` is the command that reproduces the model.
 pub fn card(outcome: &Outcome, model: &str, files: &str, command: &str) -> String {
     let languages: Vec<String> = outcome
         .languages

@@ -1,18 +1,18 @@
-//! Candidates: a method at a place of the model, with a size and a strength.
+//! The candidates of a search: a method at a place of the model, with a size and a strength.
 
 use interlingua_edits::{Hook, ModelShape, Part, Tokens};
 use serde::{Deserialize, Serialize};
 
-/// Where a candidate acts.
+/// The place at which a candidate acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Place {
     /// The residual stream after one block.
     Output(usize),
-    /// The normalised state that the head reads.
+    /// The normalised state that the LM head reads.
     FinalNorm,
-    /// What the weights that write to the residual stream read, in blocks `first` to `last`: the heads' mixed values
-    /// and the MLP's units. An eraser there is part of those weights.
+    /// The inputs of the weights that write to the residual stream in blocks `first` to `last`, which are the outputs
+    /// of the attention heads and the units of the MLP. An eraser there can be folded into those weights.
     Writers {
         /// The first block.
         first: usize,
@@ -22,9 +22,10 @@ pub enum Place {
 }
 
 impl Place {
-    /// Every place that is tried in a model of this shape; only those whose edits fold into weights, if asked.
+    /// Returns every place that is tried in a model of this shape. If `folded` is true, only places whose edits fold
+    /// into weights are returned.
     ///
-    /// Writers are tried in windows: all blocks, and each third of them.
+    /// The inputs of writing weights are tried in windows: all blocks, and each third of them.
     pub fn all(shape: &ModelShape, folded: bool) -> Vec<Place> {
         let layers = shape.layers;
         let mut places = Vec::new();
@@ -50,7 +51,7 @@ impl Place {
         places
     }
 
-    /// The hook points, in the order in which the model meets them.
+    /// Returns the hooks, in the order of the forward pass.
     pub fn hooks(self) -> Vec<Hook> {
         match self {
             Place::Output(layer) => vec![Hook::output(layer)],
@@ -66,12 +67,13 @@ impl Place {
         }
     }
 
-    /// Whether an eraser without a constant there is a change of weights, exactly.
+    /// Returns whether an eraser without a constant at this place is exactly a change of weights.
     pub fn folds(self) -> bool {
         !matches!(self, Place::Output(_))
     }
 
-    /// The tokens that are edited: weights cannot tell the start token from text; a hook leaves it alone.
+    /// Returns the tokens that are edited. Weights cannot distinguish the start token from text, whereas an edit at a
+    /// hook leaves it alone.
     pub fn tokens(self) -> Tokens {
         match self.folds() {
             true => Tokens::All,
@@ -90,13 +92,13 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// Whether a candidate is meant, or what it is measured against.
+/// Whether a candidate is a fitted edit or a random control.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// Fitted on the groups.
+    /// An edit that is fitted on the groups.
     Method,
-    /// Random directions of the same shape, drawn by this number.
+    /// Random directions of the same shape; the number selects the draw.
     Random(u64),
 }
 
@@ -104,22 +106,23 @@ pub enum Role {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// What it is.
+    /// Whether the candidate is a fitted edit or a control.
     pub role: Role,
-    /// Name of a method of `interlingua-debias`; a control has its method's.
+    /// The name of a method of `interlingua-debias`; a control has the name of its method.
     pub method: String,
-    /// Where.
+    /// The place at which it acts.
     pub place: Place,
-    /// Directions at each hook point.
+    /// The number of directions at each hook.
     pub rank: usize,
-    /// Share of the edit that is carried out; above 1 it is overdone.
+    /// The strength of the edit; 1 is the full edit, and more than 1 goes beyond it.
     pub strength: f64,
-    /// Whether the mean of the states is left as it is: directions are taken from what differs from it.
+    /// Whether the mean of the states is left unchanged, so that directions are removed only from the deviations from
+    /// it.
     pub centred: bool,
 }
 
 impl Recipe {
-    /// The control of the same shape.
+    /// Returns the control of the same shape.
     #[must_use]
     pub fn random(&self, draw: u64) -> Recipe {
         Recipe {

@@ -1,4 +1,5 @@
-//! The search: rounds of ever fewer candidates on ever more items, a rule, and a confirmation.
+//! The search: rounds of fewer and fewer candidates on more and more items, a rule for the choice, and a
+//! confirmation.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,31 +16,32 @@ use crate::judge::{self, Answers, Comparison, Number, Summary};
 use crate::recipe::{Place, Recipe, Role};
 use crate::text::{Half, Texts};
 
-/// Settings of a search.
+/// The settings of a search.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Methods that are tried.
+    /// The methods that are tried.
     pub methods: Vec<String>,
-    /// Ranks that are tried.
+    /// The ranks that are tried.
     pub ranks: Vec<usize>,
-    /// Strengths that are tried.
+    /// The strengths that are tried.
     pub strengths: Vec<f64>,
     /// Whether only edits that fold into weights exactly are tried.
     pub folded: bool,
-    /// Whether what the head reads is tried: an adapter for a head that is the embedding cannot hold it.
+    /// Whether edits of the state that the LM head reads are tried. An adapter cannot hold them if the head is the
+    /// embedding.
     pub final_norm: bool,
-    /// Largest divergence of predictions on neutral text, in nats a token: its upper 95 % bound must stay
-    /// below in every language.
+    /// The largest divergence of predictions on neutral text, in nats per token. Its upper 95 % bound must stay below
+    /// this in every language.
     pub max_kl: f64,
-    /// Candidates that the second and the third round keep.
+    /// The numbers of candidates that the second and the third round keep.
     pub keep: [usize; 2],
-    /// Random controls of the chosen edit's shape.
+    /// The number of random controls of the chosen edit's shape.
     pub controls: usize,
-    /// Candidates that are judged in one pass; nothing that comes out depends on it.
+    /// The number of candidates that are evaluated in one pass; the results do not depend on it.
     #[serde(skip)]
     pub at_once: usize,
-    /// Seed of splits, fits, controls and intervals.
+    /// The seed of splits, fits, controls and intervals.
     pub seed: u64,
 }
 
@@ -61,7 +63,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The rule by which the choice is made, in words; it is written down before any number is known.
+    /// Returns in words the rule by which the choice is made. It is written before any number is known.
     pub fn rule(&self) -> String {
         format!(
             "Of the candidates of the last round, those whose divergence from the unedited model on neutral text has an upper \
@@ -114,105 +116,107 @@ impl Settings {
     }
 }
 
-/// What a search tells on its way.
+/// An event by which a search reports its progress.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// The rule, before any number.
+    /// The rule of the choice, before any number.
     Rule(String),
     /// A part of the work begins.
     Begin(String),
-    /// How far it is, in whatever units.
+    /// The search makes progress, in any unit.
     Progress {
-        /// Done.
+        /// The amount that is done.
         done: usize,
-        /// In all.
+        /// The total amount.
         total: usize,
     },
-    /// A round is over: how many were judged, how many of them anew, and the best so far.
+    /// A round is over. The text gives the number of candidates, how many of them were evaluated now, and the best so
+    /// far.
     Round {
-        /// In words.
+        /// The result of the round in words.
         text: String,
     },
 }
 
-/// A candidate and what its answers say.
+/// A candidate with the summary of its answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
     /// The candidate.
     pub recipe: Recipe,
-    /// What its answers say on the round's items.
+    /// The summary of its answers on the items of the round.
     pub summary: Summary,
 }
 
-/// One round.
+/// One round of the search.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Round {
-    /// Share of the selecting half that was asked: of its attributes, and of its neutral sentences.
+    /// The shares of the selecting half that were used: of its attributes, and of its neutral sentences.
     pub shares: [f64; 2],
-    /// All that were judged, best first.
+    /// All candidates that were evaluated, best first.
     pub candidates: Vec<Candidate>,
 }
 
-/// What was confirmed in one language.
+/// The confirmed results in one language.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Confirmed {
     /// The language.
     pub language: String,
-    /// Gaps of the pairs that count.
+    /// The gaps of the pairs that count.
     pub gaps: Comparison,
-    /// Gaps of the pairs that are reported apart, where the language has any: their attribute is marked for the group.
+    /// The gaps of the pairs that are reported separately because their attribute is marked for the group; `None` if
+    /// the language has none.
     pub marked: Option<Comparison>,
-    /// Perplexity of the edited over the unedited model on neutral text.
+    /// The perplexity of the edited model divided by that of the unedited one, on neutral text.
     pub perplexity_ratio: Number,
-    /// Divergence on neutral text, nats a token, and its upper bound.
+    /// The divergence on neutral text in nats per token, and its upper bound.
     pub kl: [f64; 2],
 }
 
-/// What a search found.
+/// The result of a search.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Settings.
+    /// The settings of the search.
     pub settings: Settings,
-    /// The rule in words.
+    /// The rule of the choice in words.
     pub rule: String,
-    /// Languages, by code.
+    /// The languages, by code.
     pub languages: Vec<String>,
-    /// Bias category.
+    /// The bias category.
     pub category: String,
     /// The unedited model on the selecting half.
     pub unedited: Summary,
     /// The rounds.
     pub rounds: Vec<Round>,
-    /// The chosen candidate, with what the last round said of it.
+    /// The chosen candidate, with its summary of the last round.
     pub chosen: Candidate,
-    /// The language where the gap is largest, on the confirming half.
+    /// The results for the language where the gap is largest, on the confirming half.
     pub worst: Comparison,
-    /// Every language, on the confirming half.
+    /// The results for every language, on the confirming half.
     pub confirmed: Vec<Confirmed>,
-    /// The worst gap of each random control on the confirming half.
+    /// The largest gap over languages of each random control, on the confirming half.
     pub controls: Vec<f64>,
-    /// Attributes, and pairs that count, of the selecting and of the confirming half.
+    /// The numbers of attributes and of pairs that count, for the selecting and for the confirming half.
     pub items: [[usize; 2]; 2],
 }
 
-/// A search and the files it keeps.
+/// A search with its inputs.
 pub struct Search<'a> {
     /// The model.
     pub model: &'a Model,
     /// All text.
     pub texts: &'a Texts,
-    /// Settings.
+    /// The settings.
     pub settings: &'a Settings,
-    /// Receives events.
+    /// The function that receives events.
     pub listener: &'a mut dyn FnMut(Event),
 }
 
 impl Search<'_> {
-    /// Searches, chooses by the rule, and confirms; what was judged is kept in the journal.
+    /// Searches, chooses by the rule, and confirms. Every evaluation is recorded in the journal.
     ///
     /// # Errors
-    /// Settings or text that nothing can be done with, a candidate set of which none is within the limit, and whatever stops
-    /// the model.
+    /// Settings or text that cannot be used, candidates of which none is within the limit, and whatever stops the
+    /// model.
     pub fn run(&mut self, journal: &Path) -> Result<(Outcome, Intervention), TuneError> {
         self.settings.check()?;
         if !self.model.geometry.causal {

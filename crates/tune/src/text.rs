@@ -1,4 +1,4 @@
-//! What a search reads: sentences to fit on, pairs to judge by, neutral text.
+//! Reads the text of a search: sentences to fit on, pairs to evaluate on, and neutral text.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,14 +21,14 @@ const FEWEST_NEUTRAL: usize = 8;
 /// Stream of the testbed's generator: none of those that experiments use.
 const STREAM: u64 = 40;
 
-/// Where the text is.
+/// The files of the text.
 #[derive(Debug, Clone)]
 pub struct Sources {
-    /// Sentence templates whose two groups alone differ: what edits are fitted on.
+    /// The sentence templates on which edits are fitted; their sentences differ in the group alone.
     pub fit: PathBuf,
-    /// Sentence templates whose attributes lean to a group: what edits are judged by.
+    /// The sentence templates on which edits are evaluated; their attributes lean to a group.
     pub pairs: PathBuf,
-    /// Parallel neutral text: what an edit must leave alone.
+    /// The parallel neutral text, which an edit should leave unchanged.
     pub neutral: PathBuf,
     /// Whether pairs whose attribute is marked for the group count like the others.
     pub marked: bool,
@@ -37,42 +37,43 @@ pub struct Sources {
 /// Two sentences that differ in the group alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Twins {
-    /// Place of the language in [`Texts::languages`].
+    /// The position of the language in [`Texts::languages`].
     pub language: usize,
-    /// About the first group, about the second.
+    /// The sentence about the first group, and the sentence about the second.
     pub sentences: [String; 2],
 }
 
 /// A stereotyped sentence and its counterpart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pair {
-    /// Place of the language in [`Texts::languages`].
+    /// The position of the language in [`Texts::languages`].
     pub language: usize,
-    /// Place of the attribute in [`Half::clusters`]: pairs of one attribute are one observation.
+    /// The position of the attribute in [`Half::clusters`]. The pairs of one attribute are one observation.
     pub cluster: usize,
-    /// Whether it is reported apart and counts for nothing: its attribute has another form for each group, as many French
-    /// and German occupations do, so that its two sentences differ in grammar too.
+    /// Whether the pair is reported separately and does not count, because its attribute has another form for each
+    /// group, as many French and German occupations do. Its two sentences then differ in grammar too.
     pub apart: bool,
     /// The stereotyped group with the attribute, and the other group with it.
     pub sentences: [String; 2],
 }
 
-/// One half of the items: what chooses, or what confirms.
+/// One half of the items, which is used either for the choice or for the confirmation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Half {
-    /// Names of the attributes; both leanings in turn, and those that no language marks among those that some does, so
-    /// that any first part of them is balanced.
+    /// The names of the attributes. Both leanings alternate, as do attributes that no language marks and attributes
+    /// that some language marks, so that every first part of the list is balanced.
     pub clusters: Vec<String>,
-    /// Pairs in all languages.
+    /// The pairs in all languages.
     pub pairs: Vec<Pair>,
-    /// Neutral sentences, `[language][sentence]`, the same sentences in every language.
+    /// The neutral sentences, indexed `[language][sentence]`; they are the same sentences in every language.
     pub neutral: Vec<Vec<String>>,
 }
 
 impl Half {
-    /// The pairs of the first clusters and the first neutral sentences, a share of each.
+    /// Returns the pairs of the first attributes and the first neutral sentences, a share of each.
     ///
-    /// The share of pairs is one of attributes, an even number of them, so that both leanings are held alike.
+    /// The share of pairs is a share of attributes, whose number is made even so that both leanings are equally
+    /// frequent.
     #[must_use]
     pub fn part(&self, share: f64, neutral: f64) -> Half {
         let some = |all: usize, share: f64, fewest: usize| {
@@ -93,26 +94,26 @@ impl Half {
 /// All text of a search.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Texts {
-    /// The languages that are served.
+    /// The languages that the model serves.
     pub languages: Vec<Language>,
     /// The bias category.
     pub category: String,
-    /// Counterfactual sentences, nothing but the group differs.
+    /// The counterfactual sentences, which differ in nothing but the group.
     pub fit: Vec<Twins>,
-    /// What chooses.
+    /// The half on which the choice is made.
     pub select: Half,
-    /// What is looked at once, at the end.
+    /// The half that is used once, at the end.
     pub confirm: Half,
 }
 
 impl Texts {
-    /// Reads everything and deals it into the splits by `seed`.
+    /// Reads all text and divides it into the splits by `seed`.
     ///
-    /// Fit, select and confirm share no sentence: the first comes from another file, the others
-    /// from different attributes and different neutral rows, the same in every language.
+    /// The three splits share no sentence. The sentences for the fit come from another file; the others have
+    /// different attributes and different neutral rows, which are the same in every language.
     ///
     /// # Errors
-    /// Files that cannot be read or lack a language, attributes that lean nowhere, too few items for a split.
+    /// Files that cannot be read or that lack a language, attributes that lean nowhere, or too few items for a split.
     pub fn load(
         sources: &Sources,
         languages: &[Language],
@@ -168,13 +169,13 @@ impl Texts {
         .dealt(halves(judged, seed), &neutral.columns, seed, sources)
     }
 
-    /// Text of the synthetic testbed, for a model that was trained on it.
+    /// Makes the text of the synthetic testbed, for a model that was trained on it.
     ///
-    /// Its attributes are few: those of its fit split choose, in other sentences than those that are fitted on, and those
-    /// of its eval split confirm.
+    /// The testbed has few attributes. Those of its fit split make the choice, in other sentences than those that are
+    /// fitted on, and those of its eval split confirm it.
     ///
     /// # Errors
-    /// A category that the testbed does not have, too few items for a split.
+    /// A category that the testbed does not have, or too few items for a split.
     pub fn planted(
         testbed: &Testbed,
         category: &str,

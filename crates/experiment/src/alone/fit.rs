@@ -1,4 +1,4 @@
-//! An edit of the hidden states themselves, fitted on sentences that differ in the group alone.
+//! Fits an edit of the hidden states themselves, on sentences that differ in the group alone.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,26 +12,28 @@ use interlingua_models::{Capture, Hook, Model, Pooling, Sequence};
 use super::neutral;
 use crate::ExperimentError;
 
-/// What is fitted, and on what.
+/// The settings of a fit.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Name of the method.
+    /// The name of the method.
     pub method: String,
-    /// Its options: rank, seed, parameters.
+    /// The options of the method: rank, seed, parameters.
     pub options: FitOptions,
-    /// At these hook points; an edit at each, fitted by itself unless the method looks at all.
+    /// The hooks at which the edits act. There is one edit at each hook, and each is fitted by itself unless the
+    /// method needs all hooks together.
     pub hooks: Vec<Hook>,
-    /// The tokens that are edited, and whose mean state stands for a sentence: all of them, or those of the text.
+    /// The tokens that are edited, over which the states of a sentence are also averaged for the fit: all of them, or
+    /// those of the text.
     pub tokens: Tokens,
-    /// On sentences in these languages.
+    /// The languages of the sentences.
     pub languages: Vec<Language>,
-    /// Which sets of groups.
+    /// The bias category, which selects the sets of groups.
     pub category: String,
-    /// Factor on the edit.
+    /// The strength of the edit, which is a factor on it.
     pub strength: f64,
-    /// Templates of sentences that differ in the group alone.
+    /// The file of templates whose sentences differ in the group alone.
     pub templates: PathBuf,
-    /// Sentences that mention no group.
+    /// The file of sentences that mention no group.
     pub neutral: PathBuf,
 }
 
@@ -47,12 +49,12 @@ struct Sentences {
 /// The two groups, and sentences that mention none.
 const CLASSES: [&str; 3] = ["first group", "second group", "neutral"];
 
-/// Fits the edits.
+/// Fits the edits and returns them as an intervention.
 ///
-/// `progress` gets what the model has done and has to do.
+/// `progress` is called with the amount of work that the model has done and the total amount.
 ///
 /// # Errors
-/// An unknown method, sentences that are missing or do not suffice, and whatever stops the model or the fit.
+/// An unknown method, sentences that are missing or too few, and whatever stops the model or the fit.
 pub fn fit(
     model: &Model,
     request: &Request,

@@ -1,4 +1,4 @@
-//! Bias and utility of a model, and of the same model under an intervention.
+//! Measures the bias and the utility of a model, and of the same model under an intervention.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,39 +18,40 @@ use crate::ExperimentError;
 use crate::cache::{Cache, Found};
 use crate::requests::{Requests, compare_texts};
 
-/// What is measured.
+/// The settings of a measurement.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Files of minimal pairs, with the names of their tasks.
+    /// The files of minimal pairs, each with the name of its task.
     pub tasks: Vec<(String, PathBuf)>,
-    /// Neutral sentences.
+    /// The file of neutral sentences.
     pub neutral: PathBuf,
-    /// In these languages.
+    /// The languages to measure in.
     pub languages: Vec<Language>,
-    /// Only pairs of these categories; of all where there is none.
+    /// The categories of the pairs to use; empty uses all.
     pub categories: Vec<String>,
-    /// At most so many pairs of a task and a language.
+    /// The most pairs to use per task and language; `None` uses all.
     pub limit: Option<usize>,
-    /// How a sentence is scored; by default the way of the model's kind.
+    /// The name of the scorer of sentences; `None` uses the usual one for the kind of the model.
     pub scorer: Option<String>,
-    /// Of the intervals.
+    /// The seed of the intervals.
     pub seed: u64,
-    /// Where finished parts are kept, for a run that goes on.
+    /// The folder in which finished parts are kept, so that an interrupted measurement can be resumed.
     pub cache: Option<PathBuf>,
 }
 
 /// One number of the table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// Language.
+    /// The language.
     pub language: String,
-    /// Name of the task, or `neutral`.
+    /// The name of the task, or `neutral`.
     pub task: String,
-    /// Bias category; empty for utility.
+    /// The bias category; empty for utility.
     pub category: String,
-    /// What was measured.
+    /// The metric.
     pub metric: String,
-    /// `unedited`, `edited`, or `change`: edited less unedited, item by item.
+    /// The model that the number is about: `unedited`, `edited`, or `change`, which is the difference edited −
+    /// unedited, item by item.
     pub model: String,
     /// The number with its interval.
     pub estimate: Estimate,
@@ -75,12 +76,12 @@ type Metric = (&'static str, fn(f64) -> f64);
 /// The names of the models that are compared.
 const MODELS: [&str; 2] = ["unedited", "edited"];
 
-/// Measures the model, and the same model under the steps where there are any.
+/// Measures the model, and the same model under the steps if there are any.
 ///
-/// `say` gets what is done next, and whether it was there already; `progress` how far that is.
+/// `say` is called with what is done next and whether its result is already there; `progress` with how far that is.
 ///
 /// # Errors
-/// Files that cannot be read or have none of the languages, and whatever stops the model.
+/// Files that cannot be read or that have none of the languages, and whatever stops the model.
 pub fn measure(
     model: &Model,
     steps: Option<(&Steps, &str)>,

@@ -1,9 +1,9 @@
-//! What needs no experiment file: an edit fitted with nothing but a model, and a table of its bias and of what it is
-//! good for.
+//! Fits an edit, and measures bias and utility, with nothing but a model: no experiment file is needed.
 //!
-//! Sentences are those of this project: sets that differ in the group alone to fit on (`datasets/templates/everyday.toml`),
-//! occupations that a stereotype gives to one group to judge by (`datasets/templates/occupations.toml`), and neutral
-//! sentences (`datasets/neutral.tsv`). None of the first are among the second.
+//! The sentences are those of this project. Edits are fitted on sets of sentences that differ in the group alone
+//! (`datasets/templates/everyday.toml`). Bias is measured on occupations that a stereotype assigns to one group
+//! (`datasets/templates/occupations.toml`), and utility on neutral sentences (`datasets/neutral.tsv`). No sentence
+//! for the fit is among those for the evaluation.
 
 pub mod fit;
 pub mod measure;
@@ -15,10 +15,10 @@ use interlingua_data::{Language, ParallelOptions, load_parallel};
 
 use crate::ExperimentError;
 
-/// A file of this project, by its name from `datasets/` on.
+/// Returns the path of a file of this project, given its name from `datasets/` on.
 ///
 /// # Errors
-/// A program whose checkout is gone.
+/// A program whose source folder no longer exists.
 pub fn own(name: &str) -> Result<PathBuf, ExperimentError> {
     let path = interlingua_data::own::file(name).unwrap_or_else(|| name.into());
     match path.is_file() {
@@ -33,10 +33,10 @@ pub fn own(name: &str) -> Result<PathBuf, ExperimentError> {
     }
 }
 
-/// Neutral sentences in a language.
+/// Reads the neutral sentences in a language.
 ///
 /// # Errors
-/// A file that cannot be read or lacks the language.
+/// A file that cannot be read or that lacks the language.
 pub fn neutral(file: &Path, language: Language) -> Result<Vec<String>, ExperimentError> {
     let options = ParallelOptions::new(&[language], interlingua_data::OnBadRow::Error);
     let (mut corpus, _) = load_parallel(file, &options)?;

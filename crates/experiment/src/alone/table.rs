@@ -1,17 +1,17 @@
-//! A table of bias and utility, as Markdown and as a page.
+//! Writes the table of bias and utility, as Markdown and as an HTML page.
 
 use maud::{DOCTYPE, html};
 
 use super::measure::Row;
 
-/// What stands above the table.
+/// The facts that stand above the table.
 #[derive(Debug, Clone, Default)]
 pub struct About {
-    /// The model, as it was named.
+    /// The model, as the user named it.
     pub model: String,
-    /// The intervention, as it was named.
+    /// The intervention, as the user named it.
     pub edit: Option<String>,
-    /// What a reader must know.
+    /// Reservations that a reader must know.
     pub notes: Vec<String>,
 }
 
@@ -62,7 +62,7 @@ fn columns(about: &About) -> usize {
     }
 }
 
-/// A table for a page of documentation, or for the terminal.
+/// Writes the table as Markdown, for a page of documentation or for the terminal.
 pub fn markdown(rows: &[Row], about: &About) -> String {
     let columns = &COLUMNS[..columns(about)];
     let mut out = format!("Model: {}\n", about.model);
@@ -93,7 +93,7 @@ pub fn markdown(rows: &[Row], about: &About) -> String {
     out
 }
 
-/// The same as one HTML file without scripts.
+/// Writes the table as one HTML file without scripts.
 pub fn page(rows: &[Row], about: &About) -> String {
     const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:2em auto;max-width:72em;padding:0 1em}\
         table{border-collapse:collapse}td,th{border:1px solid #bbb;padding:.3em .6em;text-align:left}\

@@ -1,4 +1,4 @@
-//! The data files of a spec: whether they are there, and how they could come.
+//! Checks whether the data files of a spec exist, and says how to get the missing ones.
 
 use std::path::Path;
 
@@ -12,15 +12,15 @@ use crate::spec::{DataSpec, Spec, attribute_file, data_file};
 pub struct Needed {
     /// The key that names it.
     pub key: String,
-    /// What it is, for messages.
+    /// A description of the file, for messages.
     pub what: String,
-    /// Its name in the spec.
+    /// The name of the file in the spec.
     pub file: String,
-    /// Whether the name may be the beginning of the names of line-aligned files.
+    /// Whether the name may be the common beginning of the names of line-aligned files.
     pub prefix: bool,
 }
 
-/// Every file and folder that a spec names, in the order of its keys.
+/// Returns every file and folder that a spec names, in the order of its keys.
 pub fn needed(spec: &Spec) -> Vec<Needed> {
     let mut all = Vec::new();
     if let DataSpec::Files {
@@ -59,10 +59,10 @@ pub fn needed(spec: &Spec) -> Vec<Needed> {
     all
 }
 
-/// Checks that every file and folder of a spec is there.
+/// Checks that every file and folder of a spec exists.
 ///
 /// # Errors
-/// The first that is not, with what would bring it.
+/// The first that does not exist, with what would bring it.
 pub fn files(spec: &Spec, options: &Options) -> Result<(), ExperimentError> {
     for needed in needed(spec) {
         if state(&needed, options).is_none() {
@@ -81,7 +81,7 @@ pub fn files(spec: &Spec, options: &Options) -> Result<(), ExperimentError> {
     Ok(())
 }
 
-/// What is there of a file or folder, in words; `None` if nothing.
+/// Describes in words what exists of a file or folder; `None` if it does not exist.
 pub fn state(needed: &Needed, options: &Options) -> Option<String> {
     let path = data_file(&options.data_dir, &needed.file);
     match std::fs::metadata(&path) {

@@ -1,8 +1,9 @@
-//! What can be known to fail before anything is computed: at `--dry-run` and at the start of a run.
+//! Checks for everything that can be known to fail before anything is computed, for `--dry-run` and for the start of
+//! a run.
 //!
-//! [`spec()`] looks at what was typed alone, [`files()`] at what is on the disk, [`architecture`] at the model's `config.json`,
-//! [`text()`] at all text once it is read, [`model()`] at the opened model and what its tokenizer makes
-//! of the text. A run makes each as soon as what it looks at is there.
+//! [`spec()`] checks the spec alone, [`files()`] the files on the disk, [`architecture`] the model's `config.json`,
+//! [`text()`] all text after it is read, and [`model()`] the opened model and its tokenizer on this text. A run makes
+//! each check as soon as its input is there.
 
 mod files;
 mod model;

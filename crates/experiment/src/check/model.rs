@@ -1,4 +1,4 @@
-//! The model against the spec, before and after it is opened.
+//! Checks the model against the spec, before and after it is opened.
 
 use std::path::Path;
 
@@ -16,10 +16,10 @@ use crate::prepare::Prepared;
 use crate::requests::check_scorers;
 use crate::spec::{Extent, ModelSpec, Spec, TrainSpec};
 
-/// Checks scorers and benchmarks against what `config.json` says.
+/// Checks the scorers and benchmarks against the model's `config.json`.
 ///
 /// # Errors
-/// The first key of the spec that this model does not allow.
+/// The first key of the spec that cannot be used with this model.
 pub fn architecture(spec: &Spec, architecture: &dyn Architecture) -> Result<(), ExperimentError> {
     let geometry = architecture.geometry();
     if architecture.head_table().is_none() {
@@ -61,11 +61,11 @@ fn headless(spec: &Spec, architecture: &str) -> Result<(), ExperimentError> {
     Err(ExperimentError::plan(key, problem))
 }
 
-/// Checks what has to fit into the widths of the states at the hook points.
+/// Checks the numbers that must not exceed the widths of the states at the hooks.
 ///
 /// # Errors
-/// A hook point that the model lacks, a latent space wider than its states, a rank or a number of units that some
-/// space does not have.
+/// A hook that the model lacks, a latent space that is wider than its states, or a rank or a number of units that is
+/// too large for some space.
 pub fn widths(spec: &Spec, hooks: &[String], shape: &ModelShape) -> Result<(), ExperimentError> {
     for name in hooks {
         let plan = |problem: String| ExperimentError::plan("hook", problem);
@@ -107,11 +107,11 @@ pub fn widths(spec: &Spec, hooks: &[String], shape: &ModelShape) -> Result<(), E
     Ok(())
 }
 
-/// Checks that a model, its tokenizer and the text of the run go together.
+/// Checks that a model, its tokenizer and the text of the run are compatible.
 ///
 /// # Errors
-/// A start or mask token that scoring needs and the model does not have, a text of more tokens than
-/// the model takes or of none, a tokenizer that fails.
+/// A start or mask token that scoring needs and the model does not have, a text with no tokens or with more than the
+/// model can take, or a tokenizer that fails.
 pub fn model(plan: &Plan, model: &Model, text: &Prepared) -> Result<(), ExperimentError> {
     architecture(&plan.spec, model.architecture())?;
     widths(&plan.spec, &plan.hooks, &model.geometry.shape())?;
@@ -179,7 +179,7 @@ fn takes(
 /// Checks that what the run trains fits into memory: weights, gradients and two moments in f32.
 ///
 /// # Errors
-/// A language model or an autoencoder that takes more than there is, with both numbers.
+/// A language model or an autoencoder that needs more memory than there is; the error gives both numbers.
 pub fn memory(spec: &Spec, width: Option<usize>) -> Result<(), ExperimentError> {
     let Some(free) = available_memory() else {
         return Ok(());
@@ -217,7 +217,7 @@ pub fn memory(spec: &Spec, width: Option<usize>) -> Result<(), ExperimentError> 
     Ok(())
 }
 
-/// Parameters of a model that the run trains.
+/// Returns the number of parameters of a model that the run trains.
 pub fn parameters(train: &TrainSpec) -> u64 {
     let [d, m, heads, kv] = [
         train.hidden_size,
@@ -231,7 +231,7 @@ pub fn parameters(train: &TrainSpec) -> u64 {
     block * train.layers as u64 + train.vocab_size as u64 * d + d
 }
 
-/// Checks that run folders can be made where the options say, without leaving anything there.
+/// Checks that run folders can be created in the output folder, without leaving anything there.
 ///
 /// # Errors
 /// A path that is a file, or a folder that cannot be written to.

@@ -1,4 +1,4 @@
-//! What was typed, looked at alone.
+//! Checks a spec by itself.
 
 use interlingua_debias::{Contrast, Debiaser, Reduce, Size, Span};
 use interlingua_tasks::TaskSpec;
@@ -9,10 +9,10 @@ use crate::spec::{
     ChooseSpec, DataSpec, FitOver, Geometry, MethodSpec, ModelSpec, Space, Spec, TrainSpec,
 };
 
-/// Checks every value of a spec that needs no file to be judged.
+/// Checks every value of a spec that can be checked without a file.
 ///
 /// # Errors
-/// The first key that cannot work, with what would.
+/// The first key whose value cannot be used, with what would work.
 pub fn spec(spec: &Spec) -> Result<(), ExperimentError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if spec.name.is_empty() || !spec.name.chars().all(plain) {

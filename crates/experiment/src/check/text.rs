@@ -1,4 +1,4 @@
-//! The text of a run against its methods and categories.
+//! Checks the text of a run against its methods and categories.
 
 use interlingua_data::Language;
 use interlingua_debias::{Contrast, by_name};
@@ -8,10 +8,10 @@ use crate::benchmarks::Benchmark;
 use crate::prepare::{FitSet, Prepared};
 use crate::spec::{Extent, MethodSpec, Spec};
 
-/// Checks that every category has pairs in every language, and that every method has what it learns from.
+/// Checks that every category has pairs in every language, and that every method has the examples that it needs.
 ///
 /// # Errors
-/// The first category, language or method that lacks something.
+/// The first category, language or method for which something is missing.
 pub fn text(spec: &Spec, text: &Prepared) -> Result<(), ExperimentError> {
     for category in &spec.categories {
         for &language in &spec.languages {

@@ -1,4 +1,4 @@
-//! How well translations lie beside each other, and what an autoencoder loses.
+//! Measures how well translations are aligned, and how much of a state an autoencoder loses.
 
 use interlingua_data::Language;
 use interlingua_metrics::alignment;
@@ -12,7 +12,7 @@ use crate::spec::{Reinsert, Space};
 use crate::stages::{Rows, sentence_vectors};
 use interlingua_spaces::{Spaces, project};
 
-/// Retrieval, cosine margin and CKA of the held-out rows, in every space.
+/// Adds rows of retrieval, cosine margin and CKA over the held-out sentences, in every space.
 pub fn alignment_rows(
     blank: &Blank<'_>,
     hook: &str,
@@ -137,7 +137,8 @@ fn projection(
     }
 }
 
-/// Mean squared error of the way there and back of each space that loses something, relative to the variance of the states.
+/// Adds rows of the mean squared error of mapping states into a space and back, relative to the variance of the
+/// states, for each space that loses something.
 pub fn reconstruction_rows(
     blank: &Blank<'_>,
     hook: &str,

@@ -1,4 +1,4 @@
-//! What tasks beside the pairs find, as rows and as answers.
+//! Turns the results of the tasks other than the pairs into rows and answers.
 
 use interlingua_metrics::info;
 use interlingua_tasks::{Judging, Number};
@@ -11,13 +11,14 @@ use crate::role::Role;
 use crate::row::{Answer, Row};
 use crate::stages::Judged;
 
-/// One set of items with what was found under each setting.
+/// A set of items with the result under each setting.
 pub type Found<'a> = (&'a Benchmark, Vec<Judged>);
 
-/// Rows of all tasks: their numbers, the differences from the unedited model, and the agreement between languages.
+/// Adds rows of all tasks: their numbers, the differences from the unedited model, and the agreement between
+/// languages.
 ///
 /// # Errors
-/// Answers without a value under a metric.
+/// Answers for which a metric has no value.
 pub fn benchmark_rows(
     blank: &Blank<'_>,
     found: &[Found<'_>],
@@ -111,7 +112,7 @@ fn row(blank: &Blank<'_>, set: &Benchmark, setting: usize, language: &str, numbe
     }
 }
 
-/// Every answer that a task keeps.
+/// Returns every answer that a task keeps.
 pub fn answers(blank: &Blank<'_>, found: &[Found<'_>]) -> Vec<Answer> {
     let of_set = |(set, judged): &Found<'_>| {
         let of_setting = |judged: &Judged| {

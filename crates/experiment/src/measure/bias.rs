@@ -1,4 +1,4 @@
-//! Bias scores and what an edit costs on held-out text.
+//! Computes bias scores, and the cost of an edit on held-out text.
 
 use std::collections::BTreeMap;
 
@@ -18,8 +18,8 @@ use crate::row::{Item, Row};
 use crate::spec::Space;
 use crate::stages::{Neutral, PairScores, Scores};
 
-/// Scores of the pairs that a scorer takes, and their clusters: pairs with one id, as samples drawn with
-/// replacement have them, are one observation.
+/// Returns the scores of the pairs that a scorer does not leave out, with their clusters. Pairs with the same id,
+/// which occur in samples drawn with replacement, are one observation.
 pub fn pair_scores(scores: &PairScores, pairs: &[&BiasPair]) -> (Vec<PairScore>, Vec<usize>) {
     let side = |(value, tokens): (f64, u32)| SentenceScore {
         value,
@@ -41,7 +41,7 @@ pub fn pair_scores(scores: &PairScores, pairs: &[&BiasPair]) -> (Vec<PairScore>,
     out
 }
 
-/// Rows of one category and language; p values are not yet corrected.
+/// Adds the rows of one category and language; their p values are not corrected yet.
 pub fn bias_rows(
     blank: &Blank<'_>,
     language: Language,
@@ -169,7 +169,8 @@ fn utility_rows(
     Ok(())
 }
 
-/// One item per scored pair, scorer and setting of one category and language; none for pairs that a scorer leaves out.
+/// Returns one item per scored pair, scorer and setting of one category and language. Pairs that a scorer leaves out
+/// have no item.
 pub fn items(
     blank: &Blank<'_>,
     language: Language,
@@ -216,7 +217,7 @@ pub fn items(
     items
 }
 
-/// Place of the unedited model among the settings of some scores.
+/// Returns the position of the unedited model among the settings of some scores.
 pub fn unedited(plan: &Plan, scores: &Scores) -> usize {
     let mut settings = scores.settings.iter();
     settings
@@ -330,7 +331,7 @@ fn detectable(
 /// A number of a setting: metric, estimate, ideal, p value.
 type BiasNumber = (&'static str, Option<Estimate>, Option<f64>, Option<f64>);
 
-/// Holm's and Benjamini and Hochberg's corrections, over all p values of one metric and scorer.
+/// Applies Holm's and Benjamini and Hochberg's corrections, over all p values of one metric and scorer.
 pub fn correct(rows: &mut [Row]) -> Result<(), ExperimentError> {
     let family = |r: &Row| (r.metric.clone(), r.scorer.clone());
     let mut families: Vec<_> = rows.iter().map(family).collect();

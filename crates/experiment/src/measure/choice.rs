@@ -1,10 +1,9 @@
-//! The operating point: one hook point, rank and strength per method and space,
-//! chosen on some pairs and judged on others.
+//! Chooses the operating point: one hook, rank and strength per method and space, which is chosen on some pairs and
+//! evaluated on others.
 //!
-//! Whoever reports the best of many settings on the pairs that chose it reports
-//! luck. So a stated rule ([`crate::spec::ChooseSpec`]) looks at one share of the
-//! pairs and of the held-out sentences, the same in every language, and the
-//! numbers come from the rest.
+//! If the best of many settings is reported on the pairs on which it was chosen, a part of the result is luck. So a
+//! fixed rule ([`crate::spec::ChooseSpec`]) uses one share of the pairs and of the held-out sentences, the same in
+//! every language, and the reported numbers come from the rest.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +23,7 @@ use crate::row::Row;
 use crate::spec::{Extent, Space};
 use crate::stages::Scores;
 
-/// All scores of a run: category, language, scores.
+/// All scores of a run, each with its category and language.
 pub type Scored = [(String, Language, Scores)];
 
 /// What is compared: families that differ in hook point, rank and strength alone.
@@ -47,9 +46,9 @@ fn chooses(plan: &Plan, item: &str) -> bool {
     (u64::from_le_bytes(bytes) as f64) < plan.spec.choose.share * u64::MAX as f64
 }
 
-/// Rows `operating_gap` and `operating_cost` of the chosen points, and what was chosen in words.
+/// Adds rows `operating_gap` and `operating_cost` of the chosen points, and returns in words what was chosen.
 ///
-/// Nothing when no method was tried at more than one point.
+/// There are no rows if no method was run at more than one point.
 pub fn choice_rows(
     blank: &Blank<'_>,
     text: &Prepared,

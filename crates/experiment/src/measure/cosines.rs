@@ -1,4 +1,5 @@
-//! Whether languages share directions: those that a method finds in them, and those that an edit writes into their states.
+//! Measures how similar directions are between languages: those that a method finds, and those along which an edit
+//! changes states.
 
 use interlingua_autoencoder::States;
 use interlingua_backend::{from_rows, to_host};
@@ -19,7 +20,7 @@ use interlingua_spaces::SiteEdit;
 /// States of each language that an edit is shown: enough to see along which lines it changes them.
 const STATES: usize = 128;
 
-/// Rows `direction_cosine` and `written_cosine` of all methods, for every pair of languages.
+/// Adds rows `direction_cosine` and `written_cosine` of all methods, for every pair of languages.
 pub fn cosine_rows(
     blank: &Blank<'_>,
     edited: &Edited<'_>,

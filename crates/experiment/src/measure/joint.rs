@@ -1,4 +1,4 @@
-//! Means over cells on one resampling: of families of settings, in every scope and category.
+//! Computes means over cells with common resamples, for families of settings in every scope and category.
 
 use std::collections::BTreeMap;
 
@@ -13,34 +13,34 @@ use super::scopes::{Families, Scope};
 use crate::ExperimentError;
 use crate::prepare::Prepared;
 
-/// Which pairs and held-out sentences a measurement looks at.
+/// The pairs and held-out sentences that a measurement uses.
 #[derive(Clone, Copy)]
 pub struct Looks<'a> {
-    /// Whether it looks at a pair.
+    /// Returns whether it uses a pair.
     pub pair: &'a dyn Fn(&BiasPair) -> bool,
-    /// Whether it looks at a held-out sentence, by its number.
+    /// Returns whether it uses a held-out sentence, given by its number.
     pub sentence: &'a dyn Fn(usize) -> bool,
 }
 
 impl Looks<'_> {
-    /// At everything.
+    /// Uses everything.
     pub const EVERYTHING: Looks<'static> = Looks {
         pair: &|_| true,
         sentence: &|_| true,
     };
 }
 
-/// A number with its draws, and the items that it rests on.
+/// A number with its draws, and the number of items that it is computed from.
 pub type Number = (Resampled, usize);
 
-/// Cells of one family, scope and category, added up.
+/// The sum over the cells of one family, scope and category.
 struct Sum {
     sum: Resampled,
     cells: f64,
     items: usize,
 }
 
-/// What families are in every scope and category.
+/// The values of families in every scope and category.
 pub struct Measured {
     /// The draws that all numbers share.
     pub draws: Draws,
@@ -55,7 +55,7 @@ impl Measured {
         }
     }
 
-    /// The number of a family: the mean over cells in one category, or over all categories that have cells.
+    /// Returns the number of a family: the mean over cells in one category, or over all categories that have cells.
     pub fn of(&self, family: usize, scope: Scope, category: Option<usize>) -> Option<Number> {
         let sums = self.sums.get(&(family, scope))?;
         let chosen = || {
@@ -89,23 +89,23 @@ struct Columns {
     columns: Vec<Vec<f64>>,
 }
 
-/// What is measured: the scores of a run, and which of them.
+/// The scores of a run, and the part of them that is used.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
-    /// What holds for the whole run.
+    /// The facts that hold for the whole run.
     pub blank: &'a Blank<'a>,
-    /// The pairs.
+    /// The text of the run, which has the pairs.
     pub text: &'a Prepared,
-    /// Their scores.
+    /// The scores of the pairs.
     pub scored: &'a Scored,
     /// The families of the plan.
     pub families: &'a Families,
-    /// Which items count.
+    /// The items that are used.
     pub looks: Looks<'a>,
 }
 
 impl Source<'_> {
-    /// |mean gap| and mean per-pair |gap| of some families; nothing where no pair counts.
+    /// Returns |mean gap| and mean per-pair |gap| of some families; `None` if no pair is used.
     pub fn gaps(
         &self,
         which: usize,
@@ -148,7 +148,7 @@ impl Source<'_> {
         Ok(Some(found))
     }
 
-    /// Perplexity of some families as a multiple of the unedited model's; nothing where no sentence counts.
+    /// Returns the perplexity of some families as a multiple of the unedited model's; `None` if no sentence is used.
     pub fn costs(&self, families: &[usize]) -> Result<Option<Measured>, ExperimentError> {
         let failed = || ExperimentError::metric("perplexity over languages");
         let rows = self

@@ -1,4 +1,4 @@
-//! From scores and states to rows: every number with n and an interval.
+//! Computes rows from scores and states. Every number has n and an interval.
 
 mod alignment;
 mod benchmarks;
@@ -29,15 +29,15 @@ use interlingua_metrics::bootstrap::{Bootstrap, Estimate, Interval};
 use crate::plan::{Plan, Setting};
 use crate::row::Row;
 
-/// A row without a number, carrying what holds for the whole run.
+/// A row without a number, with the facts that hold for the whole run.
 pub struct Blank<'a> {
-    /// The plan.
+    /// The plan of the run.
     pub plan: &'a Plan,
-    /// Name of the model.
+    /// The name of the model.
     pub model: String,
-    /// Name of the bias benchmark.
+    /// The name of the bias benchmark.
     pub benchmark: String,
-    /// What held-out text measures: `perplexity`, or `pseudo_perplexity` of a masked model.
+    /// The metric on held-out text: `perplexity`, or `pseudo_perplexity` for a masked model.
     pub cost: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! What probes found, as rows.
+//! Turns the results of probes into rows.
 
 use interlingua_data::Language;
 use interlingua_metrics::bootstrap::Estimate;
@@ -7,7 +7,7 @@ use super::Blank;
 use crate::row::Row;
 use crate::stages::Probed;
 
-/// Rows of one language: accuracy beside chance, and bits per label where they were measured.
+/// Adds the rows of one language: accuracy with chance level, and bits per label if they were measured.
 pub fn probe_rows(blank: &Blank<'_>, language: Language, probed: &[Probed], rows: &mut Vec<Row>) {
     for Probed {
         setting,

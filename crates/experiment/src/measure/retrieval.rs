@@ -1,11 +1,11 @@
-//! What edits do to the retrieval of translations, as rows.
+//! Turns the effect of edits on the retrieval of translations into rows.
 
 use super::Blank;
 use crate::row::Row;
 use crate::stages::Retrieved;
 
-/// Rows of every setting, hook point and ordered pair of languages. The column `hook` is where the edit acts; where the states are
-/// looked at is in `benchmark`.
+/// Adds the rows of every setting, hook and ordered pair of languages. The column `hook` says where the edit acts,
+/// and `benchmark` says at which hook the states are compared.
 pub fn retrieval_rows(blank: &Blank<'_>, retrieved: &[Retrieved], rows: &mut Vec<Row>) {
     let spec = &blank.plan.spec;
     for Retrieved { setting, found } in retrieved {

@@ -1,4 +1,4 @@
-//! Which settings belong together, and which cells a number over languages is about.
+//! Groups the settings into families, and defines the cells that a mean over languages includes.
 
 use interlingua_data::Language;
 
@@ -7,7 +7,7 @@ use crate::plan::{Plan, Setting};
 use crate::role::Role;
 use crate::spec::Space;
 
-/// The languages that a mean over cells is over.
+/// The languages that a mean over cells includes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// Each edit in the language of its fit.
@@ -16,7 +16,7 @@ pub enum Scope {
     Others,
     /// Each edit in all languages.
     All,
-    /// An edit fitted on all languages but one, in that one.
+    /// An edit that was fitted on all languages except one, in that one.
     LeftOut,
 }
 
@@ -24,7 +24,7 @@ impl Scope {
     /// All scopes, in the order of their rows.
     pub const ALL: [Scope; 4] = [Scope::Fit, Scope::Others, Scope::All, Scope::LeftOut];
 
-    /// Name in rows.
+    /// Returns the name in rows.
     pub fn name(self) -> &'static str {
         match self {
             Scope::Fit => "fit",
@@ -49,13 +49,13 @@ impl Scope {
 /// How the members of a family were fitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fits {
-    /// They are not.
+    /// They were not fitted.
     Nothing,
-    /// Each in one language.
+    /// Each was fitted in one language.
     One,
-    /// One, on all languages together.
+    /// One was fitted on all languages together.
     Joint,
-    /// Each on all languages but one.
+    /// Each was fitted on all languages except one.
     AllBut,
 }
 
@@ -70,42 +70,42 @@ impl Fits {
     }
 }
 
-/// Settings that differ in category and fit language alone: one line of a table.
+/// Settings that differ only in category and fit language. They make one line of a table.
 #[derive(Debug, Clone)]
 pub struct Family {
-    /// What they have in common, without category and fit language.
+    /// The setting that they have in common, without category and fit language.
     pub common: Setting,
     /// How they were fitted.
     pub fits: Fits,
-    /// Their places in the plan.
+    /// Their positions in the plan.
     pub members: Vec<usize>,
 }
 
 impl Family {
-    /// Whether it is there for comparison only.
+    /// Returns whether the family is there for comparison only.
     pub fn is_control(&self) -> bool {
         self.common.role.is_comparison()
     }
 
-    /// Its name in rows of the axis `fit_language`: only fits on all languages have one.
+    /// Returns the value of the column `fit_language` in its rows; only fits on all languages have one.
     pub fn fit_language(&self) -> Option<String> {
         (self.fits == Fits::Joint).then(|| FitOn::All.to_string())
     }
 }
 
-/// The families of a plan, in its order, and what they are compared with.
+/// The families of a plan, in its order, with the families that each is compared with.
 #[derive(Debug)]
 pub struct Families {
     /// The families.
     pub all: Vec<Family>,
-    /// Place of the family of every setting of the plan.
+    /// The position of the family of every setting of the plan.
     pub of_setting: Vec<usize>,
     /// What the plan's edits are fitted on, each once.
     fits: Vec<FitOn>,
 }
 
 impl Families {
-    /// Those of all settings of a plan.
+    /// Groups all settings of a plan into families.
     pub fn new(plan: &Plan) -> Families {
         let mut all: Vec<Family> = Vec::new();
         let mut fits: Vec<FitOn> = Vec::new();
@@ -137,8 +137,8 @@ impl Families {
         }
     }
 
-    /// How often a scope has the cell of a setting and a language of evaluation. What is fitted on nothing stands in
-    /// every cell of what it is compared with.
+    /// Returns how often a scope includes the cell of a setting and an evaluation language. A setting that is fitted
+    /// on nothing is in every cell of what it is compared with.
     pub fn times(&self, scope: Scope, setting: &Setting, language: Language) -> f64 {
         match setting.fit_language {
             None => {
@@ -149,14 +149,14 @@ impl Families {
         }
     }
 
-    /// Place of the unedited model.
+    /// Returns the position of the unedited model.
     pub fn unedited(&self) -> Option<usize> {
         self.all
             .iter()
             .position(|f| f.common.role == Role::Unedited)
     }
 
-    /// Place of the family that differs from this one in its space alone, which is raw there.
+    /// Returns the position of the family that differs from this one only in being in the raw space.
     pub fn raw(&self, family: &Family) -> Option<usize> {
         if family.is_control() || family.common.space == Some(Space::Raw) {
             return None;
@@ -171,7 +171,8 @@ impl Families {
         )
     }
 
-    /// Places of the matched controls: the method on shuffled labels, and a random subspace of the rank.
+    /// Returns the positions of the matched controls: the method fitted on shuffled labels, and a random subspace of
+    /// the same rank.
     pub fn controls(&self, family: &Family) -> Vec<usize> {
         if family.is_control() {
             return Vec::new();

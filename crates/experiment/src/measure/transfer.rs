@@ -1,4 +1,5 @@
-//! Whether debiasing transfers: gaps over languages, what they differ from, and what of an effect is the method's own.
+//! Measures whether debiasing transfers between languages: gaps over languages, their differences from comparisons,
+//! and the part of an effect that is due to the method.
 
 use interlingua_data::BiasPair;
 use interlingua_metrics::joint::Resampled;
@@ -11,7 +12,7 @@ use crate::ExperimentError;
 use crate::prepare::Prepared;
 use crate::row::Row;
 
-/// Rows of all families in every scope, category and kind of pairs.
+/// Adds the rows of all families in every scope, category and kind of pairs.
 pub fn transfer_rows(
     blank: &Blank<'_>,
     text: &Prepared,
@@ -77,7 +78,7 @@ fn kinds(text: &Prepared) -> Vec<&'static str> {
     kinds
 }
 
-/// One number and what it is about.
+/// A number with the metric that it belongs to.
 pub struct Found {
     metric: &'static str,
     versus: Option<&'static str>,
@@ -86,7 +87,7 @@ pub struct Found {
 }
 
 impl Found {
-    /// A number under the name of its metric.
+    /// Makes a number under the name of its metric.
     pub fn new(metric: &'static str, number: Number) -> Found {
         Found {
             metric,
@@ -96,7 +97,7 @@ impl Found {
         }
     }
 
-    /// The same, as a difference from something.
+    /// Marks the number as a difference from something.
     pub fn versus(self, versus: &'static str) -> Found {
         Found {
             versus: Some(versus),
@@ -104,7 +105,7 @@ impl Found {
         }
     }
 
-    /// The same, with the value that would be best.
+    /// Sets the value that would be best.
     pub fn ideal(self, ideal: f64) -> Found {
         Found {
             ideal: Some(ideal),
@@ -113,19 +114,19 @@ impl Found {
     }
 }
 
-/// Families that one is compared with, by their places.
+/// The families with which one family is compared, by their positions.
 #[derive(Default)]
 pub struct Versus {
     /// The unedited model.
     pub unedited: Option<usize>,
     /// The same edit in raw space.
     pub raw: Option<usize>,
-    /// Its controls.
+    /// The matched controls.
     pub controls: Vec<usize>,
 }
 
 impl Versus {
-    /// Those of a family.
+    /// Finds the families with which one family is compared.
     pub fn of(families: &Families, family: usize) -> Versus {
         let of = &families.all[family];
         Versus {
@@ -135,8 +136,8 @@ impl Versus {
         }
     }
 
-    /// Differences of a family's number from those that it is compared with; of its controls it is the one
-    /// with the smaller number.
+    /// Returns the differences of a family's number from those that it is compared with. Of several controls, the one
+    /// with the smallest number is used.
     pub fn differences(
         &self,
         measured: &Measured,
@@ -166,7 +167,7 @@ impl Versus {
     }
 }
 
-/// Every scope with every category, and with the mean over categories.
+/// Returns every scope with every category, and with the mean over categories.
 pub fn places(blank: &Blank<'_>) -> Vec<(Scope, Option<usize>)> {
     let categories = 0..blank.plan.spec.categories.len();
     let categories: Vec<Option<usize>> =
@@ -279,7 +280,7 @@ fn transfer_share(
     Ok(there.then(|| (others.over(&own), items)))
 }
 
-/// Numbers of one family as rows; `of` adds what they have in common.
+/// Adds the numbers of one family as rows; `of` fills in what the rows have in common.
 pub fn write(
     source: &Source<'_>,
     measured: &Measured,

@@ -1,4 +1,4 @@
-//! The testbed's known answers beside what was measured.
+//! Compares measured values with the known answers of the testbed.
 
 use interlingua_data::{Language, PairKind};
 use interlingua_metrics::bootstrap::Estimate;
@@ -20,7 +20,7 @@ fn strengths_of(measured: &[(f64, f64)]) -> Vec<f64> {
     strengths
 }
 
-/// On the testbed: measured against planted gaps, and the best possible perplexity.
+/// Adds, on the testbed, rows of measured against planted gaps, and of the best possible perplexity.
 pub fn truth_rows(
     blank: &Blank<'_>,
     text: &Prepared,

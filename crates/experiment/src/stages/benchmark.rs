@@ -1,4 +1,4 @@
-//! The tasks beside the pairs, under every setting that they judge.
+//! Evaluates the tasks other than the pairs, under every setting.
 
 use interlingua_metrics::bootstrap::{Bootstrap, Interval};
 use interlingua_tasks::{Judgement, Judging};
@@ -10,16 +10,17 @@ use crate::benchmarks::{Benchmark, what};
 use crate::cache::Cache;
 use crate::plan::Plan;
 
-/// What a task finds under one setting.
+/// The result of a task under one setting.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judged {
-    /// Setting, by its place in the plan.
+    /// The position of the setting in the plan.
     pub setting: usize,
-    /// What it finds.
+    /// The result of the task.
     pub found: Judgement,
 }
 
-/// The settings that items judge: those of their category, or all of them where they are about none.
+/// Returns the settings that are evaluated on items: those of the items' category, or all if the items have no
+/// category.
 pub fn settings_of(plan: &Plan, category: Option<&str>) -> Vec<usize> {
     match category {
         Some(category) => plan.settings_of(category),
@@ -27,7 +28,7 @@ pub fn settings_of(plan: &Plan, category: Option<&str>) -> Vec<usize> {
     }
 }
 
-/// How answers are judged in a run.
+/// Returns the settings for computing numbers from answers in a run.
 pub fn judging(plan: &Plan, causal: bool) -> Judging {
     Judging {
         bootstrap: Bootstrap {
@@ -39,10 +40,10 @@ pub fn judging(plan: &Plan, causal: bool) -> Judging {
     }
 }
 
-/// Puts the items of one task to the model under every setting that they judge.
+/// Asks the model the items of one task under every setting that is evaluated on them.
 ///
 /// # Errors
-/// Items that the model cannot be asked, answers without a value, whatever stops the pass.
+/// Items that the model cannot be asked, answers without a value, and whatever stops the pass.
 pub fn benchmark_stage(
     run: &mut Runner<'_>,
     edited: &Edited<'_>,

@@ -1,4 +1,4 @@
-//! What fits learn from: sentences with their classes, and their states at the hook points of a place.
+//! The evidence for fits: sentences with their classes, and their states at the hooks of a place.
 
 use std::collections::HashSet;
 
@@ -14,14 +14,14 @@ use crate::prepare::{FitSet, Prepared};
 use crate::role::{Control, Role};
 use crate::spec::Space;
 
-/// States of the sentences of a fit at its hook points, as a method asks for them.
+/// The states of the sentences of a fit at its hooks, in the form in which a method asks for them.
 pub(super) struct At<'a> {
     pub(super) fit: &'a Fit<'a>,
     pub(super) from: &'a Material<'a>,
     pub(super) demand: Demand,
     pub(super) sentences: Sentences,
     pub(super) dims: Vec<usize>,
-    /// What stopped the last pass that failed.
+    /// The error of the last pass that failed.
     pub(super) failed: Option<ExperimentError>,
 }
 
@@ -144,7 +144,7 @@ pub(super) struct Sentences {
     of: Vec<(Language, Vec<Example>)>,
 }
 
-/// Sentences that are told apart by the groups that they name.
+/// Returns sentences that are distinguished by the groups that they mention.
 pub(super) fn of_groups(
     languages: &[Language],
     category: &str,
@@ -193,8 +193,8 @@ pub(super) fn of_groups(
     })
 }
 
-/// Parallel sentences that are told apart by their language; the first of `own` is the one of the fit. The states are those of
-/// all languages in the order of the experiment.
+/// Returns parallel sentences that are distinguished by their language; the first of `own` is the language of the
+/// fit. The states are those of all languages, in the order of the experiment.
 pub(super) fn of_languages(own: &[Language], all: &[Language], rows: usize) -> Sentences {
     let of = |(class, &language): (usize, &Language)| {
         let place = all.iter().position(|l| *l == language).unwrap_or(0);
@@ -212,7 +212,7 @@ pub(super) fn of_languages(own: &[Language], all: &[Language], rows: usize) -> S
     }
 }
 
-/// All languages, that of the fit first.
+/// Returns all languages, with that of the fit first.
 pub(super) fn own_first(on: FitOn, all: &[Language]) -> Vec<Language> {
     let own = on.one();
     let others = all.iter().copied().filter(|l| Some(*l) != own);

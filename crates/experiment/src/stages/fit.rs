@@ -1,4 +1,4 @@
-//! Debiasers are fitted: one edit per setting.
+//! Fits the debiasing methods, which gives one edit per setting.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -26,14 +26,14 @@ use crate::role::{Control, Role};
 use crate::spec::{Extent, MethodSpec, Reinsert, Space};
 use interlingua_spaces::{SiteEdit, Spaces};
 
-/// Edits of a setting, one for each hook point of its place; `None` where there is nothing to apply.
+/// The edits of each setting, one for each hook of its place; `None` if nothing is applied.
 pub type Edits = Vec<Option<Vec<Edit>>>;
 
-/// Edits of the settings, and what their fits say of themselves.
+/// The edits of the settings, with the notes of their fits.
 pub struct Fits {
     /// The edits.
     pub edits: Edits,
-    /// Notes of the fits of each setting, such as how many units tie at the cut.
+    /// The notes of each setting's fit, such as the number of units that tie at the cut.
     pub notes: Vec<Notes>,
 }
 
@@ -43,34 +43,35 @@ type Notes = BTreeMap<String, String>;
 /// An edit of strength 1 with what its fit says; that of several hook points stands with the first.
 type Known = (Edit, Notes);
 
-/// What fits learn from.
+/// The material from which methods are fitted.
 pub struct Material<'a> {
     /// All text.
     pub text: &'a Prepared,
-    /// States at every hook point.
+    /// The states at every hook.
     pub captured: &'a Captured,
-    /// Spaces at every hook point.
+    /// The spaces at every hook.
     pub spaces: &'a [Arc<Spaces>],
-    /// Gives states of the model with edits at some hook points.
+    /// A function that computes states of the model with edits at some hooks.
     pub again: Again<'a>,
 }
 
-/// States at one hook point, each sentence reduced to one vector, with these edits at others: sentences × its width.
+/// A function that returns states at one hook, with each sentence reduced to one vector and these edits at other
+/// hooks, as sentences × width.
 pub type Again<'a> =
     &'a dyn Fn(usize, Reduce, &[String], &[(usize, Edit)]) -> Result<Vec<f32>, ExperimentError>;
 
-/// Passes of a model for fits under earlier edits.
+/// Passes of a model, for fits that follow earlier edits.
 pub struct Passes<'a> {
-    /// The plan.
+    /// The plan of the run.
     pub plan: &'a Plan,
     /// The model.
     pub model: &'a Model,
-    /// Spaces at every hook point.
+    /// The spaces at every hook.
     pub spaces: &'a [Arc<Spaces>],
 }
 
 impl Passes<'_> {
-    /// What [`Again`] asks for.
+    /// Computes the states that [`Again`] asks for.
     pub fn again(
         &self,
         site: usize,
@@ -103,7 +104,7 @@ impl Passes<'_> {
     }
 }
 
-/// Fits the edits of every setting. Settings that differ in strength or re-insertion alone share what is fitted.
+/// Fits the edits of every setting. Settings that differ only in strength or re-insertion share one fit.
 pub fn fit_stage(
     run: &mut Runner<'_>,
     model: &ModelShape,
@@ -215,7 +216,7 @@ fn read(folder: &Path, known: &mut BTreeMap<String, Known>) -> Result<(), Experi
     Ok(())
 }
 
-/// Writes the intervention of each setting into a folder of the run, under the setting's place in the plan.
+/// Writes the intervention of each setting into a folder of the run, under the setting's position in the plan.
 pub fn write_interventions(
     plan: &Plan,
     model: &ModelShape,
@@ -291,7 +292,7 @@ struct Together<'a> {
     at: usize,
 }
 
-/// One fit: of a setting, in a space, at one hook point of its place or at all of them.
+/// One fit: of a setting, in a space, at one hook of its place or at all of them.
 pub(super) struct Fit<'a> {
     pub(super) plan: &'a Plan,
     pub(super) setting: &'a Setting,

@@ -1,7 +1,7 @@
-//! The computing stages, one file each: text, model, states, spaces, edits, scores.
+//! The stages that compute, one file each: text, model, states, spaces, edits, scores.
 //!
-//! Every stage has a key from what goes into it and leaves its result in the
-//! cache; a stage whose result is there does nothing.
+//! Every stage has a key that is computed from its inputs, and stores its result in the cache. A stage whose result
+//! is there does nothing.
 
 mod benchmark;
 mod evidence;
@@ -43,34 +43,34 @@ use crate::role::{Control, Role};
 use crate::spec::{Reinsert, Space};
 use interlingua_spaces::{SiteEdit, Spaces};
 
-/// Runs stages one after the other and reports on them.
+/// Runs stages one after another and reports on them.
 pub struct Runner<'a> {
-    /// The plan.
+    /// The plan of the run.
     pub plan: &'a Plan,
-    /// The cache.
+    /// The cache of results.
     pub cache: Cache,
-    /// Receives events.
+    /// The function that receives events.
     pub listener: &'a mut dyn FnMut(Event),
-    /// Stages so far.
+    /// The stages that are finished, with their durations.
     pub timings: Vec<Timing>,
 }
 
-/// A stage that is done.
+/// A finished stage.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Timing {
-    /// Its name.
+    /// The name of the stage.
     pub stage: String,
-    /// What it took.
+    /// The duration in seconds.
     pub seconds: f64,
-    /// Whether all of it was in the cache.
+    /// Whether the complete result was in the cache.
     pub cached: bool,
-    /// Of a stage of many settings: how many different edits were computed, and how many there are.
+    /// For a stage of many settings, how many different edits were computed and how many there are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub computed: Option<[usize; 2]>,
 }
 
 impl Runner<'_> {
-    /// Runs one stage with its events and its timing.
+    /// Runs one stage and reports its events and its duration.
     pub fn stage<T>(
         &mut self,
         name: &str,
@@ -94,7 +94,7 @@ impl Runner<'_> {
         Ok(result)
     }
 
-    /// The same for a stage that computes so many results and finds the others.
+    /// Runs a stage that computes some of its results and finds the others in the cache.
     pub fn stage_of<T>(
         &mut self,
         name: &str,
@@ -108,7 +108,7 @@ impl Runner<'_> {
         Ok(result)
     }
 
-    /// Reads a JSON entry of the cache, if there is a whole one.
+    /// Reads a JSON entry of the cache, if there is an undamaged one.
     pub fn load<T: DeserializeOwned>(
         &mut self,
         stage: &str,
@@ -118,7 +118,7 @@ impl Runner<'_> {
         Ok(self.usable(found))
     }
 
-    /// Whether the cache has a whole entry, a file or a folder, under this path; a damaged one is removed.
+    /// Returns whether the cache has an undamaged entry, a file or a folder, at this path; a damaged one is removed.
     pub fn has(&mut self, entry: &Path) -> Result<bool, ExperimentError> {
         let found = self.cache.check(entry)?;
         if matches!(found, Found::Damaged(_)) {
@@ -157,19 +157,19 @@ impl Runner<'_> {
     }
 }
 
-/// The model with everything that can be done to it.
+/// The model with all the edits of the plan.
 pub struct Edited<'a> {
     /// The model.
     pub model: &'a Model,
-    /// Key of what the model computes: its digest, and the device.
+    /// The key of what the model computes: its digest and the device.
     pub model_key: String,
-    /// Hook points of the plan.
+    /// The hooks of the plan.
     pub hooks: Vec<Hook>,
-    /// Spaces at each hook point.
+    /// The spaces at each hook.
     pub sites: Vec<Arc<Spaces>>,
-    /// Edits of each setting of the plan, one for each hook point of its place.
+    /// The edits of each setting of the plan, one for each hook of its place.
     pub edits: Edits,
-    /// Key of all of this.
+    /// The key of all of this.
     pub upstream: String,
 }
 
@@ -215,8 +215,8 @@ impl Edited<'_> {
         plan.sites(setting).iter().zip(edits).map(step).collect()
     }
 
-    /// Keys of what some settings do to text in a language. Nothing else decides what the model then says, so what was
-    /// computed under one key stands for every setting that has it.
+    /// Returns the keys of what some settings do to text in a language. The model's answers depend on nothing else,
+    /// so a result that was computed under one key is valid for every setting that has it.
     ///
     /// # Errors
     /// States whose mean is not finite.
@@ -245,7 +245,7 @@ impl Edited<'_> {
         settings.iter().map(key).collect()
     }
 
-    /// The edits of some settings, for text in one language.
+    /// Returns the edits of some settings, for text in one language.
     ///
     /// # Errors
     /// A language that a space was not fitted on, or states whose mean is not finite.
@@ -298,11 +298,11 @@ fn digest(edit: &Edit) -> String {
     hasher.finalize().to_hex()[..32].to_owned()
 }
 
-/// Edits at their hook points, by setting; none for the unedited model.
+/// The edits with their hooks, by setting; empty for the unedited model.
 pub struct SiteEdits(pub Vec<Vec<(Hook, OnTokens<SiteEdit>)>>);
 
 impl SiteEdits {
-    /// The same, as the engine takes them.
+    /// Returns the branches in which the engine applies these edits.
     pub fn branches(&self) -> Vec<Branch<'_>> {
         fn branch(edits: &[(Hook, OnTokens<SiteEdit>)]) -> Branch<'_> {
             let edits = edits.iter();

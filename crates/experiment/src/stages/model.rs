@@ -1,4 +1,4 @@
-//! The model: trained in the run, a folder, or of the hub.
+//! Obtains the model: trained in the run, from a folder, or from the hub.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ use crate::prepare;
 use crate::progress::Event;
 use crate::spec::{ModelSpec, TrainSpec};
 
-/// The model: trained here, a folder, or of the hub. Returns it with its digest, and its source if it was not trained.
+/// Obtains the model, and returns it with its digest, and with its source if the run did not train it.
 pub fn model_stage(
     run: &mut Runner<'_>,
 ) -> Result<(Model, String, Option<Source>), ExperimentError> {

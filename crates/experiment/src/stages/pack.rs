@@ -1,4 +1,4 @@
-//! Results of many settings in few entries: only what is missing is computed.
+//! Stores the results of many settings in few cache entries, so that only what is missing is computed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,20 +9,20 @@ use super::Runner;
 use crate::ExperimentError;
 use crate::cache::Found;
 
-/// Results of a group of settings by their keys, and where in the list of keys those stand that have none.
+/// The results of a group of settings by their keys, with the positions of the keys that have no result yet.
 pub struct Pack<T> {
     stage: &'static str,
     group: String,
-    /// What is known.
+    /// The results that are known.
     pub known: BTreeMap<String, T>,
-    /// Places of keys without a result, one for each key.
+    /// The positions of keys without a result, one for each different key.
     pub missing: Vec<usize>,
-    /// Different keys.
+    /// The number of different keys.
     pub wanted: usize,
 }
 
 impl<T: Serialize + DeserializeOwned + Clone> Pack<T> {
-    /// What the cache knows of these keys.
+    /// Looks up these keys in the cache.
     pub fn open(
         run: &mut Runner<'_>,
         stage: &'static str,
@@ -52,7 +52,7 @@ impl<T: Serialize + DeserializeOwned + Clone> Pack<T> {
         })
     }
 
-    /// Keeps what was computed for the keys that had none, in the order of [`Pack::missing`].
+    /// Stores the results of the keys that had none, in the order of [`Pack::missing`].
     pub fn add(
         &mut self,
         run: &Runner<'_>,
@@ -69,7 +69,7 @@ impl<T: Serialize + DeserializeOwned + Clone> Pack<T> {
         Ok(())
     }
 
-    /// The results of all keys, in their order.
+    /// Returns the results of all keys, in their order.
     pub fn all(&self, keys: &[String]) -> Vec<T> {
         keys.iter().map(|key| self.known[key].clone()).collect()
     }

@@ -1,9 +1,8 @@
-//! Probes: what a classifier still finds of the groups in edited states.
+//! Runs probes, which measure what a classifier still finds of the groups in edited states.
 //!
-//! The examples are counterfactual sets that no debiaser has seen: the same
-//! sentence once per group, so that nothing but the group tells the classes
-//! apart and a probe that sees nothing is right in one of so many cases as
-//! there are groups. Half of the sets teach, the other half judge.
+//! The examples are counterfactual sets on which no debiasing method was fitted: the same sentence once per group. So
+//! the classes differ in nothing but the group, and a probe that ignores the states is right in one of as many cases
+//! as there are groups. Half of the sets train the probe, and the other half evaluate it.
 
 use interlingua_data::Language;
 use interlingua_debias::{Contrast, Reduce};
@@ -25,34 +24,35 @@ use interlingua_spaces::Spaces;
 /// Fewest counterfactual sets in each half.
 const FEWEST: usize = 20;
 
-/// What one probe found under one setting.
+/// The result of one probe under one setting.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Probed {
-    /// Setting, by its place in the plan.
+    /// The position of the setting in the plan.
     pub setting: usize,
-    /// Hook point whose states were probed.
+    /// The hook whose states were probed.
     pub hook: String,
-    /// What was found.
+    /// The result of the probe.
     pub found: Verdict,
 }
 
-/// What one probe found, before it knows its setting.
+/// The result of one probe, without its setting.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// Kind of probe.
+    /// The kind of probe.
     pub kind: String,
-    /// Share of the judging half whose group the probe names, resampled by set.
+    /// The share of the evaluation half whose group the probe predicts, with an interval over sets.
     pub accuracy: Estimate,
-    /// What a probe that sees nothing gets.
+    /// The accuracy of a probe that ignores the states.
     pub chance: f64,
-    /// Bits per label, where they were asked for; a probe that sees nothing needs log₂ of the groups.
+    /// The number of bits per label, if it was asked for; a probe that ignores the states needs log₂ of the number of
+    /// groups.
     pub bits: Option<f64>,
-    /// Whether all training came to its own end.
+    /// Whether all training reached its stopping criterion.
     pub converged: bool,
 }
 
-/// Probes the states of one category and language under every setting; nothing where there are too
-/// few examples.
+/// Probes the states of one category and language under every setting; the result is empty if there are too few
+/// examples.
 pub fn probe_stage(
     run: &mut Runner<'_>,
     edited: &Edited<'_>,
@@ -167,10 +167,10 @@ fn probe(
     Ok(all)
 }
 
-/// The probe of a kind.
+/// Returns the probe of a kind.
 ///
 /// # Errors
-/// An unknown kind, with those that exist.
+/// An unknown kind; the error lists those that exist.
 pub fn probe_by_name(kind: &str, seed: u64) -> Result<Probe, ExperimentError> {
     match kind {
         "linear" => Ok(Probe::linear(seed)),

@@ -1,4 +1,4 @@
-//! Retrieval of translations between states of the edited model, at any hook points.
+//! Measures the retrieval of translations between states of the edited model, at any hooks.
 
 use interlingua_data::Language;
 use interlingua_metrics::alignment::{CSLS_NEIGHBOURS, cosine_margin, retrieval_hits};
@@ -16,31 +16,32 @@ use crate::prepare::Prepared;
 /// Settings whose states are held at once.
 const SETTINGS: usize = 4;
 
-/// What one setting does to the translations of one language among those of another, at one hook point.
+/// The effect of one setting on the retrieval of one language's translations among another language's sentences, at
+/// one hook.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Found {
-    /// Place of the hook point in [`crate::spec::RetrievalSpec::hooks`].
+    /// The position of the hook in [`crate::spec::RetrievalSpec::hooks`].
     pub hook: usize,
-    /// Places of the languages: whose sentences are looked for, and among whose.
+    /// The positions of the two languages: that of the queries, and that of the candidates.
     pub languages: [usize; 2],
-    /// Share of rows that find their translation, both sides edited.
+    /// The share of rows that find their translation if both sides are edited.
     pub both: Estimate,
-    /// The same less that of the unedited model.
+    /// The same share minus that of the unedited model.
     pub change: Estimate,
-    /// Those that are looked for are edited, those that are found are not.
+    /// The share of rows that find their translation if only the queries are edited.
     pub query: Estimate,
-    /// The other way round.
+    /// The share of rows that find their translation if only the candidates are edited.
     pub answer: Estimate,
-    /// Mean cosine of translations less that of all other pairs, both sides edited.
+    /// The mean cosine of translations minus that of all other pairs, if both sides are edited.
     pub margin: Estimate,
 }
 
-/// What a setting does, by its place in the plan.
+/// The effect of a setting.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Retrieved {
-    /// The setting.
+    /// The position of the setting in the plan.
     pub setting: usize,
-    /// All that was found.
+    /// The results for all hooks and pairs of languages.
     pub found: Vec<Found>,
 }
 
@@ -56,7 +57,8 @@ struct Task<'a> {
     options: Bootstrap,
 }
 
-/// Retrieval of the held-out rows under every setting of a category; nothing where the experiment names no hook points for it.
+/// Measures the retrieval of the held-out rows under every setting of a category; the result is empty if the
+/// experiment names no hooks for it.
 pub fn retrieval_stage(
     run: &mut Runner<'_>,
     edited: &Edited<'_>,

@@ -1,4 +1,4 @@
-//! Scores: log-probabilities of pairs and of held-out text, under every setting.
+//! Computes log-probabilities of pairs and of held-out text, under every setting.
 
 use interlingua_data::{BiasPair, Language};
 use serde::{Deserialize, Serialize};
@@ -9,31 +9,31 @@ use crate::ExperimentError;
 use crate::cache::Cache;
 use crate::requests::{Requests, compare_texts};
 
-/// Score and tokens of `more`, then of `less`, for every pair; `None` for a pair that the scorer leaves out.
+/// For every pair, the score and the number of tokens of `more` and of `less`; `None` for a pair that the scorer
+/// leaves out.
 pub type PairScores = Vec<Option<[(f64, u32); 2]>>;
 
-/// Token log-probabilities reduced to what the metrics read.
+/// The token log-probabilities, reduced to what the metrics need.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scores {
-    /// Settings, by their place in the plan.
+    /// The positions of the settings in the plan.
     pub settings: Vec<usize>,
-    /// `[setting][scorer]`.
+    /// The scores of the pairs, indexed `[setting][scorer]`.
     pub pairs: Vec<Vec<PairScores>>,
-    /// `[setting][sentence]`.
+    /// The held-out sentences, indexed `[setting][sentence]`.
     pub neutral: Vec<Vec<Neutral>>,
 }
 
-/// A held-out sentence under one setting, summed over its tokens; for a masked model every token
-/// is masked alone.
+/// A held-out sentence under one setting, summed over its tokens. For a masked model every token is masked alone.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Neutral {
-    /// Log-likelihood, in nats.
+    /// The log-likelihood, in nats.
     pub log_prob: f64,
-    /// Tokens.
+    /// The number of tokens.
     pub tokens: u32,
-    /// Divergence of the unedited model's predictions from the edited one's, in nats.
+    /// The divergence KL(unedited ‖ edited) of the predictions, summed over tokens, in nats.
     pub divergence: f64,
-    /// Tokens for which both models find the same token most likely.
+    /// The number of tokens for which both models have the same most likely token.
     pub agreeing: u32,
 }
 

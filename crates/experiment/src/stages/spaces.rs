@@ -1,4 +1,4 @@
-//! Spaces: autoencoders are trained, affine maps fitted, at every hook point.
+//! Trains autoencoders and fits affine maps at every hook.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use interlingua_spaces::Spaces;
 use interlingua_spaces::affine::AffineSpace;
 use interlingua_spaces::latent::Latent;
 
-/// Names of artefacts with their digests or keys.
+/// The names of artefacts with their digests or keys.
 pub type Digests = Vec<(String, String)>;
 
-/// Trains the autoencoders and fits the affine spaces of every hook point.
+/// Trains the autoencoders and fits the affine spaces of every hook.
 pub fn spaces_stage(
     run: &mut Runner<'_>,
     captured: &Captured,

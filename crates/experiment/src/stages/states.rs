@@ -1,4 +1,4 @@
-//! Hidden states of all text, at every hook point of the plan.
+//! Captures the hidden states of all text, at every hook of the plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,24 +20,28 @@ use crate::progress::Event;
 use crate::spec::{Space, SpecialTokens};
 use interlingua_spaces::Spaces;
 
-/// Captured states of a run, one entry per hook point of the plan.
+/// The captured states of a run, one entry per hook of the plan.
 pub type Captured = Vec<SiteStates>;
 
-/// Captured states at one hook point.
+/// The captured states at one hook.
 pub struct SiteStates {
-    /// Width of the states.
+    /// The width of the states.
     pub width: usize,
-    /// Token states of parallel rows; nothing where sentences alone are looked at ([`crate::plan::Plan::sentences_only`]).
+    /// The token states of parallel rows; `None` if only sentence vectors are needed
+    /// ([`crate::plan::Plan::sentences_only`]).
     pub rows: Option<RowStates>,
-    /// Keys of the states of the training rows, the validation rows, the held-out rows, and the means of the fit sentences.
+    /// The keys of the states of the training rows, the validation rows and the held-out rows, and of the means of
+    /// the fit sentences.
     pub keys: [String; 4],
-    /// The fit sentences, reduced as methods ask for it, with the keys of these states. Means are always there beside rows.
+    /// The fit sentences, reduced as methods ask for them, with the keys of these states. If there are rows, the
+    /// means are always there too.
     pub fit: BTreeMap<Reduce, (Store, String)>,
-    /// Sentences of the parallel rows in all languages, language after language, for methods that tell languages apart.
+    /// The sentences of the parallel rows in all languages, one language after another, for methods that distinguish
+    /// languages.
     pub parallel: BTreeMap<Reduce, (Store, String)>,
 }
 
-/// Token states of parallel rows at one hook point, language after language.
+/// The token states of parallel rows at one hook, one language after another.
 pub struct RowStates {
     /// The training rows.
     pub train: Store,
@@ -48,7 +52,7 @@ pub struct RowStates {
 }
 
 impl SiteStates {
-    /// The sentences as a method demands them, and the key of these states.
+    /// Returns the sentences as a method demands them, with the key of these states.
     pub fn evidence(&self, contrast: Contrast, reduce: Reduce) -> (&Store, &str) {
         let found = match contrast {
             Contrast::Groups => &self.fit,
@@ -61,7 +65,8 @@ impl SiteStates {
     }
 }
 
-/// The sentences that tell languages apart: the first training rows in every language, language after language.
+/// Returns the sentences for methods that distinguish languages: the first training rows in every language, one
+/// language after another.
 pub fn parallel_sentences(plan: &Plan, text: &Prepared) -> Vec<String> {
     let rows = parallel_rows(plan, text);
     let columns = text.train.columns.iter();
@@ -70,12 +75,12 @@ pub fn parallel_sentences(plan: &Plan, text: &Prepared) -> Vec<String> {
         .collect()
 }
 
-/// How many training rows tell languages apart.
+/// Returns the number of training rows for methods that distinguish languages.
 pub fn parallel_rows(plan: &Plan, text: &Prepared) -> usize {
     text.train.len().min(plan.spec.fit.max_per_class)
 }
 
-/// Captures every state that later stages need.
+/// Captures all states that later stages need.
 pub fn states_stage(
     run: &mut Runner<'_>,
     model: &Model,
@@ -163,7 +168,7 @@ fn fits_special(plan: &Plan) -> bool {
     plan.spec.special_tokens == SpecialTokens::Fitted
 }
 
-/// What of a sentence's states a method learns from.
+/// Returns how the states of a sentence are reduced for a method.
 pub fn pooling_of(plan: &Plan, reduce: Reduce) -> Pooling {
     pooling(reduce, fits_special(plan))
 }
@@ -307,10 +312,10 @@ fn sequences(model: &Model, sentences: &[String]) -> Result<Vec<Sequence>, Exper
     Ok(sequences.collect::<Result<_, _>>()?)
 }
 
-/// One vector of each sentence at a hook point, in the model with edits at others.
+/// Computes one vector of each sentence at a hook, in the model with edits at other hooks.
 ///
 /// # Shapes
-/// Sentences × width of the hook point, row-major.
+/// The result is sentences × width of the hook, row-major.
 ///
 /// # Errors
 /// A reduction that keeps more than one vector of a sentence, and whatever stops the model.
@@ -337,7 +342,7 @@ pub fn states_under(
     Ok(states)
 }
 
-/// Parallel rows of a store, language after language.
+/// The parallel rows of a store, one language after another.
 pub struct Rows<'a> {
     store: &'a Store,
     languages: Vec<String>,
@@ -345,7 +350,7 @@ pub struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// A view of a store that holds the rows of these languages.
+    /// Makes a view of a store that holds the rows of these languages.
     pub fn new(store: &'a Store, languages: &[Language]) -> Self {
         Rows {
             store,
@@ -354,17 +359,17 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// The same with the rows that belong together: for each row the others, or nothing at all.
+    /// Adds which rows belong together: for each row the others, or nothing at all.
     pub fn with_twins(self, twins: &'a [Vec<usize>]) -> Self {
         Rows { twins, ..self }
     }
 
-    /// Token states of all rows of one language, and how many tokens each row has.
+    /// Returns the token states of all rows of one language, and the number of tokens of each row.
     pub fn tokens(&self, language: usize) -> Result<(Vec<f32>, Vec<usize>), ExperimentError> {
         self.first_tokens(language, self.rows())
     }
 
-    /// The same of the first rows alone.
+    /// Returns the token states of the first rows of one language, and the number of tokens of each row.
     pub fn first_tokens(
         &self,
         language: usize,
@@ -403,10 +408,10 @@ impl States for Rows<'_> {
     }
 }
 
-/// One vector per sentence of one language in a space: the mean over its tokens.
+/// Computes one vector per sentence of one language in a space, which is the mean over its tokens.
 ///
 /// # Shapes
-/// Result rows × dimension of the space, row-major.
+/// The result is rows × dimension of the space, row-major.
 pub fn sentence_vectors(
     spaces: &Spaces,
     space: Space,

@@ -1,4 +1,4 @@
-//! Fits on states made by hand.
+//! Tests fits on states that are made by hand.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Text: read or generated.
+//! Obtains the text, which is read or generated.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::prepare::{self, Prepared};
 use crate::progress::Event;
 use crate::spec::{DataSpec, attribute_file, data_file};
 
-/// Text of the run.
+/// Obtains the text of the run.
 pub fn prepare_stage(run: &mut Runner<'_>) -> Result<(Prepared, String), ExperimentError> {
     let spec = &run.plan.spec;
     // Files are part of the key by their content, so that a changed file is read again.
@@ -43,7 +43,7 @@ pub fn prepare_stage(run: &mut Runner<'_>) -> Result<(Prepared, String), Experim
     Ok((prepared, key))
 }
 
-/// Digest of every data file of the plan.
+/// Computes the digest of every data file of the plan.
 pub fn data_digests(plan: &Plan) -> Result<Vec<(String, String)>, ExperimentError> {
     let mut files = Vec::new();
     if let DataSpec::Files {
