@@ -1,10 +1,11 @@
-//! The program's memory, and what it says when there is no more.
+//! The allocator of the program, and its message when no memory is left.
 //!
-//! Work on tensors takes and gives back memory of many megabytes all the time. The system's allocator returns such
-//! memory at once and has every page of it cleared anew; mimalloc keeps it for a while.
+//! Computing with tensors allocates and frees many megabytes all the time. The system's allocator returns such memory
+//! to the system at once, and the system has to clear every page of it again. mimalloc keeps the memory for a while.
 //!
-//! Where the system gives no more (`ulimit -v`, a container's bound), Rust ends a program by a signal, after a line
-//! about itself. This one says what is wrong and what helps, and ends with the exit code of any other error.
+//! If the system gives no more memory (because of `ulimit -v` or the limit of a container), Rust ends a program by a
+//! signal and prints a line that users do not understand. This allocator says what is wrong and what helps, and ends
+//! the program with the exit code of any other error.
 
 #![expect(
     unsafe_code,
@@ -16,7 +17,7 @@ use std::io::Write;
 
 use mimalloc::MiMalloc;
 
-/// mimalloc, with an end that can be understood.
+/// The allocator mimalloc, with an understandable message if the memory is exhausted.
 pub struct Allocator;
 
 // SAFETY: every call is mimalloc's own, with the same arguments; a null pointer is never returned, which is allowed.

@@ -1,4 +1,4 @@
-//! `data`: what can be fetched, fetching it, and looking into files.
+//! The subcommand `data`: lists, fetches, verifies and describes data sets.
 
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -17,7 +17,7 @@ use crate::terminal::{print, tell};
 /// Carries out a subcommand of `data`.
 ///
 /// # Errors
-/// Unknown names, files that cannot be fetched or are not what their manifest says.
+/// Unknown names, or files that cannot be fetched or that differ from their manifest.
 pub fn data(command: &Data) -> anyhow::Result<()> {
     match command {
         Data::List(places) => list(places),
@@ -163,10 +163,10 @@ fn describe_one(flags: &Describe) -> anyhow::Result<()> {
     print(&description.to_string())
 }
 
-/// The manifests of a folder, by default those of the workspace.
+/// Reads the manifests of a folder, by default those of the workspace.
 ///
 /// # Errors
-/// No manifest in the folder, or one that cannot be read.
+/// A folder without manifests, or a manifest that cannot be read.
 pub fn manifests(places: &DataPlaces) -> anyhow::Result<Vec<Manifest>> {
     let folder = places.manifests.clone().unwrap_or_else(own::folder);
     let manifests = Manifest::load_all(&folder)

@@ -1,4 +1,4 @@
-//! Intervention files: what one is, and a model with one.
+//! Reads intervention files and applies them to models; it also implements the subcommand `show`.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -10,7 +10,7 @@ use interlingua_models::{Model, input};
 
 use crate::terminal::print;
 
-/// No intervention comes near this many bytes.
+/// The largest size of an intervention file in bytes; real interventions are far smaller.
 pub(crate) const MAX_FILE: u64 = 1 << 30;
 
 /// Units of an edit that are listed by number.
@@ -19,16 +19,17 @@ const LISTED: usize = 8;
 /// Reads an intervention file.
 ///
 /// # Errors
-/// A file that is missing, cut off, of a newer version or no intervention, by its name.
+/// A file that is missing, cut off, of a newer version or not an intervention; the error names the file.
 pub fn read(path: &Path) -> anyhow::Result<Intervention> {
     let bytes = input::read(path, MAX_FILE)?;
     Intervention::from_bytes(&bytes).with_context(|| path.display().to_string())
 }
 
-/// The steps of a file for a model; none where no file is named.
+/// Reads the steps of a file for a model; there are none if no file is named.
 ///
 /// # Errors
-/// As [`read`], and a file that was made for models of another shape, or acts in a space whose maps it does not hold.
+/// The errors of [`read`], and a file that was made for models of another shape or that acts in a space whose maps it
+/// does not hold.
 pub fn steps(path: Option<&Path>, model: &Model) -> anyhow::Result<Steps> {
     match path {
         None => Ok(Steps::none()),
@@ -36,15 +37,15 @@ pub fn steps(path: Option<&Path>, model: &Model) -> anyhow::Result<Steps> {
     }
 }
 
-/// Says what an intervention file is, from what, and for which model.
+/// Describes an intervention file: what it does, from what it was fitted, and for which model.
 ///
 /// # Errors
-/// As [`read`].
+/// The errors of [`read`].
 pub fn show(path: &Path) -> anyhow::Result<()> {
     print(&describe(&read(path)?))
 }
 
-/// An intervention in words.
+/// Describes an intervention in words.
 pub fn describe(intervention: &Intervention) -> String {
     let mut out = String::new();
     let m = intervention.model();

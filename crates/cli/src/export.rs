@@ -1,4 +1,4 @@
-//! `export`: a model with an edit as files that other programs load.
+//! The subcommand `export`: writes a model with an edit as files that other programs load.
 
 use anyhow::Context;
 use interlingua_backend::device::cpu;
@@ -10,10 +10,11 @@ use crate::flags::{ExportFlags, ExportFormat};
 use crate::terminal::{Progress, print, tell};
 use crate::{edits, model, output};
 
-/// Writes the files, or says why they cannot hold the edit.
+/// Writes the files.
 ///
 /// # Errors
-/// A model or an edit that cannot be read or do not fit, an edit that the format cannot hold, something at `--out`.
+/// A model or an edit that cannot be read, a model and an edit that do not fit together, an edit that the format
+/// cannot hold exactly, or a path `--out` that exists.
 pub fn export(flags: &ExportFlags) -> anyhow::Result<()> {
     let edit = edits::read(&flags.edit)?;
     let source = model::folder(&flags.model, &mut Progress::new())?;

@@ -1,4 +1,4 @@
-//! `fit`: an edit from nothing but a model.
+//! The subcommand `fit`: fits an edit with nothing but a model.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::{edits, model, output};
 /// Fits an edit and writes its file.
 ///
 /// # Errors
-/// An unknown method or hook point, sentences that do not suffice, a file that is there.
+/// An unknown method or hook, too few sentences, or an output file that exists.
 pub fn fit(flags: &FitFlags) -> anyhow::Result<()> {
     let mut reads: Vec<&Path> = Vec::new();
     reads.extend(flags.templates.as_deref());

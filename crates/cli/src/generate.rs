@@ -1,4 +1,4 @@
-//! `generate`: text after prompts, with an edit and without.
+//! The subcommand `generate`: generates text after prompts, with and without an edit.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -31,7 +31,7 @@ struct Side {
 /// Generates text and shows it.
 ///
 /// # Errors
-/// A model that cannot generate, an edit that does not fit it, prompts that cannot be read or are too long.
+/// A model that cannot generate, an edit that does not fit it, or prompts that cannot be read or are too long.
 pub fn generate(flags: &GenerateFlags) -> anyhow::Result<()> {
     let mut reads: Vec<&Path> = Vec::new();
     reads.extend(flags.prompts.as_deref());

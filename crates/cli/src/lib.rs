@@ -1,7 +1,7 @@
-//! The command line of Interlingua, for the program `interlingua` and for whatever offers its subcommands as its own:
-//! `cargo xtask` does.
+//! The command line of Interlingua, for the program `interlingua` and for other programs that offer its subcommands,
+//! such as `cargo xtask`.
 //!
-//! [`flags`] says what can be typed, [`carry_out`] does it. No computation is here: it belongs to the libraries.
+//! [`flags`] defines what can be typed, and [`carry_out`] does it. All computations are in the libraries.
 
 pub mod allocator;
 pub mod data;
@@ -30,21 +30,22 @@ use terminal::{print, tell};
 /// What is typed to start this program.
 static PROGRAM: OnceLock<&'static str> = OnceLock::new();
 
-/// What is typed to start this program: `interlingua`, if nothing else was said to [`parse`].
+/// Returns how the user starts this program; it is `interlingua` unless [`parse`] was given another name.
 pub fn program() -> &'static str {
     PROGRAM.get().unwrap_or(&"interlingua")
 }
 
-/// Reads the flags of this process under the name that the program is called by; help texts say that name.
+/// Parses the command line of this process. `name` is how the user starts the program, and appears in the help texts.
 ///
-/// A mistake, or a call for help, ends the process as clap does.
+/// A mistake in the command line, or a request for help, ends the process in the way of clap.
 pub fn parse<C: Parser>(name: &'static str) -> C {
     let name = PROGRAM.get_or_init(|| name);
     let matches = named(C::command(), name).get_matches();
     C::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
-/// A text of a library with its commands as they are typed here: libraries write them with `interlingua`.
+/// Replaces `interlingua` by the name of this program in a library's text, so that the commands in it can be typed as
+/// they are.
 pub fn as_typed(text: &str) -> String {
     text.replace("`interlingua ", &format!("`{} ", program()))
 }
@@ -77,10 +78,10 @@ fn named(command: clap::Command, name: &str) -> clap::Command {
     })
 }
 
-/// Does what the flags say.
+/// Carries out a command.
 ///
 /// # Errors
-/// Whatever stops it; [`end`] says it.
+/// Everything that stops the command; [`end`] prints it.
 pub fn carry_out(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Reproduce(flags) => reproduce::reproduce(flags),
@@ -99,7 +100,7 @@ pub fn carry_out(command: &Command) -> anyhow::Result<()> {
     }
 }
 
-/// The exit code of a result, after its error was said in one paragraph.
+/// Prints the error of a result in one paragraph, if there is one, and returns the exit code.
 pub fn end(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,

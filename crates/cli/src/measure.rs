@@ -1,4 +1,4 @@
-//! `measure`: a table of bias and utility.
+//! The subcommand `measure`: prints a table of bias and utility.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use crate::{edits, model};
 /// Measures a model and shows the table.
 ///
 /// # Errors
-/// A model, an edit or pairs that cannot be read, languages that a file does not have.
+/// A model, an edit or pairs that cannot be read, or languages that a file does not have.
 pub fn measure(flags: &MeasureFlags) -> anyhow::Result<()> {
     let tasks = tasks(flags)?;
     if let Some(out) = flags

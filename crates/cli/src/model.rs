@@ -1,4 +1,4 @@
-//! `model`: inspecting, running and making language models.
+//! The subcommand `model`: describes, runs and trains language models.
 
 use std::fmt::Write;
 use std::io::{BufRead, BufReader, Read};
@@ -28,7 +28,7 @@ use crate::terminal::{Progress, print, tell};
 /// Carries out a subcommand of `model`.
 ///
 /// # Errors
-/// Whatever stops it.
+/// Everything that stops it.
 pub fn model(command: &Model) -> anyhow::Result<()> {
     match command {
         Model::Inspect(flags) => inspect(flags),
@@ -38,10 +38,10 @@ pub fn model(command: &Model) -> anyhow::Result<()> {
     }
 }
 
-/// A folder as it is; a name of the hub through its cache.
+/// Returns the folder of a model. A name on the hub is looked up in the cache and downloaded if needed.
 ///
 /// # Errors
-/// A name that is neither, or cannot be fetched.
+/// A name that is neither a folder nor a name on the hub, or a model that cannot be fetched.
 pub fn folder(name: &str, progress: &mut Progress) -> anyhow::Result<PathBuf> {
     let name = match hub::locate(name, None)? {
         Place::Local(folder) => return Ok(folder),
@@ -62,18 +62,18 @@ pub fn folder(name: &str, progress: &mut Progress) -> anyhow::Result<PathBuf> {
     Ok(resolved?.folder)
 }
 
-/// Opens a model, which is fetched first where it is on the hub alone.
+/// Opens a model; if it is only on the hub, it is fetched first.
 ///
 /// # Errors
-/// What is wrong with its name or its files.
+/// A fault of its name or its files.
 pub fn open(flags: &Opened, progress: &mut Progress) -> anyhow::Result<interlingua_models::Model> {
     open_folder(&folder(&flags.name, progress)?, flags)
 }
 
-/// Opens a checkpoint as the flags say.
+/// Opens a checkpoint with the settings of the flags.
 ///
 /// # Errors
-/// What is wrong with it.
+/// A fault of the checkpoint.
 pub fn open_folder(folder: &Path, flags: &Opened) -> anyhow::Result<interlingua_models::Model> {
     let device = flags.device.open()?;
     let model = interlingua_models::Model::open(folder, &device, flags.memory.residency)?
@@ -216,10 +216,10 @@ fn render(model: &interlingua_models::Model, text: &str) -> anyhow::Result<()> {
 /// No text that is run has a line of this length.
 const MAX_LINE: u64 = 1 << 20;
 
-/// The lines of a text file, without the mark of UTF-8 at its beginning.
+/// Reads the lines of a text file, without a byte order mark at its beginning.
 ///
 /// # Errors
-/// Names the line that is empty, too long or not UTF-8.
+/// A line that is empty, too long or not UTF-8; the error names the line.
 pub fn lines(path: &Path) -> anyhow::Result<Vec<String>> {
     let place = |at: usize| format!("{}: line {at}", path.display());
     let (file, _) = input::open(path)?;
@@ -259,10 +259,10 @@ pub fn lines(path: &Path) -> anyhow::Result<Vec<String>> {
     Ok(texts)
 }
 
-/// The hook points of a list; each of them once.
+/// Parses a list of hooks and returns each of them once.
 ///
 /// # Errors
-/// A name that the model has not, or one that stands there twice.
+/// A hook that the model does not have, or one that is listed twice.
 pub fn hooks(list: &str, geometry: &Geometry) -> anyhow::Result<Vec<Hook>> {
     if list == "all" {
         return Ok(geometry.hooks());

@@ -1,7 +1,8 @@
-//! Whether a command may write to a path that its user gave.
+//! Checks whether a command may write to a path that its user gave.
 //!
-//! No command replaces a file that it reads, or anything that is not a regular file; without `--force`, none replaces
-//! a file that is there. Pages of the documentation are the exception: they are there, and change between their marks.
+//! No command replaces a file that it reads, or anything that is not a regular file. Without `--force`, no command
+//! replaces an existing file. The pages of the documentation are the exception: they exist, and the text between
+//! their marks is replaced.
 
 use std::fs::Metadata;
 use std::io::ErrorKind;
@@ -10,13 +11,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-/// Refuses to make a file where that would destroy something.
+/// Refuses to create a file where that would destroy something.
 ///
 /// `reads` are the files and folders that the command reads.
 ///
 /// # Errors
-/// Something other than a file is there, or one of `reads`, or any file where `force` is off; a place within a folder
-/// of `reads`.
+/// A path that is not a regular file, a path that is one of `reads` or within one of them, or any existing file if
+/// `force` is false.
 pub fn check_new(path: &Path, reads: &[&Path], force: bool) -> anyhow::Result<()> {
     for read in reads {
         check_apart(path, read)?;
@@ -34,19 +35,19 @@ pub fn check_new(path: &Path, reads: &[&Path], force: bool) -> anyhow::Result<()
     Ok(())
 }
 
-/// Refuses to change anything but a regular file, or a link to one.
+/// Refuses to change anything except a regular file or a link to one.
 ///
 /// # Errors
-/// Nothing is there, or something else.
+/// A path that does not exist or is something else.
 pub fn check_page(path: &Path) -> anyhow::Result<()> {
     let found = std::fs::metadata(path).with_context(|| path.display().to_string())?;
     check_regular(path, &found)
 }
 
-/// Refuses a place that is one of the files that are read, or within a folder that is read.
+/// Refuses a path that is one of the files that are read, or within a folder that is read.
 ///
 /// # Errors
-/// Names both.
+/// Such a path; the error names both.
 pub fn check_apart(path: &Path, read: &Path) -> anyhow::Result<()> {
     let Ok(source) = std::fs::metadata(read) else {
         // That it is not there is for its reader to say.

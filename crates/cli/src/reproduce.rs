@@ -1,4 +1,4 @@
-//! `reproduce`: the whole road of an experiment.
+//! The subcommand `reproduce`: runs an experiment from its data to its report.
 
 use std::path::Path;
 
@@ -38,10 +38,10 @@ fn command_line(flags: &Reproduce) -> String {
     line
 }
 
-/// Runs an experiment, or says what it would need.
+/// Runs an experiment, or reports what it would need.
 ///
 /// # Errors
-/// Whatever stops it.
+/// Everything that stops it.
 pub fn reproduce(flags: &Reproduce) -> anyhow::Result<()> {
     check_experiment(&flags.experiment)?;
     let specs = Spec::read(&flags.experiment, flags.quick)?;
@@ -95,10 +95,10 @@ pub fn reproduce(flags: &Reproduce) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Fails when an experiment is not there.
+/// Checks that an experiment file exists.
 ///
 /// # Errors
-/// Names the experiments that are.
+/// A file that does not exist; the error lists the experiments that do.
 pub fn check_experiment(path: &Path) -> anyhow::Result<()> {
     if !path.is_file() {
         anyhow::bail!(no_experiment(path));

@@ -1,5 +1,5 @@
-//! Ctrl-C and SIGTERM: one line that says what is kept and how to go on, and the exit code that a
-//! shell gives such an end: 130 and 143.
+//! Handles Ctrl-C and SIGTERM: prints one line that says what is kept and how to continue, and ends with the exit
+//! codes that shells use for these signals, 130 and 143.
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -7,10 +7,11 @@ use signal_hook::iterator::Signals;
 use crate::flags::{Command, Model};
 use crate::terminal::tell;
 
-/// Ends the process at the first of these signals, after a line that ends with these words: what is kept.
+/// Ends the process at the first of these signals, after printing a line that ends with `kept`, which says what is
+/// kept.
 ///
 /// # Errors
-/// When the system takes no handler.
+/// An operating system that does not accept the handler.
 pub fn watch(kept: String) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     std::thread::spawn(move || {
@@ -27,7 +28,7 @@ pub fn watch(kept: String) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What a stopped command leaves, and how to go on.
+/// Says what an interrupted command leaves behind, and how to continue.
 pub fn kept(command: &Command) -> String {
     match command {
         Command::Reproduce(flags) if !flags.dry_run => format!(
@@ -49,7 +50,7 @@ fn search_kept(folder: &str) -> String {
     format!("what was judged is kept in {folder}; the same command goes on from there")
 }
 
-/// What is said of a command that starts over.
+/// Says that an interrupted command starts again from the beginning.
 pub fn nothing_kept() -> String {
     "no file is left half-written under its name; the same command starts over".to_owned()
 }

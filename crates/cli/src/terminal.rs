@@ -1,4 +1,4 @@
-//! What the terminal shows: progress while a run works, and the registries as lists.
+//! Writes to the terminal: progress during a run, and the lists of methods, metrics and hooks.
 
 use std::fmt::Write;
 use std::io::{ErrorKind, IsTerminal};
@@ -11,10 +11,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use interlingua_edits::Part;
 use interlingua_experiment::progress::Event;
 
-/// Writes to the standard output.
+/// Writes a text to the standard output.
 ///
 /// # Errors
-/// When it cannot be written, as on a full disk. A reader that has seen enough, such as `head`, is no error.
+/// Output that cannot be written, for example to a full disk. If the reader, such as `head`, stops reading, that is
+/// not an error.
 pub fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let written = std::io::Write::write_all(&mut out, text.as_bytes())
@@ -27,7 +28,7 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Writes a line to the standard error; nobody is left to tell when that fails.
+/// Writes a line to the standard error. A failure is ignored, because there is nowhere to report it.
 pub fn tell(line: &str) {
     let mut text = line.to_owned();
     text.push('\n');
@@ -116,7 +117,7 @@ fn left(share: f64, elapsed: Duration) -> Option<String> {
     })
 }
 
-/// A bar on a terminal; elsewhere a line per stage, and within a stage a line a minute.
+/// Shows progress: a bar on a terminal; elsewhere one line per stage, and one line per minute within a stage.
 pub struct Progress {
     bar: Option<ProgressBar>,
     interactive: bool,
@@ -133,7 +134,7 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// Nothing shown yet.
+    /// Makes a progress display that shows nothing yet.
     pub fn new() -> Progress {
         let interactive = std::io::stderr().is_terminal();
         let stage = Arc::new(Mutex::new(None));
@@ -188,7 +189,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&mut self) {
         self.clear();
         self.stage().take();
@@ -223,7 +224,7 @@ fn tick(
     sender
 }
 
-/// `methods`.
+/// Lists the methods, for the subcommand `methods`.
 pub fn methods() -> String {
     let mut out = String::new();
     for method in interlingua_debias::registry() {
@@ -248,7 +249,7 @@ pub fn methods() -> String {
     out
 }
 
-/// `metrics`.
+/// Lists the tasks, scorers and metrics, for the subcommand `metrics`.
 pub fn metrics() -> String {
     let mut out = String::from("Tasks\n");
     for about in interlingua_tasks::registry::all() {
@@ -302,7 +303,7 @@ pub fn metrics() -> String {
     out
 }
 
-/// `hooks`.
+/// Lists the hooks, for the subcommand `hooks`.
 pub fn hooks() -> String {
     let mut out = String::from(
         "Hook points of a model of L blocks, in the order of the forward pass, how wide their states are, and what they\nare in transformers\n",

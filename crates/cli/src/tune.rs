@@ -1,4 +1,5 @@
-//! `tune` and `debias`: an edit that serves several languages is searched, confirmed and given back.
+//! The subcommands `tune` and `debias`: search for an edit that serves several languages, confirm it, and write the
+//! edited model.
 
 use std::path::{Path, PathBuf};
 
@@ -17,19 +18,19 @@ use crate::model::open;
 use crate::program;
 use crate::terminal::{Progress, print};
 
-/// What an edited model is given back as.
+/// The form in which an edited model is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// The edit as a file that is applied when the model runs: by this program, or by a hook of twenty lines in
-    /// transformers.
+    /// A file with the edit, which this program applies when the model runs, or twenty lines of Python in
+    /// transformers do.
     Edit,
-    /// A checkpoint folder with the edit in its weights, which transformers loads; MODEL is such a folder.
+    /// A checkpoint folder for transformers with the edit in its weights; MODEL must be such a folder.
     Hf,
-    /// A LoRA adapter of PEFT.
+    /// A LoRA adapter for PEFT.
     Peft,
-    /// A GGUF file with the edit in its weights; MODEL is such a file.
+    /// A GGUF file with the edit in its weights; MODEL must be a GGUF file.
     Gguf,
-    /// A LoRA adapter of llama.cpp, over any quantisation of the model.
+    /// A LoRA adapter for llama.cpp, for any quantisation of the model.
     GgufLora,
 }
 
@@ -139,7 +140,7 @@ impl Format {
 /// Carries out `tune`.
 ///
 /// # Errors
-/// A folder that holds something else, and whatever stops the search.
+/// An output folder that holds something else, and whatever stops the search.
 pub fn tune(flags: &Tune) -> anyhow::Result<()> {
     let journal = flags.out.join("journal.jsonl");
     if flags.out.exists() && !journal.exists() && !is_empty(&flags.out)? {
@@ -160,7 +161,7 @@ pub fn tune(flags: &Tune) -> anyhow::Result<()> {
 /// Carries out `debias`.
 ///
 /// # Errors
-/// A folder that is there, and whatever stops the search or the export.
+/// An output folder that exists, and whatever stops the search or the export.
 pub fn debias(flags: &Debias) -> anyhow::Result<()> {
     let out = &flags.tune.out;
     if out.exists() {
