@@ -133,10 +133,10 @@ pub fn debiaser(flags: &New) -> anyhow::Result<()> {
     )?;
     edits.add_module("crates/debias/src/methods/mod.rs", &module)?;
     edits.add_to_list(
-        "crates/debias/src/debiaser.rs",
+        "crates/debias/src/methods/mod.rs",
         "static ALL: &[&dyn Debiaser] = &[",
         "];",
-        &format!("        &methods::{module}::{type_name},"),
+        &format!("        &{module}::{type_name},"),
     )?;
     // The registry of the running program does not know the method yet. Leaked: the program ends soon.
     methods.push(Method {

@@ -178,8 +178,8 @@ fn a_new_debiaser_is_wherever_it_must_be() {
         ),
         ("crates/debias/src/methods/mod.rs", "pub mod my_method;"),
         (
-            "crates/debias/src/debiaser.rs",
-            "        &methods::my_method::MyMethod,",
+            "crates/debias/src/methods/mod.rs",
+            "        &my_method::MyMethod,",
         ),
         ("docs/methods/my-method.md", "# My method (`my-method`)"),
         ("docs/SUMMARY.md", "  - [My method](methods/my-method.md)"),
@@ -198,10 +198,12 @@ fn a_new_debiaser_is_wherever_it_must_be() {
         "only its file and its page are new"
     );
     // The registry line is the last one, and everything else is as it was.
-    let registry = checkout.text("crates/debias/src/debiaser.rs");
-    assert!(registry.contains("        &methods::my_method::MyMethod,\n    ];\n    ALL\n"));
-    let without = registry.replace("        &methods::my_method::MyMethod,\n", "");
-    assert_eq!(without.as_bytes(), before["crates/debias/src/debiaser.rs"]);
+    let registry = checkout.text("crates/debias/src/methods/mod.rs");
+    assert!(registry.contains("        &my_method::MyMethod,\n    ];\n    ALL\n"));
+    let without = registry
+        .replace("        &my_method::MyMethod,\n", "")
+        .replace("pub mod my_method;\n", "");
+    assert_eq!(without.as_bytes(), before["crates/debias/src/methods/mod.rs"]);
     for text in [
         checkout.text("crates/debias/src/methods/my_method.rs"),
         checkout.text("docs/methods/my-method.md"),
@@ -420,7 +422,7 @@ fn a_registry_that_was_rebuilt_by_hand_is_left_alone() {
     for (command, name, old, expect) in [
         (
             "new-debiaser",
-            "crates/debias/src/debiaser.rs",
+            "crates/debias/src/methods/mod.rs",
             "static ALL: &[&dyn Debiaser] = &[",
             "static ALL: &[&dyn Debiaser] = &[",
         ),

@@ -17,6 +17,7 @@
 //! *Debiasing Multilingual LLMs in Cross-lingual Latent Space* (arXiv 2508.17948) describes the idea. The exact loss
 //! is this project's interpretation, and every part of it is a field of [`Config`].
 
+mod batch;
 mod config;
 mod file;
 mod gradients;

@@ -4,7 +4,7 @@ use interlingua_backend::ops::{View, product};
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::gradients::{Batch, pool};
+use crate::batch::{Batch, pool};
 use crate::{AutoencoderError, Config, Sees};
 
 /// A source of the hidden states of parallel sentences, which are read on demand.

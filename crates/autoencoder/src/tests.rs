@@ -5,7 +5,7 @@ use interlingua_backend::{Tensor, from_rows, to_host};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::gradients::pool;
+use crate::batch::pool;
 use crate::{
     Activation, Alignment, Autoencoder, AutoencoderError, Config, Sees, Sharing, States, Trained,
     train,

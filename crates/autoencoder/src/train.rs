@@ -1,11 +1,15 @@
 //! Trains an autoencoder.
 
+use std::ops::ControlFlow;
+
 use interlingua_backend::optim::{AdamW, AdamWConfig};
+use interlingua_backend::steps::{self, Due, Rhythm, Taken, Training};
 use interlingua_backend::{Device, from_rows, to_host};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::gradients::{Batch, Terms, gradients};
+use crate::batch::Batch;
+use crate::gradients::{Terms, gradients};
 use crate::layers::{Layers, begin};
 use crate::rows::{Draw, Normal, States};
 use crate::{Autoencoder, AutoencoderError, Config, linear};
@@ -58,7 +62,6 @@ pub fn train(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Trained, AutoencoderError> {
     check(config, states, validation)?;
-    let (width, languages) = (states.width(), states.languages());
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let normal = Normal::of(config, states, &mut rng)?;
     let means = match config.linear || config.neighbours > 0 {
@@ -69,8 +72,14 @@ pub fn train(
         true => Some(linear::start(config, states, &normal, &means)?),
         false => None,
     };
-    let parameters = begin(config, width, languages, start.as_ref(), &mut rng);
-    let mut draw = Draw::new(config, states, &means, &mut rng);
+    let parameters = begin(
+        config,
+        states.width(),
+        states.languages(),
+        start.as_ref(),
+        &mut rng,
+    );
+    let draw = Draw::new(config, states, &means, &mut rng);
     drop(means);
     let optimiser = AdamWConfig {
         learning_rate: config.learning_rate,
@@ -81,76 +90,142 @@ pub fn train(
         steps: config.steps,
         ..AdamWConfig::default()
     };
-    let mut optimiser = AdamW::new(optimiser, parameters);
-    let assemble = |optimiser: &AdamW| Autoencoder {
-        config: config.clone(),
-        width,
-        languages: languages.to_vec(),
-        means: {
-            let means = normal.means.iter();
-            means
-                .map(|mean| from_rows(mean.clone(), 1, width, device))
-                .collect()
-        },
-        deviation: normal.deviation,
-        layers: Layers::from_parameters(config, languages.len(), &optimiser.parameters, device),
+    let mut learning = Learning {
+        config,
+        states,
+        validation,
+        device,
+        normal,
+        draw,
+        rng,
+        optimiser: AdamW::new(optimiser, parameters),
+        values: Vec::new(),
+        found: Vec::new(),
+        history: Vec::new(),
+        best: None,
+        lowest: f64::INFINITY,
+        since: 0,
+        progress,
     };
-    let mut history: Vec<Progress> = Vec::new();
-    let mut best: Option<(f64, usize, Autoencoder)> = None;
-    let mut since = 0;
-    // Memory that every step uses again.
-    let (mut values, mut found) = (Vec::new(), Vec::new());
-    let (mut sum, mut count) = (0.0, 0);
-    for step in 0..config.steps {
-        let rows = draw.rows(config.batch, &mut rng);
-        let batch = normal.batch(config, states, &rows, values)?;
-        let loss;
-        (loss, found) = gradients(config, &optimiser.parameters, &batch, found, device);
-        values = batch.values;
-        let diverged = |loss| AutoencoderError::Diverged {
-            loss,
-            step,
-            learning_rate: config.learning_rate,
-        };
-        if !loss.is_finite() {
-            return Err(diverged(loss));
-        }
-        optimiser.step(&found);
-        sum += loss;
-        count += 1;
-        if (step + 1) % config.eval_every != 0 && step + 1 != config.steps {
-            continue;
-        }
-        let candidate = assemble(&optimiser);
-        let held_out = held_out(&candidate, &normal, validation, device)?;
-        if !held_out.loss.is_finite() {
-            return Err(diverged(held_out.loss));
-        }
-        let now = Progress {
-            step: step + 1,
-            steps: config.steps,
-            loss: sum / f64::from(count),
-            held_out,
-        };
-        (sum, count) = (0.0, 0);
-        progress(now);
-        history.push(now);
-        if best.as_ref().is_none_or(|(loss, ..)| held_out.loss < *loss) {
-            best = Some((held_out.loss, step + 1, candidate));
-            since = 0;
-        } else {
-            since += 1;
-            if since >= config.patience {
-                break;
-            }
-        }
-    }
-    let (_, best_step, autoencoder) = best.expect("the last step is always evaluated");
+    let rhythm = Rhythm {
+        steps: config.steps,
+        judge: Due::to_the_end(config.eval_every),
+        tell: Due::NEVER,
+        save: Due::NEVER,
+    };
+    steps::run(&mut learning, &rhythm)?;
+    let (best_step, autoencoder) = learning.best.expect("the last step is always evaluated");
     Ok(Trained {
         autoencoder,
-        history,
+        history: learning.history,
         best_step,
     })
+}
+
+/// An autoencoder between two steps.
+struct Learning<'a> {
+    config: &'a Config,
+    states: &'a dyn States,
+    validation: &'a dyn States,
+    device: &'a Device,
+    normal: Normal,
+    draw: Draw<'a>,
+    rng: ChaCha8Rng,
+    optimiser: AdamW,
+    /// Memory that every step uses again: the rows of a batch, and the gradients.
+    values: Vec<f32>,
+    found: Vec<Vec<f32>>,
+    history: Vec<Progress>,
+    /// The autoencoder of the lowest loss on validation rows, and its step.
+    best: Option<(usize, Autoencoder)>,
+    lowest: f64,
+    /// Evaluations since then.
+    since: usize,
+    progress: &'a mut dyn FnMut(Progress),
+}
+
+impl Learning<'_> {
+    fn assemble(&self) -> Autoencoder {
+        let (width, languages) = (self.states.width(), self.states.languages());
+        let means = self.normal.means.iter();
+        Autoencoder {
+            config: self.config.clone(),
+            width,
+            languages: languages.to_vec(),
+            means: means
+                .map(|mean| from_rows(mean.clone(), 1, width, self.device))
+                .collect(),
+            deviation: self.normal.deviation,
+            layers: Layers::from_parameters(
+                self.config,
+                languages.len(),
+                &self.optimiser.parameters,
+                self.device,
+            ),
+        }
+    }
+
+    fn diverged(&self, loss: f64, step: usize) -> AutoencoderError {
+        AutoencoderError::Diverged {
+            loss,
+            step,
+            learning_rate: self.config.learning_rate,
+        }
+    }
+}
+
+impl Training for Learning<'_> {
+    type Error = AutoencoderError;
+
+    fn steps_done(&self) -> usize {
+        self.optimiser.step
+    }
+
+    fn step(&mut self) -> Result<f64, AutoencoderError> {
+        let rows = self.draw.rows(self.config.batch, &mut self.rng);
+        let values = std::mem::take(&mut self.values);
+        let batch = self.normal.batch(self.config, self.states, &rows, values)?;
+        let found = std::mem::take(&mut self.found);
+        let (loss, found) = gradients(
+            self.config,
+            &self.optimiser.parameters,
+            &batch,
+            found,
+            self.device,
+        );
+        self.values = batch.values;
+        let learned = self.optimiser.learn(loss, &found);
+        self.found = found;
+        learned.map_err(|e| self.diverged(e.loss, e.step))
+    }
+
+    /// Keeps the best, and ends when it was not bettered for as long as the config waits.
+    fn judge(&mut self, taken: &Taken) -> Result<ControlFlow<()>, AutoencoderError> {
+        let candidate = self.assemble();
+        let held_out = held_out(&candidate, &self.normal, self.validation, self.device)?;
+        if !held_out.loss.is_finite() {
+            return Err(self.diverged(held_out.loss, taken.step - 1));
+        }
+        let now = Progress {
+            step: taken.step,
+            steps: taken.steps,
+            loss: taken.mean,
+            held_out,
+        };
+        (self.progress)(now);
+        self.history.push(now);
+        if self.best.is_none() || held_out.loss < self.lowest {
+            self.best = Some((taken.step, candidate));
+            self.lowest = held_out.loss;
+            self.since = 0;
+        } else {
+            self.since += 1;
+            if self.since >= self.config.patience {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
 }
 
 /// What can be known to fail before anything is read.

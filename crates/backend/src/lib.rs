@@ -1,4 +1,4 @@
-//! Devices, tensors, the CPU kernels, and the optimiser.
+//! Devices, tensors, the CPU kernels, the optimiser, and the loop of training.
 //!
 //! All crates above this one use [`Tensor`] on burn's `Dispatch` backend: there is one compiled path, and the device
 //! is chosen at run time. Only the functions of [`ops`] depend on the device. On the CPU they run fused kernels on
@@ -12,6 +12,7 @@ mod kernels;
 pub mod device;
 pub mod ops;
 pub mod optim;
+pub mod steps;
 
 pub use device::{Device, DeviceError, DeviceName, Precision};
 

@@ -102,6 +102,15 @@ impl Parameter {
     }
 }
 
+/// A loss that is not finite, so that nothing can be learned from its gradients.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NotFinite {
+    /// The loss.
+    pub loss: f64,
+    /// The step that it would have been, counted from 0.
+    pub step: usize,
+}
+
 /// The optimiser. Its parameters are in host memory between steps.
 ///
 /// The models trained here are small. With the state in host memory, a checkpoint is an ordinary file and a resumed
@@ -124,6 +133,23 @@ impl AdamW {
             step: 0,
             parameters,
         }
+    }
+
+    /// Takes one step from a loss and its gradients, one per parameter; gives the loss back.
+    ///
+    /// # Errors
+    /// A loss that is not finite: the parameters are then as they were.
+    pub fn learn<G: Deref<Target = [f32]>>(
+        &mut self,
+        loss: f64,
+        gradients: &[G],
+    ) -> Result<f64, NotFinite> {
+        if !loss.is_finite() {
+            let step = self.step;
+            return Err(NotFinite { loss, step });
+        }
+        self.step(gradients);
+        Ok(loss)
     }
 
     /// Takes one step with one gradient per parameter, and returns the global norm of the gradients.

@@ -263,8 +263,8 @@ pub struct Debias {
     #[command(flatten)]
     pub tune: Tune,
     /// Form in which the edited model is written.
-    #[arg(long, value_enum, default_value_t = crate::tune::Format::Edit)]
-    pub format: crate::tune::Format,
+    #[arg(long, value_enum, default_value_t = crate::format::Format::Edit)]
+    pub format: crate::format::Format,
 }
 
 /// The flags of `model inspect`.

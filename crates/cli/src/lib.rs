@@ -9,6 +9,7 @@ pub mod edits;
 pub mod export;
 pub mod fit;
 pub mod flags;
+pub mod format;
 pub mod generate;
 pub mod measure;
 pub mod model;

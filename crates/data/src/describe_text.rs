@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use crate::describe::{Description, Lines, Quantiles};
+use crate::describe::{Description, Quantiles};
+use crate::scan::Lines;
 use crate::language::Language;
 
 /// How many findings are shown in full.

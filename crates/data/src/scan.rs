@@ -3,9 +3,54 @@
 use std::io::{BufRead, Read};
 use std::path::Path;
 
-use crate::describe::Encoding;
+use serde::{Deserialize, Serialize};
+
 use crate::error::DataError;
 use crate::input::{BOM, Limits, head, io_error, looks_like_mac_roman, mojibake, open};
+
+/// How many line numbers a list of faults keeps.
+const SHOWN: usize = 20;
+
+/// The encoding of a text file, as its bytes show it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Encoding {
+    /// The name of the encoding: `ASCII`, `UTF-8`, `Mac OS Roman, probably`, or `not UTF-8`.
+    pub name: String,
+    /// Whether the file starts with a byte order mark.
+    pub byte_order_mark: bool,
+    /// The number of lines that end in CRLF.
+    pub crlf: u64,
+    /// The number of lines that end in LF alone.
+    pub lf: u64,
+    /// Lines that are not UTF-8.
+    pub invalid_utf8: Lines,
+    /// Lines that are valid UTF-8 and hold letters beyond ASCII.
+    pub valid_non_ascii: Lines,
+    /// Lines with the character U+FFFD, which stands for a character that was lost.
+    pub replacement: Lines,
+    /// Lines with sequences like `Ã©`, which arise when UTF-8 is read in another encoding.
+    pub mojibake: Lines,
+    /// Lines with a NUL byte.
+    pub nul: Lines,
+}
+
+/// A number of lines, with the numbers of the first of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Lines {
+    /// How many lines there are.
+    pub count: u64,
+    /// The numbers of the first of them, counted from 1.
+    pub first: Vec<u64>,
+}
+
+impl Lines {
+    pub(crate) fn add(&mut self, line: u64) {
+        self.count += 1;
+        if self.first.len() < SHOWN {
+            self.first.push(line);
+        }
+    }
+}
 
 /// A line is looked at in pieces of so many bytes: a JSON file may be one long line.
 const PIECE: u64 = 1 << 16;

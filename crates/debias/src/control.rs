@@ -1,12 +1,12 @@
 //! Random controls: edits of the same kind and size as a fitted one, which have no information about the groups.
 
 use interlingua_edits::{Edit, Factor, Matrix, norm};
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 
 use crate::FitError;
-use crate::methods::random::haar_basis;
+use crate::linalg::extend_basis;
 
 /// Makes a random edit that matches a fitted one. For a shift it is a shift of the same length in a random direction,
 /// for an edit of units the same change of random units, and for any other edit the projection that removes a random
@@ -53,6 +53,28 @@ pub fn random_units(dim: usize, count: usize, seed: u64) -> Vec<usize> {
     let mut units = sample(&mut rng, dim, count.min(dim)).into_vec();
     units.sort_unstable();
     units
+}
+
+/// Draws an orthonormal basis, as rows, of a uniformly random k-dimensional subspace.
+///
+/// # Shapes
+/// The result is k×d, with k ≤ d.
+pub(crate) fn haar_basis(k: usize, d: usize, seed: u64) -> Matrix {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut basis = Vec::with_capacity(k);
+    // A draw is dependent on the earlier ones with probability zero; should
+    // rounding make it so, the next draw takes its place.
+    while basis.len() < k {
+        let row: Vec<f64> = (0..d).map(|_| standard_normal(&mut rng)).collect();
+        extend_basis(&mut basis, &row, 1e-8);
+    }
+    Matrix::from_rows(&basis, d)
+}
+
+/// One standard normal by the method of Box and Muller.
+fn standard_normal(rng: &mut impl Rng) -> f64 {
+    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
+    radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
 }
 
 fn subspace(rank: usize, dim: usize, seed: u64) -> Matrix {

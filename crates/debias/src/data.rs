@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::{FitError, Keep, Matrix, Moments};
+use crate::{FitError, Matrix};
 
 /// Sentence vectors with their classes and counterfactual sets.
 ///
@@ -95,13 +95,6 @@ impl FitData {
     pub(crate) fn require_groups(&self, method: &'static str) -> Result<Vec<usize>, FitError> {
         let groups = groups_of(self.present(), self.neutral);
         require(method, "groups", 2, groups, &self.classes)
-    }
-
-    /// Returns the statistics of all rows.
-    pub(crate) fn moments(&self, keep: Keep) -> Result<Moments, FitError> {
-        let mut moments = Moments::new(self.dim(), self.classes.clone(), self.neutral, keep);
-        moments.update(&self.x, &self.label)?;
-        Ok(moments)
     }
 
     /// Returns the rows of every language, languages in ascending order; if the data names no languages, all rows

@@ -1,11 +1,11 @@
-//! The trait of debiasing methods, and the list of all methods.
+//! The trait of debiasing methods.
 
 use crate::control;
-use crate::methods;
 use crate::options::{ParamSpec, Params, SHARED};
 use crate::units;
 use crate::{
-    Contrast, Edit, Evidence, FitData, FitError, FitOptions, Keep, Moments, Span, UnknownMethod,
+    Contrast, Demand, Edit, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Keep,
+    Moments, Needs, Reduce, Size, Span,
 };
 
 /// A method that fits an [`Edit`] on sentence vectors.
@@ -209,146 +209,4 @@ pub trait Debiaser: Sync {
             method: self.name(),
         })
     }
-}
-
-/// The requirements of a method on its data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Needs {
-    /// Whether the method learns from counterfactual sets.
-    pub tuples: bool,
-    /// The number of classes that must have examples; 0 if the method does not read classes.
-    pub classes: usize,
-    /// Whether the method compares groups, in which case at least two classes besides the neutral one must have
-    /// examples.
-    pub groups: bool,
-    /// Whether the seed changes the result.
-    pub seed: bool,
-    /// Whether the method treats each language of the data separately. Its rank is then the rank in each language.
-    pub languages: bool,
-}
-
-/// How the states of a sentence's tokens become the vectors that a method learns from. Special tokens are included if
-/// the fit says so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub enum Reduce {
-    /// One vector: the mean of the states.
-    #[default]
-    Mean,
-    /// One vector: the state of the last token.
-    Last,
-    /// One vector: the largest value of each unit.
-    Max,
-    /// One vector for each token, with the class of its sentence.
-    Tokens,
-    /// One vector: for each unit, the share of the tokens at which its value is above zero.
-    Positive,
-}
-
-impl Reduce {
-    /// All of these choices.
-    pub const ALL: [Reduce; 5] = [
-        Reduce::Mean,
-        Reduce::Last,
-        Reduce::Max,
-        Reduce::Tokens,
-        Reduce::Positive,
-    ];
-
-    /// Returns the name in specs and files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Reduce::Mean => "mean",
-            Reduce::Last => "last",
-            Reduce::Max => "max",
-            Reduce::Tokens => "tokens",
-            Reduce::Positive => "positive",
-        }
-    }
-}
-
-/// What determines the size of a method's edit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Size {
-    /// The number of directions that it removes.
-    Rank,
-    /// The number of units that it changes.
-    Units,
-    /// The strength alone, which is how far it moves states.
-    Strength,
-}
-
-/// Everything that a method demands of its evidence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Demand {
-    /// How states become the vectors that the method learns from.
-    pub reduce: Reduce,
-    /// What the data must contain.
-    pub needs: Needs,
-    /// What determines the size of the edit.
-    pub size: Size,
-    /// How many of its sites the method needs to fit the edit of one.
-    pub span: Span,
-    /// What distinguishes its examples.
-    pub contrast: Contrast,
-}
-
-/// The result of a fit at several sites.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct FittedSites {
-    /// The edit of each site.
-    pub edits: Vec<Edit>,
-    /// Diagnostics of the fit, by name.
-    pub notes: Vec<(String, f64)>,
-}
-
-/// The result of a fit.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Fitted {
-    /// The edit.
-    pub edit: Edit,
-    /// Diagnostics of the fit, by name, such as `explained_variance_1`.
-    pub notes: Vec<(String, f64)>,
-}
-
-/// All methods, in the order in which they are listed.
-pub fn registry() -> &'static [&'static dyn Debiaser] {
-    static ALL: &[&dyn Debiaser] = &[
-        &methods::none::NoEdit,
-        &methods::random::RandomSubspace,
-        &methods::sentdebias::SentDebias,
-        &methods::inlp::Inlp,
-        &methods::rlace::Rlace,
-        &methods::densray::DensRay,
-        &methods::leace::Leace,
-        &methods::mean_difference::MeanDifference,
-        &methods::iterative_mean_projection::IterativeMeanProjection,
-        &methods::class_means_pca::ClassMeansPca,
-        &methods::sal::Sal,
-        &methods::imsae::Imsae,
-        &methods::mean_shift::MeanShift,
-        &methods::steering::Steering,
-        &methods::clamp_units::ClampUnits,
-        &methods::lape::Lape,
-        &methods::aura::Aura,
-        &methods::damp::Damp,
-        &methods::language_steering::LanguageSteering,
-        &methods::surgical_steering::SurgicalSteering,
-        &methods::linear_act::LinearAct,
-    ];
-    ALL
-}
-
-/// Returns the method of this name.
-///
-/// # Errors
-/// [`UnknownMethod`] with the names that exist.
-pub fn by_name(name: &str) -> Result<&'static dyn Debiaser, UnknownMethod> {
-    registry()
-        .iter()
-        .copied()
-        .find(|method| method.name() == name)
-        .ok_or_else(|| UnknownMethod {
-            name: name.to_owned(),
-            known: registry().iter().map(|method| method.name()).collect(),
-        })
 }

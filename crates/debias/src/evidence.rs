@@ -2,42 +2,6 @@
 
 use crate::{Edit, FitData, FitError, Fitted, FittedSites};
 
-/// How many of its sites a method needs to fit the edit of one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Span {
-    /// One site: each edit is fitted by itself.
-    #[default]
-    Site,
-    /// All sites: the edit at one site depends on the states at the others.
-    Sites,
-    /// Each site in turn, with the states as the edits at the earlier sites leave them.
-    Chain,
-}
-
-/// What distinguishes the examples of a method.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Contrast {
-    /// The groups that sentences of one language mention.
-    #[default]
-    Groups,
-    /// The languages of the same sentences. The classes are then languages, and the first one is the language of the
-    /// fit; a counterfactual set is one sentence in all languages.
-    Languages,
-}
-
-impl Contrast {
-    /// Both contrasts, in the order in which they are listed.
-    pub const ALL: [Contrast; 2] = [Contrast::Groups, Contrast::Languages];
-
-    /// Returns the name in specs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Contrast::Groups => "groups",
-            Contrast::Languages => "languages",
-        }
-    }
-}
-
 /// A source of the states of the same sentences at every site of a place, in the order of the forward pass.
 ///
 /// A method asks for one site at a time and keeps only what it needs of it, so that not all states have to be in

@@ -2,29 +2,8 @@
 
 use crate::data::{check_finite, check_length, groups_of, require};
 use crate::linalg::{add_gram_lower, mirror_lower};
-use crate::{FitError, Matrix};
+use crate::{Covariance, FitData, FitError, Keep, Matrix};
 use interlingua_edits::{axpy, norm};
-
-/// The statistics that a method needs in addition to counts and class means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Keep {
-    /// The covariances that are kept.
-    pub covariance: Covariance,
-    /// Whether the rows of groups are brought to length 1 first; those of the neutral class are then left out.
-    pub unit_length: bool,
-}
-
-/// The covariances that are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Covariance {
-    /// None; the memory is O(classes·d).
-    #[default]
-    None,
-    /// One covariance of all rows together; the memory is O(d²).
-    Pooled,
-    /// One covariance of each class; the memory is O(classes·d²).
-    PerClass,
-}
 
 /// Counts, class means and covariances of rows that are never in memory all at once.
 ///
@@ -75,6 +54,13 @@ struct Part {
 const BATCH: usize = 1024;
 
 impl Moments {
+    /// The statistics of all rows of some data.
+    pub(crate) fn of(data: &FitData, keep: Keep) -> Result<Moments, FitError> {
+        let mut moments = Moments::new(data.dim(), data.classes.clone(), data.neutral, keep);
+        moments.update(&data.x, &data.label)?;
+        Ok(moments)
+    }
+
     /// Makes statistics of no rows.
     pub fn new(dim: usize, classes: Vec<String>, neutral: Option<usize>, keep: Keep) -> Self {
         let part = |wanted| Part {

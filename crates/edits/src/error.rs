@@ -1,49 +1,6 @@
 //! Errors of hooks, edits and interventions.
 
-use crate::hook::{Hook, names};
-
-/// The reason why a hook cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum HookError {
-    /// No hook of a model with this number of blocks has this name.
-    #[error("hook point `{}` does not exist in this model of {layers} blocks{}; those that do: {}", brief(.name), meant(.nearest), names(*.layers))]
-    Unknown {
-        /// The name that was asked for.
-        name: String,
-        /// The number of blocks of the model.
-        layers: usize,
-        /// The existing name that is closest to it, if one is close.
-        nearest: Option<String>,
-    },
-    /// The blocks of this architecture do not have the part that the hook names.
-    #[error("{architecture} has no `{hook}`: {why}; use `{instead}`")]
-    Lacks {
-        /// The hook that was asked for.
-        hook: Hook,
-        /// The name of the architecture.
-        architecture: String,
-        /// Why its blocks lack this part.
-        why: &'static str,
-        /// The hook that comes nearest to it.
-        instead: Hook,
-    },
-}
-
-/// At most eighty characters of what was typed.
-fn brief(text: &str) -> String {
-    match text.char_indices().nth(80) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
-fn meant(nearest: &Option<String>) -> String {
-    match nearest {
-        Some(name) => format!("; did you mean `{name}`?"),
-        None => String::new(),
-    }
-}
+use crate::{Hook, HookError};
 
 /// The reason why an edit or an intervention could not be made, combined, read or applied.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

@@ -2,254 +2,7 @@
 
 use std::fmt;
 
-use crate::{HookError, ModelShape};
-
-/// The part of a block, or of the two ends of a model, at which a hook lies. The parts are in the order of the
-/// forward pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Part {
-    /// The token embeddings.
-    Embedding,
-    /// The residual stream as it enters a block.
-    Input,
-    /// The output of the query projection.
-    Queries,
-    /// The output of the key projection.
-    Keys,
-    /// The output of the value projection.
-    Values,
-    /// The concatenated outputs of the attention heads, which are the input of attention's output projection.
-    Heads,
-    /// The vector that attention adds to the residual stream.
-    Attention,
-    /// The output of the gate projection of a gated MLP.
-    Gate,
-    /// The units of the MLP, which are the input of its down projection.
-    Units,
-    /// The vector that the MLP adds to the residual stream.
-    Mlp,
-    /// The residual stream as it leaves a block.
-    Output,
-    /// The state that the LM head reads.
-    FinalNorm,
-}
-
-/// What there is to say of a part: the one table.
-struct Row {
-    part: Part,
-    /// Name, within a block where it is in one.
-    name: &'static str,
-    /// Whether every block has one.
-    in_block: bool,
-    /// Width of its states.
-    width: fn(&ModelShape) -> usize,
-    /// Its width in words.
-    size: &'static str,
-    /// What its states are.
-    meaning: &'static str,
-    /// The same place in the words of transformers.
-    transformers: &'static str,
-    /// The same place in TransformerLens: the name that its `get_act_name` takes, within a block.
-    lens: Option<&'static str>,
-}
-
-fn hidden(m: &ModelShape) -> usize {
-    m.hidden
-}
-
-fn queries(m: &ModelShape) -> usize {
-    m.heads.saturating_mul(m.head_dim)
-}
-
-fn keys(m: &ModelShape) -> usize {
-    m.kv_heads.saturating_mul(m.head_dim)
-}
-
-fn intermediate(m: &ModelShape) -> usize {
-    m.intermediate
-}
-
-/// In the order of the forward pass.
-const TABLE: &[Row] = &[
-    Row {
-        part: Part::Embedding,
-        name: "embedding",
-        in_block: false,
-        width: hidden,
-        size: "hidden",
-        meaning: "what enters the first block",
-        transformers: "hidden_states[0]",
-        lens: Some("embed"),
-    },
-    Row {
-        part: Part::Input,
-        name: "input",
-        in_block: true,
-        width: hidden,
-        size: "hidden",
-        meaning: "residual stream entering block L",
-        transformers: "hidden_states[L]",
-        lens: Some("resid_pre"),
-    },
-    Row {
-        part: Part::Queries,
-        name: "queries",
-        in_block: true,
-        width: queries,
-        size: "heads · head_dim",
-        meaning: "queries of block L, before any norm and rotation",
-        transformers: "output of the query projection (q_proj)",
-        lens: Some("q"),
-    },
-    Row {
-        part: Part::Keys,
-        name: "keys",
-        in_block: true,
-        width: keys,
-        size: "kv_heads · head_dim",
-        meaning: "keys of block L, before any norm and rotation",
-        transformers: "output of the key projection (k_proj)",
-        lens: Some("k"),
-    },
-    Row {
-        part: Part::Values,
-        name: "values",
-        in_block: true,
-        width: keys,
-        size: "kv_heads · head_dim",
-        meaning: "values of block L",
-        transformers: "output of the value projection (v_proj)",
-        lens: Some("v"),
-    },
-    Row {
-        part: Part::Heads,
-        name: "heads",
-        in_block: true,
-        width: queries,
-        size: "heads · head_dim",
-        meaning: "what the heads of block L make, one after the other",
-        transformers: "input of attention's output projection (o_proj)",
-        lens: Some("z"),
-    },
-    Row {
-        part: Part::Attention,
-        name: "attention",
-        in_block: true,
-        width: hidden,
-        size: "hidden",
-        meaning: "what attention of block L adds to the residual stream",
-        transformers: "output of attention, behind a norm that follows it",
-        lens: Some("attn_out"),
-    },
-    Row {
-        part: Part::Gate,
-        name: "gate",
-        in_block: true,
-        width: intermediate,
-        size: "intermediate",
-        meaning: "gates of the MLP of block L, before the activation; only gated MLPs have them",
-        transformers: "output of the gate projection (gate_proj)",
-        lens: None,
-    },
-    Row {
-        part: Part::Units,
-        name: "units",
-        in_block: true,
-        width: intermediate,
-        size: "intermediate",
-        meaning: "units of the MLP of block L, after activation and product",
-        transformers: "input of the MLP's down projection (down_proj)",
-        lens: Some("post"),
-    },
-    Row {
-        part: Part::Mlp,
-        name: "mlp",
-        in_block: true,
-        width: hidden,
-        size: "hidden",
-        meaning: "what the MLP of block L adds to the residual stream",
-        transformers: "output of the MLP, behind a norm that follows it",
-        lens: Some("mlp_out"),
-    },
-    Row {
-        part: Part::Output,
-        name: "output",
-        in_block: true,
-        width: hidden,
-        size: "hidden",
-        meaning: "residual stream leaving block L",
-        transformers: "hidden_states[L + 1], but for the last block before a final norm",
-        lens: Some("resid_post"),
-    },
-    Row {
-        part: Part::FinalNorm,
-        name: "final_norm",
-        in_block: false,
-        width: hidden,
-        size: "hidden",
-        meaning: "what the LM head reads; in encoders the last block's output",
-        transformers: "hidden_states[-1]",
-        lens: Some("ln_final.normalized"),
-    },
-];
-
-impl Part {
-    /// Iterates over all parts, in the order of the forward pass.
-    pub fn all() -> impl Iterator<Item = Part> {
-        TABLE.iter().map(|row| row.part)
-    }
-
-    fn row(self) -> &'static Row {
-        &TABLE[self as usize]
-    }
-
-    /// Returns the name of the part; for a part of a block, the name within the block.
-    pub fn name(self) -> &'static str {
-        self.row().name
-    }
-
-    /// Returns whether every block has this part.
-    pub fn in_block(self) -> bool {
-        self.row().in_block
-    }
-
-    /// Returns the name of the hook as people write it, with `L` for the number of the block.
-    pub fn pattern(self) -> String {
-        match self.in_block() {
-            true => format!("block.L.{}", self.name()),
-            false => self.name().to_owned(),
-        }
-    }
-
-    /// Returns a description of the states.
-    pub fn meaning(self) -> &'static str {
-        self.row().meaning
-    }
-
-    /// Returns the tensor in Hugging Face transformers that the states equal.
-    pub fn transformers(self) -> &'static str {
-        self.row().transformers
-    }
-
-    /// Returns the width of the states in words, such as `kv_heads · head_dim`.
-    pub fn size(self) -> &'static str {
-        self.row().size
-    }
-
-    /// Returns the width of the states in a model.
-    pub(crate) fn width(self, model: &ModelShape) -> usize {
-        (self.row().width)(model)
-    }
-
-    /// Returns whether the states lie inside a block, between the residual stream that it reads and the vector that
-    /// it adds. The states of most such parts have another width than the residual stream.
-    pub fn is_inside(self) -> bool {
-        matches!(
-            self,
-            Part::Queries | Part::Keys | Part::Values | Part::Heads | Part::Gate | Part::Units
-        )
-    }
-}
+use crate::{ModelShape, Part};
 
 /// A place in the forward pass where states can be read and edited.
 ///
@@ -403,6 +156,40 @@ impl Hook {
     }
 }
 
+impl ModelShape {
+    /// Returns the width of the states at a hook.
+    ///
+    /// # Errors
+    /// A block that the model does not have, or a part that its architecture lacks.
+    pub fn width(&self, hook: Hook) -> Result<usize, HookError> {
+        if hook.layer.is_some_and(|layer| layer >= self.layers) {
+            return Err(HookError::Unknown {
+                name: hook.to_string(),
+                layers: self.layers,
+                nearest: None,
+            });
+        }
+        match hook.part {
+            Part::Gate if !self.gated => Err(HookError::Lacks {
+                hook,
+                architecture: self.architecture.clone(),
+                why: "its MLP has no gate",
+                instead: Hook {
+                    part: Part::Units,
+                    ..hook
+                },
+            }),
+            part => Ok(part.width(self)),
+        }
+    }
+
+    /// Returns every hook of the model, in the order of the forward pass.
+    pub fn hooks(&self) -> Vec<Hook> {
+        let all = Hook::all(self.layers).into_iter();
+        all.filter(|hook| self.width(*hook).is_ok()).collect()
+    }
+}
+
 impl Ord for Hook {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.place().cmp(&other.place())
@@ -421,6 +208,49 @@ impl fmt::Display for Hook {
             Some(layer) => write!(f, "block.{layer}.{}", self.part.name()),
             None => f.write_str(self.part.name()),
         }
+    }
+}
+
+/// The reason why a hook cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HookError {
+    /// No hook of a model with this number of blocks has this name.
+    #[error("hook point `{}` does not exist in this model of {layers} blocks{}; those that do: {}", brief(.name), meant(.nearest), names(*.layers))]
+    Unknown {
+        /// The name that was asked for.
+        name: String,
+        /// The number of blocks of the model.
+        layers: usize,
+        /// The existing name that is closest to it, if one is close.
+        nearest: Option<String>,
+    },
+    /// The blocks of this architecture do not have the part that the hook names.
+    #[error("{architecture} has no `{hook}`: {why}; use `{instead}`")]
+    Lacks {
+        /// The hook that was asked for.
+        hook: Hook,
+        /// The name of the architecture.
+        architecture: String,
+        /// Why its blocks lack this part.
+        why: &'static str,
+        /// The hook that comes nearest to it.
+        instead: Hook,
+    },
+}
+
+/// At most eighty characters of what was typed.
+fn brief(text: &str) -> String {
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+fn meant(nearest: &Option<String>) -> String {
+    match nearest {
+        Some(name) => format!("; did you mean `{name}`?"),
+        None => String::new(),
     }
 }
 
@@ -448,15 +278,15 @@ fn nearest(name: &str, layers: usize) -> Option<String> {
             .iter()
             .find_map(|module| place.strip_prefix(module))
             .unwrap_or(&place);
-        let row = TABLE.iter().find(|row| row.lens == Some(place))?;
-        if !row.in_block {
-            return in_block.is_none().then(|| row.name.to_owned());
+        let part = Part::of_lens(place)?;
+        if !part.in_block() {
+            return in_block.is_none().then(|| part.name().to_owned());
         }
         let layer = in_block.and_then(|(layer, _)| layer.parse::<usize>().ok());
         Some(match layer.filter(|&l| l < layers) {
-            Some(layer) => Hook::of(layer, row.part).to_string(),
+            Some(layer) => Hook::of(layer, part).to_string(),
             // The block is left open, or is one that the model does not have.
-            None => row.part.pattern(),
+            None => part.pattern(),
         })
     };
     let alike = || {
@@ -557,8 +387,8 @@ mod tests {
 
     #[test]
     fn the_table_is_in_the_order_of_its_parts_and_hooks_follow_the_pass() {
-        for (at, row) in TABLE.iter().enumerate() {
-            assert_eq!(row.part as usize, at);
+        for (at, part) in Part::all().enumerate() {
+            assert_eq!(part as usize, at);
         }
         assert!(Hook::all(3).is_sorted());
         assert!(Hook::output(0) < Hook::input(1) && Hook::output(7) < Hook::FINAL_NORM);

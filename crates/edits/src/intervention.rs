@@ -46,7 +46,11 @@ impl Intervention {
         steps: Vec<Step>,
         provenance: Provenance,
     ) -> Result<Intervention, EditError> {
-        model.check()?;
+        if let Some((what, size)) = model.too_large() {
+            return Err(EditError::NotAnIntervention {
+                reason: format!("its model has {what} = {size}"),
+            });
+        }
         for (at, (site, edit)) in steps.iter().enumerate() {
             let width = model.width(site.hook)?;
             if site.is_raw() && width != edit.dim() {

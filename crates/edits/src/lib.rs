@@ -41,14 +41,16 @@ mod file;
 mod hook;
 mod intervention;
 mod matrix;
+mod part;
 mod shape;
 mod site;
 
 pub use edit::{Edit, Factor, Kind, subspace_cosine};
-pub use error::{EditError, HookError};
+pub use error::EditError;
 pub use file::{KEY, VERSION};
-pub use hook::{Hook, Part};
+pub use hook::{Hook, HookError};
 pub use intervention::{Intervention, Provenance, Step};
 pub use matrix::{Matrix, ShapeError, WORTH_SHARING, axpy, dot, extend_basis, norm};
+pub use part::Part;
 pub use shape::ModelShape;
 pub use site::{Reinsert, Role, Site, Tokens};

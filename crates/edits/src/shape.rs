@@ -2,9 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::hook::{Hook, Part};
-use crate::{EditError, HookError};
-
 /// No real model comes near this size; a larger one is a damaged or hostile file.
 const MAX_SIZE: usize = 1 << 24;
 
@@ -31,47 +28,10 @@ pub struct ModelShape {
 }
 
 impl ModelShape {
-    /// Returns the width of the states at a hook.
-    ///
-    /// # Errors
-    /// A block that the model does not have, or a part that its architecture lacks.
-    pub fn width(&self, hook: Hook) -> Result<usize, HookError> {
-        if hook.layer.is_some_and(|layer| layer >= self.layers) {
-            return Err(HookError::Unknown {
-                name: hook.to_string(),
-                layers: self.layers,
-                nearest: None,
-            });
-        }
-        match hook.part {
-            Part::Gate if !self.gated => Err(HookError::Lacks {
-                hook,
-                architecture: self.architecture.clone(),
-                why: "its MLP has no gate",
-                instead: Hook {
-                    part: Part::Units,
-                    ..hook
-                },
-            }),
-            part => Ok(part.width(self)),
-        }
-    }
-
-    /// Returns every hook of the model, in the order of the forward pass.
-    pub fn hooks(&self) -> Vec<Hook> {
-        let all = Hook::all(self.layers).into_iter();
-        all.filter(|hook| self.width(*hook).is_ok()).collect()
-    }
-
-    /// Refuses sizes that no model can have.
-    pub(crate) fn check(&self) -> Result<(), EditError> {
-        let sizes = self.sizes();
-        match sizes.iter().find(|(_, size)| *size > MAX_SIZE) {
-            Some((what, size)) => Err(EditError::NotAnIntervention {
-                reason: format!("its model has {what} = {size}"),
-            }),
-            None => Ok(()),
-        }
+    /// A size that no model has, with its name.
+    pub(crate) fn too_large(&self) -> Option<(&'static str, usize)> {
+        let mut sizes = self.sizes().into_iter();
+        sizes.find(|(_, size)| *size > MAX_SIZE)
     }
 
     /// Returns all sizes with their names.

@@ -16,6 +16,7 @@ mod error;
 mod estimate;
 pub mod fit_on;
 mod measure;
+mod options;
 pub mod plan;
 pub mod prepare;
 pub mod requests;

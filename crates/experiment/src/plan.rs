@@ -1,46 +1,21 @@
 //! A plan: a checked spec with every default and path resolved. Only a plan can be run.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use interlingua_backend::{Device, DeviceName, Precision};
-use interlingua_data::Manifest;
+use interlingua_backend::Device;
 use interlingua_edits::ModelShape;
 use interlingua_models::checkpoint::{self, Checkpoint};
 use interlingua_models::hub;
-use interlingua_models::{Hook, ModelError, Residency};
+use interlingua_models::{Hook, ModelError};
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
 use crate::check;
 use crate::fit_on::FitOn;
+pub use crate::options::Options;
 use crate::requests::check_scorers;
 use crate::role::{Control, Role};
 use crate::spec::{Extent, MethodSpec, ModelSpec, Reinsert, Space, Spec};
-
-/// The folders of a run's inputs and outputs, and its switches.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The root folder of the data files.
-    pub data_dir: PathBuf,
-    /// The root folder of the checkpoint folders.
-    pub model_dir: PathBuf,
-    /// The root folder of the run folders and of the cache.
-    pub out: PathBuf,
-    /// The device to run on.
-    pub device: DeviceName,
-    /// The place of the model's weights between passes.
-    pub residency: Residency,
-    /// The number of bytes of memory that hidden states may take between two blocks; the rest is stored on disk.
-    pub memory: Option<u64>,
-    /// The precision to which the factors of the model's products are rounded.
-    pub precision: Precision,
-    /// The manifests of data sets that can be fetched, for messages about missing files.
-    pub manifests: Vec<Manifest>,
-    /// Whether interrupted training is resumed from its last checkpoint.
-    pub resume: bool,
-    /// The command that the user typed, for the manifest of the run.
-    pub command: String,
-}
 
 /// One way to edit the model, which makes one line of the result table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -569,6 +544,11 @@ fn removed(spec: &Spec, method: &MethodSpec, extent: Extent, on: FitOn) -> Exten
 /// The plan of a spec that trains its model, for tests: nothing is read, and `out` is all that is written to.
 #[cfg(test)]
 pub(crate) fn of_text(text: &str, out: &Path) -> Plan {
+    use std::path::PathBuf;
+
+    use interlingua_backend::{DeviceName, Precision};
+    use interlingua_models::Residency;
+
     let spec = Spec::parse(text, Path::new("x.toml"), false)
         .unwrap()
         .remove(0);

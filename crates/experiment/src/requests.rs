@@ -7,8 +7,26 @@ use interlingua_models::masked::{MaskRequest, masked_compare, masked_log_probs};
 use interlingua_models::{Model, ModelError, Sequence};
 use interlingua_tasks::add_sentence;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ExperimentError;
-use crate::stages::{Neutral, PairScores};
+
+/// For every pair, the score and the number of tokens of `more` and of `less`; `None` for a pair that the scorer
+/// leaves out.
+pub type PairScores = Vec<Option<[(f64, u32); 2]>>;
+
+/// A held-out sentence under one setting, summed over its tokens. For a masked model every token is masked alone.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Neutral {
+    /// The log-likelihood, in nats.
+    pub log_prob: f64,
+    /// The number of tokens.
+    pub tokens: u32,
+    /// The divergence KL(unedited ‖ edited) of the predictions, summed over tokens, in nats.
+    pub divergence: f64,
+    /// The number of tokens for which both models have the same most likely token.
+    pub agreeing: u32,
+}
 
 /// All requests of one scoring pass: what each scorer needs for each pair.
 pub struct Requests<'a> {

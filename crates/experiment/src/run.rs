@@ -64,7 +64,7 @@ pub fn run(plan: &Plan, listener: Listener<'_>) -> Result<Outcome, ExperimentErr
     let (model, model_digest, source) = stages::model_stage(&mut run)?;
     // The model that the run has just trained on this text fits it.
     if plan.model.is_some() {
-        check::model(plan, &model, &text)?;
+        check::model(&plan.spec, &plan.hooks, &model, &text)?;
     }
     let captured = stages::states_stage(&mut run, &model, &model_digest, &text)?;
     let (sites, autoencoder_keys) = stages::spaces_stage(&mut run, &captured, &text.twins)?;

@@ -152,7 +152,7 @@ pub enum ModelError {
         /// The path of the checkpoint folder.
         folder: PathBuf,
         /// The residency that was asked for.
-        residency: crate::model::Residency,
+        residency: crate::Residency,
         /// The number of bytes that this residency needs, approximately.
         needed: u64,
         /// The number of bytes that this process can still have.

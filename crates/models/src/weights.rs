@@ -24,7 +24,7 @@ use crate::architectures::Norm;
 use crate::architectures::parts::Linear;
 use crate::checkpoint::blocks::{BF16, Format};
 use crate::checkpoint::layout::{Layout, Order};
-use crate::checkpoint::{Checkpoint, Kind, Part, Stored, safetensors};
+use crate::checkpoint::part::{Kind, Part, Stored, twice};
 use crate::header;
 
 /// The tensors of a checkpoint, which are located but not read.
@@ -171,15 +171,6 @@ impl Tensors {
 }
 
 impl Weights {
-    /// Opens the tensors of the checkpoint that [`Checkpoint::open`] finds at a path.
-    ///
-    /// # Errors
-    /// Malformed headers, lengths that do not fit the file, shards outside the folder, a tensor in two shards, an
-    /// index that contradicts the shards, or both kinds of checkpoint in one folder.
-    pub fn open(path: &Path) -> Result<Weights, ModelError> {
-        Checkpoint::open(path)?.weights()
-    }
-
     /// Makes the list of tensors of these files; `path` is for messages.
     pub(crate) fn of(path: &Path, parts: Vec<Part>) -> Result<Weights, ModelError> {
         let mut weights = Weights {
@@ -214,7 +205,7 @@ impl Weights {
                     stored,
                     held: OnceLock::new(),
                 }),
-                Entry::Occupied(taken) => return Err(safetensors::twice(&part.path, taken.key())),
+                Entry::Occupied(taken) => return Err(twice(&part.path, taken.key())),
             };
         }
         self.files.push((part.path, part.file));

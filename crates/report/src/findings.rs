@@ -1,9 +1,9 @@
 //! States in sentences what a run found. The sentences are computed from the rows, whatever the result is.
 
 use super::differences::{Edit, differences, spoken};
-use super::tables::{Left, PROBE, SEAT};
+use super::tables::Left;
 use super::text::{Format, count, list};
-use super::view::{Estimate, Judged, VERSUS, View};
+use super::view::{Estimate, Judged, PROBE, SEAT, VERSUS, View};
 use crate::role::Role;
 
 /// So many methods are named one by one; more are counted.

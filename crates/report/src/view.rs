@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::RunInfo;
 pub use super::estimate::Estimate;
-use super::tables::{PROBE, SEAT};
 use super::text;
 use crate::role::Role;
 use crate::row::Row;
@@ -95,6 +94,12 @@ const SCOPED: [&str; 8] = [
     "operating_scope_gap",
     "operating_difference",
 ];
+
+/// The metric of linear probes.
+pub const PROBE: &str = "probe_accuracy_linear";
+
+/// The metric of association tests.
+pub const SEAT: &str = "seat_effect";
 
 /// Spaces in the order of the story.
 const SPACES: [&str; 10] = [

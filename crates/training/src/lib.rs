@@ -12,19 +12,6 @@ pub use trainer::{REVISION, TrainConfig, Trainer};
 
 use std::path::Path;
 
-/// A running mean of the loss in which recent steps weigh most, for progress lines.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Smooth(Option<f64>);
-
-impl Smooth {
-    /// Adds a loss and returns the mean.
-    pub fn after(&mut self, loss: f64) -> f64 {
-        let mean = self.0.map_or(loss, |mean| 0.95 * mean + 0.05 * loss);
-        self.0 = Some(mean);
-        mean
-    }
-}
-
 /// Merges a table of changes, such as `[quick]`, into another. Tables are merged key by key, and all other values are
 /// replaced.
 pub fn merge(into: &mut toml::Table, from: toml::Table) {
@@ -53,16 +40,4 @@ pub fn git_commit() -> Option<String> {
 /// Writes a file that is there as a whole or not at all.
 fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TrainingError> {
     interlingua_files::write(path, bytes).map_err(TrainingError::io(path))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_loss_is_the_mean_and_later_ones_move_it() {
-        let mut smooth = Smooth::default();
-        assert_eq!(smooth.after(4.0), 4.0);
-        assert!((smooth.after(2.0) - 3.9).abs() < 1e-12);
-    }
 }

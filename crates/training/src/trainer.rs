@@ -112,13 +112,8 @@ impl Trainer {
     /// A loss that is not finite, because the learning rate is too high or the text is damaged.
     pub fn step_on(&mut self, batch: &[&[u32]]) -> Result<f64, ModelError> {
         let (loss, gradients) = self.gradients(batch);
-        if !loss.is_finite() {
-            return Err(ModelError::NotFiniteOutput {
-                index: self.optimiser.step,
-            });
-        }
-        self.optimiser.step(&gradients);
-        Ok(loss)
+        let learned = self.optimiser.learn(loss, &gradients);
+        learned.map_err(|e| ModelError::NotFiniteOutput { index: e.step })
     }
 
     fn next_batch<'a>(&mut self, corpus: &'a [Vec<u32>]) -> Vec<&'a [u32]> {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use burn::tensor::activation;
 
-use super::{Matrix, Weight, index, linear, plain};
+use super::{Logits, Matrix, Weight, index, linear, plain};
 use crate::device::is_plain_cpu;
 use crate::kernels::{Factor, Panels, Reduced, Reference, Shape, Update, View};
 use crate::{Host, IntTensor, Tensor, from_rows, kernels, to_host};
@@ -28,25 +28,6 @@ fn tiles(tokens: usize) -> impl Iterator<Item = Range<usize>> {
     (0..tokens)
         .step_by(TILE)
         .map(move |start| start..(start + TILE).min(tokens))
-}
-
-/// The operations on the products of states and LM head: `logits = softcap(scale · h · headᵀ + bias)`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Logits {
-    /// The factor on the products.
-    pub scale: f32,
-    /// The cap of the logits, `cap · tanh(logit / cap)` (Gemma 2).
-    pub softcap: Option<f32>,
-}
-
-impl Default for Logits {
-    /// The products as they are.
-    fn default() -> Self {
-        Logits {
-            scale: 1.0,
-            softcap: None,
-        }
-    }
 }
 
 /// Computes the logits of every token of the vocabulary. The caller has to limit the number of rows.

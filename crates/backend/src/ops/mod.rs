@@ -12,16 +12,20 @@ mod norm;
 mod past;
 pub mod plain;
 mod rotary;
+mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use activation::{Activation, activate, gate};
-pub use attention::{Attention, Mask, alibi_slopes, attention};
-pub use head::{Change, Comparison, Directions, Logits, Scores, Slice, cross_entropy, logits};
+pub use activation::{activate, gate};
+pub use attention::attention;
+pub use head::{Change, Comparison, Directions, Scores, Slice, cross_entropy, logits};
 pub use matrix::{Matrix, Weight, affine, linear};
 pub use norm::{layer_norm, rms_norm};
 pub use past::Past;
-pub use rotary::{Rotary, RotaryScaling, RotaryStyle, rotary};
+pub use rotary::rotary;
+pub use settings::{
+    Activation, Attention, Logits, Mask, Rotary, RotaryScaling, RotaryStyle, alibi_slopes,
+};
 
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! The debiasing methods, one file each.
+//! The debiasing methods, one file each, and the registry of all of them.
 
 pub mod aura;
 pub mod clamp_units;
@@ -24,8 +24,54 @@ pub mod steering;
 pub mod surgical_steering;
 
 use crate::linalg::{extend_basis, mirror_lower, symmetric_eigen};
-use crate::{Debiaser, Edit, EditError, FitData, FitError, FitOptions, Fitted, Matrix};
+use crate::{
+    Debiaser, Edit, EditError, FitData, FitError, FitOptions, Fitted, Matrix, Moments,
+    UnknownMethod,
+};
 use interlingua_edits::{axpy, norm};
+
+/// All methods, in the order in which they are listed.
+pub fn registry() -> &'static [&'static dyn Debiaser] {
+    static ALL: &[&dyn Debiaser] = &[
+        &none::NoEdit,
+        &random::RandomSubspace,
+        &sentdebias::SentDebias,
+        &inlp::Inlp,
+        &rlace::Rlace,
+        &densray::DensRay,
+        &leace::Leace,
+        &mean_difference::MeanDifference,
+        &iterative_mean_projection::IterativeMeanProjection,
+        &class_means_pca::ClassMeansPca,
+        &sal::Sal,
+        &imsae::Imsae,
+        &mean_shift::MeanShift,
+        &steering::Steering,
+        &clamp_units::ClampUnits,
+        &lape::Lape,
+        &aura::Aura,
+        &damp::Damp,
+        &language_steering::LanguageSteering,
+        &surgical_steering::SurgicalSteering,
+        &linear_act::LinearAct,
+    ];
+    ALL
+}
+
+/// Returns the method of this name.
+///
+/// # Errors
+/// [`UnknownMethod`] with the names that exist.
+pub fn by_name(name: &str) -> Result<&'static dyn Debiaser, UnknownMethod> {
+    registry()
+        .iter()
+        .copied()
+        .find(|method| method.name() == name)
+        .ok_or_else(|| UnknownMethod {
+            name: name.to_owned(),
+            known: registry().iter().map(|method| method.name()).collect(),
+        })
+}
 
 /// The fit of a method that needs class statistics only.
 fn fit_by_moments(
@@ -37,7 +83,7 @@ fn fit_by_moments(
         method: method.name(),
     })?;
     data.check()?;
-    method.fit_moments(&data.moments(keep)?, options)
+    method.fit_moments(&Moments::of(data, keep)?, options)
 }
 
 /// Share of the largest class.

@@ -49,7 +49,7 @@ impl OracleEraser {
     /// Data that [`FitData::check`] refuses, and the errors of [`OracleEraser::fit_moments`].
     pub fn fit(data: &FitData, svd_tol: f64) -> Result<Self, FitError> {
         data.check()?;
-        Self::fit_moments(&data.moments(Keep::default())?, svd_tol)
+        Self::fit_moments(&Moments::of(data, Keep::default())?, svd_tol)
     }
 
     /// Fits the eraser on the statistics of a stream, which need no covariance.

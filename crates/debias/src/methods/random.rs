@@ -11,13 +11,10 @@
 //!
 //! Formula: G ∈ ℝ^{k×d} with G_ij ~ N(0,1); B is an orthonormal basis of its rows; x ↦ x − Bᵀ·B·x.
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-
 use super::fitted_projection;
-use crate::linalg::extend_basis;
+use crate::control::haar_basis;
 use crate::options::{Params, rank_within};
-use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Matrix, Needs};
+use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Needs};
 
 /// Random subspace. The rank defaults to 1.
 #[derive(Debug, Clone, Copy, Default)]
@@ -58,28 +55,6 @@ impl Debiaser for RandomSubspace {
         let rank = rank_within(self.name(), options, 1, d)?;
         fitted_projection(&haar_basis(rank, d, options.seed), Vec::new())
     }
-}
-
-/// Draws an orthonormal basis, as rows, of a uniformly random k-dimensional subspace.
-///
-/// # Shapes
-/// The result is k×d, with k ≤ d.
-pub(crate) fn haar_basis(k: usize, d: usize, seed: u64) -> Matrix {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut basis = Vec::with_capacity(k);
-    // A draw is dependent on the earlier ones with probability zero; should
-    // rounding make it so, the next draw takes its place.
-    while basis.len() < k {
-        let row: Vec<f64> = (0..d).map(|_| standard_normal(&mut rng)).collect();
-        extend_basis(&mut basis, &row, 1e-8);
-    }
-    Matrix::from_rows(&basis, d)
-}
-
-/// One standard normal by the method of Box and Muller.
-fn standard_normal(rng: &mut impl Rng) -> f64 {
-    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
-    radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
 }
 
 #[cfg(test)]

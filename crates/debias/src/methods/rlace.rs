@@ -33,8 +33,8 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::random::haar_basis;
 use super::{fitted_projection, majority};
+use crate::control::haar_basis;
 use crate::linalg::{extend_basis, symmetric_eigen};
 use crate::logistic::{Predictor, Score, residuals};
 use crate::options::{ParamSpec, Params, rank_within};

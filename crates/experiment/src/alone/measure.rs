@@ -132,7 +132,7 @@ pub fn measure(
             format!("neutral text in {language}"),
             || {
                 let found = compare_texts(model, &texts, &branches, progress)?;
-                let of = |texts: &Vec<crate::stages::Neutral>| {
+                let of = |texts: &Vec<crate::requests::Neutral>| {
                     texts
                         .iter()
                         .map(|t| (t.log_prob, t.tokens, t.divergence, t.agreeing))

@@ -5,7 +5,7 @@ use std::path::Path;
 use interlingua_data::Manifest;
 
 use crate::ExperimentError;
-use crate::plan::Options;
+use crate::options::Options;
 use crate::spec::{DataSpec, Spec, attribute_file, data_file};
 
 /// A file or folder that a spec names.

@@ -11,7 +11,6 @@ use interlingua_models::{Hook, Model};
 use interlingua_tasks::{Needs, TaskSpec};
 
 use crate::ExperimentError;
-use crate::plan::Plan;
 use crate::prepare::Prepared;
 use crate::requests::check_scorers;
 use crate::spec::{Extent, ModelSpec, Spec, TrainSpec};
@@ -112,9 +111,14 @@ pub fn widths(spec: &Spec, hooks: &[String], shape: &ModelShape) -> Result<(), E
 /// # Errors
 /// A start or mask token that scoring needs and the model does not have, a text with no tokens or with more than the
 /// model can take, or a tokenizer that fails.
-pub fn model(plan: &Plan, model: &Model, text: &Prepared) -> Result<(), ExperimentError> {
-    architecture(&plan.spec, model.architecture())?;
-    widths(&plan.spec, &plan.hooks, &model.geometry.shape())?;
+pub fn model(
+    spec: &Spec,
+    hooks: &[String],
+    model: &Model,
+    text: &Prepared,
+) -> Result<(), ExperimentError> {
+    architecture(spec, model.architecture())?;
+    widths(spec, hooks, &model.geometry.shape())?;
     if model.architecture().head_table().is_none() {
         // It masks nothing and scores nothing.
     } else if !model.geometry.causal {

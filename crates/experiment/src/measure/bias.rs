@@ -16,7 +16,8 @@ use crate::requests::direction;
 use crate::role::Role;
 use crate::row::{Item, Row};
 use crate::spec::Space;
-use crate::stages::{Neutral, PairScores, Scores};
+use crate::requests::{Neutral, PairScores};
+use crate::stages::Scores;
 
 /// Returns the scores of the pairs that a scorer does not leave out, with their clusters. Pairs with the same id,
 /// which occur in samples drawn with replacement, are one observation.

@@ -13,7 +13,7 @@ use interlingua_metrics::crows;
 
 use super::Blank;
 use super::bias::{pair_scores, unedited};
-use super::joint::{Looks, Source};
+use super::joint::{Looks, Scored, Source};
 use super::scopes::{Families, Family};
 use super::transfer::{self, Found, Versus};
 use crate::ExperimentError;
@@ -21,10 +21,6 @@ use crate::plan::Plan;
 use crate::prepare::Prepared;
 use crate::row::Row;
 use crate::spec::{Extent, Space};
-use crate::stages::Scores;
-
-/// All scores of a run, each with its category and language.
-pub type Scored = [(String, Language, Scores)];
 
 /// What is compared: families that differ in hook point, rank and strength alone.
 fn comparable(a: &Family, b: &Family) -> bool {

@@ -8,10 +8,13 @@ use interlingua_metrics::joint::{Draws, Resampled};
 
 use super::Blank;
 use super::bias::{pair_scores, unedited};
-use super::choice::Scored;
 use super::scopes::{Families, Scope};
 use crate::ExperimentError;
 use crate::prepare::Prepared;
+use crate::stages::Scores;
+
+/// All scores of a run, each with its category and language.
+pub type Scored = [(String, Language, Scores)];
 
 /// The pairs and held-out sentences that a measurement uses.
 #[derive(Clone, Copy)]

@@ -10,7 +10,8 @@ use crate::prepare::Prepared;
 use crate::role::Role;
 use crate::row::Row;
 use crate::spec::Space;
-use crate::stages::{Neutral, Scores};
+use crate::requests::Neutral;
+use crate::stages::Scores;
 
 const LANGUAGES: [Language; 2] = [Language::EN, Language::FR];
 /// Log-likelihood that every edit loses at each token.

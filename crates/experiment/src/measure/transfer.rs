@@ -5,8 +5,7 @@ use interlingua_data::BiasPair;
 use interlingua_metrics::joint::Resampled;
 
 use super::Blank;
-use super::choice::Scored;
-use super::joint::{Looks, Measured, Number, Source};
+use super::joint::{Looks, Measured, Number, Scored, Source};
 use super::scopes::{Families, Fits, Scope};
 use crate::ExperimentError;
 use crate::prepare::Prepared;

@@ -6,7 +6,7 @@ use interlingua_data::Language;
 use interlingua_debias::{Contrast, Demand, Evidence, FitData, FitError, Kind, Matrix, Reduce};
 use interlingua_edits::Edit;
 
-use super::fit::{Fit, Material};
+use super::material::{Fit, Material};
 use super::states::parallel_rows;
 use crate::ExperimentError;
 use crate::fit_on::FitOn;

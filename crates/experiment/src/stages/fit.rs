@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use interlingua_data::Language;
 use interlingua_debias::{
-    Contrast, Demand, FitData, FitError, FitOptions, FittedSites, Matrix, Param, Reduce, Span,
+    Contrast, Demand, FitData, FitOptions, FittedSites, Matrix, Param, Reduce, Span,
 };
 use interlingua_edits::{Edit, Hook, Intervention, ModelShape, Provenance, Site, Tokens};
 use interlingua_files::Partial;
@@ -15,8 +15,9 @@ use interlingua_models::{Branch, Capture, Model, OnTokens, StateEdit};
 use serde::Serialize;
 
 use super::evidence::{At, Sentences, of_groups, of_languages, own_first};
+use super::material::{Fit, Material};
 use super::states::{parallel_rows, pooling_of, states_under};
-use super::{Captured, Runner};
+use super::Runner;
 use crate::ExperimentError;
 use crate::cache::Cache;
 use crate::fit_on::FitOn;
@@ -43,23 +44,6 @@ type Notes = BTreeMap<String, String>;
 /// An edit of strength 1 with what its fit says; that of several hook points stands with the first.
 type Known = (Edit, Notes);
 
-/// The material from which methods are fitted.
-pub struct Material<'a> {
-    /// All text.
-    pub text: &'a Prepared,
-    /// The states at every hook.
-    pub captured: &'a Captured,
-    /// The spaces at every hook.
-    pub spaces: &'a [Arc<Spaces>],
-    /// A function that computes states of the model with edits at some hooks.
-    pub again: Again<'a>,
-}
-
-/// A function that returns states at one hook, with each sentence reduced to one vector and these edits at other
-/// hooks, as sentences × width.
-pub type Again<'a> =
-    &'a dyn Fn(usize, Reduce, &[String], &[(usize, Edit)]) -> Result<Vec<f32>, ExperimentError>;
-
 /// Passes of a model, for fits that follow earlier edits.
 pub struct Passes<'a> {
     /// The plan of the run.
@@ -71,7 +55,7 @@ pub struct Passes<'a> {
 }
 
 impl Passes<'_> {
-    /// Computes the states that [`Again`] asks for.
+    /// Computes the states that [`Again`](super::material::Again) asks for.
     pub fn again(
         &self,
         site: usize,
@@ -292,14 +276,6 @@ struct Together<'a> {
     at: usize,
 }
 
-/// One fit: of a setting, in a space, at one hook of its place or at all of them.
-pub(super) struct Fit<'a> {
-    pub(super) plan: &'a Plan,
-    pub(super) setting: &'a Setting,
-    pub(super) space: Space,
-    pub(super) sites: Vec<usize>,
-}
-
 impl<'a> Fit<'a> {
     /// The fits of a setting.
     fn of(plan: &'a Plan, setting: &'a Setting) -> Vec<Fit<'a>> {
@@ -316,19 +292,6 @@ impl<'a> Fit<'a> {
         match fit(Vec::new()).span() {
             Span::Site => sites.iter().map(|&site| fit(vec![site])).collect(),
             Span::Sites | Span::Chain => vec![fit(sites.to_vec())],
-        }
-    }
-
-    pub(super) fn failed(&self, source: FitError) -> ExperimentError {
-        let setting = self.setting;
-        ExperimentError::Fit {
-            method: setting.in_rows(),
-            category: setting.category.clone(),
-            language: setting
-                .fit_language
-                .map_or("no language".into(), |on| on.to_string()),
-            space: self.space.name().into(),
-            source,
         }
     }
 

@@ -6,6 +6,7 @@
 mod benchmark;
 mod evidence;
 mod fit;
+mod material;
 mod model;
 mod pack;
 mod probe;
@@ -18,11 +19,12 @@ mod tests;
 mod text;
 
 pub use benchmark::{Judged, benchmark_stage, judging};
-pub use fit::{Edits, Material, Passes, fit_stage, write_interventions};
+pub use fit::{Edits, Passes, fit_stage, write_interventions};
+pub use material::Material;
 pub use model::model_stage;
 pub use probe::{Probed, probe_by_name, probe_stage};
 pub use retrieval::{Retrieved, retrieval_stage};
-pub use score::{Neutral, PairScores, Scores, score_stage};
+pub use score::{Scores, score_stage};
 pub use spaces::spaces_stage;
 pub use states::{Captured, RowStates, Rows, SiteStates, sentence_vectors, states_stage};
 pub use text::{data_digests, prepare_stage};

@@ -1,15 +1,16 @@
 //! Obtains the model: trained in the run, from a folder, or from the hub.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use interlingua_backend::device::describe;
 use interlingua_backend::optim::AdamWConfig;
+use interlingua_backend::steps::{self, Due, Rhythm, Taken, Training};
 use interlingua_models::hub::{self, HubName, HubOptions, Place, Resolved, Source};
 use interlingua_models::masked::mask_token;
 use interlingua_models::tokenizer::train_bpe;
 use interlingua_models::{Budget, Model, Residency};
 use interlingua_training::recipe::{BOS, GeometrySpec};
-use interlingua_training::{REVISION, Smooth, TrainConfig, Trainer};
+use interlingua_training::{REVISION, TrainConfig, Trainer};
 
 use super::Runner;
 use crate::ExperimentError;
@@ -156,23 +157,53 @@ fn train_stage(run: &mut Runner<'_>, train: &TrainSpec) -> Result<PathBuf, Exper
                 trainer.steps_done()
             )));
         }
-        let mut smooth = Smooth::default();
-        while trainer.steps_done() < train.steps {
-            let loss = trainer.step(&corpus)?;
-            let shown = smooth.after(loss);
-            let done = trainer.steps_done();
-            if done.is_multiple_of(train.checkpoint_every.max(1)) && done < train.steps {
-                let half_way = cache.begin(&checkpoint)?;
-                trainer.save_checkpoint(&half_way.path())?;
-                half_way.finish()?;
-            }
-            if done.is_multiple_of(10) {
-                run.progress(done, train.steps, format!("loss {shown:.3} nats per token"));
-            }
-        }
+        let rhythm = Rhythm {
+            steps: train.steps,
+            judge: Due::NEVER,
+            tell: Due::to_the_end(10),
+            save: Due::on_the_way(train.checkpoint_every.max(1)),
+        };
+        let mut learning = Learning {
+            trainer: &mut trainer,
+            corpus: &corpus,
+            checkpoint: &checkpoint,
+            run,
+        };
+        steps::run(&mut learning, &rhythm)?;
         trainer.export(&making, &tokenizer_json)?;
         entry.finish()?;
         cache.remove(&checkpoint)
     })?;
     Ok(folder)
+}
+
+/// The testbed's language model between two steps.
+struct Learning<'a, 'b> {
+    trainer: &'a mut Trainer,
+    corpus: &'a [Vec<u32>],
+    checkpoint: &'a Path,
+    run: &'a mut Runner<'b>,
+}
+
+impl Training for Learning<'_, '_> {
+    type Error = ExperimentError;
+
+    fn steps_done(&self) -> usize {
+        self.trainer.steps_done()
+    }
+
+    fn step(&mut self) -> Result<f64, ExperimentError> {
+        Ok(self.trainer.step(self.corpus)?)
+    }
+
+    fn tell(&mut self, taken: &Taken) {
+        let note = format!("loss {:.3} nats per token", taken.smooth);
+        self.run.progress(taken.step, taken.steps, note);
+    }
+
+    fn save(&mut self) -> Result<(), ExperimentError> {
+        let half_way = self.run.cache.begin(self.checkpoint)?;
+        self.trainer.save_checkpoint(&half_way.path())?;
+        half_way.finish()
+    }
 }

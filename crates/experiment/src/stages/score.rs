@@ -7,11 +7,7 @@ use super::pack::Pack;
 use super::{Edited, Runner};
 use crate::ExperimentError;
 use crate::cache::Cache;
-use crate::requests::{Requests, compare_texts};
-
-/// For every pair, the score and the number of tokens of `more` and of `less`; `None` for a pair that the scorer
-/// leaves out.
-pub type PairScores = Vec<Option<[(f64, u32); 2]>>;
+use crate::requests::{Neutral, PairScores, Requests, compare_texts};
 
 /// The token log-probabilities, reduced to what the metrics need.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,19 +18,6 @@ pub struct Scores {
     pub pairs: Vec<Vec<PairScores>>,
     /// The held-out sentences, indexed `[setting][sentence]`.
     pub neutral: Vec<Vec<Neutral>>,
-}
-
-/// A held-out sentence under one setting, summed over its tokens. For a masked model every token is masked alone.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Neutral {
-    /// The log-likelihood, in nats.
-    pub log_prob: f64,
-    /// The number of tokens.
-    pub tokens: u32,
-    /// The divergence KL(unedited ‖ edited) of the predictions, summed over tokens, in nats.
-    pub divergence: f64,
-    /// The number of tokens for which both models have the same most likely token.
-    pub agreeing: u32,
 }
 
 /// Scores of one setting.

@@ -7,61 +7,20 @@
 pub mod blocks;
 pub mod gguf;
 pub mod layout;
+pub(crate) mod part;
 pub(crate) mod safetensors;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
-
-use ::safetensors::Dtype;
 
 use crate::architectures::{self, Architecture};
 use crate::chat::ChatTemplate;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Weights;
 use crate::{ModelError, input};
-use blocks::Format;
 use gguf::Gguf;
-use layout::Layout;
 
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
-
-/// A file that holds tensors.
-#[derive(Debug)]
-pub(crate) struct Part {
-    pub path: PathBuf,
-    pub file: File,
-    pub tensors: Vec<Stored>,
-}
-
-/// A tensor in a file.
-#[derive(Debug)]
-pub(crate) struct Stored {
-    pub name: String,
-    pub kind: Kind,
-    /// The shape of the architecture's tensor.
-    pub shape: Vec<usize>,
-    /// The position of its first byte in the file.
-    pub begin: u64,
-    pub end: u64,
-    pub layout: Layout,
-}
-
-/// The format of the values, as far as it can be read.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Kind {
-    Read(&'static Format),
-    Unread(Dtype),
-}
-
-impl Kind {
-    pub(crate) fn name(self) -> String {
-        match self {
-            Kind::Read(format) => format.name.to_owned(),
-            Kind::Unread(dtype) => format!("{dtype:?}"),
-        }
-    }
-}
 
 /// A checkpoint whose headers have been read.
 #[derive(Debug)]
@@ -170,6 +129,17 @@ impl Checkpoint {
             Checkpoint::Folder(_) => None,
             Checkpoint::Gguf(file) => file.quantised(),
         }
+    }
+}
+
+impl Weights {
+    /// Opens the tensors of the checkpoint that [`Checkpoint::open`] finds at a path.
+    ///
+    /// # Errors
+    /// Malformed headers, lengths that do not fit the file, shards outside the folder, a tensor in two shards, an
+    /// index that contradicts the shards, or both kinds of checkpoint in one folder.
+    pub fn open(path: &Path) -> Result<Weights, ModelError> {
+        Checkpoint::open(path)?.weights()
     }
 }
 

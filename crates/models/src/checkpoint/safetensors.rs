@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::layout::Layout;
-use super::{Kind, Part, Stored, blocks};
+use super::blocks;
+use super::part::{Kind, Part, Stored, twice};
 use crate::{ModelError, header, index, input};
 
 pub(super) const SINGLE: &str = "model.safetensors";
@@ -85,14 +86,6 @@ fn shards(folder: &Path, index: &Path, alone: bool) -> Result<Vec<Part>, ModelEr
             "does not list tensor `{name}` of {}; index and shards are from different checkpoints",
             path.display()
         ))),
-    }
-}
-
-/// Makes the error for a tensor that is in two files.
-pub(crate) fn twice(path: &Path, name: &str) -> ModelError {
-    ModelError::BadWeights {
-        path: path.to_owned(),
-        problem: format!("tensor `{name}` stands in another shard too"),
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) use calibration::{calibration, logit, slopes};
 pub(super) use controls::controls;
 pub(super) use erasure::erasure;
 pub(super) use operating::operating;
-pub(super) use states::{Left, PROBE, SEAT, states};
+pub(super) use states::{Left, states};
 pub(super) use summary::{by_category, heart, summary};
 pub(super) use transfer::{cosines, kinds, transfer};
 pub(super) use utility::{power, utility};

@@ -4,7 +4,7 @@ use super::{Cell, Table, words};
 use crate::role::{Control, Role};
 use crate::row::Row;
 use crate::text::Format;
-use crate::view::{Estimate, Judged, Variant, View};
+use crate::view::{Estimate, Judged, PROBE, SEAT, Variant, View};
 
 /// Makes the table of probes and associations for the unedited model and for every edit that is not a control, each
 /// beside its control.
@@ -43,12 +43,6 @@ pub fn states(view: &View) -> Table {
     }
     table
 }
-
-/// The metric of linear probes.
-pub const PROBE: &str = "probe_accuracy_linear";
-
-/// The metric of association tests.
-pub const SEAT: &str = "seat_effect";
 
 /// The rows about what edits leave in the states, grouped by edit.
 pub struct Left<'a> {

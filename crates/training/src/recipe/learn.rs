@@ -1,10 +1,12 @@
 //! Trains by a schedule, with checkpoints and perplexities at intervals.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use interlingua_backend::Device;
 use interlingua_backend::optim::AdamWConfig;
+use interlingua_backend::steps::{self, Due, Rhythm, Taken, Training};
 use interlingua_data::Language;
 use interlingua_models::{Model, Residency};
 
@@ -15,7 +17,7 @@ use super::schedule::Schedule;
 use super::spec::PretrainSpec;
 use super::text::{Sentence, Text};
 use crate::progress::Event;
-use crate::{Smooth, TrainConfig, Trainer, TrainingError};
+use crate::{TrainConfig, Trainer, TrainingError};
 
 /// Makes the trainer of a recipe.
 pub(super) fn trainer(
@@ -52,8 +54,8 @@ pub(super) fn parameters(spec: &PretrainSpec, vocabulary: usize) -> usize {
         .sum()
 }
 
-/// The training loop with the places that it writes to.
-pub(super) struct Training<'a> {
+/// A language model of a recipe in training, with what it writes to.
+pub(super) struct Recipe<'a> {
     pub spec: &'a PretrainSpec,
     pub text: &'a Text,
     pub tokenizer_json: &'a str,
@@ -61,73 +63,49 @@ pub(super) struct Training<'a> {
     pub device: &'a Device,
     pub trainer: &'a mut Trainer,
     pub log: &'a mut Log,
+    /// The sentences, and which of them each step sees.
+    pub corpus: &'a [Vec<u32>],
+    pub schedule: &'a mut Schedule,
+    pub listener: &'a mut dyn FnMut(Event),
 }
 
-impl Training<'_> {
+/// What of a run was done before it was killed and begun again, in another process.
+struct Before {
+    steps: usize,
+    tokens: usize,
+    seconds: f64,
+}
+
+/// A recipe between two steps.
+struct Learning<'a, 'b> {
+    recipe: &'b mut Recipe<'a>,
+    steps: usize,
+    before: Before,
+    start: Instant,
+}
+
+impl Recipe<'_> {
     /// Runs the schedule to its end, with a checkpoint at intervals.
-    pub fn run(
-        &mut self,
-        corpus: &[Vec<u32>],
-        schedule: &mut Schedule,
-        listener: &mut dyn FnMut(Event),
-    ) -> Result<(), TrainingError> {
+    pub fn run(&mut self) -> Result<(), TrainingError> {
         let t = &self.spec.training;
-        let steps = schedule.steps();
-        // What was done before a kill took its time in another process.
-        let before = self.log.clone();
-        let first_step = self.trainer.steps_done();
-        let start = Instant::now();
-        let mut shown = Smooth::default();
-        while self.trainer.steps_done() < steps {
-            let at = self.trainer.steps_done();
-            let rate = self.trainer.learning_rate();
-            let sentences = schedule.step(at);
-            let batch: Vec<&[u32]> = sentences
-                .iter()
-                .map(|&s| corpus[s as usize].as_slice())
-                .collect();
-            let tokens: usize = batch.iter().map(|s| s.len() - 1).sum();
-            let loss = self.trainer.step_on(&batch)?;
-            let shown = shown.after(loss);
-            self.log.tokens += tokens;
-            self.log.pending.0 += loss * tokens as f64;
-            self.log.pending.1 += tokens;
-            let step = at + 1;
-            if step.is_multiple_of(t.log_every) || step == steps {
-                let (sum, count) = std::mem::take(&mut self.log.pending);
-                self.log.loss.push(LossPoint {
-                    step,
-                    loss: sum / count as f64,
-                    learning_rate: rate,
-                });
-            }
-            let seconds = start.elapsed().as_secs_f64();
-            let speed = (self.log.tokens - before.tokens) as f64 / seconds;
-            if step.is_multiple_of(t.evaluate_every) && step < steps {
-                let perplexity = self.evaluate()?;
-                let rest = seconds / (step - first_step) as f64 * (steps - step) as f64;
-                let news = perplexity
-                    .iter()
-                    .map(|(language, value)| format!("{language} {value:.1}"))
-                    .collect::<Vec<_>>()
-                    .join(", ");
-                listener(Event::Note(format!(
-                    "step {step} of {steps}: loss {shown:.3}, held-out perplexity {news}; {speed:.0} tokens/s, {:.0} min to go",
-                    rest / 60.0
-                )));
-                self.log.evaluations.push(Evaluation { step, perplexity });
-            }
-            listener(Event::Progress {
-                done: step,
-                total: steps,
-                note: format!("loss {shown:.3} nats per token, {speed:.0} tokens/s"),
-            });
-            if step.is_multiple_of(t.checkpoint_every) || step == steps {
-                self.log.seconds = before.seconds + start.elapsed().as_secs_f64();
-                self.place.save(self.trainer, self.log)?;
-            }
-        }
-        Ok(())
+        let rhythm = Rhythm {
+            steps: self.schedule.steps(),
+            judge: Due::on_the_way(t.evaluate_every),
+            tell: Due::to_the_end(1),
+            save: Due::to_the_end(t.checkpoint_every),
+        };
+        let before = Before {
+            steps: self.trainer.steps_done(),
+            tokens: self.log.tokens,
+            seconds: self.log.seconds,
+        };
+        let mut learning = Learning {
+            recipe: self,
+            steps: rhythm.steps,
+            before,
+            start: Instant::now(),
+        };
+        steps::run(&mut learning, &rhythm)
     }
 
     /// Perplexity of the first held-out sentences of every language, by the engine.
@@ -150,5 +128,96 @@ impl Training<'_> {
             result.insert(language, (bits / tokens.max(1) as f64).exp());
         }
         Ok(result)
+    }
+}
+
+impl Learning<'_, '_> {
+    /// Seconds and tokens per second since this process began.
+    fn pace(&self) -> (f64, f64) {
+        let seconds = self.start.elapsed().as_secs_f64();
+        let tokens = self.recipe.log.tokens - self.before.tokens;
+        (seconds, tokens as f64 / seconds)
+    }
+}
+
+impl Training for Learning<'_, '_> {
+    type Error = TrainingError;
+
+    fn steps_done(&self) -> usize {
+        self.recipe.trainer.steps_done()
+    }
+
+    fn step(&mut self) -> Result<f64, TrainingError> {
+        let Recipe {
+            trainer,
+            log,
+            corpus,
+            schedule,
+            spec,
+            ..
+        } = &mut *self.recipe;
+        let learning_rate = trainer.learning_rate();
+        let batch: Vec<&[u32]> = schedule
+            .step(trainer.steps_done())
+            .iter()
+            .map(|&s| corpus[s as usize].as_slice())
+            .collect();
+        let tokens: usize = batch.iter().map(|s| s.len() - 1).sum();
+        let loss = trainer.step_on(&batch)?;
+        log.tokens += tokens;
+        log.pending.0 += loss * tokens as f64;
+        log.pending.1 += tokens;
+        let step = trainer.steps_done();
+        if step.is_multiple_of(spec.training.log_every) || step == self.steps {
+            let (sum, count) = std::mem::take(&mut log.pending);
+            log.loss.push(LossPoint {
+                step,
+                loss: sum / count as f64,
+                learning_rate,
+            });
+        }
+        Ok(loss)
+    }
+
+    fn judge(&mut self, taken: &Taken) -> Result<ControlFlow<()>, TrainingError> {
+        let Taken {
+            step,
+            steps,
+            smooth,
+            ..
+        } = *taken;
+        let (seconds, speed) = self.pace();
+        let perplexity = self.recipe.evaluate()?;
+        let rest = seconds / (step - self.before.steps) as f64 * (steps - step) as f64;
+        let news = perplexity
+            .iter()
+            .map(|(language, value)| format!("{language} {value:.1}"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        (self.recipe.listener)(Event::Note(format!(
+            "step {step} of {steps}: loss {smooth:.3}, held-out perplexity {news}; {speed:.0} tokens/s, {:.0} min to go",
+            rest / 60.0
+        )));
+        let evaluations = &mut self.recipe.log.evaluations;
+        evaluations.push(Evaluation { step, perplexity });
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn tell(&mut self, taken: &Taken) {
+        let (_, speed) = self.pace();
+        (self.recipe.listener)(Event::Progress {
+            done: taken.step,
+            total: taken.steps,
+            note: format!(
+                "loss {:.3} nats per token, {speed:.0} tokens/s",
+                taken.smooth
+            ),
+        });
+    }
+
+    fn save(&mut self) -> Result<(), TrainingError> {
+        let recipe = &mut *self.recipe;
+        recipe.log.seconds = self.before.seconds + self.start.elapsed().as_secs_f64();
+        recipe.place.save(recipe.trainer, recipe.log)
     }
 }

@@ -36,7 +36,7 @@ pub use card::{model_card, table};
 use corpus::tokenise;
 pub use dry_run::dry_run;
 use judge::held_out;
-use learn::{Training, parameters, trainer};
+use learn::{Recipe, parameters, trainer};
 use place::Place;
 use record::Log;
 pub use record::{Evaluation, HeldOut, LossPoint, Outcome, Record, TextSize};
@@ -140,7 +140,7 @@ pub fn pretrain(
         )));
     }
     run.stage("train language model", |listener| {
-        let mut training = Training {
+        let mut recipe = Recipe {
             spec,
             text: &text,
             tokenizer_json: &tokenizer_json,
@@ -148,8 +148,11 @@ pub fn pretrain(
             device: &device,
             trainer: &mut trainer,
             log: &mut log,
+            corpus: &corpus.sequences,
+            schedule: &mut schedule,
+            listener,
         };
-        training.run(&corpus.sequences, &mut schedule, listener)
+        recipe.run()
     })?;
     trainer.export(&place.making, &tokenizer_json)?;
     let held_out = run.stage("held-out perplexity", |listener| {

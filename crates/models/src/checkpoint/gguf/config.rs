@@ -5,12 +5,11 @@
 
 use serde_json::{Value, json};
 
-use super::container::Tensor;
+use super::facts::Facts;
 use super::metadata::Settings;
 use super::names::{self, Names};
 use super::rope;
 use crate::ModelError;
-use crate::config::decimal;
 
 /// An architecture that GGUF files can hold.
 pub(super) struct Family {
@@ -44,14 +43,6 @@ const fn family(
         names,
         config,
     }
-}
-
-/// The facts about a file from which its configuration is made.
-pub(super) struct Facts<'a> {
-    pub settings: Settings<'a>,
-    pub tensors: &'a [Tensor],
-    /// The values of the tensor `rope_freqs.weight`, if the file has it.
-    pub rope_freqs: Option<Vec<f32>>,
 }
 
 /// Names in `config.json`, and after the architecture's name in GGUF.
@@ -152,61 +143,6 @@ pub(super) fn in_its_names(family: &Family, error: ModelError) -> ModelError {
 }
 
 impl Facts<'_> {
-    fn arch(&self, key: &str) -> Result<String, ModelError> {
-        Ok(format!("{}.{key}", family_of(&self.settings)?.name))
-    }
-
-    fn size(&self, key: &str) -> Result<Option<u64>, ModelError> {
-        self.settings.size(&self.arch(key)?)
-    }
-
-    fn needed(&self, key: &str) -> Result<u64, ModelError> {
-        let key = self.arch(key)?;
-        self.settings.required(&key, self.settings.size(&key)?)
-    }
-
-    /// A number, as the decimal that its f32 was made from.
-    fn number(&self, key: &str) -> Result<Option<f64>, ModelError> {
-        Ok(self.settings.number(&self.arch(key)?)?.map(decimal))
-    }
-
-    fn needed_number(&self, key: &str) -> Result<f64, ModelError> {
-        let full = self.arch(key)?;
-        self.settings.required(&full, self.number(key)?)
-    }
-
-    /// Rows of a tensor.
-    fn rows(&self, name: &str) -> Result<usize, ModelError> {
-        match self.tensor(name) {
-            Some(tensor) => Ok(tensor.shape[0]),
-            None => Err(ModelError::MissingTensor {
-                path: self.settings.path().to_owned(),
-                name: name.to_owned(),
-            }),
-        }
-    }
-
-    fn tensor(&self, name: &str) -> Option<&Tensor> {
-        self.tensors.iter().find(|t| t.name == name)
-    }
-
-    fn tied(&self) -> bool {
-        self.tensor("output.weight").is_none()
-    }
-
-    /// Returns the number of query heads and the width of one, as [`Names::of`] needs them.
-    pub fn heads(&self) -> Result<names::Heads, ModelError> {
-        let heads = self.needed("attention.head_count")?.max(1);
-        let head_dim = match self.size("attention.key_length")? {
-            Some(width) => width,
-            None => self.needed("embedding_length")? / heads,
-        };
-        Ok(names::Heads {
-            heads: heads as usize,
-            head_dim: head_dim as usize,
-        })
-    }
-
     /// What all decoders with rotary embedding share.
     fn decoder(&self, architecture: &str) -> Result<Value, ModelError> {
         let head_dim = self.heads()?.head_dim as u64;
@@ -215,7 +151,7 @@ impl Facts<'_> {
                 let problem = format!(
                     "{other} is not the width {head_dim} of a head; others are not implemented"
                 );
-                return Err(self.settings.bad(&self.arch(key)?, problem));
+                return Err(self.settings.bad(&self.arch(key), problem));
             }
         }
         let scaling = rope::scaling(self)?;
@@ -245,22 +181,6 @@ impl Facts<'_> {
         let mut json = self.decoder(architecture)?;
         json["rms_norm_eps"] = json!(self.needed_number("attention.layer_norm_rms_epsilon")?);
         Ok(json)
-    }
-
-    /// Returns the base of the rotary angles.
-    pub fn theta(&self) -> Result<f64, ModelError> {
-        Ok(self.number("rope.freq_base")?.unwrap_or(10_000.0))
-    }
-
-    pub fn scaling_type(&self) -> Result<Option<&str>, ModelError> {
-        self.settings.text(&self.arch("rope.scaling.type")?)
-    }
-
-    pub fn scaling_factor(&self) -> Result<Option<f64>, ModelError> {
-        match self.number("rope.scaling.factor")? {
-            Some(factor) => Ok(Some(factor)),
-            None => self.number("rope.scale_linear"),
-        }
     }
 }
 
@@ -332,7 +252,7 @@ fn gemma3(facts: &Facts<'_>) -> Result<Value, ModelError> {
 
 /// Which blocks see a window: every so many one does not, or a list of truths.
 fn sliding(facts: &Facts<'_>, json: &mut Value, default: u64) -> Result<(), ModelError> {
-    let key = facts.arch("attention.sliding_window_pattern")?;
+    let key = facts.arch("attention.sliding_window_pattern");
     match facts.settings.bytes(&key) {
         Ok(Some(list)) => {
             let kind = |&slides: &u8| match slides {
@@ -396,7 +316,7 @@ fn bloom(facts: &Facts<'_>) -> Result<Value, ModelError> {
 }
 
 fn bert(facts: &Facts<'_>) -> Result<Value, ModelError> {
-    let key = facts.arch("attention.causal")?;
+    let key = facts.arch("attention.causal");
     if facts.settings.flag(&key)? == Some(true) {
         return Err(facts
             .settings

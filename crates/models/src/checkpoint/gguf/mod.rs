@@ -2,6 +2,7 @@
 
 mod config;
 pub mod container;
+mod facts;
 pub mod metadata;
 mod names;
 mod rope;
@@ -15,11 +16,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::layout::{Layout, Order};
-use super::{Kind, Part, Stored};
+use super::part::{Kind, Part, Stored};
 use crate::architectures::{self, Architecture};
 use crate::tokenizer::Tokenizer;
 use crate::{ModelError, input};
-use config::{Facts, Family};
+use config::Family;
+use facts::Facts;
 use container::{Container, Tensor};
 use metadata::{Metadata, Settings};
 
@@ -222,6 +224,7 @@ impl Gguf {
         let (family, tensors) = (self.family()?, self.tensors());
         let facts = Facts {
             settings: self.settings(),
+            family: family.name,
             tensors: &tensors,
             rope_freqs: self.rope_freqs()?,
         };
@@ -255,6 +258,7 @@ impl Gguf {
         let (family, tensors) = (self.family()?, self.tensors());
         let facts = Facts {
             settings: self.settings(),
+            family: family.name,
             tensors: &tensors,
             rope_freqs: None,
         };

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::config::Facts;
+use super::facts::Facts;
 use crate::ModelError;
 use crate::config::decimal;
 

@@ -1,0 +1,54 @@
+//! What fits learn from, and what a fit is of.
+
+use std::sync::Arc;
+
+use interlingua_debias::{FitError, Reduce};
+use interlingua_edits::Edit;
+use interlingua_spaces::Spaces;
+
+use super::Captured;
+use crate::ExperimentError;
+use crate::plan::{Plan, Setting};
+use crate::prepare::Prepared;
+use crate::spec::Space;
+
+/// The material from which methods are fitted.
+pub struct Material<'a> {
+    /// All text.
+    pub text: &'a Prepared,
+    /// The states at every hook.
+    pub captured: &'a Captured,
+    /// The spaces at every hook.
+    pub spaces: &'a [Arc<Spaces>],
+    /// A function that computes states of the model with edits at some hooks.
+    pub again: Again<'a>,
+}
+
+/// A function that returns states at one hook, with each sentence reduced to one vector and these edits at other
+/// hooks, as sentences × width.
+pub type Again<'a> =
+    &'a dyn Fn(usize, Reduce, &[String], &[(usize, Edit)]) -> Result<Vec<f32>, ExperimentError>;
+
+/// One fit: of a setting, in a space, at one hook of its place or at all of them.
+pub(super) struct Fit<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) setting: &'a Setting,
+    pub(super) space: Space,
+    pub(super) sites: Vec<usize>,
+}
+
+impl Fit<'_> {
+    /// The error of this fit.
+    pub(super) fn failed(&self, source: FitError) -> ExperimentError {
+        let setting = self.setting;
+        ExperimentError::Fit {
+            method: setting.in_rows(),
+            category: setting.category.clone(),
+            language: setting
+                .fit_language
+                .map_or("no language".into(), |on| on.to_string()),
+            space: self.space.name().into(),
+            source,
+        }
+    }
+}
