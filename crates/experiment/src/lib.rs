@@ -19,11 +19,13 @@ mod measure;
 mod options;
 pub mod plan;
 pub mod prepare;
+mod products;
 pub mod requests;
 pub mod run;
 pub mod spec;
 mod stages;
 mod swapped;
+mod write;
 
 pub use dry_run::dry_run;
 pub use error::ExperimentError;
