@@ -5,7 +5,7 @@ use std::path::Path;
 
 use interlingua_data::testbed::{Split, Testbed, TestbedConfig};
 use interlingua_data::{
-    AttributeList, AttributeOptions, BiasOptions, BiasPair, Class, Language, Matcher,
+    AttributeList, AttributeOptions, BiasOptions, BiasPair, Class, Language, Matcher, OnBadRow,
     ParallelCorpus, ParallelOptions, counterfactuals, load_attributes, load_bias, load_parallel,
 };
 use rand::SeedableRng;
@@ -119,184 +119,213 @@ pub fn lm_text(testbed: &Testbed, sentences: usize) -> Vec<(Language, String)> {
 /// Files that cannot be read or that lack languages or categories, or too few rows.
 pub fn prepare(spec: &Spec, data_dir: &Path) -> Result<Prepared, ExperimentError> {
     match &spec.data {
-        DataSpec::Testbed {
-            autoencoder_split,
-            train_rows,
-            counterfactual_rows,
-            validation_rows,
-            heldout_rows,
-            pairs,
-            fit_sentences,
-            ..
-        } => {
-            let testbed = testbed(spec)?.expect("the data are the testbed's");
-            let mut findings = Vec::new();
-            let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);
-            rng.set_stream(stream::HELDOUT);
-            let (heldout, log_probs) =
-                sampled_rows(&testbed, &spec.languages, *heldout_rows, &mut rng)?;
-            let mut all_pairs = Vec::new();
-            for category in &spec.categories {
-                for pair in testbed.minimal_pairs(category, *pairs, Split::Eval, stream::PAIRS)? {
-                    all_pairs.extend(pair.to_bias_pairs());
-                }
-            }
-            let mut texts = Vec::new();
-            let mut lists = Vec::new();
-            for &language in &spec.languages {
-                let own = 16 * language.code().bytes().map(u64::from).sum::<u64>();
-                let corpus = |n, stream| testbed.corpus(language, n, Split::Fit, stream + own);
-                texts.push(FitText {
-                    language,
-                    fit: corpus(*fit_sentences, stream::FIT)?,
-                    probe: corpus(fit_sentences.div_ceil(PROBE_EVERY), stream::PROBE)?,
-                });
-                for category in &spec.categories {
-                    lists.push(testbed.attribute_list(language, category)?);
-                }
-            }
-            let (fit_sentences, fit_sets) = fit_sets(&texts, &lists, &spec.fit, spec.seed)?;
-            let mut train = testbed.parallel(*train_rows, *autoencoder_split, stream::TRAIN)?;
-            let twins = match counterfactual_rows {
-                true => swapped::append(&mut train, &lists)?,
-                false => Vec::new(),
-            };
-            Ok(Prepared {
-                benchmark: "testbed".into(),
-                train,
-                twins,
-                validation: testbed.parallel(
-                    *validation_rows,
-                    *autoencoder_split,
-                    stream::VALIDATION,
-                )?,
-                heldout,
-                heldout_log_probs: Some(log_probs),
-                pairs: all_pairs,
-                fit_sentences,
-                fit_sets,
-                benchmarks: crate::benchmarks::load(spec, data_dir, &mut findings)?,
-                findings,
-            })
-        }
-        DataSpec::Files {
-            parallel,
-            parallel_format,
-            pairs,
-            pairs_format,
-            limit,
-            attributes,
-            min_words,
-            train_rows,
-            counterfactual_rows,
-            validation_rows,
-            heldout_rows,
-            on_bad_row,
-        } => {
-            let mut findings = Vec::new();
-            let mut note = |file: &str, report: &interlingua_data::Report| {
-                if !report.findings.is_empty() {
-                    findings.push(format!(
-                        "{file}: {} rows skipped or repaired, first: {}",
-                        report.findings.len(),
-                        report.findings[0]
-                    ));
-                }
-            };
-            let options = ParallelOptions {
-                format: *parallel_format,
-                ..ParallelOptions::new(&spec.languages, *on_bad_row)
-            };
-            let (corpus, report) = load_parallel(&data_file(data_dir, parallel), &options)?;
-            note(parallel, &report);
-            let pivot = spec.languages[0];
-            let corpus = corpus.dedup_any().filter_min_words(pivot, *min_words)?;
-            let needed = train_rows + validation_rows + heldout_rows;
-            if corpus.len() < needed {
-                return Err(ExperimentError::plan(
-                    "data.train_rows",
-                    format!(
-                        "{parallel} has {} rows of at least {min_words} words, train_rows + validation_rows + heldout_rows need {needed}",
-                        corpus.len()
-                    ),
-                ));
-            }
-            let (heldout, rest) =
-                corpus.split(*heldout_rows, corpus.len() - heldout_rows, spec.seed)?;
-            let (validation, rest) =
-                rest.split(*validation_rows, rest.len() - validation_rows, spec.seed)?;
-            let (mut train, _) = rest.split(*train_rows, rest.len() - train_rows, spec.seed)?;
-            let options = BiasOptions {
-                categories: spec.categories.clone(),
-                format: *pairs_format,
-                limit_per_category: *limit,
-                ..BiasOptions::new(&spec.languages, *on_bad_row)
-            };
-            let (set, report) = load_bias(&data_file(data_dir, pairs), &options)?;
-            note(pairs, &report);
-            let mut lists = Vec::new();
-            for &language in &spec.languages {
-                let file = attribute_file(attributes, language);
-                let options = AttributeOptions {
-                    language: Some(language),
-                    ..AttributeOptions::new(*on_bad_row)
-                };
-                let (found, report) = load_attributes(&data_file(data_dir, &file), &options)?;
-                note(&file, &report);
-                for category in &spec.categories {
-                    let list = found
-                        .iter()
-                        .find(|l| &l.category == category)
-                        .ok_or_else(|| {
-                            let known: Vec<&str> =
-                                found.iter().map(|l| l.category.as_str()).collect();
-                            ExperimentError::plan(
-                                "categories",
-                                format!(
-                                    "{file} has no words for `{category}`; it has {}",
-                                    known.join(", ")
-                                ),
-                            )
-                        })?;
-                    lists.push(list.clone());
-                }
-            }
-            // Everything but the held-out rows may be fitted on; the same rows are kept for probes in all languages.
-            let mut texts = Vec::new();
-            for &language in &spec.languages {
-                let mut text = validation.column(language)?.to_vec();
-                text.extend_from_slice(rest.column(language)?);
-                let (mut fit, mut probe) = (Vec::new(), Vec::new());
-                for (at, sentence) in text.into_iter().enumerate() {
-                    let kept = (at + 1).is_multiple_of(PROBE_EVERY);
-                    if kept { &mut probe } else { &mut fit }.push(sentence);
-                }
-                texts.push(FitText {
-                    language,
-                    fit,
-                    probe,
-                });
-            }
-            let (fit_sentences, fit_sets) = fit_sets(&texts, &lists, &spec.fit, spec.seed)?;
-            let twins = match counterfactual_rows {
-                true => swapped::append(&mut train, &lists)?,
-                false => Vec::new(),
-            };
-            Ok(Prepared {
-                benchmark: set.name.clone(),
-                train,
-                twins,
-                validation,
-                heldout,
-                heldout_log_probs: None,
-                pairs: set.pairs,
-                fit_sentences,
-                fit_sets,
-                benchmarks: crate::benchmarks::load(spec, data_dir, &mut findings)?,
-                findings,
-            })
+        DataSpec::Testbed { .. } => generated(spec, data_dir),
+        DataSpec::Files { .. } => read(spec, data_dir),
+    }
+}
+
+/// Generates the text of the testbed.
+fn generated(spec: &Spec, data_dir: &Path) -> Result<Prepared, ExperimentError> {
+    let DataSpec::Testbed {
+        autoencoder_split,
+        train_rows,
+        counterfactual_rows,
+        validation_rows,
+        heldout_rows,
+        pairs,
+        fit_sentences,
+        ..
+    } = &spec.data
+    else {
+        unreachable!("only the testbed is generated");
+    };
+    let testbed = testbed(spec)?.expect("the data are the testbed's");
+    let mut findings = Vec::new();
+    let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);
+    rng.set_stream(stream::HELDOUT);
+    let (heldout, log_probs) = sampled_rows(&testbed, &spec.languages, *heldout_rows, &mut rng)?;
+    let mut all_pairs = Vec::new();
+    for category in &spec.categories {
+        for pair in testbed.minimal_pairs(category, *pairs, Split::Eval, stream::PAIRS)? {
+            all_pairs.extend(pair.to_bias_pairs());
         }
     }
+    let mut texts = Vec::new();
+    let mut lists = Vec::new();
+    for &language in &spec.languages {
+        let own = 16 * language.code().bytes().map(u64::from).sum::<u64>();
+        let corpus = |n, stream| testbed.corpus(language, n, Split::Fit, stream + own);
+        texts.push(FitText {
+            language,
+            fit: corpus(*fit_sentences, stream::FIT)?,
+            probe: corpus(fit_sentences.div_ceil(PROBE_EVERY), stream::PROBE)?,
+        });
+        for category in &spec.categories {
+            lists.push(testbed.attribute_list(language, category)?);
+        }
+    }
+    let (fit_sentences, fit_sets) = fit_sets(&texts, &lists, &spec.fit, spec.seed)?;
+    let mut train = testbed.parallel(*train_rows, *autoencoder_split, stream::TRAIN)?;
+    let twins = match counterfactual_rows {
+        true => swapped::append(&mut train, &lists)?,
+        false => Vec::new(),
+    };
+    Ok(Prepared {
+        benchmark: "testbed".into(),
+        train,
+        twins,
+        validation: testbed.parallel(*validation_rows, *autoencoder_split, stream::VALIDATION)?,
+        heldout,
+        heldout_log_probs: Some(log_probs),
+        pairs: all_pairs,
+        fit_sentences,
+        fit_sets,
+        benchmarks: crate::benchmarks::load(spec, data_dir, &mut findings)?,
+        findings,
+    })
+}
+
+/// Reads the text of files.
+fn read(spec: &Spec, data_dir: &Path) -> Result<Prepared, ExperimentError> {
+    let DataSpec::Files {
+        parallel,
+        parallel_format,
+        pairs,
+        pairs_format,
+        limit,
+        attributes,
+        min_words,
+        train_rows,
+        counterfactual_rows,
+        validation_rows,
+        heldout_rows,
+        on_bad_row,
+    } = &spec.data
+    else {
+        unreachable!("only files are read");
+    };
+    let mut findings = Vec::new();
+    let mut note = |file: &str, report: &interlingua_data::Report| {
+        if !report.findings.is_empty() {
+            findings.push(format!(
+                "{file}: {} rows skipped or repaired, first: {}",
+                report.findings.len(),
+                report.findings[0]
+            ));
+        }
+    };
+    let options = ParallelOptions {
+        format: *parallel_format,
+        ..ParallelOptions::new(&spec.languages, *on_bad_row)
+    };
+    let (corpus, report) = load_parallel(&data_file(data_dir, parallel), &options)?;
+    note(parallel, &report);
+    let pivot = spec.languages[0];
+    let corpus = corpus.dedup_any().filter_min_words(pivot, *min_words)?;
+    let needed = train_rows + validation_rows + heldout_rows;
+    if corpus.len() < needed {
+        return Err(ExperimentError::plan(
+            "data.train_rows",
+            format!(
+                "{parallel} has {} rows of at least {min_words} words, train_rows + validation_rows + heldout_rows need {needed}",
+                corpus.len()
+            ),
+        ));
+    }
+    let (heldout, rest) = corpus.split(*heldout_rows, corpus.len() - heldout_rows, spec.seed)?;
+    let (validation, rest) =
+        rest.split(*validation_rows, rest.len() - validation_rows, spec.seed)?;
+    let (mut train, _) = rest.split(*train_rows, rest.len() - train_rows, spec.seed)?;
+    let options = BiasOptions {
+        categories: spec.categories.clone(),
+        format: *pairs_format,
+        limit_per_category: *limit,
+        ..BiasOptions::new(&spec.languages, *on_bad_row)
+    };
+    let (set, report) = load_bias(&data_file(data_dir, pairs), &options)?;
+    note(pairs, &report);
+    let lists = word_lists(spec, data_dir, attributes, *on_bad_row, &mut note)?;
+    let texts = fit_texts(spec, &validation, &rest)?;
+    let (fit_sentences, fit_sets) = fit_sets(&texts, &lists, &spec.fit, spec.seed)?;
+    let twins = match counterfactual_rows {
+        true => swapped::append(&mut train, &lists)?,
+        false => Vec::new(),
+    };
+    Ok(Prepared {
+        benchmark: set.name.clone(),
+        train,
+        twins,
+        validation,
+        heldout,
+        heldout_log_probs: None,
+        pairs: set.pairs,
+        fit_sentences,
+        fit_sets,
+        benchmarks: crate::benchmarks::load(spec, data_dir, &mut findings)?,
+        findings,
+    })
+}
+
+/// Reads the word lists of every language and category; `note` gets what is wrong with a file.
+fn word_lists(
+    spec: &Spec,
+    data_dir: &Path,
+    attributes: &str,
+    on_bad_row: OnBadRow,
+    note: &mut dyn FnMut(&str, &interlingua_data::Report),
+) -> Result<Vec<AttributeList>, ExperimentError> {
+    let mut lists = Vec::new();
+    for &language in &spec.languages {
+        let file = attribute_file(attributes, language);
+        let options = AttributeOptions {
+            language: Some(language),
+            ..AttributeOptions::new(on_bad_row)
+        };
+        let (found, report) = load_attributes(&data_file(data_dir, &file), &options)?;
+        note(&file, &report);
+        for category in &spec.categories {
+            let list = found
+                .iter()
+                .find(|l| &l.category == category)
+                .ok_or_else(|| {
+                    let known: Vec<&str> = found.iter().map(|l| l.category.as_str()).collect();
+                    ExperimentError::plan(
+                        "categories",
+                        format!(
+                            "{file} has no words for `{category}`; it has {}",
+                            known.join(", ")
+                        ),
+                    )
+                })?;
+            lists.push(list.clone());
+        }
+    }
+    Ok(lists)
+}
+
+/// Deals the sentences of each language that may be fitted on, all but the held-out rows, to the fit and to the probes.
+fn fit_texts(
+    spec: &Spec,
+    validation: &ParallelCorpus,
+    rest: &ParallelCorpus,
+) -> Result<Vec<FitText>, ExperimentError> {
+    // The same rows are kept for probes in all languages.
+    let mut texts = Vec::new();
+    for &language in &spec.languages {
+        let mut text = validation.column(language)?.to_vec();
+        text.extend_from_slice(rest.column(language)?);
+        let (mut fit, mut probe) = (Vec::new(), Vec::new());
+        for (at, sentence) in text.into_iter().enumerate() {
+            let kept = (at + 1).is_multiple_of(PROBE_EVERY);
+            if kept { &mut probe } else { &mut fit }.push(sentence);
+        }
+        texts.push(FitText {
+            language,
+            fit,
+            probe,
+        });
+    }
+    Ok(texts)
 }
 
 /// Distinct derivations of the held-out split, with their exact log-probabilities.
