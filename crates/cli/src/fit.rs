@@ -5,9 +5,9 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use interlingua_debias::{FitOptions, by_name};
 use interlingua_edits::Tokens;
-use interlingua_experiment::alone::fit::{Request, fit as run};
 use interlingua_experiment::alone::own;
 use interlingua_experiment::progress::Event;
+use interlingua_tune::alone::{Request, fit as run};
 
 use crate::flags::FitFlags;
 use crate::terminal::{Progress, print, tell};

@@ -97,6 +97,14 @@ pub enum TuneError {
         /// The values that would work.
         expected: String,
     },
+    /// A flag cannot be meant as it was given.
+    #[error("{flag}: {problem}")]
+    Flag {
+        /// The flag.
+        flag: &'static str,
+        /// A description of the problem.
+        problem: String,
+    },
     /// No candidate keeps the model's predictions within the limit.
     #[error(
         "none of {judged} candidates keeps the divergence of predictions on neutral text within {limit} nats a token in \
@@ -125,6 +133,10 @@ pub enum TuneError {
 }
 
 impl TuneError {
+    pub(crate) fn flag(flag: &'static str, problem: String) -> TuneError {
+        TuneError::Flag { flag, problem }
+    }
+
     pub(crate) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> TuneError {
         let path = path.to_owned();
         move |source| TuneError::Io { path, source }

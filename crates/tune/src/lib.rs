@@ -6,8 +6,12 @@
 //! of predictions on neutral text, which must hold in every language. Three splits never share a sentence. Edits are
 //! fitted on the first. The second chooses among them by a rule that is fixed beforehand. The third is used once, for
 //! the chosen edit and for random edits of the same shape ([`Outcome`]). [`page`] writes the results.
+//!
+//! [`alone`] fits one edit without a search, on the same kind of sentences.
 
+pub mod alone;
 pub mod error;
+mod evidence;
 mod fit;
 mod journal;
 pub mod judge;

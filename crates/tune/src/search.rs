@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use interlingua_edits::{Hook, Intervention};
-use interlingua_models::Model;
+use interlingua_models::{Model, Pooling};
 use interlingua_models::intervene::Steps;
 use serde::{Deserialize, Serialize};
 
 use crate::TuneError;
-use crate::fit::Evidence;
+use crate::evidence::Evidence;
+use crate::fit::sentences;
 use crate::journal::Journal;
 use crate::judge::{self, Answers, Comparison, Number, Summary};
 use crate::recipe::{Place, Recipe, Role};
@@ -243,7 +244,13 @@ impl Search<'_> {
             (self.listener)(Event::Begin(name));
             let listener = &mut *self.listener;
             let mut progress = |done, total| listener(Event::Progress { done, total });
-            Evidence::capture(self.model, &self.texts.fit, &hooks, &mut progress)?
+            Evidence::capture(
+                self.model,
+                sentences(&self.texts.fit),
+                &hooks,
+                Pooling::Mean,
+                &mut progress,
+            )?
         };
         let rounds = self.rounds(&evidence, &places, &mut journal)?;
         let last = rounds.last().expect("there are three rounds");

@@ -1,11 +1,10 @@
-//! Fits an edit, and measures bias and utility, with nothing but a model: no experiment file is needed.
+//! Measures bias and utility with nothing but a model and an edit: no experiment file is needed.
 //!
-//! The sentences are those of this project. Edits are fitted on sets of sentences that differ in the group alone
-//! (`datasets/templates/everyday.toml`). Bias is measured on occupations that a stereotype assigns to one group
-//! (`datasets/templates/occupations.toml`), and utility on neutral sentences (`datasets/neutral.tsv`). No sentence
-//! for the fit is among those for the evaluation.
+//! The sentences are those of this project. Bias is measured on occupations that a stereotype assigns to one group
+//! (`datasets/templates/occupations.toml`), and utility on neutral sentences (`datasets/neutral.tsv`).
+//! `interlingua_tune::alone` fits edits on other sentences, sets that differ in the group alone
+//! (`datasets/templates/everyday.toml`).
 
-pub mod fit;
 pub mod measure;
 pub mod table;
 
