@@ -16,9 +16,7 @@ use crate::progress::{Event, Listener};
 use crate::report::RunInfo;
 use crate::row::Row;
 use crate::spec::{DataSpec, ModelSpec};
-use crate::stages::{
-    self, Edited, Rows, Runner,
-};
+use crate::stages::{self, Edited, Rows, Runner};
 use crate::write;
 
 /// The result of a run.

@@ -12,10 +12,10 @@ use crate::benchmarks;
 use crate::cache::write_atomically;
 use crate::measure::{self, Blank};
 use crate::plan::Plan;
+use crate::products::{Answers, Numbers, Opened};
 use crate::progress::Event;
 use crate::report::{self, RunInfo, StageTiming};
 use crate::row::{Item, Row};
-use crate::products::{Answers, Numbers, Opened};
 use crate::spec::DataSpec;
 use crate::stages::{self, Runner};
 
@@ -51,7 +51,12 @@ pub(crate) fn folder(
         .scored
         .iter()
         .flat_map(|(category, language, scores)| {
-            measure::items(blank, *language, &text.pairs_of(category, *language), scores)
+            measure::items(
+                blank,
+                *language,
+                &text.pairs_of(category, *language),
+                scores,
+            )
         })
         .collect();
     let kept = measure::answers(blank, &answers.judged);

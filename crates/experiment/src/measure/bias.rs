@@ -13,10 +13,10 @@ use super::Blank;
 use crate::ExperimentError;
 use crate::plan::{Plan, Setting};
 use crate::requests::direction;
+use crate::requests::{Neutral, PairScores};
 use crate::role::Role;
 use crate::row::{Item, Row};
 use crate::spec::Space;
-use crate::requests::{Neutral, PairScores};
 use crate::stages::Scores;
 
 /// Returns the scores of the pairs that a scorer does not leave out, with their clusters. Pairs with the same id,

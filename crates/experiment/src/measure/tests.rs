@@ -4,14 +4,16 @@ use std::path::Path;
 
 use interlingua_data::{BiasPair, Direction, Language, PairKind, ParallelCorpus};
 
-use super::{Blank, choice_rows, transfer_rows};
+use interlingua_metrics::bootstrap::Estimate;
+
+use super::{Blank, bias_rows, choice_rows, probe_rows, retrieval_rows, transfer_rows};
 use crate::plan::{Plan, Setting, of_text};
 use crate::prepare::Prepared;
+use crate::requests::Neutral;
 use crate::role::Role;
 use crate::row::Row;
 use crate::spec::Space;
-use crate::requests::Neutral;
-use crate::stages::Scores;
+use crate::stages::{Findings, Probed, Retrieved, Scores, Verdict};
 
 const LANGUAGES: [Language; 2] = [Language::EN, Language::FR];
 /// Log-likelihood that every edit loses at each token.
@@ -332,4 +334,123 @@ fn chosen_points_are_judged_together_on_other_pairs() {
         (raw.value - -0.6).abs() < 0.15 && raw.ci_high.unwrap() < 0.0,
         "{raw:?}"
     );
+}
+
+/// One category and language: what the scores say is what the rows say.
+#[test]
+fn a_cell_has_the_gap_and_the_perplexity_of_its_scores() {
+    let (plan, text) = (plan(""), text(4));
+    let scored = scored(&plan, 4);
+    let (category, language, scores) = &scored[1];
+    assert_eq!((category.as_str(), *language), ("gender", Language::FR));
+    let pairs = text.pairs_of(category, *language);
+    let mut rows = Vec::new();
+    bias_rows(&blank(&plan), *language, &pairs, scores, &mut rows).unwrap();
+    for (at, &index) in scores.settings.iter().enumerate() {
+        let setting = &plan.settings[index];
+        let of = |metric: &str| -> Vec<&Row> {
+            let is = |row: &&Row| {
+                row.metric == metric
+                    && row.method.as_deref() == Some(setting.in_rows().as_str())
+                    && row.space.as_deref() == setting.space.map(Space::name)
+                    && row.fit_language == setting.fit_language.map(|l| l.to_string())
+            };
+            rows.iter().filter(is).collect()
+        };
+        let gap = of("mean_gap");
+        assert_eq!(gap.len(), 1, "setting {at}");
+        near(gap[0], self::gap(setting, Language::FR));
+        assert_eq!((gap[0].n, gap[0].ideal), (4, Some(0.0)));
+        assert_eq!(gap[0].eval_language.as_deref(), Some("fr"));
+        // The tests are against the same edit in the raw states, which a raw edit has not.
+        let latent = setting.space.is_some_and(|space| space != Space::Raw);
+        assert_eq!(gap[0].p_value.is_some(), latent, "{gap:?}");
+        let lost = match setting.role == Role::Unedited {
+            true => 0.0,
+            false => LOST,
+        };
+        near(of("perplexity")[0], f64::exp(2.0 + lost));
+    }
+}
+
+fn estimate(value: f64) -> Estimate {
+    Estimate {
+        ci_low: Some(value - 0.1),
+        ci_high: Some(value + 0.1),
+        ..Estimate::point(value, 40)
+    }
+}
+
+#[test]
+fn probes_say_their_chance_and_bits_only_where_they_were_asked_for() {
+    let plan = plan("");
+    let probed = |setting: usize, bits: Option<f64>| Probed {
+        setting,
+        hook: "block.0.output".into(),
+        found: Verdict {
+            kind: "linear".into(),
+            accuracy: estimate(0.75),
+            chance: 0.5,
+            bits,
+            converged: true,
+        },
+    };
+    let mut rows = Vec::new();
+    let found = [probed(0, None), probed(1, Some(0.4))];
+    probe_rows(&blank(&plan), Language::FR, &found, &mut rows);
+    let facts: Vec<(&str, f64, Option<f64>)> = rows
+        .iter()
+        .map(|r| (r.metric.as_str(), r.value, r.ideal))
+        .collect();
+    let accuracy = ("probe_accuracy_linear", 0.75, Some(0.5));
+    let bits = ("probe_codelength_linear", 0.4, Some(1.0));
+    assert_eq!(facts, [accuracy, accuracy, bits]);
+    for (row, setting) in rows.iter().zip([0, 1, 1]) {
+        let setting = &plan.settings[setting];
+        assert_eq!(row.method.as_deref(), Some(setting.in_rows().as_str()));
+        assert_eq!(row.hook.as_deref(), Some("block.0.output"));
+        assert_eq!(row.eval_language.as_deref(), Some("fr"));
+        assert_eq!(row.n, 40);
+    }
+}
+
+#[test]
+fn retrieval_names_both_languages_and_the_hook_point_it_looks_at() {
+    let plan = plan("[retrieval]\nhooks = [\"block.1.output\"]\n");
+    let setting = plan.settings.len() - 1;
+    let found = Findings {
+        hook: 0,
+        languages: [1, 0],
+        both: estimate(0.6),
+        change: estimate(0.2),
+        query: estimate(0.5),
+        answer: estimate(0.4),
+        margin: estimate(0.3),
+    };
+    let retrieved = [Retrieved {
+        setting,
+        found: vec![found],
+    }];
+    let mut rows = Vec::new();
+    retrieval_rows(&blank(&plan), &retrieved, &mut rows);
+    let facts: Vec<(&str, f64)> = rows.iter().map(|r| (r.metric.as_str(), r.value)).collect();
+    let expect = [
+        ("retrieval_edited", 0.6),
+        ("retrieval_change", 0.2),
+        ("retrieval_query_edited", 0.5),
+        ("retrieval_answer_edited", 0.4),
+        ("retrieval_margin", 0.3),
+    ];
+    assert_eq!(facts, expect);
+    for row in &rows {
+        assert_eq!(row.eval_language.as_deref(), Some("fr-en"));
+        assert_eq!(
+            row.benchmark.as_deref(),
+            Some("held-out translations at block.1.output")
+        );
+        // Where the edit is, not where its effect is looked at.
+        assert_eq!(row.hook, plan.settings[setting].hook);
+        let is_change = row.metric == "retrieval_change";
+        assert_eq!(row.versus.as_deref() == Some("unedited"), is_change);
+    }
 }

@@ -14,10 +14,10 @@ use interlingua_files::Partial;
 use interlingua_models::{Branch, Capture, Model, OnTokens, StateEdit};
 use serde::Serialize;
 
+use super::Runner;
 use super::evidence::{At, Sentences, of_groups, of_languages, own_first};
 use super::material::{Fit, Material};
 use super::states::{parallel_rows, pooling_of, states_under};
-use super::Runner;
 use crate::ExperimentError;
 use crate::cache::Cache;
 use crate::fit_on::FitOn;

@@ -22,7 +22,11 @@ pub use benchmark::{Judged, benchmark_stage, judging};
 pub use fit::{Edits, Passes, fit_stage, write_interventions};
 pub use material::Material;
 pub use model::model_stage;
+#[cfg(test)]
+pub use probe::Verdict;
 pub use probe::{Probed, probe_by_name, probe_stage};
+#[cfg(test)]
+pub use retrieval::Found as Findings;
 pub use retrieval::{Retrieved, retrieval_stage};
 pub use score::{Scores, score_stage};
 pub use spaces::spaces_stage;

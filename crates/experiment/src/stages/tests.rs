@@ -9,7 +9,7 @@ use interlingua_debias::Reduce;
 use interlingua_edits::{Edit, Factor, Kind, ModelShape, norm};
 use interlingua_models::store::{Store, Writer};
 
-use super::fit::Again;
+use super::material::Again;
 use super::{Edits, Material, RowStates, Runner, SiteStates, fit_stage};
 use crate::cache::Cache;
 use crate::plan::{Plan, Setting, of_text};
