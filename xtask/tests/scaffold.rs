@@ -203,7 +203,10 @@ fn a_new_debiaser_is_wherever_it_must_be() {
     let without = registry
         .replace("        &my_method::MyMethod,\n", "")
         .replace("pub mod my_method;\n", "");
-    assert_eq!(without.as_bytes(), before["crates/debias/src/methods/mod.rs"]);
+    assert_eq!(
+        without.as_bytes(),
+        before["crates/debias/src/methods/mod.rs"]
+    );
     for text in [
         checkout.text("crates/debias/src/methods/my_method.rs"),
         checkout.text("docs/methods/my-method.md"),

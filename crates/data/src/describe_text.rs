@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::fmt;
 
 use crate::describe::{Description, Quantiles};
-use crate::scan::Lines;
 use crate::language::Language;
+use crate::scan::Lines;
 
 /// How many findings are shown in full.
 const SHOWN: usize = 20;

@@ -1,8 +1,8 @@
 //! Random controls: edits of the same kind and size as a fitted one, which have no information about the groups.
 
 use interlingua_edits::{Edit, Factor, Matrix, norm};
-use rand::{Rng, SeedableRng};
 use rand::seq::index::sample;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::FitError;

@@ -38,7 +38,7 @@ pub use engine::{Branch, Capture, OnTokens, Pooling, RowInfo, StateEdit};
 pub use error::ModelError;
 pub use interlingua_edits::Hook;
 pub use model::Model;
-pub use residency::Residency;
 pub use pack::Sequence;
+pub use residency::Residency;
 pub use spill::Budget;
 pub use tokenizer::Tokenizer;

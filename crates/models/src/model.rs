@@ -7,7 +7,6 @@ use interlingua_backend::device::is_plain_cpu;
 use interlingua_backend::{Device, DeviceError, Precision, Tensor};
 use interlingua_edits::Role;
 
-use crate::{ModelError, Residency};
 use crate::architectures::{Architecture, Block, Embedding, Head, Norm};
 use crate::chat::Message;
 use crate::checkpoint::Checkpoint;
@@ -18,6 +17,7 @@ use crate::spill::Budget;
 use crate::table::Table;
 use crate::tokenizer::{SpecialToken, Tokenizer};
 use crate::weights::{Source, Weights};
+use crate::{ModelError, Residency};
 
 /// A checkpoint that has been opened and checked.
 pub struct Model {

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use interlingua_edits::{Hook, Intervention};
-use interlingua_models::{Model, Pooling};
 use interlingua_models::intervene::Steps;
+use interlingua_models::{Model, Pooling};
 use serde::{Deserialize, Serialize};
 
 use crate::TuneError;

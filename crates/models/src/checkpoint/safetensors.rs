@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::layout::Layout;
 use super::blocks;
+use super::layout::Layout;
 use super::part::{Kind, Part, Stored, twice};
 use crate::{ModelError, header, index, input};
 

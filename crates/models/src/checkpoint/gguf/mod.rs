@@ -21,8 +21,8 @@ use crate::architectures::{self, Architecture};
 use crate::tokenizer::Tokenizer;
 use crate::{ModelError, input};
 use config::Family;
-use facts::Facts;
 use container::{Container, Tensor};
+use facts::Facts;
 use metadata::{Metadata, Settings};
 
 /// Factors of the rotary embedding, which become settings.
