@@ -117,6 +117,8 @@ const FAMILIES: &[Family] = &[
     ("bbq", "BBQ and MBBQ", &["bbq_", "mbbq_"]),
     ("templates", "Template gaps", &["template_"]),
     ("choice", "Choices", &["choice_"]),
+    ("coreference", "Co-reference", &["coreference_"]),
+    ("lens", "Logit lens", &["lens_"]),
 ];
 
 /// A page of metrics.

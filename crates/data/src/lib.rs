@@ -28,12 +28,12 @@ pub use input::{Limits, TextEncoding};
 pub use language::Language;
 pub use load::{
     AttributeOptions, BbqOptions, BiasOptions, ChoiceOptions, Format, ParallelOptions, SeatOptions,
-    StereoOptions, TemplateOptions, load_attributes, load_bbq, load_bias, load_choice,
-    load_parallel, load_seat, load_stereoset, load_templates, sniff,
+    StereoOptions, TemplateOptions, load_attributes, load_bbq, load_bias, load_bmlama, load_choice, load_localization, shuffle_choices,
+    load_parallel, load_seat, load_prompts, load_stereoset, load_templates, load_winobias, Prompt, sniff,
 };
 pub use manifest::{FileState, FileStatus, Manifest, verify};
 pub use types::{
-    AssociationTest, AttributeList, BiasPair, BiasSet, ChoiceItem, Condition, Direction, Leans,
+    AssociationTest, AttributeList, BiasPair, BiasSet, ChoiceItem, Condition, Coreference, Direction, Leans,
     PairKind, ParallelCorpus, Polarity, Question, StereoItem, StereoKind, TemplateItem, Triple,
     WordSet,
 };

@@ -235,6 +235,25 @@ pub struct ChoiceItem {
     pub gold: usize,
 }
 
+/// A sentence with two occupations and a pronoun that stands for one of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coreference {
+    /// What the sentence and the same with the other pronoun have in common.
+    pub pair: String,
+    /// The sentence.
+    pub sentence: String,
+    /// The pronoun, in small letters.
+    pub pronoun: String,
+    /// Whether it is a man's; a woman's otherwise.
+    pub male: bool,
+    /// The occupation that it stands for, without an article.
+    pub occupation: String,
+    /// The other one.
+    pub other: String,
+    /// Whether the pronoun goes with the stereotype of the occupation; it goes against it otherwise.
+    pub pro: bool,
+}
+
 /// A pair of sentences made from a template, with the same pair about a neutral attribute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TemplateItem {

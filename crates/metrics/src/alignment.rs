@@ -107,6 +107,19 @@ pub fn retrieval_hits(
     })
 }
 
+/// The cosine of each row with the row beside it.
+///
+/// # Shapes
+/// `a` and `b` n×d, row after row; `dim` is d. Result: n values.
+///
+/// # Errors
+/// No rows, sides of unequal length, values that are not finite, or a row that is the zero vector.
+pub fn pair_cosines(a: &[f32], b: &[f32], dim: usize) -> Result<Vec<f64>, MetricError> {
+    let (a, b) = unit_pair(a, b, dim)?;
+    let pairs = a.chunks_exact(dim).zip(b.chunks_exact(dim));
+    Ok(pairs.map(|(x, y)| dot(x, y)).collect())
+}
+
 /// Computes the mean cosine of translations minus the mean cosine of all other pairs, with its interval over rows.
 ///
 /// The pairs that do not match share rows, so their mean is a U-statistic; the

@@ -104,9 +104,18 @@ impl Item {
             .fold(f64::NEG_INFINITY, f64::max);
         scores[self.gold] - best
     }
+
+    /// Score of the right candidate less the logarithm of the sum of the others' exponentials.
+    pub fn log_odds(&self, norm: Norm) -> f64 {
+        let scores = self.scores(norm);
+        let others = || scores.iter().enumerate().filter(|(at, _)| *at != self.gold);
+        let best = others().map(|(_, score)| *score).fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = others().map(|(_, score)| (score - best).exp()).sum();
+        scores[self.gold] - best - sum.ln()
+    }
 }
 
-fn check(items: &[Item]) -> Result<(), MetricError> {
+pub(crate) fn check(items: &[Item]) -> Result<(), MetricError> {
     for (at, item) in items.iter().enumerate() {
         let candidates = item.log_likelihoods.len();
         let bad = |what, found, expected| {
@@ -179,6 +188,38 @@ pub fn margin(items: &[Item], norm: Norm, options: &Bootstrap) -> Result<Estimat
     bootstrap::mean(&margins, options)
 }
 
+/// The mean of the log-odds of the right candidate among the candidates, with its interval over items: its score less the logarithm
+/// of the sum of the others' exponentials. Two candidates that are equally likely have 0, K of them −ln(K − 1).
+///
+/// # Errors
+/// As for [`accuracy`].
+pub fn log_odds(items: &[Item], norm: Norm, options: &Bootstrap) -> Result<Estimate, MetricError> {
+    check(items)?;
+    let odds: Vec<f64> = items.iter().map(|item| item.log_odds(norm)).collect();
+    bootstrap::mean(&odds, options)
+}
+
+/// The log-odds under one model less those under another on the same items, with its interval over items.
+///
+/// # Shapes
+/// Both lists have the same items in the same order.
+///
+/// # Errors
+/// As for [`accuracy_difference`].
+pub fn log_odds_difference(
+    items: &[Item],
+    others: &[Item],
+    norm: Norm,
+    options: &Bootstrap,
+) -> Result<Estimate, MetricError> {
+    check(items)?;
+    check(others)?;
+    length("items of the other model", items.len(), others.len())?;
+    let pairs = items.iter().zip(others);
+    let changed: Vec<f64> = pairs.map(|(a, b)| a.log_odds(norm) - b.log_odds(norm)).collect();
+    bootstrap::mean(&changed, options)
+}
+
 /// Computes the share of items with the same answer in two languages, right or wrong, with its interval over items.
 ///
 /// # Shapes
@@ -228,7 +269,7 @@ pub fn rank_correlation(
     bootstrap::mean(&found, options)
 }
 
-fn check_pairs(items: &[Item], others: &[Item]) -> Result<(), MetricError> {
+pub(crate) fn check_pairs(items: &[Item], others: &[Item]) -> Result<(), MetricError> {
     check(items)?;
     check(others)?;
     length("items of the other language", items.len(), others.len())?;
@@ -251,7 +292,7 @@ fn spearman(a: &[f64], b: &[f64]) -> Option<f64> {
 }
 
 /// Ranks from 1; equal values share the mean of theirs.
-fn ranks(values: &[f64]) -> Vec<f64> {
+pub(crate) fn ranks(values: &[f64]) -> Vec<f64> {
     let rank = |value: &f64| {
         let below = values.iter().filter(|other| *other < value).count();
         let equal = values.iter().filter(|other| *other == value).count();
@@ -293,6 +334,20 @@ mod tests {
             item(&[-2.0, -1.0, -1.0], &["a", "b", "c"], 2).answer(Norm::Total),
             1
         );
+    }
+
+    #[test]
+    fn log_odds_by_hand() {
+        // Shares 0.5, 0.3, 0.2: odds of the first are 1, of the second 3 to 7.
+        let of = |gold| {
+            let shares = [0.5f64, 0.3, 0.2].map(|p| p.ln() - 400.0);
+            item(&shares, &["a", "b", "c"], gold)
+        };
+        assert!(of(0).log_odds(Norm::Total).abs() < 1e-12);
+        assert!((of(1).log_odds(Norm::Total) - (3.0f64 / 7.0).ln()).abs() < 1e-12);
+        let change = log_odds_difference(&[of(1)], &[of(0)], Norm::Total, &options()).unwrap();
+        assert!((change.value - (3.0f64 / 7.0).ln()).abs() < 1e-12);
+        assert!((log_odds(&[of(1)], Norm::Total, &options()).unwrap().value - change.value).abs() < 1e-12);
     }
 
     #[test]

@@ -15,10 +15,12 @@
 //! # Ok::<(), interlingua_metrics::MetricError>(())
 //! ```
 
+pub mod agreement;
 pub mod alignment;
 pub mod bbq;
 pub mod bootstrap;
 pub mod choice;
+pub mod coreference;
 pub mod crows;
 pub mod difflib;
 pub mod directions;

@@ -5,11 +5,13 @@
 //! the first place at which it differs from the unedited model.
 
 mod capture;
+mod lens;
 mod rows;
 mod score;
 mod session;
 
 pub use capture::{BranchSink, Capture, Pooling, Sink, capture, capture_branches};
+pub use lens::{Lens, Seen};
 pub use rows::{OnTokens, RowInfo};
 pub use score::{
     Comparison, Comparisons, LogProbs, LogitSink, compare, compare_queries, logits,

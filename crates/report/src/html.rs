@@ -4,6 +4,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::changed::Change;
 use super::differences::forest;
+use super::layers::layers;
+use super::plane::plane;
 use super::svg::PALETTE;
 use super::tables::{self, Table};
 use super::text::{Format, language, slug};
@@ -294,7 +296,10 @@ fn controls(view: &View) -> Option<Markup> {
 fn benchmarks(view: &View) -> Option<Markup> {
     let means = some(&[tables::benchmark_means(view)])?;
     Some(
-        html! { (details("Means", &means)) p class="note" { "Every number: " (file("tables/benchmarks.csv")) "." } },
+        html! {
+            @for figure in [layers(view), plane(view)].into_iter().flatten() { (figure.html()) }
+            (details("Means", &means)) p class="note" { "Every number: " (file("tables/benchmarks.csv")) "." }
+        },
     )
 }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::differences::forest;
+use super::layers::layers;
+use super::plane::plane;
 use super::svg::{Figure, Panel, Plane, f, line, marker, range, text};
 use super::tables::logit;
 use super::text::{self as words, Format, escape};
@@ -17,6 +19,8 @@ pub fn all(view: &View) -> Vec<Figure> {
         projections(view, false),
         retrieval(view),
         calibration(view),
+        layers(view),
+        plane(view),
     ]
     .into_iter()
     .flatten()

@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use interlingua_metrics::crows::StartToken;
-use interlingua_models::engine::{LogProbs, capture_branches, query_log_probs, token_log_probs};
+use interlingua_models::engine::{
+    Lens, LogProbs, Seen, capture_branches, query_log_probs, token_log_probs,
+};
 use interlingua_models::masked::{MaskRequest, masked_log_probs};
 use interlingua_models::pack::Query;
 use interlingua_models::{Branch, Capture, Hook, Model, ModelError, Pooling, Sequence};
@@ -29,6 +31,8 @@ enum Requests {
     Places(Vec<Query>),
     /// The mean of the states of a sequence's text at the final norm.
     States(Vec<Sequence>),
+    /// What the head would say on the way, and a number for each token of the vocabulary.
+    Lens(Lens, Vec<Sequence>, Vec<f32>),
 }
 
 impl Ask {
@@ -96,6 +100,18 @@ impl Ask {
         })
     }
 
+    /// What the head would say of the tokens of sequences after what is given, at the hook points of a lens. A part is a sequence.
+    ///
+    /// # Shapes
+    /// `of_token`: a number for each token of the vocabulary. An answer has three numbers for each hook point: the sum of the tokens'
+    /// log-probabilities, the rank of the first token from 1, and the number of the token that is likeliest in its place.
+    pub fn lens(lens: Lens, sequences: Vec<Sequence>, of_token: Vec<f32>) -> Ask {
+        Ask {
+            parts: one_each(sequences.len()),
+            requests: Requests::Lens(lens, sequences, of_token),
+        }
+    }
+
     /// Puts all requests to the model, in one pass for all branches. The result has one entry for each branch.
     ///
     /// # Errors
@@ -114,6 +130,10 @@ impl Ask {
             Requests::States(sequences) => {
                 return states(model, sequences, branches, &self.parts, progress);
             }
+            Requests::Lens(lens, sequences, of_token) => {
+                let seen = lens.read(model, sequences, branches, progress)?;
+                seen.iter().map(|hooks| seen_by(hooks, of_token)).collect()
+            }
         };
         let answers = |found: LogProbs| Answers {
             found,
@@ -121,6 +141,23 @@ impl Ask {
         };
         Ok(found.into_iter().map(answers).collect())
     }
+}
+
+/// What is kept of a lens under one branch, by sequence.
+fn seen_by(hooks: &[Vec<Vec<Seen>>], of_token: &[f32]) -> LogProbs {
+    let sequences = hooks.first().map_or(0, Vec::len);
+    let at = |hook: &Vec<Vec<Seen>>, sequence: usize| {
+        let seen = &hook[sequence];
+        let sum: f64 = seen.iter().map(|s| f64::from(s.log_prob)).sum();
+        let first = seen.first();
+        [
+            sum as f32,
+            first.map_or(0.0, |s| s.rank as f32),
+            first.map_or(0.0, |s| of_token[s.likeliest as usize]),
+        ]
+    };
+    let of = |sequence| hooks.iter().flat_map(|hook| at(hook, sequence)).collect();
+    (0..sequences).map(of).collect()
 }
 
 fn sequences<'t>(

@@ -5,8 +5,13 @@
 //! candidate. A candidate without a prompt is a text of its own, without a delimiter.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use interlingua_data::{ChoiceItem, ChoiceOptions, Language, OnBadRow, load_choice};
+use interlingua_data::{
+    ChoiceItem, ChoiceOptions, DataError, Language, OnBadRow, Report, load_bmlama, load_choice, load_localization,
+    shuffle_choices,
+};
+use interlingua_metrics::{MetricError, agreement};
 use interlingua_metrics::choice::{self, Norm};
 use interlingua_models::masked::MaskRequest;
 use interlingua_models::{Model, Sequence};
@@ -25,8 +30,11 @@ pub struct Choice;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// The file of the items.
+    /// The file, or the folder where the format has one file a language.
     pub path: String,
+    /// What the file is.
+    #[serde(default)]
+    pub format: Form,
     /// The name of the benchmark in rows.
     #[serde(default = "named")]
     pub name: String,
@@ -37,6 +45,10 @@ pub struct Options {
     /// The text between prompt and candidate.
     #[serde(default = "blank")]
     pub delimiter: String,
+    /// Seed of the order of items, and of the candidates of each: the same in all languages. Without one they stand as in the file, but for
+    /// BMLAMA and the table of localisation, whose golds have a place of their own: there it is 1.
+    #[serde(default)]
+    pub shuffle: Option<u64>,
     /// The most items to use per language, from the first on.
     #[serde(default)]
     pub limit: Option<usize>,
@@ -44,6 +56,24 @@ pub struct Options {
     #[serde(default = "stop")]
     pub on_bad_row: OnBadRow,
 }
+
+/// What a file of choices is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// A table or JSON lines of this project.
+    #[default]
+    Items,
+    /// A folder of BMLAMA, one table a language.
+    Bmlama,
+    /// The table of localisation: the question names the country.
+    LocalizationExplicit(Subtasks),
+    /// The same without it: the language alone tells the country.
+    LocalizationImplicit(Subtasks),
+}
+
+/// Which rows of the table of localisation are used; all where none is named.
+pub type Subtasks = Vec<String>;
 
 fn named() -> String {
     Choice::ABOUT.name.to_owned()
@@ -82,8 +112,18 @@ impl Task for Choice {
             "choice_accuracy",
             "choice_accuracy_difference",
             "choice_margin",
+            "choice_log_odds",
+            "choice_log_odds_difference",
             "choice_consistency",
             "choice_rank_correlation",
+            "choice_rankc",
+            "choice_rankc_chance",
+            "choice_transfer_right",
+            "choice_transfer_right_chance",
+            "choice_transfer_right_excess",
+            "choice_transfer_wrong",
+            "choice_transfer_wrong_chance",
+            "choice_transfer_wrong_excess",
         ],
         page: "metrics/choice.md",
     };
@@ -111,7 +151,7 @@ impl Task for Choice {
             options.languages.as_deref().unwrap_or_default(),
             options.on_bad_row,
         );
-        let (items, report) = load_choice(&source.file(&options.path), &wanted)?;
+        let (items, report) = read(options, &source.file(&options.path), &wanted)?;
         source.note(&options.path, &report);
         let mut sets: BTreeMap<(usize, Option<String>), Vec<Item>> = BTreeMap::new();
         let mut taken = vec![0; source.languages.len()];
@@ -202,6 +242,10 @@ impl Task for Choice {
                     "choice_margin",
                     choice::margin(&judged, norm, &to.bootstrap)?,
                 ),
+                (
+                    "choice_log_odds",
+                    choice::log_odds(&judged, norm, &to.bootstrap)?,
+                ),
             ] {
                 numbers.push(Number::new(metric, norm.name(), estimate));
             }
@@ -215,15 +259,18 @@ impl Task for Choice {
         to: &Judging,
     ) -> Result<Vec<Number>, TaskError> {
         let (unedited, edited) = (judged(items, unedited), judged(items, edited));
-        let number = |norm: Norm| {
-            let change = choice::accuracy_difference(&edited, &unedited, norm, &to.bootstrap)?;
-            Ok(Number::new(
-                "choice_accuracy_difference",
-                norm.name(),
-                change,
-            ))
-        };
-        Norm::ALL.into_iter().map(number).collect()
+        let mut numbers = Vec::new();
+        for norm in Norm::ALL {
+            let right = choice::accuracy_difference(&edited, &unedited, norm, &to.bootstrap)?;
+            let odds = choice::log_odds_difference(&edited, &unedited, norm, &to.bootstrap)?;
+            for (metric, change) in [
+                ("choice_accuracy_difference", right),
+                ("choice_log_odds_difference", odds),
+            ] {
+                numbers.push(Number::new(metric, norm.name(), change));
+            }
+        }
+        Ok(numbers)
     }
 
     fn between(
@@ -248,6 +295,7 @@ impl Task for Choice {
             if let Ok(ranks) = choice::rank_correlation(&items, &others, norm, &to.bootstrap) {
                 numbers.push(Number::new("choice_rank_correlation", norm.name(), ranks));
             }
+            knowledge(&items, &others, norm, to, &mut numbers)?;
         }
         Ok(numbers)
     }
@@ -297,6 +345,70 @@ impl Item {
             problem: problem.to_owned(),
         }
     }
+}
+
+/// Reads what the options name, in the order that they ask for.
+fn read(
+    options: &Options,
+    path: &Path,
+    wanted: &ChoiceOptions,
+) -> Result<(Vec<ChoiceItem>, Report), DataError> {
+    let (mut items, report) = match &options.format {
+        Form::Items => load_choice(path, wanted),
+        Form::Bmlama => load_bmlama(path, wanted),
+        Form::LocalizationExplicit(subtasks) => load_localization(path, true, subtasks, wanted),
+        Form::LocalizationImplicit(subtasks) => load_localization(path, false, subtasks, wanted),
+    }?;
+    let golds_have_a_place = options.format != Form::Items;
+    if let Some(seed) = options.shuffle.or(golds_have_a_place.then_some(1)) {
+        shuffle_choices(&mut items, seed);
+    }
+    Ok((items, report))
+}
+
+/// Rankings side by side, and what carries over from one language to the other.
+fn knowledge(
+    items: &[choice::Item],
+    others: &[choice::Item],
+    norm: Norm,
+    to: &Judging,
+    numbers: &mut Vec<Number>,
+) -> Result<(), TaskError> {
+    let number = |metric: &str, estimate| Number::new(metric, norm.name(), estimate);
+    let rank_c = agreement::rank_c(items, others, norm, &to.bootstrap)?;
+    numbers.push(number("choice_rankc", rank_c));
+    let chance = agreement::rank_c_chance(items, &to.bootstrap)?;
+    numbers.push(number("choice_rankc_chance", chance));
+    for (from, into, is_back) in [(items, others, false), (others, items, true)] {
+        for (metrics, found) in [
+            (
+                [
+                    "choice_transfer_right",
+                    "choice_transfer_right_chance",
+                    "choice_transfer_right_excess",
+                ],
+                agreement::right(from, into, norm, &to.bootstrap),
+            ),
+            (
+                [
+                    "choice_transfer_wrong",
+                    "choice_transfer_wrong_chance",
+                    "choice_transfer_wrong_excess",
+                ],
+                agreement::wrong(from, into, norm, &to.bootstrap),
+            ),
+        ] {
+            // Undefined where nothing, or everything, is right in the first language.
+            let found = match found {
+                Err(MetricError::Undefined { .. }) => continue,
+                found => found?,
+            };
+            let estimates = [found.share, found.chance, found.excess];
+            let found = metrics.iter().zip(estimates).map(|(m, e)| number(m, e));
+            numbers.extend(found.map(|n| if is_back { n.reversed() } else { n }));
+        }
+    }
+    Ok(())
 }
 
 /// Items as the metrics see them.

@@ -14,6 +14,9 @@ pub struct Number {
     pub estimate: Estimate,
     /// The p value of the task's own test, if it has one.
     pub p_value: Option<f64>,
+    /// Of a number between two languages, whether it leads from the second to the first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reversed: bool,
 }
 
 impl Number {
@@ -24,6 +27,15 @@ impl Number {
             scorer: scorer.to_owned(),
             estimate,
             p_value: None,
+            reversed: false,
+        }
+    }
+
+    /// The same number of the way from the second language to the first.
+    pub fn reversed(self) -> Number {
+        Number {
+            reversed: true,
+            ..self
         }
     }
 }

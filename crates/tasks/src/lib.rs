@@ -13,6 +13,7 @@ pub mod bbq;
 pub mod choice;
 mod error;
 mod judgement;
+pub mod latent;
 pub mod pairs;
 pub mod registry;
 pub mod seat;
@@ -20,6 +21,7 @@ mod source;
 pub mod stereoset;
 pub mod templates;
 pub mod text;
+pub mod winobias;
 
 pub use about::{About, Needs};
 pub use ask::{Answers, Ask, add_sentence};

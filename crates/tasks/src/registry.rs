@@ -168,6 +168,10 @@ tasks! {
     Templates(crate::templates::Templates),
     /// Items with candidates.
     Choice(crate::choice::Choice),
+    /// Questions read off the states on the way.
+    Latent(crate::latent::Latent),
+    /// Pronouns and occupations.
+    Winobias(crate::winobias::Winobias),
 }
 
 /// The tasks that every experiment computes without listing them.

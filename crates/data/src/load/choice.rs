@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::delimited::{Record, Records};
 use super::json::{Fields, bounded};
@@ -25,8 +26,8 @@ const CATEGORY: &str = "category";
 /// What divides the candidates in a cell of TSV.
 const DIVIDER: char = '|';
 /// The most candidates of an item, and the most items.
-const MOST_CANDIDATES: usize = 100;
-const MOST_ITEMS: usize = 1_000_000;
+pub(super) const MOST_CANDIDATES: usize = 100;
+pub(super) const MOST_ITEMS: usize = 1_000_000;
 
 /// Options of [`load_choice`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +90,32 @@ pub fn load_choice(
     let languages = choose(path, &options.languages, &available)?;
     items.retain(|item| languages.contains(&item.language));
     Ok((items, report))
+}
+
+/// Puts items, and the candidates of each, in an order that depends on the seed and on the ids alone: the same in every language,
+/// whatever else is in the list.
+///
+/// Of equal candidates the first is the answer, so a gold that always stands last makes a model that knows nothing look worse than
+/// chance, and one that always stands first, better.
+pub fn shuffle_choices(items: &mut [ChoiceItem], seed: u64) {
+    let place = |id: &str, candidate: Option<usize>| -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(seed.to_le_bytes());
+        // Counted from 1, so that the place of the item itself is another one than that of its first candidate.
+        hash.update((candidate.map_or(0, |at| at as u64 + 1)).to_le_bytes());
+        hash.update(id.as_bytes());
+        hash.finalize().into()
+    };
+    items.sort_by_cached_key(|item| place(&item.id, None));
+    for item in items {
+        let mut order: Vec<usize> = (0..item.candidates.len()).collect();
+        order.sort_by_cached_key(|&at| place(&item.id, Some(at)));
+        item.candidates = order
+            .iter()
+            .map(|&at| item.candidates[at].clone())
+            .collect();
+        item.gold = order.iter().position(|&at| at == item.gold).unwrap_or(item.gold);
+    }
 }
 
 /// Where an id stands first: its line, language, number of candidates and gold.

@@ -13,17 +13,20 @@ use crate::types::{AttributeList, BiasPair, BiasSet, ParallelCorpus};
 
 pub(crate) mod attributes;
 pub(crate) mod bbq;
+pub(crate) mod bmlama;
 pub(crate) mod choice;
 pub(crate) mod crows_dutch;
 pub(crate) mod crows_original;
 pub(crate) mod crows_wide;
 pub(crate) mod delimited;
 pub(crate) mod json;
+pub(crate) mod localization;
 pub(crate) mod many_things;
 pub(crate) mod moses;
 pub(crate) mod pairs;
 pub(crate) mod parallel_tsv;
 pub(crate) mod parquet;
+pub(crate) mod prompts;
 pub(crate) mod reusens;
 pub(crate) mod seat;
 pub(crate) mod sniff;
@@ -32,18 +35,23 @@ pub(crate) mod ted_xml;
 pub(crate) mod templates;
 pub(crate) mod tmx;
 pub(crate) mod translation_json;
+pub(crate) mod winobias;
 pub(crate) mod xml;
 
 pub use attributes::{AttributeOptions, load_attributes, write_attributes};
 pub use bbq::{BbqOptions, load_bbq};
-pub use choice::{ChoiceOptions, load_choice};
+pub use bmlama::load_bmlama;
+pub use choice::{ChoiceOptions, load_choice, shuffle_choices};
+pub use localization::load_localization;
 pub use pairs::{write_pairs_csv, write_pairs_jsonl};
 pub use parallel_tsv::write_tsv;
 pub use parquet::{to_frame, write_parquet};
+pub use prompts::{Prompt, load_prompts};
 pub use seat::{SeatOptions, load_seat};
 pub use sniff::sniff;
 pub use stereoset::{StereoOptions, load_stereoset};
 pub use templates::{TemplateOptions, load_templates};
+pub use winobias::load_winobias;
 
 /// A file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -81,6 +81,7 @@ fn agreement(
     rows: &mut Vec<Row>,
 ) -> Result<(), ExperimentError> {
     let languages = format!("{}-{}", first.language, second.language);
+    let back = format!("{}-{}", second.language, first.language);
     for (here, there) in judged.iter().zip(judged_there) {
         let said = [&here.found.said[..], &there.found.said[..]];
         let failed = |error| {
@@ -91,7 +92,8 @@ fn agreement(
         };
         let numbers = first.items.between(&second.items, said, to);
         for number in numbers.map_err(failed)? {
-            rows.push(row(blank, first, here.setting, &languages, &number));
+            let languages = if number.reversed { &back } else { &languages };
+            rows.push(row(blank, first, here.setting, languages, &number));
         }
     }
     Ok(())

@@ -19,6 +19,9 @@ pub fn retrieval_rows(blank: &Blank<'_>, retrieved: &[Retrieved], rows: &mut Vec
                 ("retrieval_query_edited", one.query, Some(1.0), None),
                 ("retrieval_answer_edited", one.answer, Some(1.0), None),
                 ("retrieval_margin", one.margin, None, None),
+                ("retrieval_cosine", one.cosine, None, None),
+                ("retrieval_cka", one.cka, Some(1.0), None),
+                ("retrieval_cka_shifted", one.cka_shifted, None, None),
             ] {
                 rows.push(Row {
                     eval_language: Some(format!("{from}-{to}")),

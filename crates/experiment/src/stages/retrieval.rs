@@ -1,7 +1,10 @@
 //! Measures the retrieval of translations between states of the edited model, at any hooks.
 
 use interlingua_data::Language;
-use interlingua_metrics::alignment::{CSLS_NEIGHBOURS, cosine_margin, retrieval_hits};
+use interlingua_metrics::alignment::{
+    CSLS_NEIGHBOURS, cosine_margin, linear_cka, pair_cosines, retrieval_hits,
+};
+use interlingua_metrics::MetricError;
 use interlingua_metrics::bootstrap::{self, Bootstrap, Estimate, Interval};
 use interlingua_models::engine::{Branch, capture_branches};
 use interlingua_models::{Capture, Hook, Pooling, Sequence};
@@ -34,6 +37,12 @@ pub struct Found {
     pub answer: Estimate,
     /// The mean cosine of translations minus that of all other pairs, if both sides are edited.
     pub margin: Estimate,
+    /// Mean cosine of translations.
+    pub cosine: Estimate,
+    /// Linear CKA of the two sides.
+    pub cka: Estimate,
+    /// The same where no row stands beside its translation.
+    pub cka_shifted: Estimate,
 }
 
 /// The effect of a setting.
@@ -223,6 +232,11 @@ impl<'a> Task<'a> {
                 let (both, before) = (hits(x, y)?, hits(x0, y0)?);
                 let (left, right) = (hits(x, y0)?, hits(x0, y)?);
                 let margin = cosine_margin(x, y, dim, &self.options).map_err(failed)?;
+                let cosine = mean(&pair_cosines(x, y, dim).map_err(failed)?)?;
+                let rows = x.len() / dim;
+                let cka = linear_cka(x, dim, y, dim).map_err(failed)?;
+                let cka = Estimate::point(cka, rows);
+                let cka_shifted = Estimate::point(shifted_cka(x, y, dim).map_err(failed)?, rows);
                 let ways = [
                     (
                         [a, b],
@@ -249,10 +263,31 @@ impl<'a> Task<'a> {
                         query: mean(query)?,
                         answer: mean(answer)?,
                         margin,
+                        cosine,
+                        cka,
+                        cka_shifted,
                     });
                 }
             }
         }
         Ok(all)
     }
+}
+
+/// Ways of setting rows beside others than their translations.
+const SHIFTS: usize = 5;
+
+/// The mean of linear CKA over a few shifts of the rows of one side against those of the other: what the two sides have in common by the number of
+/// their rows alone, which is much where there are fewer rows than the states are wide.
+fn shifted_cka(x: &[f32], y: &[f32], dim: usize) -> Result<f64, MetricError> {
+    let rows = x.len() / dim;
+    let mut total = 0.0;
+    for shift in 1..=SHIFTS {
+        let mut other = y.to_vec();
+        // Spread over the rows: neighbours may be of one text.
+        let by = (shift * rows / (SHIFTS + 1)).clamp(1, rows.max(2) - 1);
+        other.rotate_left(by * dim);
+        total += linear_cka(x, dim, &other, dim)?;
+    }
+    Ok(total / SHIFTS as f64)
 }

@@ -1,0 +1,146 @@
+//! What the unedited model's states say, hook point by hook point.
+
+use super::svg::{Figure, Panel, Plane, line, marker, range};
+use super::text::{self as words, Format};
+use super::view::{Estimate, View};
+use crate::role::Role;
+use crate::row::Row;
+
+/// What is drawn over hook points: metric, title of the panel, name of the axis, and whether the axis grows by factors.
+const PANELS: [(&str, &str, &str, bool); 6] = [
+    ("lens_rank", "The right answer's rank", "log₁₀ rank", true),
+    ("lens_pivot_excess", "The pivot language's answer", "nats likelier than the own", false),
+    ("lens_own", "Likeliest token: own language", "share of questions", false),
+    ("lens_pivot", "Likeliest token: pivot language", "share of questions", false),
+    ("retrieval_cka", "Linear CKA between languages", "linear CKA", false),
+    ("retrieval_cosine", "Cosine of translations", "mean cosine", false),
+];
+
+/// A line of a panel: language or pair of languages, and points by depth.
+type Line = (String, Vec<(f64, Estimate)>);
+
+/// Panels of what is known at several hook points; nothing where there is none.
+pub fn layers(view: &View) -> Option<Figure> {
+    let mut languages: Vec<String> = Vec::new();
+    let mut panels = Vec::new();
+    for (metric, title, axis, is_log) in PANELS {
+        let lines = lines(view, metric);
+        if lines.iter().all(|(_, points)| points.len() < 2) {
+            continue;
+        }
+        for (name, _) in &lines {
+            if !languages.contains(name) {
+                languages.push(name.clone());
+            }
+        }
+        panels.push(panel(title, axis, is_log, &lines, &languages, metric));
+    }
+    if panels.is_empty() {
+        return None;
+    }
+    let named = |code: &String| {
+        let of = code.split('-').map(words::language);
+        of.collect::<Vec<_>>().join(" and ")
+    };
+    let legend = languages.iter().enumerate();
+    let legend = legend.map(|(at, code)| (marker(at, at, 10.0, 7.0, 5.0, ""), named(code)));
+    Some(Figure {
+        id: "layers".to_string(),
+        title: "On the way.".to_string(),
+        caption: "The unedited model, hook point by hook point, the first block on the left. The bars are 95 % intervals where there are any."
+            .to_string(),
+        legend: legend.collect(),
+        panels,
+    })
+}
+
+/// How deep a hook point lies: the number of its block.
+fn depth(name: &str) -> Option<f64> {
+    match name {
+        "embedding" => Some(-1.0),
+        name => name.strip_prefix("block.")?.split('.').next()?.parse().ok(),
+    }
+}
+
+/// The hook point that a row looks at, which is not the one of its edit.
+fn looked_at(row: &Row) -> Option<&str> {
+    let at = row.benchmark.as_deref().and_then(|b| b.split_once(" at "));
+    at.map(|(_, hook)| hook).or(row.scorer.as_deref())
+}
+
+fn lines(view: &View, metric: &str) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
+    let unedited = |row: &&Row| matches!(row.role, None | Some(Role::Unedited));
+    for row in view.metric(metric).filter(unedited) {
+        let (Some(language), Some(depth)) = (&row.eval_language, looked_at(row).and_then(depth))
+        else {
+            continue;
+        };
+        let at = match lines.iter().position(|(name, _)| name == language) {
+            Some(at) => at,
+            None => {
+                lines.push((language.clone(), Vec::new()));
+                lines.len() - 1
+            }
+        };
+        let points = &mut lines[at].1;
+        // The unedited model is there once for each category.
+        if !points.iter().any(|(known, _)| *known == depth) && row.value.is_finite() {
+            points.push((depth, Estimate::of(row)));
+        }
+    }
+    for (_, points) in &mut lines {
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    }
+    lines
+}
+
+fn panel(
+    title: &str,
+    axis: &str,
+    is_log: bool,
+    lines: &[Line],
+    languages: &[String],
+    metric: &str,
+) -> Panel {
+    let scale = |value: f64| match is_log {
+        true => value.max(1.0).log10(),
+        false => value,
+    };
+    let points = || lines.iter().flat_map(|(_, points)| points);
+    let ends = points().flat_map(|(_, e)| {
+        let (low, high) = e.finite_interval().unwrap_or((e.value, e.value));
+        [scale(low), scale(high)]
+    });
+    let plane = Plane {
+        x: range(points().map(|(depth, _)| *depth)),
+        y: range(ends),
+        log_x: false,
+        area: (38.0, 26.0, 322.0, 192.0),
+    };
+    let mut body = plane.axes("block", axis);
+    for (name, points) in lines {
+        let color = languages.iter().position(|known| known == name).unwrap_or(0);
+        let class = format!("whisker line{}", color % 8);
+        let place = |(depth, e): &(f64, Estimate)| (plane.px(*depth), plane.py(scale(e.value)));
+        for pair in points.windows(2) {
+            body.push_str(&line(place(&pair[0]), place(&pair[1]), &class));
+        }
+        for point in points {
+            let (x, y) = place(point);
+            if let Some((low, high)) = point.1.finite_interval() {
+                let ends = [low, high].map(|end| (x, plane.py(scale(end))));
+                body.push_str(&line(ends[0], ends[1], &class));
+            }
+            let tip = format!("{name}, block {}: {}", point.0, Format::Plain.full(&point.1));
+            body.push_str(&marker(color, color, x, y, 3.4, &tip));
+        }
+    }
+    Panel {
+        title: title.to_string(),
+        label: format!("{title} by block; the rows of {metric} have the numbers"),
+        width: 332.0,
+        height: 228.0,
+        body,
+    }
+}
