@@ -27,13 +27,14 @@ pub use fetch::{FetchOptions, Progress, fetch};
 pub use input::{Limits, TextEncoding};
 pub use language::Language;
 pub use load::{
-    AttributeOptions, BbqOptions, BiasOptions, ChoiceOptions, Format, ParallelOptions, SeatOptions,
-    StereoOptions, TemplateOptions, load_attributes, load_bbq, load_bias, load_bmlama, load_choice, load_localization, shuffle_choices,
-    load_parallel, load_seat, load_prompts, load_stereoset, load_templates, load_winobias, Prompt, sniff,
+    AttributeOptions, BbqOptions, BiasOptions, ChoiceOptions, Format, ParallelOptions, Prompt,
+    SeatOptions, StereoOptions, TemplateOptions, load_attributes, load_bbq, load_bias, load_bmlama,
+    load_choice, load_localization, load_parallel, load_prompts, load_seat, load_stereoset,
+    load_templates, load_winobias, shuffle_choices, sniff,
 };
 pub use manifest::{FileState, FileStatus, Manifest, verify};
 pub use types::{
-    AssociationTest, AttributeList, BiasPair, BiasSet, ChoiceItem, Condition, Coreference, Direction, Leans,
-    PairKind, ParallelCorpus, Polarity, Question, StereoItem, StereoKind, TemplateItem, Triple,
-    WordSet,
+    AssociationTest, AttributeList, BiasPair, BiasSet, ChoiceItem, Condition, Coreference,
+    Direction, Leans, PairKind, ParallelCorpus, Polarity, Question, StereoItem, StereoKind,
+    TemplateItem, Triple, WordSet,
 };

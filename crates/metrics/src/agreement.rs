@@ -167,7 +167,9 @@ mod tests {
 
     /// An item whose answer is `answer`.
     fn answered(answer: usize, gold: usize) -> Item {
-        let scores: Vec<f64> = (0..4).map(|at| if at == answer { -1.0 } else { -2.0 }).collect();
+        let scores: Vec<f64> = (0..4)
+            .map(|at| if at == answer { -1.0 } else { -2.0 })
+            .collect();
         item(&scores, gold)
     }
 
@@ -179,12 +181,20 @@ mod tests {
     fn rank_c_is_that_of_the_table() {
         let of = |a: &[f64], b: &[f64]| {
             let (a, b) = ([item(a, 0)], [item(b, 0)]);
-            rank_c(&a, &b, Norm::Total, &Bootstrap::default()).unwrap().value
+            rank_c(&a, &b, Norm::Total, &Bootstrap::default())
+                .unwrap()
+                .value
         };
         near(of(&[3.0, 2.0, 1.0], &[2.0, 3.0, 1.0]), 0.334_759_0);
         near(of(&[3.0, 2.0, 1.0], &[1.0, 2.0, 3.0]), 0.212_394_8);
-        near(of(&[4.0, 3.0, 2.0, 1.0], &[4.0, 2.0, 3.0, 1.0]), 0.881_558_6);
-        near(of(&[4.0, 3.0, 2.0, 1.0], &[1.0, 2.0, 3.0, 4.0]), 0.090_154_8);
+        near(
+            of(&[4.0, 3.0, 2.0, 1.0], &[4.0, 2.0, 3.0, 1.0]),
+            0.881_558_6,
+        );
+        near(
+            of(&[4.0, 3.0, 2.0, 1.0], &[1.0, 2.0, 3.0, 4.0]),
+            0.090_154_8,
+        );
         near(of(&[4.0, 3.0, 2.0, 1.0], &[4.0, 3.0, 2.0, 1.0]), 1.0);
     }
 
@@ -192,16 +202,30 @@ mod tests {
     #[test]
     fn chance_of_rank_c_is_the_mean_over_all_orders() {
         let first = [item(&[3.0, 2.0, 1.0], 0)];
-        let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+        let orders = [
+            [0, 1, 2],
+            [0, 2, 1],
+            [1, 0, 2],
+            [1, 2, 0],
+            [2, 0, 1],
+            [2, 1, 0],
+        ];
         let mean: f64 = orders.iter().map(|b| overlap(&[0, 1, 2], b)).sum::<f64>() / 6.0;
-        near(rank_c_chance(&first, &Bootstrap::default()).unwrap().value, mean);
+        near(
+            rank_c_chance(&first, &Bootstrap::default()).unwrap().value,
+            mean,
+        );
     }
 
     #[test]
     fn transfer_is_that_of_the_table() {
         let golds = [0, 1, 2, 3, 0, 1];
         let side = |answers: [usize; 6]| -> Vec<Item> {
-            answers.iter().zip(golds).map(|(&answer, gold)| answered(answer, gold)).collect()
+            answers
+                .iter()
+                .zip(golds)
+                .map(|(&answer, gold)| answered(answer, gold))
+                .collect()
         };
         let (one, other) = (side([0, 1, 2, 0, 1, 1]), side([0, 1, 0, 0, 1, 2]));
         let up = right(&one, &other, Norm::Total, &Bootstrap::default()).unwrap();
@@ -225,7 +249,10 @@ mod tests {
         let none = [answered(0, 1), answered(0, 2)];
         let options = Bootstrap::default();
         let undefined = |found: Result<Transfer, MetricError>| {
-            assert!(matches!(found, Err(MetricError::Undefined { .. })), "{found:?}");
+            assert!(
+                matches!(found, Err(MetricError::Undefined { .. })),
+                "{found:?}"
+            );
         };
         undefined(right(&none, &all, Norm::Total, &options));
         undefined(wrong(&all, &none, Norm::Total, &options));

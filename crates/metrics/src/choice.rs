@@ -109,7 +109,9 @@ impl Item {
     pub fn log_odds(&self, norm: Norm) -> f64 {
         let scores = self.scores(norm);
         let others = || scores.iter().enumerate().filter(|(at, _)| *at != self.gold);
-        let best = others().map(|(_, score)| *score).fold(f64::NEG_INFINITY, f64::max);
+        let best = others()
+            .map(|(_, score)| *score)
+            .fold(f64::NEG_INFINITY, f64::max);
         let sum: f64 = others().map(|(_, score)| (score - best).exp()).sum();
         scores[self.gold] - best - sum.ln()
     }
@@ -216,7 +218,9 @@ pub fn log_odds_difference(
     check(others)?;
     length("items of the other model", items.len(), others.len())?;
     let pairs = items.iter().zip(others);
-    let changed: Vec<f64> = pairs.map(|(a, b)| a.log_odds(norm) - b.log_odds(norm)).collect();
+    let changed: Vec<f64> = pairs
+        .map(|(a, b)| a.log_odds(norm) - b.log_odds(norm))
+        .collect();
     bootstrap::mean(&changed, options)
 }
 
@@ -347,7 +351,10 @@ mod tests {
         assert!((of(1).log_odds(Norm::Total) - (3.0f64 / 7.0).ln()).abs() < 1e-12);
         let change = log_odds_difference(&[of(1)], &[of(0)], Norm::Total, &options()).unwrap();
         assert!((change.value - (3.0f64 / 7.0).ln()).abs() < 1e-12);
-        assert!((log_odds(&[of(1)], Norm::Total, &options()).unwrap().value - change.value).abs() < 1e-12);
+        assert!(
+            (log_odds(&[of(1)], Norm::Total, &options()).unwrap().value - change.value).abs()
+                < 1e-12
+        );
     }
 
     #[test]

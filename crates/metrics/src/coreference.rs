@@ -111,12 +111,21 @@ pub fn scores(items: &[Item], options: &Bootstrap) -> Result<Scores, MetricError
         let columns: Vec<[f64; 4]> = items.iter().map(|i| of_occupation(i, occupation)).collect();
         let found = clustered_of_sums("O-SB", &columns, Some(&pairs), preference, options);
         if let Some(found) = defined(found)? {
-            let n = items.iter().filter(|i| i.occupations.contains(&occupation)).count();
+            let n = items
+                .iter()
+                .filter(|i| i.occupations.contains(&occupation))
+                .count();
             occupations.push((occupation, Estimate { n, ..found }));
         }
     }
     let columns: Vec<[f64; 4 * MOST]> = items.iter().map(of_all).collect();
-    let size = defined(clustered_of_sums("A-SB", &columns, Some(&pairs), mean_size, options))?;
+    let size = defined(clustered_of_sums(
+        "A-SB",
+        &columns,
+        Some(&pairs),
+        mean_size,
+        options,
+    ))?;
     let chance = size.map(|size| chance(items, size.value, options.seed));
     Ok(Scores {
         accuracy: share(&|_| true)?,
@@ -192,7 +201,9 @@ pub fn correlation(
     };
     Ok(Correlation {
         pearson: of("Pearson's correlation", pearson)?,
-        spearman: of("Spearman's correlation", |a, b| pearson(&ranks(a), &ranks(b)))?,
+        spearman: of("Spearman's correlation", |a, b| {
+            pearson(&ranks(a), &ranks(b))
+        })?,
     })
 }
 
@@ -308,7 +319,10 @@ fn pearson(a: &[f64], b: &[f64]) -> f64 {
     let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
     let (mean_a, mean_b) = (mean(a), mean(b));
     let product = |x: &[f64], y: &[f64], of: [f64; 2]| -> f64 {
-        x.iter().zip(y).map(|(x, y)| (x - of[0]) * (y - of[1])).sum()
+        x.iter()
+            .zip(y)
+            .map(|(x, y)| (x - of[0]) * (y - of[1]))
+            .sum()
     };
     let spread = (product(a, a, [mean_a; 2]) * product(b, b, [mean_b; 2])).sqrt();
     product(a, b, [mean_a, mean_b]) / spread
@@ -360,7 +374,10 @@ mod tests {
 
     #[test]
     fn equally_likely_occupations_are_half_an_answer() {
-        let items = [item(0, true, true, 0, 1, 0.0), item(0, false, false, 0, 1, 0.0)];
+        let items = [
+            item(0, true, true, 0, 1, 0.0),
+            item(0, false, false, 0, 1, 0.0),
+        ];
         let found = scores(&items, &options()).unwrap();
         assert_eq!(found.accuracy.value, 0.5);
         assert_eq!(found.size.unwrap().value, 0.0);
@@ -380,21 +397,35 @@ mod tests {
         };
         let (a, b) = (of([1.0, 0.0, -1.0]), of([-2.0, 0.0, 2.0]));
         let same = correlation(&a, &a, false, &options()).unwrap();
-        assert!((same.pearson.value - 1.0).abs() < 1e-12 && (same.spearman.value - 1.0).abs() < 1e-12);
+        assert!(
+            (same.pearson.value - 1.0).abs() < 1e-12 && (same.spearman.value - 1.0).abs() < 1e-12
+        );
         let turned = correlation(&a, &b, false, &options()).unwrap();
         assert!((turned.pearson.value + 1.0).abs() < 1e-12);
         // No occupation is in both halves but the last one.
         let split = correlation(&a, &b, true, &options());
-        assert!(matches!(split, Err(MetricError::Undefined { .. })), "{split:?}");
+        assert!(
+            matches!(split, Err(MetricError::Undefined { .. })),
+            "{split:?}"
+        );
     }
 
     #[test]
     fn impossible_items() {
-        assert!(matches!(scores(&[], &options()), Err(MetricError::Empty { .. })));
+        assert!(matches!(
+            scores(&[], &options()),
+            Err(MetricError::Empty { .. })
+        ));
         let nan = item(0, true, true, 0, 1, f64::NAN);
-        assert!(matches!(scores(&[nan], &options()), Err(MetricError::NotFinite { .. })));
+        assert!(matches!(
+            scores(&[nan], &options()),
+            Err(MetricError::NotFinite { .. })
+        ));
         let many = item(0, true, true, MOST, 1, 1.0);
-        assert!(matches!(scores(&[many], &options()), Err(MetricError::BadItem { .. })));
+        assert!(matches!(
+            scores(&[many], &options()),
+            Err(MetricError::BadItem { .. })
+        ));
         let one = item(0, true, true, 0, 1, 1.0);
         let unequal = correlation(&[one], &[one, one], false, &options());
         assert!(matches!(unequal, Err(MetricError::Length { .. })));

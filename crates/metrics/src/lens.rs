@@ -123,7 +123,16 @@ mod tests {
         tongues.add(1, &[1, 1, 1]);
         let of: Vec<Tongue> = (0..5).map(|token| tongues.of(token)).collect();
         // Token 1 is a ninth of the one text, and all of the other.
-        assert_eq!(of, [Tongue::Of(0), Tongue::Of(1), Tongue::Unseen, Tongue::Unseen, Tongue::Of(0)]);
+        assert_eq!(
+            of,
+            [
+                Tongue::Of(0),
+                Tongue::Of(1),
+                Tongue::Unseen,
+                Tongue::Unseen,
+                Tongue::Of(0)
+            ]
+        );
         tongues.add(1, &[0, 0, 0]);
         // A third of the one text, a half of the other.
         assert_eq!(tongues.of(0), Tongue::Shared);

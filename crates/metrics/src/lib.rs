@@ -28,6 +28,7 @@ pub mod divergence;
 mod error;
 pub mod info;
 pub mod joint;
+pub mod lens;
 mod normal;
 pub mod perplexity;
 pub mod power;

@@ -88,7 +88,9 @@ fn what_carries_over_is_what_numpy_counts() {
     near(wrong.share.value, golden.wrong, "tr-");
     near(wrong.chance.value, golden.wrong_chance, "chance of tr-");
     for estimate in [right.share, right.excess, wrong.share, wrong.excess] {
-        assert!(estimate.ci_low.unwrap() < estimate.value && estimate.value < estimate.ci_high.unwrap());
+        assert!(
+            estimate.ci_low.unwrap() < estimate.value && estimate.value < estimate.ci_high.unwrap()
+        );
     }
 }
 

@@ -295,12 +295,10 @@ fn controls(view: &View) -> Option<Markup> {
 
 fn benchmarks(view: &View) -> Option<Markup> {
     let means = some(&[tables::benchmark_means(view)])?;
-    Some(
-        html! {
-            @for figure in [layers(view), plane(view)].into_iter().flatten() { (figure.html()) }
-            (details("Means", &means)) p class="note" { "Every number: " (file("tables/benchmarks.csv")) "." }
-        },
-    )
+    Some(html! {
+        @for figure in [layers(view), plane(view)].into_iter().flatten() { (figure.html()) }
+        (details("Means", &means)) p class="note" { "Every number: " (file("tables/benchmarks.csv")) "." }
+    })
 }
 
 fn alignment(view: &View) -> Option<Markup> {

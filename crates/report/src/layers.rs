@@ -9,11 +9,36 @@ use crate::row::Row;
 /// What is drawn over hook points: metric, title of the panel, name of the axis, and whether the axis grows by factors.
 const PANELS: [(&str, &str, &str, bool); 6] = [
     ("lens_rank", "The right answer's rank", "log₁₀ rank", true),
-    ("lens_pivot_excess", "The pivot language's answer", "nats likelier than the own", false),
-    ("lens_own", "Likeliest token: own language", "share of questions", false),
-    ("lens_pivot", "Likeliest token: pivot language", "share of questions", false),
-    ("retrieval_cka", "Linear CKA between languages", "linear CKA", false),
-    ("retrieval_cosine", "Cosine of translations", "mean cosine", false),
+    (
+        "lens_pivot_excess",
+        "The pivot language's answer",
+        "nats likelier than the own",
+        false,
+    ),
+    (
+        "lens_own",
+        "Likeliest token: own language",
+        "share of questions",
+        false,
+    ),
+    (
+        "lens_pivot",
+        "Likeliest token: pivot language",
+        "share of questions",
+        false,
+    ),
+    (
+        "retrieval_cka",
+        "Linear CKA between languages",
+        "linear CKA",
+        false,
+    ),
+    (
+        "retrieval_cosine",
+        "Cosine of translations",
+        "mean cosine",
+        false,
+    ),
 ];
 
 /// A line of a panel: language or pair of languages, and points by depth.
@@ -120,7 +145,10 @@ fn panel(
     };
     let mut body = plane.axes("block", axis);
     for (name, points) in lines {
-        let color = languages.iter().position(|known| known == name).unwrap_or(0);
+        let color = languages
+            .iter()
+            .position(|known| known == name)
+            .unwrap_or(0);
         let class = format!("whisker line{}", color % 8);
         let place = |(depth, e): &(f64, Estimate)| (plane.px(*depth), plane.py(scale(e.value)));
         for pair in points.windows(2) {
@@ -132,7 +160,11 @@ fn panel(
                 let ends = [low, high].map(|end| (x, plane.py(scale(end))));
                 body.push_str(&line(ends[0], ends[1], &class));
             }
-            let tip = format!("{name}, block {}: {}", point.0, Format::Plain.full(&point.1));
+            let tip = format!(
+                "{name}, block {}: {}",
+                point.0,
+                Format::Plain.full(&point.1)
+            );
             body.push_str(&marker(color, color, x, y, 3.4, &tip));
         }
     }
@@ -142,5 +174,67 @@ fn panel(
         width: 332.0,
         height: 228.0,
         body,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RunInfo;
+
+    fn row(metric: &str, language: &str, hook: &str, value: f64, role: Role) -> Row {
+        let retrieval = metric.starts_with("retrieval");
+        Row {
+            metric: metric.to_string(),
+            value,
+            ci_low: Some(value / 2.0),
+            ci_high: Some(value * 2.0),
+            n: 20,
+            benchmark: Some(match retrieval {
+                true => format!("held-out translations at {hook}"),
+                false => "latent".to_string(),
+            }),
+            scorer: (!retrieval).then(|| hook.to_string()),
+            eval_language: Some(language.to_string()),
+            role: Some(role),
+            method: Some("none".to_string()),
+            ..Row::default()
+        }
+    }
+
+    #[test]
+    fn a_line_for_each_language_and_a_point_for_each_block() {
+        let mut rows = Vec::new();
+        for language in ["fr", "de"] {
+            for (block, rank) in [(2, 1000.0), (10, 10.0)] {
+                let hook = format!("block.{block}.output");
+                rows.push(row("lens_rank", language, &hook, rank, Role::Unedited));
+                // The same model once more, for another category, and an edit: neither is drawn.
+                rows.push(row("lens_rank", language, &hook, 7.0, Role::Unedited));
+                rows.push(row("lens_rank", language, &hook, 9.0, Role::Method));
+            }
+        }
+        rows.push(row(
+            "retrieval_cka",
+            "en-fr",
+            "block.2.output",
+            0.5,
+            Role::Unedited,
+        ));
+        let info = RunInfo::default();
+        let figure = layers(&View::new(&info, &rows)).unwrap();
+        // One point is no line.
+        assert_eq!(figure.panels.len(), 1);
+        let meanings: Vec<&str> = figure
+            .legend
+            .iter()
+            .map(|(_, words)| words.as_str())
+            .collect();
+        assert_eq!(meanings, ["French", "German"]);
+        let body = &figure.panels[0].body;
+        assert_eq!(body.matches("<title>").count(), 4, "{body}");
+        // Lower ranks are lower in the plot.
+        assert!(body.contains("block 10: 10"), "{body}");
+        assert!(layers(&View::new(&info, &[])).is_none());
     }
 }

@@ -15,7 +15,10 @@ const SCORER: &str = "acc";
 /// What is drawn, and its name on the axes.
 const AXES: [(&str, &str); 2] = [
     ("choice_accuracy_difference", "accuracy"),
-    ("choice_log_odds_difference", "log-odds of the right one, nats"),
+    (
+        "choice_log_odds_difference",
+        "log-odds of the right one, nats",
+    ),
 ];
 
 /// A panel for each language that both kinds of choices are in, and each quantity; nothing where a run has not both.
@@ -80,10 +83,17 @@ fn difference(
         row.scorer.as_deref() == Some(SCORER)
             && row.benchmark.as_deref().is_some_and(benchmark)
             && row.eval_language.as_deref() == Some(language)
-            && row.fit_language.as_deref().is_none_or(|fit| fit == language)
+            && row
+                .fit_language
+                .as_deref()
+                .is_none_or(|fit| fit == language)
             && view.variant_of(row) == *variant
     };
-    let found: Vec<Estimate> = view.metric(metric).filter(is_it).map(Estimate::of).collect();
+    let found: Vec<Estimate> = view
+        .metric(metric)
+        .filter(is_it)
+        .map(Estimate::of)
+        .collect();
     match found.as_slice() {
         [one] => Some(*one),
         several => Estimate::mean(several),
@@ -130,9 +140,65 @@ fn panel(points: &[(usize, &Variant, Estimate, Estimate)], axis: &str, language:
     }
     Panel {
         title: format!("{language}, {axis}"),
-        label: format!("Transfer against localisation in {language}, {axis}; the benchmarks table has the numbers"),
+        label: format!(
+            "Transfer against localisation in {language}, {axis}; the benchmarks table has the numbers"
+        ),
         width: 332.0,
         height: 268.0,
         body,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RunInfo;
+    use crate::role::Control;
+
+    fn row(metric: &str, benchmark: &str, role: Role, fit: &str, value: f64) -> Row {
+        Row {
+            metric: metric.to_string(),
+            value,
+            ci_low: Some(value - 0.1),
+            ci_high: Some(value + 0.1),
+            n: 20,
+            benchmark: Some(benchmark.to_string()),
+            scorer: Some("acc".to_string()),
+            eval_language: Some("fr".to_string()),
+            fit_language: Some(fit.to_string()),
+            role: Some(role),
+            method: Some(role.in_rows(Some("language-steering"))),
+            space: Some("raw".to_string()),
+            versus: Some("unedited".to_string()),
+            ..Row::default()
+        }
+    }
+
+    #[test]
+    fn an_edit_stands_where_both_kinds_of_choices_put_it() {
+        let mut rows = Vec::new();
+        for (role, x, y) in [
+            (Role::Method, 0.25, -0.5),
+            (Role::Control(Control::Random), 0.0, 0.0),
+        ] {
+            for metric in ["choice_accuracy_difference", "choice_log_odds_difference"] {
+                rows.push(row(metric, "transfer-bmlama", role, "fr", x));
+                rows.push(row(metric, "localization-implicit", role, "fr", y));
+                // An edit about another language is not drawn.
+                rows.push(row(metric, "transfer-bmlama", role, "en", 9.0));
+            }
+        }
+        let info = RunInfo::default();
+        let figure = plane(&View::new(&info, &rows)).unwrap();
+        assert_eq!(figure.panels.len(), 2);
+        assert_eq!(figure.legend.len(), 3);
+        let body = &figure.panels[0].body;
+        assert!(
+            body.contains("shared +0.250") && body.contains("local \u{2212}0.500"),
+            "{body}"
+        );
+        assert!(!body.contains("9.000"), "{body}");
+        rows.retain(|row| row.benchmark.as_deref() != Some("localization-implicit"));
+        assert!(plane(&View::new(&info, &rows)).is_none());
     }
 }

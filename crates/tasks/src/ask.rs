@@ -32,7 +32,7 @@ enum Requests {
     /// The mean of the states of a sequence's text at the final norm.
     States(Vec<Sequence>),
     /// What the head would say on the way, and a number for each token of the vocabulary.
-    Lens(Lens, Vec<Sequence>, Vec<f32>),
+    Lens(Lens, Vec<Sequence>, Vec<i32>),
 }
 
 impl Ask {
@@ -105,7 +105,7 @@ impl Ask {
     /// # Shapes
     /// `of_token`: a number for each token of the vocabulary. An answer has three numbers for each hook point: the sum of the tokens'
     /// log-probabilities, the rank of the first token from 1, and the number of the token that is likeliest in its place.
-    pub fn lens(lens: Lens, sequences: Vec<Sequence>, of_token: Vec<f32>) -> Ask {
+    pub fn lens(lens: Lens, sequences: Vec<Sequence>, of_token: Vec<i32>) -> Ask {
         Ask {
             parts: one_each(sequences.len()),
             requests: Requests::Lens(lens, sequences, of_token),
@@ -144,7 +144,7 @@ impl Ask {
 }
 
 /// What is kept of a lens under one branch, by sequence.
-fn seen_by(hooks: &[Vec<Vec<Seen>>], of_token: &[f32]) -> LogProbs {
+fn seen_by(hooks: &[Vec<Vec<Seen>>], of_token: &[i32]) -> LogProbs {
     let sequences = hooks.first().map_or(0, Vec::len);
     let at = |hook: &Vec<Vec<Seen>>, sequence: usize| {
         let seen = &hook[sequence];
@@ -153,7 +153,7 @@ fn seen_by(hooks: &[Vec<Vec<Seen>>], of_token: &[f32]) -> LogProbs {
         [
             sum as f32,
             first.map_or(0.0, |s| s.rank as f32),
-            first.map_or(0.0, |s| of_token[s.likeliest as usize]),
+            first.map_or(0.0, |s| of_token[s.likeliest as usize] as f32),
         ]
     };
     let of = |sequence| hooks.iter().flat_map(|hook| at(hook, sequence)).collect();

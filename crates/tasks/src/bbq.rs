@@ -195,11 +195,7 @@ impl Task for Bbq {
 }
 
 /// The prompt of this name in the language of the questions.
-fn prompt(
-    options: &Options,
-    name: &str,
-    source: &Source<'_>,
-) -> Result<data::Prompt, TaskError> {
+fn prompt(options: &Options, name: &str, source: &Source<'_>) -> Result<data::Prompt, TaskError> {
     let file = source.file(options.prompts.as_deref().unwrap_or(OWN));
     let mut prompts = load_prompts(&file, &PLACES)?;
     prompts.retain(|prompt| prompt.language == options.language);
@@ -210,7 +206,10 @@ fn prompt(
             true => "none".to_owned(),
             false => names.join(", "),
         };
-        let problem = format!("there is no `{name}` in {}; there are {known}", options.language);
+        let problem = format!(
+            "there is no `{name}` in {}; there are {known}",
+            options.language
+        );
         TaskError::options("prompt", problem)
     })
 }

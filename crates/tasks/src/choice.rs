@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use interlingua_data::{
-    ChoiceItem, ChoiceOptions, DataError, Language, OnBadRow, Report, load_bmlama, load_choice, load_localization,
-    shuffle_choices,
+    ChoiceItem, ChoiceOptions, DataError, Language, OnBadRow, Report, load_bmlama, load_choice,
+    load_localization, shuffle_choices,
 };
-use interlingua_metrics::{MetricError, agreement};
 use interlingua_metrics::choice::{self, Norm};
+use interlingua_metrics::{MetricError, agreement};
 use interlingua_models::masked::MaskRequest;
 use interlingua_models::{Model, Sequence};
 use serde::{Deserialize, Serialize};

@@ -143,7 +143,10 @@ impl Task for Latent {
 
     fn check(options: &Options) -> Result<(), TaskError> {
         if options.text_rows == 0 {
-            return Err(TaskError::options("text_rows", "0 tells no language; 1000 works"));
+            return Err(TaskError::options(
+                "text_rows",
+                "0 tells no language; 1000 works",
+            ));
         }
         if !(options.share > 0.5 && options.share <= 1.0) {
             let problem = format!("{} is not above 0.5 and at most 1", options.share);
@@ -191,7 +194,9 @@ impl Task for Latent {
                 Item {
                     item: item.clone(),
                     pivot: pivot.candidates[pivot.gold].clone(),
-                    text: columns.map(|(l, c)| (*l, c[rows.clone()].to_vec())).collect(),
+                    text: columns
+                        .map(|(l, c)| (*l, c[rows.clone()].to_vec()))
+                        .collect(),
                     how: how.clone(),
                 }
             });
@@ -226,7 +231,8 @@ impl Task for Latent {
                 if given == 0 || whole.tokens.len() <= given {
                     return Err(TaskError::Item {
                         item: format!("{} in {}", item.item.id, item.item.language),
-                        problem: "the answer has no token of its own behind the question".to_owned(),
+                        problem: "the answer has no token of its own behind the question"
+                            .to_owned(),
                     });
                 }
                 sequences.push(Sequence::new(whole.tokens, given));
@@ -258,7 +264,8 @@ impl Task for Latent {
                 found.iter().map(of).collect()
             };
             let (here, there) = (column(0, 0), column(1, 0));
-            let mut add = |metric: &str, estimate| numbers.push(Number::new(metric, &name, estimate));
+            let mut add =
+                |metric: &str, estimate| numbers.push(Number::new(metric, &name, estimate));
             add("lens_log_prob", lens::mean(&here, &to.bootstrap)?);
             add("lens_rank", lens::rank(&column(0, 1), &to.bootstrap)?);
             if !is_pivot {
@@ -276,7 +283,8 @@ impl Task for Latent {
                 let of: Vec<f64> = tongues.iter().map(one).collect();
                 lens::mean(&of, &to.bootstrap)
             };
-            let is = |place: Option<usize>| move |t: Tongue| place.is_some_and(|p| t == Tongue::Of(p));
+            let is =
+                |place: Option<usize>| move |t: Tongue| place.is_some_and(|p| t == Tongue::Of(p));
             let (is_own, is_of_pivot) = (is(own), is(pivot));
             add("lens_own", share(&is_own)?);
             if !is_pivot {
@@ -308,7 +316,7 @@ fn end_of(block: usize) -> String {
 }
 
 /// The tongue of every token, as a number that an answer can carry.
-fn tongues(items: &[Item], model: &Model) -> Result<Vec<f32>, TaskError> {
+fn tongues(items: &[Item], model: &Model) -> Result<Vec<i32>, TaskError> {
     let vocabulary = model.geometry.vocab_size;
     let first = &items[0];
     let languages = first.text.len();
@@ -322,9 +330,9 @@ fn tongues(items: &[Item], model: &Model) -> Result<Vec<f32>, TaskError> {
         }
     }
     let code = |token: u32| match tongues.of(token) {
-        Tongue::Of(place) => place as f32,
-        Tongue::Shared => -1.0,
-        Tongue::Unseen => -2.0,
+        Tongue::Of(place) => place as i32,
+        Tongue::Shared => -1,
+        Tongue::Unseen => -2,
     };
     Ok((0..vocabulary as u32).map(code).collect())
 }

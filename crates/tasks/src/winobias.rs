@@ -104,7 +104,10 @@ impl Task for Winobias {
 
     fn check(options: &Options) -> Result<(), TaskError> {
         if options.parts.is_empty() {
-            return Err(TaskError::options("parts", "is empty; `dev` and `test` work"));
+            return Err(TaskError::options(
+                "parts",
+                "is empty; `dev` and `test` work",
+            ));
         }
         let mut seen = BTreeSet::new();
         if let Some(twice) = options.ask.iter().find(|name| !seen.insert(*name)) {
@@ -132,7 +135,10 @@ impl Task for Winobias {
                 let found = prompts.iter().find(|prompt| prompt.name == *name);
                 found.cloned().ok_or_else(|| {
                     let names: Vec<&str> = prompts.iter().map(|p| p.name.as_str()).collect();
-                    let problem = format!("there is no prompt `{name}`; there are {}", names.join(", "));
+                    let problem = format!(
+                        "there is no prompt `{name}`; there are {}",
+                        names.join(", ")
+                    );
                     TaskError::options("ask", problem)
                 })
             };
@@ -151,7 +157,7 @@ impl Task for Winobias {
             asked: prompts
                 .iter()
                 .map(|prompt| {
-                    let values = [("sentence", of.sentence.as_str()), ("pronoun", &of.pronoun)];
+                    let values = [("sentence", of.sentence.as_str()), ("pronoun", of.pronoun.as_str())];
                     (prompt.name.clone(), prompt.filled(&values))
                 })
                 .collect(),
@@ -166,7 +172,9 @@ impl Task for Winobias {
         let texts = |item: &Item| -> Vec<String> {
             let of = &item.of;
             let asked = item.asked.iter();
-            asked.map(|(_, text)| format!("{text} {} {}", of.occupation, of.other)).collect()
+            asked
+                .map(|(_, text)| format!("{text} {} {}", of.occupation, of.other))
+                .collect()
         };
         items.iter().flat_map(texts).collect()
     }
@@ -181,7 +189,9 @@ impl Task for Winobias {
                     if whole.tokens.len() <= given {
                         return Err(TaskError::Item {
                             item: item.of.pair.clone(),
-                            problem: format!("`{occupation}` has no token of its own behind the prompt"),
+                            problem: format!(
+                                "`{occupation}` has no token of its own behind the prompt"
+                            ),
                         });
                     }
                     sequences.push(Sequence::new(whole.tokens, given));
@@ -288,7 +298,9 @@ fn of_prompt(
 /// Names of the prompts, in order; they are the same for all items.
 fn prompts(items: &[Item]) -> Vec<&str> {
     let first = items.first().into_iter();
-    first.flat_map(|item| item.asked.iter().map(|(name, _)| name.as_str())).collect()
+    first
+        .flat_map(|item| item.asked.iter().map(|(name, _)| name.as_str()))
+        .collect()
 }
 
 /// The occupations in alphabetical order, and their places.
@@ -297,7 +309,11 @@ fn occupations(items: &[Item]) -> (Vec<&str>, BTreeMap<&str, usize>) {
         .iter()
         .flat_map(|item| [item.of.occupation.as_str(), item.of.other.as_str()])
         .collect();
-    let places = names.iter().enumerate().map(|(at, name)| (*name, at)).collect();
+    let places = names
+        .iter()
+        .enumerate()
+        .map(|(at, name)| (*name, at))
+        .collect();
     (names.into_iter().collect(), places)
 }
 
@@ -309,7 +325,10 @@ fn judged(items: &[Item], said: &[Vec<f64>], prompt: usize) -> Vec<Judged> {
         pair,
         male: item.of.male,
         pro: item.of.pro,
-        occupations: [places[item.of.occupation.as_str()], places[item.of.other.as_str()]],
+        occupations: [
+            places[item.of.occupation.as_str()],
+            places[item.of.other.as_str()],
+        ],
         margin: said[prompt],
     };
     items.iter().zip(said).zip(pairs).map(item).collect()
@@ -322,6 +341,9 @@ fn spread(items: Vec<Coreference>, limit: Option<usize>) -> Vec<Coreference> {
     let most = limit.unwrap_or(all).min(all);
     // The first pair of every equal part of the list.
     let is_taken = |pair: usize| pair * most / all.max(1) != (pair + 1) * most / all.max(1);
-    let kept = items.into_iter().zip(pairs).filter(|(_, pair)| is_taken(*pair));
+    let kept = items
+        .into_iter()
+        .zip(pairs)
+        .filter(|(_, pair)| is_taken(*pair));
     kept.map(|(item, _)| item).collect()
 }

@@ -28,8 +28,13 @@ fn judging() -> Judging {
 }
 
 fn value(numbers: &[Number], metric: &str, scorer: &str) -> f64 {
-    let found = numbers.iter().find(|n| n.metric == metric && n.scorer == scorer);
-    found.unwrap_or_else(|| panic!("{metric} of {scorer}")).estimate.value
+    let found = numbers
+        .iter()
+        .find(|n| n.metric == metric && n.scorer == scorer);
+    found
+        .unwrap_or_else(|| panic!("{metric} of {scorer}"))
+        .estimate
+        .value
 }
 
 /// At the final norm, and at the end of the last block with the norm, the lens says what the model says.
@@ -37,12 +42,17 @@ fn value(numbers: &[Number], metric: &str, scorer: &str) -> f64 {
 fn the_last_lens_is_the_model() {
     let model = model();
     let texts = ["The house is big", "La maison est petite"];
-    let sequences: Vec<Sequence> = texts.iter().map(|text| model.sequence(text).unwrap()).collect();
+    let sequences: Vec<Sequence> = texts
+        .iter()
+        .map(|text| model.sequence(text).unwrap())
+        .collect();
     let end = format!("block.{}.output", model.geometry.layers - 1);
     let names = ["embedding".to_owned(), end, "final_norm".to_owned()];
     let branches = [Branch::unedited()];
     let lens = Lens::parse(&names, true, &model).unwrap();
-    let seen = lens.read(&model, &sequences, &branches, &mut |_, _| {}).unwrap();
+    let seen = lens
+        .read(&model, &sequences, &branches, &mut |_, _| {})
+        .unwrap();
     let expect = token_log_probs(&model, &sequences, &branches, &mut |_, _| {}).unwrap();
     for hook in [1, 2] {
         for (seen, expect) in seen[0][hook].iter().zip(&expect[0]) {
@@ -56,19 +66,26 @@ fn the_last_lens_is_the_model() {
     assert_ne!(seen[0][0], seen[0][2]);
     // Without the norm the head reads other states.
     let bare = Lens::parse(&names, false, &model).unwrap();
-    let bare = bare.read(&model, &sequences, &branches, &mut |_, _| {}).unwrap();
+    let bare = bare
+        .read(&model, &sequences, &branches, &mut |_, _| {})
+        .unwrap();
     assert_eq!(bare[0][2], seen[0][2]);
     assert_ne!(bare[0][1], seen[0][1]);
     let wrong = Lens::parse(&["block.0.mlp".to_owned()], true, &model).unwrap_err();
     assert!(wrong.to_string().contains("residual stream"), "{wrong}");
     let none = Sequence::new(vec![5, 6], 0);
-    let error = lens.read(&model, &[none], &branches, &mut |_, _| {}).unwrap_err();
+    let error = lens
+        .read(&model, &[none], &branches, &mut |_, _| {})
+        .unwrap_err();
     assert!(error.to_string().contains("no token before"), "{error}");
 }
 
 fn question(id: &str, language: Language, prompt: &str, gold: &str, pivot: &str) -> latent::Item {
     let text = |language, sentences: &[&str]| {
-        (language, sentences.iter().map(|s| (*s).to_owned()).collect())
+        (
+            language,
+            sentences.iter().map(|s| (*s).to_owned()).collect(),
+        )
     };
     latent::Item {
         item: ChoiceItem {
@@ -82,7 +99,10 @@ fn question(id: &str, language: Language, prompt: &str, gold: &str, pivot: &str)
         pivot: pivot.to_owned(),
         text: vec![
             text(Language::EN, &["The house is big", "He sees the books"]),
-            text(Language::FR, &["La maison est petite", "Elle voit les livres"]),
+            text(
+                Language::FR,
+                &["La maison est petite", "Elle voit les livres"],
+            ),
         ],
         how: latent::How {
             pivot: Language::EN,
@@ -102,18 +122,33 @@ fn questions_are_read_off_every_block() {
         question("2", Language::FR, "Elle voit", "Paris", "Paris"),
     ];
     let ask = Latent::ask(&items, &model).unwrap();
-    let answers = ask.put(&model, &[Branch::unedited()], &mut |_, _| {}).unwrap();
-    let numbers = Latent::judge(&items, &answers[0], &judging()).unwrap().numbers;
+    let answers = ask
+        .put(&model, &[Branch::unedited()], &mut |_, _| {})
+        .unwrap();
+    let numbers = Latent::judge(&items, &answers[0], &judging())
+        .unwrap()
+        .numbers;
     for layer in 0..model.geometry.layers {
         let hook = format!("block.{layer}.output");
-        let shares = ["lens_own", "lens_pivot", "lens_other", "lens_shared", "lens_unseen"];
-        let sum: f64 = shares.iter().map(|metric| value(&numbers, metric, &hook)).sum();
+        let shares = [
+            "lens_own",
+            "lens_pivot",
+            "lens_other",
+            "lens_shared",
+            "lens_unseen",
+        ];
+        let sum: f64 = shares
+            .iter()
+            .map(|metric| value(&numbers, metric, &hook))
+            .sum();
         assert!((sum - 1.0).abs() < 1e-12, "{hook}: {sum}");
         assert!(value(&numbers, "lens_rank", &hook) >= 1.0);
     }
     // Only the first question's answers differ; of the model itself at the last hook point.
     let end = format!("block.{}.output", model.geometry.layers - 1);
-    let excess = numbers.iter().find(|n| n.metric == "lens_pivot_excess" && n.scorer == end);
+    let excess = numbers
+        .iter()
+        .find(|n| n.metric == "lens_pivot_excess" && n.scorer == end);
     assert_eq!(excess.unwrap().estimate.n, 1);
     let whole = |text: &str, given: &str| {
         let start = model.sequence(given).unwrap().tokens.len();
@@ -152,7 +187,9 @@ fn pronouns_are_asked_for_under_every_prompt() {
         sentence(1, "she", false),
     ];
     let ask = Winobias::ask(&items, &model).unwrap();
-    let answers = ask.put(&model, &[Branch::unedited()], &mut |_, _| {}).unwrap();
+    let answers = ask
+        .put(&model, &[Branch::unedited()], &mut |_, _| {})
+        .unwrap();
     let judgement = Winobias::judge(&items, &answers[0], &judging()).unwrap();
     assert!(judgement.said.iter().all(|margins| margins.len() == 2));
     // The margin of the second sentence under the second prompt, found without the task.
@@ -162,17 +199,41 @@ fn pronouns_are_asked_for_under_every_prompt() {
         let whole = model.sequence(&format!("{given} {occupation}")).unwrap();
         Sequence::new(whole.tokens, start)
     };
-    let found = token_log_probs(&model, &[of("farmer"), of("nurse")], &[Branch::unedited()], &mut |_, _| {}).unwrap();
+    let found = token_log_probs(
+        &model,
+        &[of("farmer"), of("nurse")],
+        &[Branch::unedited()],
+        &mut |_, _| {},
+    )
+    .unwrap();
     let sums: Vec<f32> = found[0].iter().map(|tokens| tokens.iter().sum()).collect();
     assert!((judgement.said[1][1] - f64::from(sums[0] - sums[1])).abs() < 1e-3);
-    let said = vec![vec![1.0, 2.0], vec![-1.0, 2.0], vec![1.0, 2.0], vec![1.0, 2.0]];
-    let edited: Vec<Vec<f64>> = said.iter().map(|margins| margins.iter().map(|m| m * 2.0).collect()).collect();
+    let said = vec![
+        vec![1.0, 2.0],
+        vec![-1.0, 2.0],
+        vec![1.0, 2.0],
+        vec![1.0, 2.0],
+    ];
+    let edited: Vec<Vec<f64>> = said
+        .iter()
+        .map(|margins| margins.iter().map(|m| m * 2.0).collect())
+        .collect();
     let changed = Winobias::compare(&items, [&said, &edited], &judging()).unwrap();
-    assert_eq!(value(&changed, "coreference_margin_gap_difference", "plain"), 1.0);
-    assert_eq!(value(&changed, "coreference_margin_gap_difference", "asked"), 0.0);
+    assert_eq!(
+        value(&changed, "coreference_margin_gap_difference", "plain"),
+        1.0
+    );
+    assert_eq!(
+        value(&changed, "coreference_margin_gap_difference", "asked"),
+        0.0
+    );
 }
 
-fn load(spec: serde_json::Value, languages: &[Language], folder: &Path) -> Result<Vec<interlingua_tasks::ItemSet<Items>>, TaskError> {
+fn load(
+    spec: serde_json::Value,
+    languages: &[Language],
+    folder: &Path,
+) -> Result<Vec<interlingua_tasks::ItemSet<Items>>, TaskError> {
     let task: TaskSpec = serde_json::from_value(spec).unwrap();
     task.check()?;
     task.load(&mut Source {
@@ -190,19 +251,30 @@ fn options_that_cannot_work_are_named() {
     let error = |spec, languages: &[Language]| load(spec, languages, none).unwrap_err().to_string();
     let wino = |more: serde_json::Value| {
         let mut spec = serde_json::json!({"kind": "winobias", "path": "w"});
-        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        spec.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         spec
     };
     let english = [Language::EN];
     assert!(error(wino(serde_json::json!({})), &[Language::FR]).contains("WinoBias is English"));
     let unknown = error(wino(serde_json::json!({"ask": ["politely"]})), &english);
-    assert!(unknown.contains("`politely`") && unknown.contains("zero-shot"), "{unknown}");
-    let twice = error(wino(serde_json::json!({"ask": ["debias", "debias"]})), &english);
+    assert!(
+        unknown.contains("`politely`") && unknown.contains("zero-shot"),
+        "{unknown}"
+    );
+    let twice = error(
+        wino(serde_json::json!({"ask": ["debias", "debias"]})),
+        &english,
+    );
     assert!(twice.contains("twice"), "{twice}");
     assert!(error(wino(serde_json::json!({"parts": []})), &english).contains("`dev` and `test`"));
     let bbq = serde_json::json!({"kind": "bbq", "path": "b", "language": "nl", "category": "gender", "prompt": "politely"});
     let unknown = error(bbq, &[Language::NL]);
-    assert!(unknown.contains("no `politely` in nl") && unknown.contains("instructed"), "{unknown}");
+    assert!(
+        unknown.contains("no `politely` in nl") && unknown.contains("instructed"),
+        "{unknown}"
+    );
     let share = serde_json::json!({"kind": "latent", "path": "b", "text": "t", "share": 0.5});
     assert!(error(share, &english).contains("above 0.5"));
     let rows = serde_json::json!({"kind": "latent", "path": "b", "text": "t", "text_rows": 0});
@@ -227,5 +299,8 @@ fn questions_stand_in_their_prompt() {
     let sets = sets.unwrap();
     assert_eq!(sets[0].name.as_deref(), Some("bbq-zero-shot"));
     let text = &sets[0].items.texts()[0];
-    assert!(text.starts_with("Tekst: Er was {een} man.\nVraag: Wie?\nAntwoord: Onbekend"), "{text}");
+    assert!(
+        text.starts_with("Tekst: Er was {een} man.\nVraag: Wie?\nAntwoord: Onbekend"),
+        "{text}"
+    );
 }

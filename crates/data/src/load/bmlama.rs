@@ -73,7 +73,10 @@ pub fn load_bmlama(
             single += 1;
             continue;
         }
-        if rows.iter().any(|row| !matches!(row.rest.as_str(), "" | ".")) {
+        if rows
+            .iter()
+            .any(|row| !matches!(row.rest.as_str(), "" | "."))
+        {
             inside += 1;
             continue;
         }
@@ -90,7 +93,10 @@ pub fn load_bmlama(
     }
     for (count, why) in [
         (single, "one candidate, so there is nothing to choose"),
-        (inside, "a hole that does not end the sentence in every language"),
+        (
+            inside,
+            "a hole that does not end the sentence in every language",
+        ),
     ] {
         if count > 0 {
             let message = format!("{count} rows left out: {why}");
@@ -129,7 +135,10 @@ fn languages(folder: &Path) -> Result<Vec<Language>, DataError> {
         let path = entry.map_err(failed)?.path();
         let is_table = path.extension().is_some_and(|e| e == "tsv");
         let stem = path.file_stem().and_then(|stem| stem.to_str());
-        found.extend(stem.filter(|_| is_table).and_then(|s| s.parse::<Language>().ok()));
+        found.extend(
+            stem.filter(|_| is_table)
+                .and_then(|s| s.parse::<Language>().ok()),
+        );
     }
     found.sort();
     Ok(found)
@@ -221,8 +230,13 @@ fn together<'a>(
             Err((language, BadRow::new(line, column, kind, message)))
         };
         let Some(row) = table.get(&line) else {
-            let message = "no row that can be used in this language; the tables are parallel row by row";
-            return bad(COLUMNS[0], FindingKind::MissingTranslation, message.to_owned());
+            let message =
+                "no row that can be used in this language; the tables are parallel row by row";
+            return bad(
+                COLUMNS[0],
+                FindingKind::MissingTranslation,
+                message.to_owned(),
+            );
         };
         let beside = rows.first().unwrap_or(&row);
         let (here, there) = (row.candidates.len(), beside.candidates.len());

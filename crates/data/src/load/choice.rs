@@ -114,7 +114,10 @@ pub fn shuffle_choices(items: &mut [ChoiceItem], seed: u64) {
             .iter()
             .map(|&at| item.candidates[at].clone())
             .collect();
-        item.gold = order.iter().position(|&at| at == item.gold).unwrap_or(item.gold);
+        item.gold = order
+            .iter()
+            .position(|&at| at == item.gold)
+            .unwrap_or(item.gold);
     }
 }
 

@@ -21,8 +21,16 @@ use crate::types::ChoiceItem;
 
 /// Columns that are read, the options last.
 const COLUMNS: [&str; 10] = [
-    "lang", "context", "idx", "subtask", "question", "option_us", "option_fr", "option_ru",
-    "option_tr", "option_bn",
+    "lang",
+    "context",
+    "idx",
+    "subtask",
+    "question",
+    "option_us",
+    "option_fr",
+    "option_ru",
+    "option_tr",
+    "option_bn",
 ];
 /// Where the options begin.
 const OPTIONS: usize = 5;
@@ -93,7 +101,9 @@ pub fn load_localization(
         items.push(row.item);
     }
     if strange > 0 {
-        let message = format!("{strange} rows left out: they ask the question of `{CITIES}` and offer something else");
+        let message = format!(
+            "{strange} rows left out: they ask the question of `{CITIES}` and offer something else"
+        );
         report.note(path, None, FindingKind::Note, message);
     }
     match items.is_empty() {
@@ -130,7 +140,12 @@ fn rows(path: &Path, options: &ChoiceOptions) -> Result<(Vec<Row>, Report), Data
                 true => Ok(row),
                 false => {
                     let message = format!("`{}` stands before", row.item.id);
-                    Err(BadRow::new(record.line, "idx", FindingKind::Duplicate, message))
+                    Err(BadRow::new(
+                        record.line,
+                        "idx",
+                        FindingKind::Duplicate,
+                        message,
+                    ))
                 }
             }
         });

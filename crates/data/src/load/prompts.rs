@@ -101,7 +101,9 @@ pub fn load_prompts(path: &Path, places: &[&str]) -> Result<Vec<Prompt>, DataErr
 /// The names in braces.
 fn placeholders(text: &str) -> Vec<&str> {
     let parts = text.split('{').skip(1);
-    parts.filter_map(|part| Some(part.split_once('}')?.0)).collect()
+    parts
+        .filter_map(|part| Some(part.split_once('}')?.0))
+        .collect()
 }
 
 impl Prompt {

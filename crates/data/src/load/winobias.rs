@@ -81,15 +81,14 @@ fn lines(path: &Path) -> Result<Vec<(u64, String)>, DataError> {
     let mut raw = RawLines::new(open(path, Limits::default())?);
     let mut found = Vec::new();
     while let Some((line, bytes)) = raw.next_line()? {
-        let (text, _) = decode(trim_eol(&bytes), TextEncoding::Utf8).map_err(|bad| {
-            DataError::BadRow {
+        let (text, _) =
+            decode(trim_eol(&bytes), TextEncoding::Utf8).map_err(|bad| DataError::BadRow {
                 file: path.to_owned(),
                 line: Some(line),
                 column: None,
                 kind: FindingKind::BadEncoding,
                 message: bad.message(),
-            }
-        })?;
+            })?;
         if !text.trim().is_empty() {
             found.push((line, text));
         }
@@ -98,11 +97,7 @@ fn lines(path: &Path) -> Result<Vec<(u64, String)>, DataError> {
 }
 
 /// Number and sentence of a line; whether it is with the stereotype is the file's to say.
-fn sentence(
-    text: &str,
-    line: u64,
-    occupations: &[String],
-) -> Result<(u64, Coreference), BadRow> {
+fn sentence(text: &str, line: u64, occupations: &[String]) -> Result<(u64, Coreference), BadRow> {
     let bad = |message: String| BadRow {
         line: Some(line),
         column: None,
@@ -120,8 +115,9 @@ fn sentence(
         .filter_map(|after| Some(after.split_once(']')?.0.trim().to_lowercase()))
         .collect();
     let is = |list: &[&str], span: &String| list.contains(&span.as_str());
-    let (pronouns, names): (Vec<&String>, Vec<&String>) =
-        spans.iter().partition(|span| is(&HE, span) || is(&SHE, span));
+    let (pronouns, names): (Vec<&String>, Vec<&String>) = spans
+        .iter()
+        .partition(|span| is(&HE, span) || is(&SHE, span));
     let ([name], Some(&pronoun)) = (names.as_slice(), pronouns.first()) else {
         let message = format!(
             "{} occupations and {} pronouns in brackets; there is one occupation and at least one pronoun",
@@ -132,18 +128,25 @@ fn sentence(
     };
     let male = is(&HE, pronoun);
     if pronouns.iter().any(|span| is(&HE, span) != male) {
-        return Err(bad("pronouns of men and of women in one sentence".to_owned()));
+        return Err(bad(
+            "pronouns of men and of women in one sentence".to_owned()
+        ));
     }
     let sentence = rest.replace(['[', ']'], "");
     let found = mentioned(&sentence.to_lowercase(), occupations);
     let named = mentioned(name, occupations);
     let ([gold], [_, _]) = (named.as_slice(), found.as_slice()) else {
-        let message = format!("{} occupations of the lists; a sentence has two", found.len());
+        let message = format!(
+            "{} occupations of the lists; a sentence has two",
+            found.len()
+        );
         return Err(bad(message));
     };
     let other = found.iter().find(|name| *name != gold);
     let Some(other) = other.filter(|_| found.contains(gold)) else {
-        return Err(bad("the occupation in brackets is not one of two".to_owned()));
+        return Err(bad(
+            "the occupation in brackets is not one of two".to_owned()
+        ));
     };
     let item = Coreference {
         pair: String::new(),

@@ -1,10 +1,10 @@
 //! Measures the retrieval of translations between states of the edited model, at any hooks.
 
 use interlingua_data::Language;
+use interlingua_metrics::MetricError;
 use interlingua_metrics::alignment::{
     CSLS_NEIGHBOURS, cosine_margin, linear_cka, pair_cosines, retrieval_hits,
 };
-use interlingua_metrics::MetricError;
 use interlingua_metrics::bootstrap::{self, Bootstrap, Estimate, Interval};
 use interlingua_models::engine::{Branch, capture_branches};
 use interlingua_models::{Capture, Hook, Pooling, Sequence};

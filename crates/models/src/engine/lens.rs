@@ -132,7 +132,8 @@ impl Lens {
             &captures,
             &mut |branch, hook, sequence, rows| {
                 let text = sequences[sequence].text();
-                let rows = &rows[(text.start - 1) * width..(text.end - 1).max(text.start - 1) * width];
+                let rows =
+                    &rows[(text.start - 1) * width..(text.end - 1).max(text.start - 1) * width];
                 let at = first[sequence] * width;
                 states[branch][hook][at..at + rows.len()].copy_from_slice(rows);
                 Ok(())
@@ -160,7 +161,9 @@ impl Lens {
         for (states, targets) in states.chunks(rows * width).zip(targets.chunks(rows)) {
             let logits = self.logits(model, hook, states)?;
             for (logits, &target) in logits.chunks(vocabulary).zip(targets) {
-                seen.push(one(logits, target).ok_or(ModelError::NotFiniteOutput { index: seen.len() })?);
+                seen.push(
+                    one(logits, target).ok_or(ModelError::NotFiniteOutput { index: seen.len() })?,
+                );
             }
         }
         let mut seen = seen.into_iter();
