@@ -8,7 +8,7 @@ use interlingua_backend::device::cpu;
 use interlingua_data::{Language, OnBadRow};
 use interlingua_metrics::bootstrap::Bootstrap;
 use interlingua_models::{Branch, Model, Residency};
-use interlingua_tasks::choice::{Choice, Options};
+use interlingua_tasks::choice::{Choice, Form, Options};
 use interlingua_tasks::{Judging, Source, Task};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -18,6 +18,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = Model::open(&folder, &cpu(), Residency::Resident)?;
     let options = Options {
         path: "datasets/choice/everyday.tsv".to_owned(),
+        format: Form::Items,
+        shuffle: None,
         name: "everyday".to_owned(),
         languages: None,
         delimiter: " ".to_owned(),

@@ -340,7 +340,7 @@ fn tongues(items: &[Item], model: &Model) -> Result<Vec<i32>, TaskError> {
 fn decoded(code: f64) -> Tongue {
     match code {
         c if c >= 0.0 => Tongue::Of(c as usize),
-        c if c == -1.0 => Tongue::Shared,
+        -1.0 => Tongue::Shared,
         _ => Tongue::Unseen,
     }
 }
