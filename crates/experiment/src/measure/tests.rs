@@ -426,6 +426,9 @@ fn retrieval_names_both_languages_and_the_hook_point_it_looks_at() {
         query: estimate(0.5),
         answer: estimate(0.4),
         margin: estimate(0.3),
+        cosine: estimate(0.8),
+        cka: estimate(0.7),
+        cka_shifted: estimate(0.1),
     };
     let retrieved = [Retrieved {
         setting,
@@ -440,6 +443,9 @@ fn retrieval_names_both_languages_and_the_hook_point_it_looks_at() {
         ("retrieval_query_edited", 0.5),
         ("retrieval_answer_edited", 0.4),
         ("retrieval_margin", 0.3),
+        ("retrieval_cosine", 0.8),
+        ("retrieval_cka", 0.7),
+        ("retrieval_cka_shifted", 0.1),
     ];
     assert_eq!(facts, expect);
     for row in &rows {
