@@ -157,7 +157,10 @@ impl Task for Winobias {
             asked: prompts
                 .iter()
                 .map(|prompt| {
-                    let values = [("sentence", of.sentence.as_str()), ("pronoun", of.pronoun.as_str())];
+                    let values = [
+                        ("sentence", of.sentence.as_str()),
+                        ("pronoun", of.pronoun.as_str()),
+                    ];
                     (prompt.name.clone(), prompt.filled(&values))
                 })
                 .collect(),
