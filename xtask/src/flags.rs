@@ -299,7 +299,9 @@ pub struct Bench {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..100))]
     pub runs: u32,
     /// Use one in so many texts, everywhere (N) or for some work (WORK=N), separated by commas
-    /// [default: all, but 1 in 8 and 1 in 32 for the larger model].
+    /// [default: what a run of minutes needs: all
+    /// for `score-small`, 1 in 64 for `score`, 1 in 1000 and 1 in 200 for edits, three pairs for
+    /// `masked`, 1 in 8 for `capture`].
     #[arg(long, value_name = "[WORK=]N", value_delimiter = ',')]
     pub share: Vec<Share>,
     /// A causal checkpoint folder for `score`, `edits-norm` and `edits-middle`, instead of random

@@ -15,7 +15,7 @@ use crate::ExperimentError;
 use crate::check;
 use crate::plan::{Plan, Setting};
 use crate::prepare::Prepared;
-use crate::spec::{ModelSpec, Space, Spec};
+use crate::spec::{ModelSpec, Spec};
 
 /// How much longer a step of training an autoencoder takes than its products: losses, optimiser, small matrices.
 const TRAINING: f64 = 2.5;
@@ -135,6 +135,34 @@ pub struct Part {
     pub longest: usize,
     /// Σ tokens² over the sentences: what a masked model reads of them, one copy per token.
     squares: usize,
+    /// Share of the text that is left when what two sentences begin with in common is counted once, as a causal
+    /// model reads it.
+    distinct: f64,
+}
+
+impl Part {
+    /// Tokens that a model reads of it when it scores.
+    fn read(&self, causal: bool) -> f64 {
+        match causal {
+            true => self.tokens as f64 * self.distinct,
+            false => self.squares as f64,
+        }
+    }
+}
+
+/// Share of the bytes of some texts that are left when common beginnings are counted once.
+fn distinct(mut texts: Vec<&str>) -> f64 {
+    let all: usize = texts.iter().map(|text| text.len()).sum();
+    texts.sort_unstable();
+    let common = |pair: &[&str]| {
+        let both = pair[0].bytes().zip(pair[1].bytes());
+        both.take_while(|(a, b)| a == b).count()
+    };
+    let common: usize = texts.windows(2).map(common).sum();
+    match all {
+        0 => 1.0,
+        _ => (all - common) as f64 / all as f64,
+    }
 }
 
 /// The text of a run, counted.
@@ -171,7 +199,10 @@ impl Tokens {
                 tokens: 0,
                 longest: 0,
                 squares: 0,
+                distinct: 1.0,
             };
+            let sentences: Vec<&String> = sentences.collect();
+            part.distinct = distinct(sentences.iter().map(|s| s.as_str()).collect());
             for sentence in sentences {
                 let tokens = count(sentence)?;
                 part.sentences += 1;
@@ -261,12 +292,11 @@ impl Needs {
         let kept = (captured_tokens - tokens.fit.tokens as f64 + tokens.fit.sentences as f64)
             * plan.hooks.len() as f64;
         let cells = (spec.languages.len() * spec.categories.len()) as f64;
-        let read = |part: &Part| if size.causal { part.tokens } else { part.squares } as f64;
         // Tokens of one category and language: the pairs, and the sentences for perplexity. An encoder without a head
         // scores none.
         let per_cell = match spec.score.scorers.is_empty() {
             true => 0.0,
-            false => read(&tokens.pairs) / cells + read(&tokens.neutral),
+            false => tokens.pairs.read(size.causal) / cells + tokens.neutral.read(size.causal),
         };
         let first = &spec.categories[0];
         let settings: Vec<&Setting> = plan
@@ -359,11 +389,7 @@ fn benchmarks(plan: &Plan, size: &Size, tokens: &Tokens) -> f64 {
             true => branch(s, size),
             false => size.blocks(behind(s, size)),
         };
-        let read = match *scored && !size.causal {
-            true => part.squares,
-            false => part.tokens,
-        };
-        read as f64 * (size.blocks(size.layers) + settings.map(each).sum::<f64>())
+        part.read(size.causal || !*scored) * (size.blocks(size.layers) + settings.map(each).sum::<f64>())
     };
     all.map(of_one).sum()
 }
@@ -372,7 +398,7 @@ fn benchmarks(plan: &Plan, size: &Size, tokens: &Tokens) -> f64 {
 fn branch(setting: &Setting, size: &Size) -> f64 {
     // An edit of low rank of what the vocabulary's matrix reads costs its rank per logit, not the width.
     let low_rank = setting.hook.as_deref() == Some("final_norm")
-        && setting.space == Some(Space::Raw)
+        && setting.space.is_some_and(|space| !space.is_latent())
         && setting.rank().is_some_and(|rank| 8 * rank <= size.width)
         && size.causal;
     let share = match setting.rank() {
@@ -454,4 +480,19 @@ pub fn speed(device: &Device, width: usize) -> f64 {
         times += 1;
     }
     (times * 4 * rows * width * width) as f64 / start.elapsed().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::distinct;
+
+    #[test]
+    fn common_beginnings_are_counted_once() {
+        assert_eq!(distinct(vec!["She works.", "He works."]), 1.0);
+        // Nineteen bytes, of which four stand in both.
+        assert_eq!(distinct(vec!["She sings", "She reads."]), 15.0 / 19.0);
+        // The same text twice is read once.
+        assert_eq!(distinct(vec!["abcd", "x", "abcd"]), 5.0 / 9.0);
+        assert_eq!(distinct(Vec::new()), 1.0);
+    }
 }

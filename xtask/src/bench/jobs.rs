@@ -63,7 +63,7 @@ pub fn job(work: Work, texts: &Texts, setup: &Setup) -> anyhow::Result<Job> {
         }
         Work::Score => {
             let folder = causal(setup)?;
-            score(setup, texts, &folder, 8, [0.0, 1.5])
+            score(setup, texts, &folder, 64, [0.0, 1.5])
         }
         Work::EditsNorm => edits(setup, texts, true),
         Work::EditsMiddle => edits(setup, texts, false),
@@ -240,11 +240,13 @@ fn edits(setup: &Setup, texts: &Texts, at_norm: bool) -> anyhow::Result<Job> {
     const EDITS: u64 = 16;
     let model = open(&causal(setup)?, setup)?;
     let layers = model.geometry.layers;
+    // Sixteen heads or sixteen halves of the blocks for each text: a few hundred tokens are enough.
+    let share = if at_norm { 1000 } else { 200 };
     let hook = match at_norm {
         true => Hook::FINAL_NORM,
         false => Hook::output(layers / 2),
     };
-    let texts = some(&texts.pairs, 2, setup.share.unwrap_or(32));
+    let texts = some(&texts.pairs, 2, setup.share.unwrap_or(share));
     let sequences = sequences(&texts, 0);
     let width = model.geometry.hidden_size;
     let edits: Vec<Direction> = (1..=EDITS)
@@ -330,10 +332,14 @@ fn blocks_only(model: &Model, sequences: &[Sequence]) -> anyhow::Result<f64> {
 fn masked(setup: &Setup, texts: &Texts) -> anyhow::Result<Job> {
     let folder = random(setup, "bert-base", &bert_base())?;
     let model = open(&folder, setup)?;
-    // A hundred pairs, between BERT's own frame.
-    let share = setup.share.unwrap_or(texts.pairs.len() / 200);
+    // Three pairs, between BERT's own frame: every token of a text is one more copy of it, and the other side
+    // runs them all one at a time.
+    const TEXTS: usize = 6;
+    let share = setup.share.unwrap_or(texts.pairs.len() / TEXTS);
     let mut texts = some(&texts.pairs, 2, share.max(1));
-    texts.truncate(200);
+    if setup.share.is_none() {
+        texts.truncate(TEXTS);
+    }
     for text in &mut texts {
         text[0] = 2;
         text.push(3);
@@ -369,7 +375,7 @@ fn captured(setup: &Setup, texts: &Texts) -> anyhow::Result<Job> {
         None => random(setup, "cohere-4x256", &cohere_4x256())?,
     };
     let model = open(&folder, setup)?;
-    let mut rows = some(&texts.rows, 4, setup.share.unwrap_or(1));
+    let mut rows = some(&texts.rows, 4, setup.share.unwrap_or(8));
     rows.truncate(50_000);
     rows.retain(|text| text.len() > 1);
     let path = write_texts(setup, "capture", &rows)?;

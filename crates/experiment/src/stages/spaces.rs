@@ -1,8 +1,11 @@
 //! Trains autoencoders and fits affine maps at every hook.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 
 use interlingua_autoencoder::{Autoencoder, Config, Progress, Sharing};
+use interlingua_backend::device::is_plain_cpu;
 
 use super::states::sentence_vectors;
 use super::{Captured, RowStates, Rows, Runner, SiteStates};
@@ -93,18 +96,17 @@ fn spaces_at(
     place: &str,
     digests: &mut Digests,
 ) -> Result<Spaces, ExperimentError> {
-    let spec = &run.plan.spec;
     let width = at.states.width;
     let mut spaces = Spaces::raw(width, &run.plan.device);
-    for &space in spec.spaces.iter().filter(|s| s.is_latent()) {
-        let config = config(space, &spec.autoencoder);
-        let (autoencoder, key) = autoencoder(run, at, twins, space, place, &config)?;
+    for (wanted, autoencoder) in autoencoders(run, at, twins, place)? {
+        let Wanted { space, key, .. } = wanted;
         digests.push((
             format!("autoencoder ({}{place})", space.name()),
             key.clone(),
         ));
         spaces.add(space, Latent { autoencoder }, key);
     }
+    let spec = &run.plan.spec;
     let affine: Vec<Space> = spec
         .spaces
         .iter()
@@ -154,64 +156,151 @@ fn config(space: Space, typed: &Config) -> Config {
     }
 }
 
-fn autoencoder(
+/// An autoencoder that a latent space needs.
+struct Wanted {
+    space: Space,
+    config: Config,
+    key: String,
+    path: PathBuf,
+}
+
+impl Wanted {
+    /// What its training is called.
+    fn stage(&self) -> &'static str {
+        match self.space {
+            Space::Latent => "train autoencoder",
+            Space::LatentShared => "train shared autoencoder",
+            _ => "train autoencoder without alignment",
+        }
+    }
+}
+
+/// The autoencoders of a hook point, in the order of the spaces: from the cache, or trained.
+fn autoencoders(
     run: &mut Runner<'_>,
     at: At<'_>,
     twins: &[Vec<usize>],
-    space: Space,
     place: &str,
-    config: &Config,
-) -> Result<(Autoencoder, String), ExperimentError> {
-    let seed = run.plan.spec.seed;
-    let format = interlingua_autoencoder::FORMAT;
-    let key = Cache::key(
-        "autoencoder",
-        &(
-            format,
-            config,
-            &run.plan.spec.languages,
-            &at.states.keys,
-            seed,
-        ),
-    );
-    let path = run.cache.path("autoencoder", &key, ".safetensors");
-    let cached = run.has(&path)?;
-    let name = match space {
-        Space::Latent => format!("train autoencoder{place}"),
-        Space::LatentShared => format!("train shared autoencoder{place}"),
-        _ => format!("train autoencoder without alignment{place}"),
+) -> Result<Vec<(Wanted, Autoencoder)>, ExperimentError> {
+    let spec = &run.plan.spec;
+    let wanted: Vec<Wanted> = spec
+        .spaces
+        .iter()
+        .filter(|s| s.is_latent())
+        .map(|&space| {
+            let config = config(space, &spec.autoencoder);
+            let format = interlingua_autoencoder::FORMAT;
+            let inputs = (format, &config, &spec.languages, &at.states.keys, spec.seed);
+            let key = Cache::key("autoencoder", &inputs);
+            let path = run.cache.path("autoencoder", &key, ".safetensors");
+            Wanted {
+                space,
+                config,
+                key,
+                path,
+            }
+        })
+        .collect();
+    let mut found: Vec<Option<Autoencoder>> = Vec::new();
+    for wanted in &wanted {
+        found.push(match run.has(&wanted.path)? {
+            true => Some(run.stage(&format!("{}{place}", wanted.stage()), true, |run| {
+                Ok(Autoencoder::load(&wanted.path, &run.plan.device)?)
+            })?),
+            false => None,
+        });
+    }
+    let missing: Vec<usize> = (0..wanted.len()).filter(|&i| found[i].is_none()).collect();
+    // The products of a small autoencoder are too small for several threads, so a processor trains all at a time.
+    let at_once = match is_plain_cpu(&run.plan.device) {
+        true => missing.len().max(1),
+        false => 1,
     };
-    let autoencoder = run.stage(&name, cached, |run| {
-        let device = run.plan.device.clone();
-        if cached {
-            return Ok(Autoencoder::load(&path, &device)?);
+    for together in missing.chunks(at_once) {
+        let jobs: Vec<&Wanted> = together.iter().map(|&i| &wanted[i]).collect();
+        let names: Vec<&str> = jobs.iter().map(|job| job.stage()).collect();
+        let name = format!("{}{place}", names.join(", "));
+        let trained = run.stage(&name, false, |run| train(run, at, twins, &jobs))?;
+        for (&i, autoencoder) in together.iter().zip(trained) {
+            found[i] = Some(autoencoder);
         }
-        let languages = &run.plan.spec.languages;
+    }
+    let found = found.into_iter().flatten();
+    Ok(wanted.into_iter().zip(found).collect())
+}
+
+/// What a thread that trains has to say: which of them, and how far it is or what it ended with.
+enum Said {
+    Progress(usize, Progress),
+    Trained(usize, Box<Result<Autoencoder, ExperimentError>>),
+}
+
+/// Trains some autoencoders, each on a thread of its own, and keeps each in the cache as soon as it is trained.
+fn train(
+    run: &mut Runner<'_>,
+    at: At<'_>,
+    twins: &[Vec<usize>],
+    jobs: &[&Wanted],
+) -> Result<Vec<Autoencoder>, ExperimentError> {
+    let (languages, seed, device) = (
+        &run.plan.spec.languages,
+        run.plan.spec.seed,
+        &run.plan.device,
+    );
+    let one = |config: &Config, progress: &mut dyn FnMut(Progress)| {
         let train = Rows::new(&at.rows.train, languages).with_twins(twins);
         let validation = Rows::new(&at.rows.validation, languages);
-        let listener = &mut *run.listener;
-        let mut progress = |p: Progress| {
-            let error = p.held_out.reconstruction;
-            let alignment = p.held_out.alignment;
-            let alignment = alignment.map_or(String::new(), |a| format!(", alignment {a:.3}"));
-            listener(Event::Progress {
-                done: p.step,
-                total: p.steps,
-                note: format!("on validation rows: reconstruction error {error:.3}{alignment}"),
-            });
-        };
         let trained = interlingua_autoencoder::train(
             config,
             seed,
             &train,
             &validation,
-            &device,
-            &mut progress,
+            device,
+            progress,
         )?;
-        let making = run.cache.begin(&path)?;
-        trained.autoencoder.save(&making.path())?;
-        making.finish()?;
         Ok(trained.autoencoder)
+    };
+    let mut out: Vec<Option<Autoencoder>> = jobs.iter().map(|_| None).collect();
+    let (listener, cache) = (&mut *run.listener, &run.cache);
+    let mut steps = vec![0; jobs.len()];
+    let total = jobs.iter().map(|job| job.config.steps).sum();
+    std::thread::scope(|scope| {
+        let (sender, receiver) = channel();
+        for (i, job) in jobs.iter().enumerate() {
+            let (sender, one) = (sender.clone(), &one);
+            scope.spawn(move || {
+                // Whoever listens is there until every thread has said its last word.
+                let trained = one(&job.config, &mut |p| {
+                    let _ = sender.send(Said::Progress(i, p));
+                });
+                let _ = sender.send(Said::Trained(i, Box::new(trained)));
+            });
+        }
+        drop(sender);
+        for said in receiver {
+            match said {
+                Said::Progress(i, p) => {
+                    steps[i] = p.step;
+                    let error = p.held_out.reconstruction;
+                    let alignment = p.held_out.alignment;
+                    let alignment = alignment.map_or(String::new(), |a| format!(", alignment {a:.3}"));
+                    listener(Event::Progress {
+                        done: steps.iter().sum(),
+                        total,
+                        note: format!("on validation rows: reconstruction error {error:.3}{alignment}"),
+                    });
+                }
+                Said::Trained(i, trained) => {
+                    let trained = (*trained)?;
+                    let making = cache.begin(&jobs[i].path)?;
+                    trained.save(&making.path())?;
+                    making.finish()?;
+                    steps[i] = jobs[i].config.steps;
+                    out[i] = Some(trained);
+                }
+            }
+        }
+        Ok::<_, ExperimentError>(())
     })?;
-    Ok((autoencoder, key))
+    Ok(out.into_iter().flatten().collect())
 }
