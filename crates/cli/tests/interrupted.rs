@@ -62,7 +62,7 @@ fn a_disk_that_fills_during_export_leaves_nothing() {
         assert!(output.status.success(), "{said}");
     };
     edit(&cohere, "final_norm", &at("norm.safetensors"));
-    edit(&llama, "block.0.output", &at("block.safetensors"));
+    edit(&llama, "block.0.mlp", &at("block.safetensors"));
     for (model, edit, format, blocks) in [
         (&cohere, "norm.safetensors", "hf", 1),
         (&cohere, "norm.safetensors", "peft", 1),
@@ -71,7 +71,14 @@ fn a_disk_that_fills_during_export_leaves_nothing() {
     ] {
         let out = at(&format!("out-{format}"));
         let typed = [
-            "export", model, "--edit", &at(edit), "--as", format, "--out", &out,
+            "export",
+            model,
+            "--edit",
+            &at(edit),
+            "--as",
+            format,
+            "--out",
+            &out,
         ];
         let before = files(folder.path());
         let output = bounded(blocks, &typed);
@@ -104,7 +111,10 @@ fn killed_in_any_phase_debias_goes_on() {
         command.arg("debias").arg(at("model"));
         command.args(["--languages", "en,fr", "--ranks", "1", "--strengths", "1"]);
         command.args(["--max-kl", "5", "--format", "hf", "--out"]);
-        command.arg(at(out)).stderr(Stdio::piped()).stdout(Stdio::null());
+        command
+            .arg(at(out))
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null());
         command
     };
     assert!(typed("whole").status().unwrap().success());
@@ -139,6 +149,9 @@ fn killed_in_any_phase_debias_goes_on() {
         assert!(found[name] == *bytes, "{name} differs");
     }
     let left = files(folder.path());
-    let left: Vec<&String> = left.keys().filter(|name| name.contains(".partial")).collect();
+    let left: Vec<&String> = left
+        .keys()
+        .filter(|name| name.contains(".partial"))
+        .collect();
     assert!(left.is_empty(), "{left:?}");
 }

@@ -389,7 +389,8 @@ fn benchmarks(plan: &Plan, size: &Size, tokens: &Tokens) -> f64 {
             true => branch(s, size),
             false => size.blocks(behind(s, size)),
         };
-        part.read(size.causal || !*scored) * (size.blocks(size.layers) + settings.map(each).sum::<f64>())
+        part.read(size.causal || !*scored)
+            * (size.blocks(size.layers) + settings.map(each).sum::<f64>())
     };
     all.map(of_one).sum()
 }

@@ -204,9 +204,11 @@ fn autoencoders(
     let mut found: Vec<Option<Autoencoder>> = Vec::new();
     for wanted in &wanted {
         found.push(match run.has(&wanted.path)? {
-            true => Some(run.stage(&format!("{}{place}", wanted.stage()), true, |run| {
-                Ok(Autoencoder::load(&wanted.path, &run.plan.device)?)
-            })?),
+            true => Some(
+                run.stage(&format!("{}{place}", wanted.stage()), true, |run| {
+                    Ok(Autoencoder::load(&wanted.path, &run.plan.device)?)
+                })?,
+            ),
             false => None,
         });
     }
@@ -250,14 +252,8 @@ fn train(
     let one = |config: &Config, progress: &mut dyn FnMut(Progress)| {
         let train = Rows::new(&at.rows.train, languages).with_twins(twins);
         let validation = Rows::new(&at.rows.validation, languages);
-        let trained = interlingua_autoencoder::train(
-            config,
-            seed,
-            &train,
-            &validation,
-            device,
-            progress,
-        )?;
+        let trained =
+            interlingua_autoencoder::train(config, seed, &train, &validation, device, progress)?;
         Ok(trained.autoencoder)
     };
     let mut out: Vec<Option<Autoencoder>> = jobs.iter().map(|_| None).collect();
@@ -283,11 +279,14 @@ fn train(
                     steps[i] = p.step;
                     let error = p.held_out.reconstruction;
                     let alignment = p.held_out.alignment;
-                    let alignment = alignment.map_or(String::new(), |a| format!(", alignment {a:.3}"));
+                    let alignment =
+                        alignment.map_or(String::new(), |a| format!(", alignment {a:.3}"));
                     listener(Event::Progress {
                         done: steps.iter().sum(),
                         total,
-                        note: format!("on validation rows: reconstruction error {error:.3}{alignment}"),
+                        note: format!(
+                            "on validation rows: reconstruction error {error:.3}{alignment}"
+                        ),
                     });
                 }
                 Said::Trained(i, trained) => {
