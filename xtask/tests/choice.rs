@@ -76,9 +76,28 @@ fn choices_are_judged_by_language_and_between_languages() {
             ("choice_accuracy_difference", "en"),
             ("choice_accuracy_difference", "nl"),
             ("choice_consistency", "en-nl"),
+            ("choice_log_odds", "en"),
+            ("choice_log_odds", "nl"),
+            ("choice_log_odds_difference", "en"),
+            ("choice_log_odds_difference", "nl"),
             ("choice_margin", "en"),
             ("choice_margin", "nl"),
             ("choice_rank_correlation", "en-nl"),
+            ("choice_rankc", "en-nl"),
+            ("choice_rankc_chance", "en-nl"),
+            // What carries over has a direction.
+            ("choice_transfer_right", "en-nl"),
+            ("choice_transfer_right", "nl-en"),
+            ("choice_transfer_right_chance", "en-nl"),
+            ("choice_transfer_right_chance", "nl-en"),
+            ("choice_transfer_right_excess", "en-nl"),
+            ("choice_transfer_right_excess", "nl-en"),
+            ("choice_transfer_wrong", "en-nl"),
+            ("choice_transfer_wrong", "nl-en"),
+            ("choice_transfer_wrong_chance", "en-nl"),
+            ("choice_transfer_wrong_chance", "nl-en"),
+            ("choice_transfer_wrong_excess", "en-nl"),
+            ("choice_transfer_wrong_excess", "nl-en"),
         ]
     );
     let count = |metric: &str| found[&(metric.to_owned(), "en".to_owned())];
@@ -89,7 +108,7 @@ fn choices_are_judged_by_language_and_between_languages() {
     );
     for row in &rows {
         let n = row["n"].as_u64().unwrap();
-        let shared = row["eval_language"] == "en-nl";
+        let shared = row["eval_language"] == "en-nl" || row["eval_language"] == "nl-en";
         assert_eq!(n, if shared { 2 } else { 3 }, "{row}");
     }
     let results = tiny.results();
