@@ -177,7 +177,7 @@ const PLACES: &[(&str, &[&str])] = &[
         ],
     ),
     ("tar", &["interlingua-data"]),
-    ("zip", &["interlingua-data"]),
+    ("zip", &["interlingua-autoencoder", "interlingua-data"]),
     ("tempfile", &["interlingua-models", "xtask"]),
     (
         "toml",

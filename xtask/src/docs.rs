@@ -100,6 +100,7 @@ const FAMILIES: &[Family] = &[
         &[
             "retrieval_",
             "cosine_margin",
+            "mexa",
             "linear_cka",
             "rbf_cka",
             "procrustes_residual",
@@ -287,6 +288,9 @@ fn learns_from(needs: &Needs) -> String {
     }
     if needs.languages {
         parts.push("the language of each example".to_owned());
+    }
+    if needs.weights {
+        parts.push("weights".to_owned());
     }
     match parts.is_empty() {
         true => "–".to_owned(),

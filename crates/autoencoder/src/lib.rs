@@ -13,6 +13,8 @@
 //! [`Alignment`]. Every language has its own encoder E, decoder D and mean μ unless [`Sharing`] says otherwise. This
 //! crate does not know the model: states come through [`States`].
 //!
+//! Beside it, sparse autoencoders ([`sparse`]), read from files or trained on the same states.
+//!
 //! # Source
 //! *Debiasing Multilingual LLMs in Cross-lingual Latent Space* (arXiv 2508.17948) describes the idea. The exact loss
 //! is this project's interpretation, and every part of it is a field of [`Config`].
@@ -26,6 +28,7 @@ mod layers;
 mod linear;
 mod loss;
 mod rows;
+pub mod sparse;
 #[cfg(test)]
 mod tests;
 mod train;

@@ -29,6 +29,8 @@ pub struct Needs {
     pub seed: bool,
     /// Whether the method treats each language of the data separately. Its rank is then the rank in each language.
     pub languages: bool,
+    /// Whether the method looks at the model's weights beside the states.
+    pub weights: bool,
 }
 
 /// How the states of a sentence's tokens become the vectors that a method learns from. Special tokens are included if

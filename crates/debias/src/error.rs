@@ -199,6 +199,17 @@ pub enum FitError {
         /// The position of the site, counted from 0.
         site: usize,
     },
+    /// The method looks at the weights beside the states of a site, and there are none to look at.
+    #[error(
+        "the weights at site {site} cannot be looked at: {reason}; fit it in an experiment, at a hook point that one matrix \
+         writes or reads"
+    )]
+    NoWeights {
+        /// The position of the site, counted from 0.
+        site: usize,
+        /// The reason.
+        reason: String,
+    },
     /// The data has no group of this name.
     #[error("{method}: no group `{name}` with examples; there are: {}", groups.join(", "))]
     UnknownGroup {

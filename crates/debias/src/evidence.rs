@@ -1,6 +1,6 @@
 //! Evidence: the states at several sites, for methods that need more than one.
 
-use crate::{Edit, FitData, FitError, Fitted, FittedSites};
+use crate::{Edit, FitData, FitError, Fitted, FittedSites, Matrix};
 
 /// A source of the states of the same sentences at every site of a place, in the order of the forward pass.
 ///
@@ -28,6 +28,34 @@ pub trait Evidence {
     /// [`FitError::Evidence`] if the states are not available, and [`FitError::NoModel`] if there is no model to
     /// edit.
     fn under(&mut self, site: usize, earlier: &[Edit]) -> Result<FitData, FitError>;
+
+    /// Returns the matrix whose product with some input is the states of a site: one row for each of their units.
+    ///
+    /// # Shapes
+    /// Width of the site × width of the input.
+    ///
+    /// # Errors
+    /// [`FitError::NoWeights`] where there is no model, no such matrix, or a bias beside it.
+    fn written_by(&mut self, site: usize) -> Result<Matrix, FitError> {
+        Err(FitError::NoWeights {
+            site,
+            reason: "only states are given here".to_owned(),
+        })
+    }
+
+    /// Returns Wᵀ·W of the matrix W that alone reads the states of a site.
+    ///
+    /// # Shapes
+    /// Width of the site × width of the site.
+    ///
+    /// # Errors
+    /// [`FitError::NoWeights`] where there is no model or no such matrix.
+    fn read_by(&mut self, site: usize) -> Result<Matrix, FitError> {
+        Err(FitError::NoWeights {
+            site,
+            reason: "only states are given here".to_owned(),
+        })
+    }
 }
 
 /// Evidence whose states were all computed beforehand.

@@ -187,6 +187,15 @@ impl<'a> Params<'a> {
         }
     }
 
+    /// Returns a finite number.
+    pub(crate) fn number(&self, name: &'static str) -> Result<Option<f64>, FitError> {
+        match self.values.get(name) {
+            None => Ok(None),
+            Some(Param::Number(v)) if v.is_finite() => Ok(Some(*v)),
+            Some(other) => self.bad(name, other, "a finite number"),
+        }
+    }
+
     /// Returns a number from 0 to 1.
     pub(crate) fn share(&self, name: &'static str) -> Result<Option<f64>, FitError> {
         match self.values.get(name) {

@@ -52,7 +52,8 @@ pub fn dry_run(spec: &Spec, options: &Options, out: &mut String) -> Result<(), E
         Some(folder) => {
             let model =
                 Model::open(folder, &cpu(), Residency::Stream)?.with_prefix(spec.model.prefix());
-            check::model(&plan.spec, &plan.hooks, &model, &text)?;
+            let model_dir = &plan.options.model_dir;
+            check::model(&plan.spec, &plan.hooks, model_dir, &model, &text)?;
             let count = |text: &str| Ok(model.sequence(text)?.tokens.len());
             (
                 Tokens::count(&text, spec, &count)?,

@@ -139,7 +139,7 @@ impl Plan {
         }
         spec.retrieval.hooks = looked_at;
         if let Some(shape) = &shape {
-            check::widths(&spec, &hooks, shape)?;
+            check::widths(&spec, &hooks, shape, &options.model_dir)?;
         }
         check::files(&spec, &options)?;
         let settings = settings(&spec, &places);
@@ -433,13 +433,13 @@ fn settings_at(spec: &Spec, category: &str, place: &str, all: &mut Vec<Setting>)
         ..unedited(category)
     };
     let ways = |space: Space| -> Vec<Option<Reinsert>> {
-        if space.is_latent() {
+        if space.loses() {
             spec.reinsert.iter().copied().map(Some).collect()
         } else {
             vec![None]
         }
     };
-    for &space in spec.spaces.iter().filter(|s| s.is_latent()) {
+    for &space in spec.spaces.iter().filter(|s| s.loses()) {
         all.push(Setting {
             role: Role::AutoencoderOnly,
             space: Some(space),

@@ -103,7 +103,8 @@ fn open(run: &mut Runner<'_>) -> Result<Opened, ExperimentError> {
     let (model, digest, source) = stages::model_stage(run)?;
     // The model that the run has just trained on this text fits it.
     if plan.model.is_some() {
-        check::model(&plan.spec, &plan.hooks, &model, &text)?;
+        let model_dir = &plan.options.model_dir;
+        check::model(&plan.spec, &plan.hooks, model_dir, &model, &text)?;
     }
     let captured = stages::states_stage(run, &model, &digest, &text)?;
     let (sites, autoencoders) = stages::spaces_stage(run, &captured, &text.twins)?;
@@ -147,6 +148,7 @@ fn edit<'a>(
         captured: &opened.captured,
         spaces: &opened.sites,
         again: &|site, reduce, sentences, earlier| passes.again(site, reduce, sentences, earlier),
+        weights: &|site, beside| passes.weights(site, beside),
     };
     let shape = model.geometry.shape();
     let fits = stages::fit_stage(run, &shape, &from)?;

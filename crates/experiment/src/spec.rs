@@ -49,6 +49,9 @@ pub struct Spec {
     /// The settings of the autoencoder.
     #[serde(default)]
     pub autoencoder: interlingua_autoencoder::Config,
+    /// The sparse autoencoder of the space `sae`.
+    #[serde(default, skip_serializing_if = "SaeSpec::is_default")]
+    pub sae: SaeSpec,
     /// The spaces to fit and edit in.
     #[serde(default = "all_spaces")]
     pub spaces: Vec<Space>,
@@ -307,6 +310,24 @@ impl Default for TrainSpec {
 pub use interlingua_edits::Reinsert;
 use interlingua_edits::Tokens;
 pub use interlingua_spaces::Space;
+
+/// Where the sparse autoencoder comes from, and how far a change of its features reaches.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SaeSpec {
+    /// A folder or file under `--model-dir`, of SAELens or Gemma Scope; without one it is trained in the run.
+    pub file: Option<String>,
+    /// Where a change reaches.
+    pub tier: interlingua_spaces::sparse::Tier,
+    /// Training, where there is no file.
+    pub train: interlingua_autoencoder::sparse::Config,
+}
+
+impl SaeSpec {
+    fn is_default(&self) -> bool {
+        *self == SaeSpec::default()
+    }
+}
 
 /// The treatment of the special tokens of a text: the start token of a causal model, or the opening and closing
 /// tokens of an encoder. It is the same for fits and for edits.
@@ -673,7 +694,8 @@ fn full_strength() -> OneOrMany<f64> {
     OneOrMany::One(1.0)
 }
 fn all_spaces() -> Vec<Space> {
-    Space::all().collect()
+    // A sparse autoencoder is asked for by name.
+    Space::all().filter(|space| *space != Space::Sae).collect()
 }
 fn residual_only() -> Vec<Reinsert> {
     vec![Reinsert::Residual]

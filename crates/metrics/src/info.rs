@@ -322,6 +322,15 @@ pub static METRICS: &[MetricInfo] = &[
         higher_is_better: Some(true),
     },
     MetricInfo {
+        name: "mexa",
+        title: "MEXA",
+        unit: "share",
+        formula: "share of rows whose translation is strictly nearer by cosine than every other row, in both directions at once",
+        citation: "Kargaran et al. 2024, arXiv 2410.05873",
+        ideal: Some(1.0),
+        higher_is_better: Some(true),
+    },
+    MetricInfo {
         name: "linear_cka",
         title: "Linear CKA",
         unit: "",

@@ -29,6 +29,7 @@ mod error;
 pub mod info;
 pub mod joint;
 pub mod lens;
+pub mod mexa;
 mod normal;
 pub mod perplexity;
 pub mod power;

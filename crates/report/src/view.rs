@@ -102,11 +102,12 @@ pub const PROBE: &str = "probe_accuracy_linear";
 pub const SEAT: &str = "seat_effect";
 
 /// Spaces in the order of the story.
-const SPACES: [&str; 10] = [
+const SPACES: [&str; 11] = [
     "raw",
     "latent",
     "latent-shared",
     "latent-unaligned",
+    "sae",
     "centred",
     "lir",
     "lsar",

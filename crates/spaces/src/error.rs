@@ -1,6 +1,7 @@
 //! The errors of spaces.
 
 use interlingua_autoencoder::AutoencoderError;
+use interlingua_autoencoder::sparse::SparseError;
 use interlingua_data::Language;
 
 /// The reason why a space could not be fitted or entered.
@@ -38,6 +39,9 @@ pub enum SpaceError {
     /// The autoencoder of the space returned an error.
     #[error(transparent)]
     Autoencoder(#[from] AutoencoderError),
+    /// The sparse autoencoder.
+    #[error(transparent)]
+    Sparse(#[from] SparseError),
 }
 
 fn codes(languages: &[Language]) -> String {

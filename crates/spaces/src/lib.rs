@@ -1,7 +1,7 @@
 //! Spaces in which hidden states are edited: a state is mapped into a space, changed there, and mapped back.
 //!
 //! [`StateSpace`] is the trait, with `enter` and `leave`. The states themselves are a space ([`raw`]), and so are the
-//! latent space of an autoencoder ([`latent`]) and the spaces that are reached by affine maps of each language
+//! latent space of an autoencoder ([`latent`]), the features of a sparse one ([`sparse`]) and the spaces that are reached by affine maps of each language
 //! ([`affine`], with one file for each way of fitting them). [`registry`] lists them all.
 
 pub mod affine;
@@ -18,6 +18,7 @@ pub mod raw;
 pub mod registry;
 mod site;
 mod space;
+pub mod sparse;
 
 pub use error::SpaceError;
 pub use interlingua_edits::Reinsert;

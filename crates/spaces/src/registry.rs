@@ -22,6 +22,8 @@ macro_rules! affine_spaces {
             LatentShared,
             /// The control: an autoencoder trained without alignment.
             LatentUnaligned,
+            /// Features of a sparse autoencoder.
+            Sae,
             $($(#[$doc])* $variant,)*
         }
 
@@ -36,6 +38,7 @@ macro_rules! affine_spaces {
                     Space::Latent => "latent",
                     Space::LatentShared => "latent-shared",
                     Space::LatentUnaligned => "latent-unaligned",
+                    Space::Sae => "sae",
                     $(Space::$variant => <$family as Family>::NAME,)*
                 }
             }
@@ -97,6 +100,7 @@ impl Space {
             Space::Latent,
             Space::LatentShared,
             Space::LatentUnaligned,
+            Space::Sae,
         ]
         .into_iter()
         .chain(Space::AFFINE.iter().copied())
@@ -108,6 +112,11 @@ impl Space {
             self,
             Space::Latent | Space::LatentShared | Space::LatentUnaligned
         )
+    }
+
+    /// Returns whether what comes back from it can be the change alone or the whole state ([`crate::Reinsert`]).
+    pub fn loses(self) -> bool {
+        self.is_latent() || self == Space::Sae
     }
 
     /// Returns whether the space is reached by affine maps, one per language.

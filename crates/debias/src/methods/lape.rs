@@ -37,11 +37,24 @@ const DEFAULT_SHARE: f64 = 0.01;
 const DEFAULT_UNITS: usize = 10;
 const DEFAULT_FILTER: f64 = 0.95;
 
+/// The parameter of the bar that some share of a unit must be above.
+pub(super) const FILTER: ParamSpec = ParamSpec {
+    name: "filter",
+    default: "0.95",
+    help: "a unit counts only where its share of active tokens in some language is above this share of all shares",
+};
+/// The parameter of the bar above which a unit is of a language.
+pub(super) const ACTIVE: ParamSpec = ParamSpec {
+    name: "active",
+    default: "0.95",
+    help: "a language-specific unit is of a language where its share there is above this share of all shares",
+};
+
 /// A unit with its share of active tokens in each class.
-struct Active {
-    site: usize,
-    unit: usize,
-    shares: Vec<f64>,
+pub(super) struct Active {
+    pub(super) site: usize,
+    pub(super) unit: usize,
+    pub(super) shares: Vec<f64>,
 }
 
 impl Debiaser for Lape {
@@ -92,20 +105,7 @@ impl Debiaser for Lape {
     }
 
     fn params(&self) -> &'static [ParamSpec] {
-        &[
-            ParamSpec::GROUP,
-            ParamSpec {
-                name: "filter",
-                default: "0.95",
-                help: "a unit counts only where its share of active tokens in some language is above this share of all \
-                       shares",
-            },
-            ParamSpec {
-                name: "active",
-                default: "0.95",
-                help: "a language-specific unit is of a language where its share there is above this share of all shares",
-            },
-        ]
+        &[ParamSpec::GROUP, FILTER, ACTIVE]
     }
 
     fn check(&self, options: &FitOptions) -> Result<(), FitError> {
@@ -129,25 +129,17 @@ impl Debiaser for Lape {
         let dims = evidence.dims().to_vec();
         let (all, own) = active(self.name(), evidence, params.text("group")?)?;
         let count = self.count(options, all.len())?;
-        let mut values: Vec<f64> = all.iter().flat_map(|u| u.shares.iter().copied()).collect();
-        values.sort_by(f64::total_cmp);
-        let bar = |name| -> Result<f64, FitError> {
-            let share = params.share(name)?.unwrap_or(DEFAULT_FILTER);
-            let place = (values.len() as f64 * share).round_ties_even() as usize;
-            Ok(values[place.clamp(1, values.len()) - 1])
-        };
-        let (filter, active) = (bar("filter")?, bar("active")?);
-        let mut eligible: Vec<(f64, &Active)> = all
-            .iter()
-            .filter(|unit| unit.shares.iter().any(|&p| p > filter))
-            .map(|unit| (units::rounded(entropy(&unit.shares)), unit))
-            .collect();
-        // Stable: of equal entropy the first unit comes first.
-        eligible.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let there_are = eligible.len();
-        eligible.truncate(count);
-        let last = eligible.last().map_or(0.0, |e| e.0);
-        eligible.retain(|(_, unit)| unit.shares[own] > active);
+        let Specific {
+            units: mut eligible,
+            active,
+            last,
+            there_are,
+        } = specific(
+            &all,
+            count,
+            [params.share("filter")?, params.share("active")?],
+        );
+        eligible.retain(|unit| unit.shares[own] > active);
         if eligible.is_empty() {
             return Err(FitError::NoUnits {
                 method: self.name(),
@@ -159,7 +151,7 @@ impl Debiaser for Lape {
             });
         }
         let mut at: Vec<Vec<usize>> = vec![Vec::new(); dims.len()];
-        for (_, unit) in &eligible {
+        for unit in &eligible {
             at[unit.site].push(unit.unit);
         }
         let off = |(&dim, mut units): (&usize, Vec<usize>)| {
@@ -194,6 +186,45 @@ impl Lape {
             }),
             false => Ok(units),
         }
+    }
+}
+
+/// Units that are active in few languages.
+pub(super) struct Specific<'a> {
+    /// Of the lowest entropy first.
+    pub(super) units: Vec<&'a Active>,
+    /// The share above which a unit is of a language.
+    pub(super) active: f64,
+    /// The entropy of the last unit.
+    pub(super) last: f64,
+    /// How many units count.
+    pub(super) there_are: usize,
+}
+
+/// The `count` units of the lowest entropy among those with a share above the bar `filter`; `bars` are `filter` and `active`, as shares of all
+/// shares.
+pub(super) fn specific(all: &[Active], count: usize, bars: [Option<f64>; 2]) -> Specific<'_> {
+    let mut values: Vec<f64> = all.iter().flat_map(|u| u.shares.iter().copied()).collect();
+    values.sort_by(f64::total_cmp);
+    let [filter, active] = bars.map(|share| {
+        let share = share.unwrap_or(DEFAULT_FILTER);
+        let place = (values.len() as f64 * share).round_ties_even() as usize;
+        values[place.clamp(1, values.len()) - 1]
+    });
+    let mut eligible: Vec<(f64, &Active)> = all
+        .iter()
+        .filter(|unit| unit.shares.iter().any(|&p| p > filter))
+        .map(|unit| (units::rounded(entropy(&unit.shares)), unit))
+        .collect();
+    // Stable: of equal entropy the first unit comes first.
+    eligible.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let there_are = eligible.len();
+    eligible.truncate(count);
+    Specific {
+        last: eligible.last().map_or(0.0, |e| e.0),
+        units: eligible.into_iter().map(|(_, unit)| unit).collect(),
+        active,
+        there_are,
     }
 }
 

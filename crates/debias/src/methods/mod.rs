@@ -5,19 +5,24 @@ pub mod clamp_units;
 pub mod class_means_pca;
 pub mod damp;
 pub mod densray;
+pub mod eigenshift;
 pub mod imsae;
 pub mod inlp;
 pub mod iterative_mean_projection;
+pub mod language_arithmetics;
 pub mod language_steering;
 pub mod lape;
 pub mod leace;
 pub mod linear_act;
 pub mod mean_difference;
 pub mod mean_shift;
+pub mod model_surgery;
 pub mod none;
 pub mod oracle;
+pub mod profs;
 pub mod random;
 pub mod rlace;
+pub mod sae_features;
 pub mod sal;
 pub mod sentdebias;
 pub mod steering;
@@ -45,15 +50,20 @@ pub fn registry() -> &'static [&'static dyn Debiaser] {
         &class_means_pca::ClassMeansPca,
         &sal::Sal,
         &imsae::Imsae,
+        &profs::Profs,
+        &eigenshift::EigenShift,
         &mean_shift::MeanShift,
         &steering::Steering,
         &clamp_units::ClampUnits,
         &lape::Lape,
         &aura::Aura,
         &damp::Damp,
+        &language_arithmetics::LanguageArithmetics,
         &language_steering::LanguageSteering,
         &surgical_steering::SurgicalSteering,
         &linear_act::LinearAct,
+        &sae_features::SaeFeatures,
+        &model_surgery::ModelSurgery,
     ];
     ALL
 }

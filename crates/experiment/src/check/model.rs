@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use interlingua_autoencoder::sparse::{SparseError, Weights};
 use interlingua_debias::Span;
 use interlingua_edits::ModelShape;
 use interlingua_models::architectures::Architecture;
@@ -13,7 +14,7 @@ use interlingua_tasks::{Needs, TaskSpec};
 use crate::ExperimentError;
 use crate::prepare::Prepared;
 use crate::requests::check_scorers;
-use crate::spec::{Extent, ModelSpec, Spec, TrainSpec};
+use crate::spec::{Extent, ModelSpec, Space, Spec, TrainSpec};
 
 /// Checks the scorers and benchmarks against the model's `config.json`.
 ///
@@ -65,7 +66,12 @@ fn headless(spec: &Spec, architecture: &str) -> Result<(), ExperimentError> {
 /// # Errors
 /// A hook that the model lacks, a latent space that is wider than its states, or a rank or a number of units that is
 /// too large for some space.
-pub fn widths(spec: &Spec, hooks: &[String], shape: &ModelShape) -> Result<(), ExperimentError> {
+pub fn widths(
+    spec: &Spec,
+    hooks: &[String],
+    shape: &ModelShape,
+    model_dir: &Path,
+) -> Result<(), ExperimentError> {
     for name in hooks {
         let plan = |problem: String| ExperimentError::plan("hook", problem);
         let hook = Hook::parse(name, shape.layers).map_err(|e| plan(e.to_string()))?;
@@ -73,12 +79,13 @@ pub fn widths(spec: &Spec, hooks: &[String], shape: &ModelShape) -> Result<(), E
         if spec.spaces.iter().any(|s| s.is_narrowed()) {
             spec.autoencoder.check(width)?;
         }
+        let features = features(spec, name, width, model_dir)?;
         for (at, method) in spec.methods.iter().enumerate() {
             for &space in method.spaces.as_ref().unwrap_or(&spec.spaces) {
-                let dim = if space.is_narrowed() {
-                    spec.autoencoder.latent
-                } else {
-                    width
+                let dim = match space {
+                    Space::Sae => features,
+                    space if space.is_narrowed() => spec.autoencoder.latent,
+                    _ => width,
                 };
                 // Units of several hook points may be more than one of them has: the fit says so where they are too many.
                 let together = method.span() != Span::Site;
@@ -106,6 +113,30 @@ pub fn widths(spec: &Spec, hooks: &[String], shape: &ModelShape) -> Result<(), E
     Ok(())
 }
 
+/// How many features the sparse autoencoder has, if one is asked for; that of a file has to be of states as wide as those here.
+fn features(
+    spec: &Spec,
+    hook: &str,
+    width: usize,
+    model_dir: &Path,
+) -> Result<usize, ExperimentError> {
+    let Some(file) = &spec.sae.file else {
+        return Ok(spec.sae.train.features);
+    };
+    let path = model_dir.join(file);
+    let wrong = |error: SparseError| ExperimentError::plan("sae.file", error.to_string());
+    let (found, features) = Weights::peek(&path).map_err(wrong)?;
+    match found == width {
+        true => Ok(features),
+        false => Err(wrong(SparseError::Width {
+            path,
+            hook: hook.to_owned(),
+            found,
+            expected: width,
+        })),
+    }
+}
+
 /// Checks that a model, its tokenizer and the text of the run are compatible.
 ///
 /// # Errors
@@ -114,11 +145,12 @@ pub fn widths(spec: &Spec, hooks: &[String], shape: &ModelShape) -> Result<(), E
 pub fn model(
     spec: &Spec,
     hooks: &[String],
+    model_dir: &Path,
     model: &Model,
     text: &Prepared,
 ) -> Result<(), ExperimentError> {
     architecture(spec, model.architecture())?;
-    widths(spec, hooks, &model.geometry.shape())?;
+    widths(spec, hooks, &model.geometry.shape(), model_dir)?;
     if model.architecture().head_table().is_none() {
         // It masks nothing and scores nothing.
     } else if !model.geometry.causal {
@@ -202,6 +234,13 @@ pub fn memory(spec: &Spec, width: Option<usize>) -> Result<(), ExperimentError> 
             a.hidden * (width + a.latent)
         };
         wanted.push(("autoencoder.hidden", 2 * inner as u64));
+    }
+    if let Some(width) = width
+        && spec.spaces.contains(&Space::Sae)
+        && spec.sae.file.is_none()
+    {
+        let matrices = 2 * width as u64 * spec.sae.train.features as u64;
+        wanted.push(("sae.train.features", matrices));
     }
     for (key, parameters) in wanted {
         let bytes = 16 * u128::from(parameters);

@@ -24,7 +24,8 @@ pub fn spec(spec: &Spec) -> Result<(), ExperimentError> {
     within("seed", spec.seed, 0, 1 << 53)?;
     distinct("languages", &spec.languages)?;
     some("languages", &spec.languages, "en")?;
-    let shared = spec.spaces.iter().find(|s| **s != Space::Raw);
+    let alone = [Space::Raw, Space::Sae];
+    let shared = spec.spaces.iter().find(|s| !alone.contains(s));
     if let (1, Some(space)) = (spec.languages.len(), shared) {
         return Err(ExperimentError::plan(
             "languages",
@@ -40,12 +41,13 @@ pub fn spec(spec: &Spec) -> Result<(), ExperimentError> {
     some("spaces", &spec.spaces, "raw")?;
     distinct_names("spaces", spec.spaces.iter().map(|s| s.name()))?;
     distinct_names("reinsert", spec.reinsert.iter().map(|r| r.name()))?;
-    if spec.reinsert.is_empty() && spec.spaces.iter().any(|s| s.is_latent()) {
+    if spec.reinsert.is_empty() && spec.spaces.iter().any(|s| s.loses()) {
         return Err(ExperimentError::plan(
             "reinsert",
-            "latent spaces need `residual`, `replace` or both",
+            "spaces of autoencoders need `residual`, `replace` or both",
         ));
     }
+    sae(spec)?;
     methods(&spec.methods)?;
     fit_languages(spec)?;
     method_spaces(spec)?;
@@ -118,6 +120,31 @@ fn strengths(key: &str, strengths: &[f64]) -> Result<(), ExperimentError> {
         ));
     }
     distinct(key, strengths)
+}
+
+/// Checks the sparse autoencoder, if there is one.
+fn sae(spec: &Spec) -> Result<(), ExperimentError> {
+    let default = crate::spec::SaeSpec::default();
+    if !spec.spaces.contains(&Space::Sae) {
+        return match spec.sae == default {
+            true => Ok(()),
+            false => Err(ExperimentError::plan(
+                "sae",
+                "it is not used: `sae` is not among the spaces of the experiment",
+            )),
+        };
+    }
+    match &spec.sae.file {
+        Some(_) if spec.sae.train != default.train => Err(ExperimentError::plan(
+            "sae.train",
+            "nothing is trained where `sae.file` names an autoencoder; leave one of them out",
+        )),
+        Some(_) => Ok(()),
+        None => {
+            let check = spec.sae.train.check();
+            check.map_err(|error| ExperimentError::Space(error.into()))
+        }
+    }
 }
 
 /// Most rows, sentences or pairs of anything: more than any corpus that is read whole.

@@ -73,6 +73,9 @@ pub fn alignment_rows(
                 let margin = alignment::cosine_margin(x, y, dim, &options)
                     .map_err(ExperimentError::metric(what()))?;
                 add("cosine_margin", there.clone(), margin, None);
+                let mutual = interlingua_metrics::mexa::mexa(x, y, dim, &options)
+                    .map_err(ExperimentError::metric(what()))?;
+                add("mexa", there.clone(), mutual, Some(1.0));
                 let cka = alignment::linear_cka(x, dim, y, dim)
                     .map_err(ExperimentError::metric(what()))?;
                 let n = x.len() / dim;

@@ -6,7 +6,7 @@ use interlingua_data::Language;
 use interlingua_debias::{Contrast, Demand, Evidence, FitData, FitError, Kind, Matrix, Reduce};
 use interlingua_edits::Edit;
 
-use super::material::{Fit, Material};
+use super::material::{Beside, Fit, Material};
 use super::states::parallel_rows;
 use crate::ExperimentError;
 use crate::fit_on::FitOn;
@@ -103,11 +103,24 @@ impl At<'_> {
         })
     }
 
-    fn keep_failure(
+    /// Weights beside the states of a site, which are no others in another space.
+    fn weights(&mut self, site: usize, beside: Beside) -> Result<Matrix, FitError> {
+        if self.fit.space != Space::Raw {
+            return Err(FitError::NoWeights {
+                site,
+                reason: format!("in space `{}` there are none", self.fit.space.name()),
+            });
+        }
+        let found = (self.from.weights)(self.fit.sites[site], beside);
+        let found = self.keep_failure(site, found)?;
+        found.map_err(|reason| FitError::NoWeights { site, reason })
+    }
+
+    fn keep_failure<T>(
         &mut self,
         site: usize,
-        found: Result<FitData, ExperimentError>,
-    ) -> Result<FitData, FitError> {
+        found: Result<T, ExperimentError>,
+    ) -> Result<T, FitError> {
         found.map_err(|error| {
             let reason = error.to_string();
             self.failed = Some(error);
@@ -134,6 +147,14 @@ impl Evidence for At<'_> {
         }
         let found = self.under_edits(site, earlier);
         self.keep_failure(site, found)
+    }
+
+    fn written_by(&mut self, site: usize) -> Result<Matrix, FitError> {
+        self.weights(site, Beside::Writer)
+    }
+
+    fn read_by(&mut self, site: usize) -> Result<Matrix, FitError> {
+        self.weights(site, Beside::Reader)
     }
 }
 

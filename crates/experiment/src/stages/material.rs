@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use interlingua_debias::{FitError, Reduce};
+use interlingua_debias::{FitError, Matrix, Reduce};
 use interlingua_edits::Edit;
 use interlingua_spaces::Spaces;
 
@@ -22,12 +22,27 @@ pub struct Material<'a> {
     pub spaces: &'a [Arc<Spaces>],
     /// A function that computes states of the model with edits at some hooks.
     pub again: Again<'a>,
+    /// A function that reads weights beside the states of a hook.
+    pub weights: WeightsOf<'a>,
 }
 
 /// A function that returns states at one hook, with each sentence reduced to one vector and these edits at other
 /// hooks, as sentences × width.
 pub type Again<'a> =
     &'a dyn Fn(usize, Reduce, &[String], &[(usize, Edit)]) -> Result<Vec<f32>, ExperimentError>;
+
+/// Which weights are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// W, whose product with some input is the states: width × width of the input.
+    Writer,
+    /// Wᵀ·W of the W that alone reads the states: width × width.
+    Reader,
+}
+
+/// A function that reads weights beside the states of a hook, and gives the reason in words where there are none.
+pub type WeightsOf<'a> =
+    &'a dyn Fn(usize, Beside) -> Result<Result<Matrix, String>, ExperimentError>;
 
 /// One fit: of a setting, in a space, at one hook of its place or at all of them.
 pub(super) struct Fit<'a> {

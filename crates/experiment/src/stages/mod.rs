@@ -17,6 +17,7 @@ mod states;
 #[cfg(test)]
 mod tests;
 mod text;
+mod weights;
 
 pub use benchmark::{Judged, benchmark_stage, judging};
 pub use fit::{Edits, Passes, fit_stage, write_interventions};

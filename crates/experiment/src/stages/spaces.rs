@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
+use interlingua_autoencoder::sparse::{self, Gate, Sparse, SparseError, Step, Weights};
 use interlingua_autoencoder::{Autoencoder, Config, Progress, Sharing};
 use interlingua_backend::device::is_plain_cpu;
 
@@ -13,9 +14,10 @@ use crate::ExperimentError;
 use crate::cache::Cache;
 use crate::progress::Event;
 use crate::spec::Space;
-use interlingua_spaces::Spaces;
 use interlingua_spaces::affine::AffineSpace;
 use interlingua_spaces::latent::Latent;
+use interlingua_spaces::sparse::Features;
+use interlingua_spaces::{SpaceError, Spaces};
 
 /// The names of artefacts with their digests or keys.
 pub type Digests = Vec<(String, String)>;
@@ -106,6 +108,15 @@ fn spaces_at(
         ));
         spaces.add(space, Latent { autoencoder }, key);
     }
+    if run.plan.spec.spaces.contains(&Space::Sae) {
+        let (weights, key) = sparse(run, at, place)?;
+        digests.push((format!("sparse autoencoder{place}"), key.clone()));
+        let space = Features {
+            autoencoder: Sparse::new(weights, &run.plan.device).map_err(SpaceError::from)?,
+            tier: run.plan.spec.sae.tier,
+        };
+        spaces.add(Space::Sae, space, key);
+    }
     let spec = &run.plan.spec;
     let affine: Vec<Space> = spec
         .spaces
@@ -135,6 +146,85 @@ fn spaces_at(
         Ok(())
     })?;
     Ok(spaces)
+}
+
+/// The sparse autoencoder of a hook point: that of the file, or one that is trained on the training rows.
+fn sparse(
+    run: &mut Runner<'_>,
+    at: At<'_>,
+    place: &str,
+) -> Result<(Weights, String), ExperimentError> {
+    let spec = &run.plan.spec;
+    let wrong = |error: SparseError| ExperimentError::from(SpaceError::from(error));
+    if let Some(file) = &spec.sae.file {
+        let path = run.plan.options.model_dir.join(file);
+        let weights = Weights::load(&path).map_err(wrong)?;
+        let key = Cache::key("sae", &(digest(&weights), spec.sae.tier));
+        return Ok((weights, key));
+    }
+    let (config, tier, languages) = (&spec.sae.train, spec.sae.tier, &spec.languages);
+    let trained = Cache::key("sae", &(config, languages, &at.states.keys, spec.seed));
+    let key = Cache::key("sae", &(&trained, tier));
+    let path = run.cache.path("sae", &trained, "");
+    let cached = run.has(&path)?;
+    let name = format!("train sparse autoencoder{place}");
+    let weights = run.stage(&name, cached, |run| {
+        if cached {
+            return Weights::load(&path).map_err(wrong);
+        }
+        let spec = &run.plan.spec;
+        let rows = Rows::new(&at.rows.train, &spec.languages);
+        let listener = &mut *run.listener;
+        let mut progress = |step: Step| {
+            listener(Event::Progress {
+                done: step.step,
+                total: step.steps,
+                note: format!("{:.1} % of the variance lost", 100.0 * step.loss),
+            });
+        };
+        let found =
+            sparse::train(&spec.sae.train, spec.seed, &rows, &mut progress).map_err(wrong)?;
+        let making = run.cache.begin(&path)?;
+        found.weights.save(&making.path()).map_err(wrong)?;
+        making.finish()?;
+        Ok(found.weights)
+    })?;
+    Ok((weights, key))
+}
+
+/// A digest of all that decides what a sparse autoencoder computes.
+fn digest(weights: &Weights) -> String {
+    let none = Vec::new();
+    let (gate, more) = match &weights.gate {
+        Gate::Relu => (0, [&none, &none]),
+        Gate::JumpRelu(thresholds) => (0, [thresholds, &none]),
+        Gate::TopK(k) => (*k, [&none, &none]),
+        Gate::Gated { scale, bias } => (0, [scale, bias]),
+    };
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(weights.gate.name().as_bytes());
+    let sizes = [
+        weights.width,
+        weights.features,
+        gate,
+        usize::from(weights.centred),
+    ];
+    for size in sizes {
+        hasher.update(&(size as u64).to_le_bytes());
+    }
+    let parts = [
+        &weights.encoder,
+        &weights.encoder_bias,
+        &weights.decoder,
+        &weights.decoder_bias,
+    ];
+    for values in parts.into_iter().chain(more) {
+        for chunk in values.chunks(1 << 16) {
+            let bytes: Vec<u8> = chunk.iter().flat_map(|x| x.to_le_bytes()).collect();
+            hasher.update(&bytes);
+        }
+    }
+    hasher.finalize().to_hex().to_string()
 }
 
 /// The settings of the autoencoder of a latent space: those of the experiment, but for what the space

@@ -153,6 +153,7 @@ fn fitted_with(plan: &Plan, again: Again<'_>) -> (Edits, [usize; 2]) {
         captured: &captured,
         spaces: &spaces,
         again,
+        weights: &|_, _| panic!("no fit looks at weights"),
     };
     let fits = fit_stage(&mut run, &shape, &from).unwrap();
     assert_eq!(fits.notes.len(), plan.settings.len());

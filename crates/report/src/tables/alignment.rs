@@ -5,10 +5,11 @@ use super::{Cell, Table, or_dash, words};
 use crate::text::Format;
 use crate::view::{Estimate, View};
 
-const ALIGNMENT: [(&str, &str, Format); 6] = [
+const ALIGNMENT: [(&str, &str, Format); 7] = [
     ("retrieval_top1", "Retrieval top-1", Format::Share),
     ("retrieval_top1_csls", "Top-1, CSLS", Format::Share),
     ("cosine_margin", "Cosine margin", Format::Gap),
+    ("mexa", "MEXA", Format::Share),
     ("linear_cka", "Linear CKA", Format::Plain),
     ("rbf_cka", "RBF CKA", Format::Plain),
     ("procrustes_residual", "Procrustes residual", Format::Plain),
