@@ -73,8 +73,8 @@ fn dot(x: &[f64], y: &[f64]) -> f64 {
     let (xs, x_rest) = x.as_chunks::<8>();
     let (ys, y_rest) = y.as_chunks::<8>();
     for (x, y) in xs.iter().zip(ys) {
-        for lane in 0..8 {
-            lanes[lane] += x[lane] * y[lane];
+        for (lane, (x, y)) in lanes.iter_mut().zip(x.iter().zip(y)) {
+            *lane += x * y;
         }
     }
     let rest: f64 = x_rest.iter().zip(y_rest).map(|(x, y)| x * y).sum();

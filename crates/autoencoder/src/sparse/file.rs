@@ -58,6 +58,9 @@ impl Kwargs {
     }
 }
 
+/// Reads a tensor of this name and shape.
+type Part<'a> = &'a dyn Fn(&'static str, &[usize]) -> Result<Vec<f32>, SparseError>;
+
 /// Where the parts of one lie.
 enum Layout {
     Lens { config: PathBuf, weights: PathBuf },
@@ -308,7 +311,7 @@ fn lens(config: &Path, path: &Path) -> Result<Weights, SparseError> {
 fn gate(
     config: &Path,
     settings: &Settings,
-    part: &dyn Fn(&'static str, &[usize]) -> Result<Vec<f32>, SparseError>,
+    part: Part<'_>,
     features: usize,
 ) -> Result<Gate, SparseError> {
     let activation = settings.activation_fn.as_deref();
