@@ -359,8 +359,8 @@ mod tests {
                 fitted.edits[site].apply_matrix(&mut columns).unwrap();
                 for unit in 0..6 {
                     let is = all.iter().any(|(_, s, u)| (*s, *u) == (site, unit));
-                    for j in 0..3 {
-                        let expect = gates.rows[site].at(unit, j) + if is { w[j] } else { 0.0 };
+                    for (j, &w) in w.iter().enumerate() {
+                        let expect = gates.rows[site].at(unit, j) + if is { w } else { 0.0 };
                         let found = columns.at(j, unit);
                         assert!(
                             (found - expect).abs() < 1e-9,
