@@ -3,12 +3,12 @@
 //! Starting point: this works and its tests pass. Put your formula, source and tests in its place.
 //!
 //! # Source
-//! Starting point: authors, title, venue, arXiv number.
+//! Starting point: put the authors, title, venue and arXiv number here.
 //!
 //! Formula: v = m_2 − m_1; x ↦ x − v·(v·x)/(v·v).
 //!
 //! # Shapes
-//! x n×d, v d.
+//! The states x are n×d, and the direction v has d values.
 
 use super::fitted_projection;
 use crate::options::{Params, rank_within};
@@ -16,7 +16,7 @@ use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Keep, Matrix, Needs
 use interlingua_edits::{axpy, norm};
 
 /// New method; the rank is 1. Neither the neutral class nor groups beyond the second are read.
-/// Notes: `distance`, between the two means.
+/// The notes of a fit give the `distance` between the two means.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NewMethod;
 
@@ -100,7 +100,7 @@ mod tests {
         method.fit(data, &FitOptions::default())
     }
 
-    /// By hand: the means are (2, 2) and (2, 6), so the second axis goes.
+    /// The numbers are computed by hand: the means are (2, 2) and (2, 6), so the second axis is removed.
     #[test]
     fn removes_the_axis_along_which_the_means_differ() {
         let data = two_groups(2, vec![1., 2., 1., 6., 3., 2., 3., 6.]);
@@ -118,7 +118,7 @@ mod tests {
     }
 
     proptest! {
-        /// What the formula promises, on random data.
+        /// The formula keeps its promise on random data.
         #[test]
         fn the_means_coincide_afterwards(x in proptest::collection::vec(-9.0..9.0f64, 24)) {
             let data = two_groups(4, x);

@@ -3,7 +3,7 @@
 //! Starting point: this works and its tests pass. Put your formula, source and tests in its place.
 //!
 //! # Source
-//! Starting point: authors, title, venue, arXiv number.
+//! Starting point: put the authors, title, venue and arXiv number here.
 //!
 //! Formula: (1/n) Σ_i (a_i − b_i).
 
@@ -11,7 +11,7 @@ use crate::bootstrap::{self, Bootstrap, Estimate};
 use crate::error::{MetricError, finite, length};
 use crate::info::MetricInfo;
 
-/// What there is to say about it; the registry in `info.rs` has a line that names this.
+/// Describes the metric for the table of metrics; the registry in `info.rs` has a line that names this constant.
 pub const INFO: MetricInfo = MetricInfo {
     name: "new_metric",
     title: "New metric",
@@ -22,13 +22,13 @@ pub const INFO: MetricInfo = MetricInfo {
     higher_is_better: None,
 };
 
-/// The mean difference of two scores, with its interval over items.
+/// Returns the mean difference of two scores and its confidence interval over items.
 ///
 /// # Shapes
-/// One value per item in both lists.
+/// Both lists have one value per item.
 ///
 /// # Errors
-/// No items, lists of unequal length, or a value that is not finite.
+/// There are no items, the lists have unequal lengths, or a value is not finite.
 pub fn new_metric(
     first_scores: &[f64],
     second_scores: &[f64],
@@ -52,7 +52,7 @@ mod tests {
         new_metric(a, b, &Bootstrap::default())
     }
 
-    /// By hand: the differences are 1, 3 and −1.
+    /// The numbers are computed by hand: the differences are 1, 3 and −1.
     #[test]
     fn by_hand() {
         let found = measure(&[3., 5., 0.], &[2., 2., 1.]).unwrap();

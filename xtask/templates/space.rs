@@ -3,7 +3,7 @@
 //! Starting point: this works and its tests pass. Put your maps, source and tests in their place.
 //!
 //! # Source
-//! Starting point: authors, title, venue, arXiv number.
+//! Starting point: put the authors, title, venue and arXiv number here.
 
 use faer::Mat;
 
@@ -25,7 +25,8 @@ impl Family for NewSpace {
     }
 }
 
-/// A = diag(1/σ) and B = diag(σ): B·A = I, so that a change comes back as itself.
+/// The maps are A = diag(1/σ) and B = diag(σ). Since B·A = I, a change that is made in the space is
+/// mapped back to the same change of the states.
 fn scaling(centred: &Mat<f64>) -> Result<Maps, SpaceError> {
     let (rows, width) = (centred.nrows(), centred.ncols());
     let deviation = |j: usize| {

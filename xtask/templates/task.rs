@@ -3,7 +3,7 @@
 //! Starting point: this works and its tests pass. Put your items, your question and your numbers in their place.
 //!
 //! # Source
-//! Starting point: authors, title, venue, arXiv number.
+//! Starting point: put the authors, title, venue and arXiv number here.
 
 use interlingua_data::{ChoiceItem, ChoiceOptions, load_choice};
 use interlingua_metrics::new_task::new_task;
@@ -14,14 +14,14 @@ use crate::{
     About, Answers, Ask, ItemSet, Judgement, Judging, Needs, Number, Source, Task, TaskError,
 };
 
-/// New task.
+/// New task: it scores every candidate of an item and compares the right one with the best of the others.
 pub struct NewTask;
 
-/// What a user says.
+/// The options that a user sets for this task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// The file.
+    /// The file with the items.
     pub path: String,
 }
 
@@ -102,7 +102,7 @@ impl Task for NewTask {
     }
 }
 
-/// The prompt with each candidate.
+/// Returns the prompt with each candidate filled in.
 fn sentences(item: &ChoiceItem) -> Vec<String> {
     let sentence = |candidate: &String| format!("{} {candidate}", item.prompt);
     item.candidates.iter().map(sentence).collect()

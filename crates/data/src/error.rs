@@ -386,7 +386,7 @@ pub enum DataError {
         counts: Vec<(Language, usize)>,
     },
     /// No row of the file can be used.
-    #[error("{}: no usable row ({read} read, {skipped} left out)", .file.display())]
+    #[error("{}: no usable row ({read} read, {skipped} left out): check that the file, its format and its languages are the ones you meant", .file.display())]
     Empty {
         /// The file.
         file: PathBuf,
@@ -396,7 +396,7 @@ pub enum DataError {
         skipped: u64,
     },
     /// The source has fewer rows than were asked for.
-    #[error("{wanted} rows wanted, {available} available")]
+    #[error("{wanted} rows are needed, but only {available} are available: ask for fewer rows or give more data")]
     NotEnoughRows {
         /// The number of rows that were asked for.
         wanted: usize,
