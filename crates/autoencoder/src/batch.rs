@@ -35,26 +35,32 @@ impl Batch {
         before(languages.start)..before(languages.end)
     }
 
-    /// The normalised states of some languages.
+    /// Returns the normalised states of some languages.
     pub fn states_of(&self, languages: Range<usize>) -> &[f32] {
         let tokens = self.tokens_of(languages);
         &self.values[tokens.start * self.width..tokens.end * self.width]
     }
 
-    /// Pairs of languages, each once.
+    /// Returns every pair of languages once.
     pub fn pairs(&self) -> Vec<(usize, usize)> {
         (0..self.languages)
             .flat_map(|a| (a + 1..self.languages).map(move |b| (a, b)))
             .collect()
     }
 
-    /// The sentences of a language.
+    /// Returns the rows of one language.
+    ///
+    /// # Shapes
+    /// `all` is (languages·sentences)×k, and the result is sentences×k.
     pub fn of(&self, all: &Tensor<2>, language: usize) -> Tensor<2> {
         let rows = self.rows();
         all.clone().narrow(0, language * rows, rows)
     }
 
-    /// The mean distance between the sentence latents of all pairs of languages.
+    /// Returns the mean distance between the sentence latents of all pairs of languages.
+    ///
+    /// # Shapes
+    /// `latents` is (languages·sentences)×k, and the result has one value.
     pub fn alignment(&self, config: &Config, latents: &Tensor<2>) -> Tensor<1> {
         let pairs = self.pairs();
         let share = 1.0 / pairs.len() as f64;
