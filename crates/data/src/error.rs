@@ -396,7 +396,9 @@ pub enum DataError {
         skipped: u64,
     },
     /// The source has fewer rows than were asked for.
-    #[error("{wanted} rows are needed, but only {available} are available: ask for fewer rows or give more data")]
+    #[error(
+        "{wanted} rows are needed, but only {available} are available: ask for fewer rows or give more data"
+    )]
     NotEnoughRows {
         /// The number of rows that were asked for.
         wanted: usize,
