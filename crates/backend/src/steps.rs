@@ -1,39 +1,39 @@
 //! The one loop that every model trained here goes through, be it an autoencoder or a language model.
 //!
-//! What is trained says how it takes a step, how it is judged and how it is saved ([`Training`]); a [`Rhythm`] says
-//! when. A run that goes on after a kill has taken some steps already and takes the others.
+//! A type that implements [`Training`] says how a step is taken, how the result is evaluated and how it is saved; a
+//! [`Rhythm`] says when. A training that is resumed after a kill takes only the steps that it had not taken.
 
 use std::ops::ControlFlow;
 
-/// What is trained.
+/// A model in training.
 pub trait Training {
-    /// What can stop it.
+    /// The error that can stop the training.
     type Error;
 
-    /// Steps that were taken so far, those before a kill included.
+    /// Returns the number of steps that were taken so far, including those before a kill.
     fn steps_done(&self) -> usize;
 
-    /// Takes the next step and gives its loss.
+    /// Takes the next step and returns its loss.
     ///
     /// # Errors
-    /// Whatever stops the training, a loss that is not finite among it.
+    /// Any error that stops the training, for example a loss that is not finite.
     fn step(&mut self) -> Result<f64, Self::Error>;
 
-    /// Looks at what was learned; [`ControlFlow::Break`] ends the training early.
+    /// Evaluates the model; [`ControlFlow::Break`] ends the training early.
     ///
     /// # Errors
-    /// Whatever stops the training.
+    /// Any error that stops the training.
     fn judge(&mut self, _taken: &Taken) -> Result<ControlFlow<()>, Self::Error> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Says how far it is.
+    /// Reports the progress.
     fn tell(&mut self, _taken: &Taken) {}
 
-    /// Keeps the state, so that a killed run can go on from here.
+    /// Saves the state, so that a killed run can be resumed from here.
     ///
     /// # Errors
-    /// Whatever stops the training.
+    /// Any error that stops the training.
     fn save(&mut self) -> Result<(), Self::Error> {
         Ok(())
     }
@@ -42,9 +42,9 @@ pub trait Training {
 /// The step that was just taken.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Taken {
-    /// Steps taken so far.
+    /// The number of steps taken so far.
     pub step: usize,
-    /// Steps in all.
+    /// The number of steps of the whole training.
     pub steps: usize,
     /// Its loss.
     pub loss: f64,
@@ -95,7 +95,7 @@ impl Due {
 /// How long a training lasts, and what is done on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rhythm {
-    /// Steps in all.
+    /// The number of steps of the whole training.
     pub steps: usize,
     /// When it is judged.
     pub judge: Due,

@@ -1,8 +1,8 @@
-//! What can be wrong with a sparse autoencoder.
+//! The errors of sparse autoencoders.
 
 use std::path::{Path, PathBuf};
 
-/// Why a sparse autoencoder could not be read, made or trained.
+/// The reason why a sparse autoencoder could not be read, made or trained.
 #[derive(Debug, thiserror::Error)]
 pub enum SparseError {
     /// A file could not be read or written.
@@ -13,7 +13,7 @@ pub enum SparseError {
         /// The cause.
         source: std::io::Error,
     },
-    /// A file that is no sparse autoencoder.
+    /// The file is not a sparse autoencoder.
     #[error("{path}: {problem}")]
     Malformed {
         /// The file.
@@ -21,17 +21,17 @@ pub enum SparseError {
         /// What is wrong.
         problem: String,
     },
-    /// A tensor that is not in the file.
+    /// A tensor is missing from the file.
     #[error("{path} has no `{name}`; there are {}", found.join(", "))]
     Missing {
         /// The file.
         path: PathBuf,
         /// The tensor.
         name: &'static str,
-        /// Those that there are.
+        /// The tensors that the file has.
         found: Vec<String>,
     },
-    /// A setting that changes what the autoencoder computes, and that is not known here.
+    /// A setting changes what the autoencoder computes, and Interlingua doesn't support it.
     #[error("{path}: `{key}` is `{value}`, which is not read here; {known} works")]
     Unsupported {
         /// The file.
@@ -40,28 +40,28 @@ pub enum SparseError {
         key: &'static str,
         /// Its value.
         value: String,
-        /// What is read.
+        /// The values that are supported.
         known: &'static str,
     },
-    /// A part of another size than the others say.
+    /// A part doesn't have the size that the other parts need.
     #[error("`{what}` of the sparse autoencoder has {found}, expected {expected}")]
     Shape {
         /// The part.
         what: &'static str,
-        /// What fits.
+        /// The size that would fit.
         expected: String,
-        /// What there is.
+        /// The size that was found.
         found: String,
     },
-    /// A number that is not finite.
+    /// A number is not finite.
     #[error("`{what}` of the sparse autoencoder is not finite at place {at}")]
     NotFinite {
         /// The part.
         what: &'static str,
-        /// The place, counted from 0.
+        /// The index of the number in the part, counted from 0.
         at: usize,
     },
-    /// An autoencoder of states of another width.
+    /// The autoencoder was made for states of another width.
     #[error(
         "{path} is of states {found} wide, and those at {hook} are {expected} wide; it is of another model or of another \
          part of the block"
@@ -69,14 +69,14 @@ pub enum SparseError {
     Width {
         /// The file.
         path: PathBuf,
-        /// The hook point that it should work at.
+        /// The hook point at which it was to be used.
         hook: String,
-        /// Width of its states.
+        /// The width of the states that it was made for.
         found: usize,
-        /// Width of the states at the hook point.
+        /// The width of the states at the hook point.
         expected: usize,
     },
-    /// A setting of the training.
+    /// A setting of the training can't be used.
     #[error("sae.train.{key}: {problem}")]
     Config {
         /// The key.
@@ -84,12 +84,12 @@ pub enum SparseError {
         /// What is wrong and what would work.
         problem: String,
     },
-    /// Too few states.
+    /// There are too few states to train on.
     #[error("training a sparse autoencoder needs {needed} states, there are {found}")]
     TooFew {
-        /// How many are needed.
+        /// The number of states that are needed.
         needed: usize,
-        /// How many there are.
+        /// The number of states that exist.
         found: usize,
     },
     /// The loss became NaN or infinite.

@@ -1,4 +1,4 @@
-//! Sparse autoencoders as files: folders of SAELens, and archives of Gemma Scope.
+//! Reading and writing of sparse autoencoders: folders of SAELens, and archives of Gemma Scope.
 //!
 //! SAELens writes `cfg.json` and `sae_weights.safetensors` with `W_enc` \[d_in, d_sae\], `W_dec` \[d_sae, d_in\], `b_dec` and, by
 //! architecture, `b_enc`, `threshold`, or `b_gate`, `r_mag` and `b_mag`. Gemma Scope has one `params.npz` with `W_enc`, `b_enc`,
@@ -69,7 +69,7 @@ enum Layout {
 
 impl Layout {
     /// # Errors
-    /// A path at which there is neither layout.
+    /// The path holds neither of the two layouts.
     fn of(path: &Path) -> Result<Layout, SparseError> {
         let beside = |weights: &Path| Layout::Lens {
             config: weights.with_file_name(CONFIG),
@@ -94,10 +94,10 @@ impl Layout {
 }
 
 impl Weights {
-    /// Reads one: a folder of SAELens or Gemma Scope, or the file of weights in it.
+    /// Reads a sparse autoencoder from a folder of SAELens or Gemma Scope, or from the file of weights in it.
     ///
     /// # Errors
-    /// Files that are not there or something else, settings that are not known here, parts that do not go together.
+    /// A file is missing or is something else, a setting is not supported, or the parts don't fit together.
     pub fn load(path: &Path) -> Result<Weights, SparseError> {
         let weights = match Layout::of(path)? {
             Layout::Lens { config, weights } => lens(&config, &weights)?,
@@ -107,10 +107,10 @@ impl Weights {
         Ok(weights)
     }
 
-    /// Returns the width of the states and the number of features of one, of which only the heads of the files are read.
+    /// Returns the width of the states and the number of features; only the headers of the files are read.
     ///
     /// # Errors
-    /// As [`Weights::load`], as far as the heads show it.
+    /// The errors are those of [`Weights::load`] that the headers already show.
     pub fn peek(path: &Path) -> Result<(usize, usize), SparseError> {
         let (file, shape) = match Layout::of(path)? {
             Layout::Lens { weights, .. } => {
@@ -135,7 +135,7 @@ impl Weights {
     /// Writes a folder in the layout of SAELens.
     ///
     /// # Errors
-    /// A folder or file that cannot be written.
+    /// The folder or a file can't be written.
     pub fn save(&self, folder: &Path) -> Result<(), SparseError> {
         self.check()?;
         std::fs::create_dir_all(folder).map_err(SparseError::io(folder))?;

@@ -1,4 +1,4 @@
-//! Sparse autoencoders: states as few of many features.
+//! Sparse autoencoders, which describe each state by a few of many features.
 //!
 //! ```text
 //! p = (h − c) · W_enc + b_enc            c is b_dec where the encoder takes it away, else 0
@@ -6,8 +6,8 @@
 //! ĥ = z · W_dec + b_dec
 //! ```
 //!
-//! They are read from files of others ([`Sparse::load`]) or trained on states ([`train`]); both are written and read in one
-//! layout, that of SAELens.
+//! They are read from published files ([`Sparse::load`]) or trained on states ([`train`]). Both kinds are written in the
+//! layout of SAELens.
 //!
 //! # Source
 //! ReLU: Bricken et al. 2023, "Towards Monosemanticity"; gated: Rajamanoharan et al. 2024 (arXiv 2404.16014); JumpReLU:
@@ -24,26 +24,26 @@ use rayon::prelude::*;
 pub use error::SparseError;
 pub use train::{Config, Step, Trained, train};
 
-/// Which features are on, and how much.
+/// The rule that decides which features are active, and with which value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Gate {
     /// z = max(0, p).
     Relu,
-    /// z = p where p > threshold and p > 0, else 0; one threshold for each feature.
+    /// z = p where p > threshold and p > 0, else 0. Each feature has its own threshold.
     JumpRelu(Vec<f32>),
-    /// z = max(0, p) of the k largest p of a state, else 0; of equal ones the first.
+    /// z = max(0, p) for the k largest p of a state, else 0. Among equal values the first are taken.
     TopK(usize),
     /// z = max(0, (h − c)·W_enc·exp(r) + b_mag) where (h − c)·W_enc + b_gate > 0, else 0. The bias of the weights is b_gate.
     Gated {
-        /// r of each feature.
+        /// The value r of each feature.
         scale: Vec<f32>,
-        /// b_mag of each feature.
+        /// The value b_mag of each feature.
         bias: Vec<f32>,
     },
 }
 
 impl Gate {
-    /// Returns the name in files.
+    /// Returns the name that files use for the rule.
     pub fn name(&self) -> &'static str {
         match self {
             Gate::Relu => "standard",
@@ -54,24 +54,24 @@ impl Gate {
     }
 }
 
-/// Everything that a sparse autoencoder is, on the host.
+/// The weights and the rule of a sparse autoencoder, in host memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weights {
-    /// Width of a state.
+    /// The width of a state.
     pub width: usize,
-    /// Number of features.
+    /// The number of features.
     pub features: usize,
-    /// W_enc, width × features, row-major.
+    /// W_enc has the shape width × features and is stored row by row.
     pub encoder: Vec<f32>,
-    /// b_enc, or b_gate: one for each feature.
+    /// b_enc, or b_gate with a gated encoder, has one value for each feature.
     pub encoder_bias: Vec<f32>,
-    /// W_dec, features × width, row-major.
+    /// W_dec has the shape features × width and is stored row by row.
     pub decoder: Vec<f32>,
-    /// b_dec: as wide as a state.
+    /// b_dec has the width of a state.
     pub decoder_bias: Vec<f32>,
-    /// Whether states lose b_dec on the way in.
+    /// Whether the encoder subtracts b_dec from the states.
     pub centred: bool,
-    /// Which features are on.
+    /// The rule that decides which features are active.
     pub gate: Gate,
 }
 
@@ -97,10 +97,11 @@ enum OnDevice {
 }
 
 impl Sparse {
-    /// Makes it from weights on the host.
+    /// Moves weights from host memory to the device.
     ///
     /// # Errors
-    /// [`SparseError::Shape`] for a part of another size, [`SparseError::NotFinite`], a TopK of no feature or of more than there are.
+    /// [`SparseError::Shape`] if a part has another size, [`SparseError::NotFinite`] if a number is not finite, and an error if
+    /// TopK keeps no feature or more features than there are.
     pub fn new(weights: Weights, device: &Device) -> Result<Sparse, SparseError> {
         weights.check()?;
         let Weights {
@@ -141,7 +142,7 @@ impl Sparse {
         self.features
     }
 
-    /// Takes states to features.
+    /// Computes the features of states.
     ///
     /// # Shapes
     /// `h`: `[rows, width]`, result `[rows, features]`. The k largest of a row are found on the host.
@@ -166,7 +167,7 @@ impl Sparse {
         }
     }
 
-    /// Takes features to states.
+    /// Computes the states that features stand for.
     ///
     /// # Shapes
     /// `z`: `[rows, features]`, result `[rows, width]`.
@@ -174,7 +175,7 @@ impl Sparse {
         self.back(z) + self.decoder_bias.clone()
     }
 
-    /// Takes a change of features to the change of states that it is: the decoder is linear.
+    /// Computes the change of the states that a change of the features causes; it is exact because the decoder is linear.
     ///
     /// # Shapes
     /// `change`: `[rows, features]`, result `[rows, width]`.

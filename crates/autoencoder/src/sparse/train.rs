@@ -18,19 +18,19 @@ use serde::{Deserialize, Serialize};
 use super::{Gate, SparseError, Weights, keep_largest};
 use crate::States;
 
-/// Everything that decides how one comes out.
+/// The settings that decide the result of training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Number of features.
+    /// The number of features.
     pub features: usize,
-    /// Features of a state that are on.
+    /// The number of features that are active in a state.
     pub k: usize,
-    /// States of a step.
+    /// The number of states in a step.
     pub batch: usize,
-    /// Steps.
+    /// The number of steps.
     pub steps: usize,
-    /// Peak learning rate.
+    /// The highest learning rate of the schedule.
     pub learning_rate: f64,
 }
 
@@ -46,25 +46,25 @@ impl Default for Config {
     }
 }
 
-/// What happened since the last report.
+/// The progress of the training since the last report.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
-    /// Steps done.
+    /// The number of steps that were taken.
     pub step: usize,
-    /// Steps in all.
+    /// The number of steps of the whole training.
     pub steps: usize,
-    /// Mean of the loss: the share of the states' variance that is lost.
+    /// The mean loss, which is the share of the states' variance that is not reconstructed.
     pub loss: f64,
 }
 
-/// What training gives.
+/// The result of training.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trained {
     /// The autoencoder.
     pub weights: Weights,
     /// The loss over the last tenth of the steps.
     pub loss: f64,
-    /// Features that were never on in the last tenth of the steps.
+    /// The number of features that were never active in the last tenth of the steps.
     pub dead: usize,
 }
 
@@ -75,7 +75,7 @@ impl Config {
     /// Checks every field.
     ///
     /// # Errors
-    /// The first field that cannot work.
+    /// The error names the first field that can't be used.
     pub fn check(&self) -> Result<(), SparseError> {
         let bad = |key, problem: String| Err(SparseError::Config { key, problem });
         for (key, value, most) in [
