@@ -140,5 +140,20 @@ fn products(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, kernels, products);
+/// Products of the few rows that generation meets, with matrices that no cache holds, on all threads.
+fn few_rows(c: &mut Criterion) {
+    let (input, output) = (640, 49152);
+    let laid_out = Matrix::new(noise(output, input));
+    let mut group = c.benchmark_group(format!("product of few rows with {input}x{output}"));
+    group.sample_size(20);
+    for rows in [1, 2, 4, 8, 12, 16] {
+        let x = noise(rows, input);
+        group.bench_function(format!("{rows}, f32"), |b| {
+            b.iter(|| ops::linear(x.clone(), &laid_out))
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, kernels, products, few_rows);
 criterion_main!(benches);

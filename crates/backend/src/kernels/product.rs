@@ -18,7 +18,7 @@ use super::math::multiply_add;
 const DEPTH: usize = 1024;
 
 /// Rows that are laid out at once: with [`DEPTH`] numbers each they stay in the second cache. A
-/// multiple of the height of every tile.
+/// multiple of the height of the highest tile.
 const ROWS: usize = 48;
 
 /// Columns of [`DEPTH`] that are laid out at once for each thread where `b` is used once: they stay in
@@ -508,33 +508,64 @@ impl Task<'_> {
 fn run_narrow(task: &mut Task<'_>, depth: &Range<usize>, slabs: &[&[Line]]) {
     // Twelve registers of sums, two for a line, one for a number of a row.
     const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
-    run::<6, LINE, FUSED>(task, depth, slabs);
+    run::<LINE, FUSED>(task, depth, slabs, &[6, 4, 2, 1]);
 }
 
 #[multiversion(targets = "simd")]
 fn run_wide(task: &mut Task<'_>, depth: &Range<usize>, slabs: &[&[Line]]) {
     // Twenty-four registers of sums, two for two lines, one for a number of a row.
     const FUSED: bool = target_cfg_f!(target_feature = "fma");
-    run::<12, WIDEST, FUSED>(task, depth, slabs);
+    run::<WIDEST, FUSED>(task, depth, slabs, &[12, 8, 4, 2, 1]);
 }
 
-/// By tiles of `M` rows and `N` columns; `FUSED`: whether a multiplication and an addition are one.
+/// A few rows of a task that go through the panels together.
+struct Strip {
+    /// Counted from the task's first.
+    rows: Range<usize>,
+    /// Rows of the tile, of which the last ones may be nobody's.
+    height: usize,
+}
+
+/// Cuts rows into tiles: the highest first, and for the rest the lowest that holds it, since a tile costs what its height says.
+fn strips(rows: usize, heights: &[usize]) -> Vec<Strip> {
+    let highest = heights[0];
+    let strip = |start: usize| {
+        let left = (rows - start).min(highest);
+        let holds = heights.iter().filter(|&&height| height >= left);
+        Strip {
+            rows: start..start + left,
+            height: holds.min().copied().unwrap_or(highest),
+        }
+    };
+    (0..rows).step_by(highest).map(strip).collect()
+}
+
+/// By tiles of these heights, highest first, and `N` columns; `FUSED`: whether a multiplication and an addition are one.
 #[inline(always)]
-fn run<const M: usize, const N: usize, const FUSED: bool>(
+fn run<const N: usize, const FUSED: bool>(
     task: &mut Task<'_>,
     depth: &Range<usize>,
     slabs: &[&[Line]],
+    heights: &[usize],
 ) {
     let [_, total] = task.a.dims();
-    let first = depth.start == 0;
-    let strip = M * depth.len();
-    let strips = task.rows.len().div_ceil(M);
+    let strips = strips(task.rows.len(), heights);
+    let numbers_of = |strip: &Strip| strip.height * depth.len();
     let mut buffer = STRIPS.take();
-    enlarge(&mut buffer, strips * strip, 0.0);
-    let laid_out = &mut buffer[..strips * strip];
-    for (at, out) in laid_out.chunks_exact_mut(strip).enumerate() {
-        let row = task.rows.start + at * M;
-        task.a.lay_out::<M>(row, depth.clone(), out);
+    enlarge(&mut buffer, strips.iter().map(numbers_of).sum(), 0.0);
+    let mut rest = buffer.as_mut_slice();
+    for strip in &strips {
+        let (out, after) = rest.split_at_mut(numbers_of(strip));
+        let row = task.rows.start + strip.rows.start;
+        match strip.height {
+            1 => task.a.lay_out::<1>(row, depth.clone(), out),
+            2 => task.a.lay_out::<2>(row, depth.clone(), out),
+            4 => task.a.lay_out::<4>(row, depth.clone(), out),
+            6 => task.a.lay_out::<6>(row, depth.clone(), out),
+            8 => task.a.lay_out::<8>(row, depth.clone(), out),
+            _ => task.a.lay_out::<12>(row, depth.clone(), out),
+        }
+        rest = after;
     }
     for (part, slab) in task.parts.iter_mut().zip(slabs) {
         let Range { start, end } = part.columns;
@@ -542,33 +573,25 @@ fn run<const M: usize, const N: usize, const FUSED: bool>(
         for panel in start / N..end.div_ceil(N) {
             let b = numbers(&slab[panel * panel_lines..][..panel_lines]);
             // The columns of this panel that are asked for.
-            let from = start.max(panel * N);
-            let to = end.min((panel + 1) * N);
-            for (rows, a) in part.rows.chunks_mut(M).zip(laid_out.chunks_exact(strip)) {
-                rows.iter().for_each(|row| soon(&row[from - start..]));
-                if rows.len() == M && to - from == N {
-                    // All sizes are known: sums go from registers straight to their place.
-                    let sums = tile::<M, N, FUSED>(a, b);
-                    for i in 0..M {
-                        let cells = rows[i][from - start..].first_chunk_mut::<N>();
-                        let cells = cells.expect("as many as the panel is wide");
-                        match first {
-                            true => write(cells, &sums[i]),
-                            false => add(cells, &sums[i]),
-                        }
-                    }
-                    continue;
+            let asked = start.max(panel * N)..end.min((panel + 1) * N);
+            let place = Place {
+                cells: asked.start - start..asked.end - start,
+                sums: asked.start - panel * N..asked.end - panel * N,
+                first: depth.start == 0,
+            };
+            let mut rest = buffer.as_slice();
+            for strip in &strips {
+                let (a, after) = rest.split_at(numbers_of(strip));
+                let rows = &mut part.rows[strip.rows.clone()];
+                match strip.height {
+                    1 => place.fill::<1, N, FUSED>(rows, a, b),
+                    2 => place.fill::<2, N, FUSED>(rows, a, b),
+                    4 => place.fill::<4, N, FUSED>(rows, a, b),
+                    6 => place.fill::<6, N, FUSED>(rows, a, b),
+                    8 => place.fill::<8, N, FUSED>(rows, a, b),
+                    _ => place.fill::<12, N, FUSED>(rows, a, b),
                 }
-                // By itself, so that only these sums have to be in memory.
-                let sums = tile::<M, N, FUSED>(a, b);
-                for (row, sums) in rows.iter_mut().zip(&sums) {
-                    let cells = &mut row[from - start..to - start];
-                    let sums = &sums[from - panel * N..to - panel * N];
-                    match first {
-                        true => write(cells, sums),
-                        false => add(cells, sums),
-                    }
-                }
+                rest = after;
             }
         }
         if let Some(bias) = part.bias.filter(|_| depth.end == total) {
@@ -576,6 +599,52 @@ fn run<const M: usize, const N: usize, const FUSED: bool>(
         }
     }
     STRIPS.set(buffer);
+}
+
+/// Where the sums of a panel belong.
+struct Place {
+    /// Cells of the rows.
+    cells: Range<usize>,
+    /// Columns of the panel.
+    sums: Range<usize>,
+    /// Whether nothing is there yet.
+    first: bool,
+}
+
+impl Place {
+    /// Multiplies the rows of a strip, at most `M`, with a panel.
+    #[inline(always)]
+    fn fill<const M: usize, const N: usize, const FUSED: bool>(
+        &self,
+        rows: &mut [&mut [MaybeUninit<f32>]],
+        a: &[f32],
+        b: &[f32],
+    ) {
+        rows.iter().for_each(|row| soon(&row[self.cells.start..]));
+        if rows.len() == M && self.cells.len() == N {
+            // All sizes are known: sums go from registers straight to their place.
+            let sums = tile::<M, N, FUSED>(a, b);
+            for i in 0..M {
+                let cells = rows[i][self.cells.start..].first_chunk_mut::<N>();
+                let cells = cells.expect("as many as the panel is wide");
+                match self.first {
+                    true => write(cells, &sums[i]),
+                    false => add(cells, &sums[i]),
+                }
+            }
+            return;
+        }
+        // By itself, so that only these sums have to be in memory.
+        let sums = tile::<M, N, FUSED>(a, b);
+        for (row, sums) in rows.iter_mut().zip(&sums) {
+            let cells = &mut row[self.cells.clone()];
+            let sums = &sums[self.sums.clone()];
+            match self.first {
+                true => write(cells, sums),
+                false => add(cells, sums),
+            }
+        }
+    }
 }
 
 /// Has the first of some cells brought near while something else is done.

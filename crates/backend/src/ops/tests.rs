@@ -235,6 +235,27 @@ proptest! {
         }
     }
 
+    /// A row's products are the same numbers whichever rows are beside it, and so whatever tile it falls into.
+    #[test]
+    fn rows_are_the_same_alone_and_among_others(
+        rows in 1usize..30,
+        depth in prop_oneof![1usize..40, 1020usize..1100],
+        columns in 1usize..100,
+        seed in 1u64..1000,
+    ) {
+        let (a, b) = (to_host(noise(rows, depth, seed)), to_host(noise(depth, columns, seed + 1)));
+        let panels = Panels::new(View::new(&b, depth, columns));
+        let factor = [Factor::whole(&panels, None)];
+        let together = products(View::new(&a, rows, depth), &factor).remove(0);
+        for taken in 1..=rows {
+            for first in [0, rows - taken] {
+                let some = View::new(&a[first * depth..][..taken * depth], taken, depth);
+                let found = products(some, &factor).remove(0);
+                prop_assert_eq!(&found, &together[first * columns..][..taken * columns], "{} rows", taken);
+            }
+        }
+    }
+
     #[test]
     fn matrices_give_back_their_rows_and_the_products_of_tensors(
         rows in 1usize..9,
