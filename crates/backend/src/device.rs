@@ -228,6 +228,12 @@ pub fn side_by_side<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Syn
     found.map(|r| r.expect("every item was taken")).collect()
 }
 
+/// Runs `work` on one of the threads that share products. Work that consists of many small products ends sooner there,
+/// because a thread from outside would hand over every product and sleep until it is done.
+pub fn among_threads<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    rayon::join(work, || ()).0
+}
+
 /// Returns the instruction sets of the processor by which kernels are chosen. Processors with and without `fma` give
 /// results that differ by rounding.
 pub fn cpu_features() -> Vec<&'static str> {

@@ -165,7 +165,8 @@ fn batch(
             .zip(&mut choosers)
             .zip(logits.chunks_exact(vocabulary))
         {
-            if logits.iter().any(|x| x.is_nan()) {
+            // Without a way out in between, several are looked at a time.
+            if logits.iter().fold(false, |found, x| found | x.is_nan()) {
                 return Err(ModelError::NotFiniteOutput { index: at });
             }
             let token = chooser.choose(logits);
@@ -241,13 +242,22 @@ impl Chooser {
 
 /// The first of the largest.
 fn likeliest(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (token, &logit) in logits.iter().enumerate() {
-        if logit > logits[best] {
-            best = token;
+    // Several lanes, so that no comparison waits for the one before.
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let (chunks, rest) = logits.as_chunks::<16>();
+    for chunk in chunks {
+        for (lane, logit) in lanes.iter_mut().zip(chunk) {
+            *lane = larger(*lane, *logit);
         }
     }
-    best as u32
+    let max = lanes
+        .iter()
+        .chain(rest)
+        .copied()
+        .fold(f32::NEG_INFINITY, larger);
+    let best = logits.iter().position(|&logit| logit == max);
+    best.unwrap_or(0) as u32
 }
 
 /// The token at a place in [0, 1) among the likeliest ones that together have the probability `top_p`.

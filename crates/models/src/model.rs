@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use interlingua_backend::device::is_plain_cpu;
+use interlingua_backend::ops::Matrix;
 use interlingua_backend::{Device, DeviceError, Precision, Tensor};
 use interlingua_edits::Role;
 
@@ -122,7 +123,7 @@ impl Model {
     }
 
     /// Returns the same model with all blocks in memory and ready to run. Generation needs this, because it goes
-    /// through all blocks once per token. Quantised weights then take as much memory as others.
+    /// through all blocks once per token.
     ///
     /// # Errors
     /// A model that streams its weights, or one that does not fit into the memory of this machine.
@@ -132,7 +133,7 @@ impl Model {
                 bytes: self.weights.bytes(),
             });
         }
-        let needed = self.precision.bytes() * self.weights.parameters();
+        let needed = self.ready_bytes();
         if let Some(left) = most_memory()
             && needed > left
             && is_plain_cpu(&self.device)
@@ -199,9 +200,17 @@ impl Model {
         let each = self.precision.bytes();
         let block = each * parameters.saturating_sub(in_tables) / self.geometry.layers as u64;
         match residency {
-            Residency::Resident if keeps_blocks(&self.weights, &self.device) => each * parameters,
+            Residency::Resident if keeps_blocks(&self.weights, &self.device) => self.ready_bytes(),
             Residency::Resident => self.weights.bytes() + block + self.tables[0].slice_bytes(),
             Residency::Stream | Residency::Auto => block + self.tables[0].slice_bytes(),
+        }
+    }
+
+    /// Memory of all weights ready to run.
+    fn ready_bytes(&self) -> u64 {
+        match Matrix::keeps_narrow(&self.device, self.precision) {
+            true => self.weights.kept_bytes(),
+            false => self.precision.bytes() * self.weights.parameters(),
         }
     }
 
@@ -480,10 +489,10 @@ impl Model {
     }
 }
 
-/// Whether resident blocks are kept ready to run: in f32, and on other devices than the CPU.
-/// Weights of half precision or fewer bits stay as they are stored and are widened block by block.
+/// Whether resident blocks are kept ready to run: where products read them as they are stored, and on other devices than
+/// the CPU. Weights of half precision stay as they are stored and are widened block by block.
 fn keeps_blocks(weights: &Weights, device: &Device) -> bool {
-    !is_plain_cpu(device) || weights.dtypes() == ["F32"]
+    !is_plain_cpu(device) || weights.stays_narrow()
 }
 
 fn filled<T>(

@@ -1,8 +1,8 @@
 //! The vocabulary matrix, whose rows are looked up by token and which is multiplied in slices.
 //!
-//! If it is resident, it is one matrix. If it is streamed, a lookup reads only the rows of the tokens that occur, and
-//! scoring reads slices of limited size. Rows that a lookup has read are kept, up to a limit, and are not read again
-//! for the slices. So a tied embedding is read from the disk once.
+//! If it is resident, it is one matrix from its first product on. Before that, and if it is streamed, a lookup reads only
+//! the rows of the tokens that occur. Streamed, scoring reads slices of limited size. Rows that a lookup has read are kept,
+//! up to a limit, and are not read again for the slices. So a tied embedding is read from the disk once.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -68,8 +68,7 @@ impl Table {
 
     fn whole(&self, weights: &Weights, device: &Device) -> Result<&Matrix, ModelError> {
         if self.whole.get().is_none() {
-            let read = |rows| weights.read_rows(&self.name, rows);
-            let table = Matrix::read(self.rows, self.width, (device, self.precision), read)?;
+            let table = weights.matrix(&self.name, (device, self.precision))?;
             let _ = self.whole.set(table);
         }
         Ok(self.whole.get().expect("filled just above"))
@@ -88,7 +87,9 @@ impl Table {
         weights: &Weights,
         device: &Device,
     ) -> Result<Tensor<2>, ModelError> {
-        if self.resident {
+        // Rows alone are read as long as nobody multiplies with all of them; they are the same where they are not rounded.
+        let exact = Matrix::keeps_narrow(device, self.precision);
+        if self.resident && (self.whole.get().is_some() || !exact) {
             return Ok(self.whole(weights, device)?.rows(tokens, device));
         }
         let mut kept = self.kept.lock().expect("no panic while held");

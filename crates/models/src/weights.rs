@@ -16,13 +16,13 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use half::bf16;
-use interlingua_backend::ops::Matrix;
+use interlingua_backend::ops::{Coding, Half, Matrix};
 use interlingua_backend::{Device, Precision, Tensor, from_bf16_rows, from_rows};
 
 use crate::ModelError;
 use crate::architectures::Norm;
 use crate::architectures::parts::Linear;
-use crate::checkpoint::blocks::{BF16, Format};
+use crate::checkpoint::blocks::{BF16, F16, F32, Format};
 use crate::checkpoint::layout::{Layout, Order};
 use crate::checkpoint::part::{Kind, Part, Stored, twice};
 use crate::header;
@@ -52,6 +52,33 @@ impl Located {
     fn bytes(&self) -> u64 {
         self.stored.end - self.stored.begin
     }
+
+    /// How a matrix is written that products can read as it is.
+    fn narrow(&self) -> Option<Narrow> {
+        let Kind::Read(format) = self.stored.kind else {
+            return None;
+        };
+        // Queries, keys and values of one matrix are told apart as rows of f32 (BLOOM).
+        let rows = matches!(
+            self.stored.layout,
+            Layout::Same | Layout::Rows(Order::Pairs { .. })
+        );
+        let matrix = self.stored.shape.len() == 2 && self.stored.shape[1].is_multiple_of(32);
+        match format.coding() {
+            _ if !rows || !matrix => None,
+            Some(coding) => Some(Narrow::Codes(format, coding)),
+            None if format == &BF16 => Some(Narrow::Halves(Half::Bf16)),
+            None if format == &F16 => Some(Narrow::Halves(Half::F16)),
+            None => None,
+        }
+    }
+}
+
+/// How values of few bits are written.
+#[derive(Debug, Clone, Copy)]
+enum Narrow {
+    Codes(&'static Format, Coding),
+    Halves(Half),
 }
 
 /// The name of the vocabulary matrix of a causal model whose LM head is not tied to the embedding.
@@ -394,6 +421,64 @@ impl Weights {
         Ok(values)
     }
 
+    /// Reads a matrix for products. What the file stores in few bits stays so, if products can read it.
+    ///
+    /// # Errors
+    /// As [`Weights::read`].
+    pub fn matrix(&self, name: &str, to: (&Device, Precision)) -> Result<Matrix, ModelError> {
+        let (spelling, located) = self.locate(name)?;
+        let (rows, cols) = (located.stored.shape[0], located.stored.shape[1]);
+        // Names the value that is not finite.
+        let check = |finite: bool, rows: Range<usize>| match finite {
+            true => Ok(()),
+            false => self.read_rows(name, rows).map(drop),
+        };
+        let bytes = |rows: Range<usize>| self.bytes_of(spelling, located, rows);
+        match located
+            .narrow()
+            .filter(|_| Matrix::keeps_narrow(to.0, to.1))
+        {
+            Some(Narrow::Codes(format, coding)) => Matrix::read_codes(rows, cols, coding, |rows| {
+                let codes = format.codes(&bytes(rows.clone())?);
+                check(codes.is_finite(), rows)?;
+                Ok(codes)
+            }),
+            Some(Narrow::Halves(half)) => Matrix::read_halves(rows, cols, half, |rows| {
+                let bytes = bytes(rows.clone())?;
+                let bits = bytes.as_chunks::<2>().0.iter();
+                let bits: Vec<u16> = bits.map(|b| u16::from_le_bytes(*b)).collect();
+                check(
+                    bits.iter().fold(true, |all, b| all & half.is_finite(*b)),
+                    rows,
+                )?;
+                Ok(bits)
+            }),
+            None => Matrix::read(rows, cols, to, |rows| self.read_rows(name, rows)),
+        }
+    }
+
+    /// Returns whether products on the CPU can read all matrices as the file stores them, so that keeping them ready to
+    /// run takes about as much memory as the file.
+    pub fn stays_narrow(&self) -> bool {
+        let as_stored = |t: &Located| {
+            t.stored.shape.len() < 2 || t.stored.kind == Kind::Read(&F32) || t.narrow().is_some()
+        };
+        self.tensors.values().all(as_stored)
+    }
+
+    /// Returns the number of bytes of all tensors when they are ready for products on the CPU.
+    pub fn kept_bytes(&self) -> u64 {
+        let of = |t: &Located| {
+            let values: u64 = t.stored.shape.iter().map(|&d| d as u64).product();
+            match t.narrow() {
+                Some(Narrow::Codes(_, coding)) => coding.bytes(values),
+                Some(Narrow::Halves(_)) => 2 * values,
+                None => 4 * values,
+            }
+        };
+        self.tensors.values().map(of).sum()
+    }
+
     /// Reads rows of a tensor as the bits of bfloat16 values. They are the stored bits, or are rounded from the
     /// stored values.
     ///
@@ -588,10 +673,16 @@ impl Source<'_> {
     /// # Errors
     /// The errors of [`Weights::read`].
     pub fn linear(&self, name: &str, bias: bool) -> Result<Linear, ModelError> {
-        let (weight, bias) = self.map(name, bias)?;
+        let weight = format!("{name}.weight");
+        let weight = match self.precision {
+            Precision::F32 => self
+                .weights
+                .matrix(&weight, (self.device, self.precision))?,
+            Precision::Bf16 => Matrix::new(self.narrow(&weight)?),
+        };
         Ok(Linear {
-            weight: Matrix::new(weight),
-            bias,
+            weight,
+            bias: self.bias(name, bias)?,
         })
     }
 
@@ -619,14 +710,17 @@ impl Source<'_> {
         let weight = format!("{name}.weight");
         let weight = match self.precision {
             Precision::F32 => self.matrix(&weight)?,
-            Precision::Bf16 => {
-                let shape = self.weights.shape(&weight)?;
-                let (rows, cols) = (shape[0], shape[1]);
-                let bits = self.weights.read_rows_bf16(&weight, 0..rows)?;
-                from_bf16_rows(bits, rows, cols, self.device)
-            }
+            Precision::Bf16 => self.narrow(&weight)?,
         };
         Ok((weight, self.bias(name, bias)?))
+    }
+
+    /// A matrix of the shape it has in the file, of bfloat16.
+    fn narrow(&self, name: &str) -> Result<Tensor<2>, ModelError> {
+        let shape = self.weights.shape(name)?;
+        let (rows, cols) = (shape[0], shape[1]);
+        let bits = self.weights.read_rows_bf16(name, 0..rows)?;
+        Ok(from_bf16_rows(bits, rows, cols, self.device))
     }
 
     fn bias(&self, name: &str, bias: bool) -> Result<Option<Tensor<1>>, ModelError> {

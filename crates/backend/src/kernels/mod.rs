@@ -5,18 +5,25 @@
 mod activation;
 mod adamw;
 mod attention;
+mod coded;
+mod halves;
 mod head;
+mod lanes;
 mod math;
 mod norm;
+mod panels;
 mod product;
 mod rotary;
 
 pub use activation::{activate, gate, silu_gate_backward};
 pub use adamw::{Step, adamw, squares};
 pub use attention::{Kept, Node, attention, attention_backward, attention_kept, path_rows};
+pub use coded::{Codes, Coding};
+pub use halves::Half;
 pub use head::{Reduced, Reference, Shape, Update, cross_entropy_grad, reduce, shape_logits};
 pub use norm::{add_bias, column_sums, layer_norm, layer_norm_backward, rms_norm, squared_error};
-pub use product::{Factor, Panels, View, WIDEST, product, product_in, products};
+pub use panels::{Panels, View, WIDEST};
+pub use product::{Factor, product, product_in, products};
 pub use rotary::rotate;
 
 /// Rows handed to one rayon task: enough work to pay for the hand-over.

@@ -1,21 +1,21 @@
 //! The kernel of matrix products `A · B`, with `B` laid out beforehand for any number of products.
 //!
-//! `B` is stored in panels of a few columns, so that each step along the depth reads one aligned piece of memory. A
-//! few rows of `A` at a time are laid out in the same way and used for every `B`. The terms of a sum and their order
-//! depend on the shapes only, never on the number of threads.
+//! `B` is stored in [panels](super::panels). A few rows of `A` at a time are laid out in the same way and used for every
+//! `B`. The terms of a sum and their order depend on the depth only, never on the number of threads, nor on the rows and
+//! columns that are computed beside it.
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use multiversion::multiversion;
-use multiversion::target::target_cfg_f;
 use rayon::prelude::*;
 
-use super::math::multiply_add;
-
-/// Depth that is multiplied at once, before sums are written.
-const DEPTH: usize = 1024;
+use super::coded::RUN;
+use super::lanes::{HIGHEST, Registers, registers};
+use super::panels::{
+    DEPTH, LINE, Line, Panels, Slab, View, WIDEST, depths, lay_out_panels, lay_out_rows, numbers,
+    numbers_mut, width,
+};
 
 /// Rows that are laid out at once: with [`DEPTH`] numbers each they stay in the second cache. A
 /// multiple of the height of the highest tile.
@@ -27,241 +27,6 @@ const COLUMNS: usize = if cfg!(test) { WIDEST } else { 512 };
 
 /// Products of fewer multiplications are not worth handing to other threads.
 const WORTH_SHARING: usize = if cfg!(test) { 1 } else { 1 << 17 };
-
-/// Steps of depth between two tests for the end.
-const UNROLLED: usize = 4;
-
-/// Numbers that lie in one cache line.
-const LINE: usize = 16;
-
-/// The number of columns of the widest panel.
-pub const WIDEST: usize = 2 * LINE;
-
-/// One cache line.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; LINE]);
-
-/// A view of a matrix in memory.
-#[derive(Debug, Clone, Copy)]
-pub struct View<'a> {
-    values: &'a [f32],
-    rows: usize,
-    columns: usize,
-    /// Whether the values are those of the transpose, row by row.
-    transposed: bool,
-}
-
-impl<'a> View<'a> {
-    /// Makes a view of row-major values.
-    ///
-    /// # Panics
-    /// If the number of values is not `rows · columns`.
-    pub fn new(values: &'a [f32], rows: usize, columns: usize) -> View<'a> {
-        let len = values.len();
-        assert_eq!(len, rows * columns, "{len} values for [{rows}, {columns}]");
-        View {
-            values,
-            rows,
-            columns,
-            transposed: false,
-        }
-    }
-
-    /// Returns the transpose, without moving any values.
-    pub fn transpose(self) -> View<'a> {
-        View {
-            rows: self.columns,
-            columns: self.rows,
-            transposed: !self.transposed,
-            ..self
-        }
-    }
-
-    /// Returns the number of rows and the number of columns.
-    pub fn dims(&self) -> [usize; 2] {
-        [self.rows, self.columns]
-    }
-
-    /// Writes some rows side by side: `out[N · depth + lane]` is of row `first + lane`.
-    ///
-    /// Lanes beyond the last row are left as they are.
-    #[inline(always)]
-    fn lay_out<const N: usize>(&self, first: usize, depth: Range<usize>, out: &mut [f32]) {
-        let rows = N.min(self.rows - first);
-        let (out, _) = out.as_chunks_mut::<N>();
-        if self.transposed {
-            for (d, out) in depth.zip(out) {
-                let row = &self.values[d * self.rows + first..];
-                match row.first_chunk::<N>().filter(|_| rows == N) {
-                    Some(row) => *out = *row,
-                    None => out[..rows].copy_from_slice(&row[..rows]),
-                }
-            }
-            return;
-        }
-        let row = |lane: usize| &self.values[(first + lane) * self.columns..][depth.clone()];
-        if rows < N {
-            for lane in 0..rows {
-                for (out, &x) in out.iter_mut().zip(row(lane)) {
-                    out[lane] = x;
-                }
-            }
-            return;
-        }
-        let rows: [&[f32]; N] = std::array::from_fn(row);
-        // Four rows at a time: many rows a power of two apart would drive each other out of the
-        // nearest cache.
-        for lane in (0..N / 4 * 4).step_by(4) {
-            let rows: [&[f32]; 4] = std::array::from_fn(|i| rows[lane + i]);
-            for (d, out) in out.iter_mut().enumerate() {
-                for i in 0..4 {
-                    out[lane + i] = rows[i][d];
-                }
-            }
-        }
-        for lane in N / 4 * 4..N {
-            for (out, &x) in out.iter_mut().zip(rows[lane]) {
-                out[lane] = x;
-            }
-        }
-    }
-}
-
-/// The factor `B` of a product in its layout for the kernel.
-#[derive(Debug, Clone)]
-pub struct Panels {
-    /// For each run of [`DEPTH`], for each panel: `depth × width`.
-    lines: Vec<Line>,
-    depth: usize,
-    columns: usize,
-    /// Lines that are side by side in a panel.
-    width: usize,
-}
-
-impl Panels {
-    /// Lays out a matrix, on all threads.
-    pub fn new(b: View<'_>) -> Panels {
-        let [depth, columns] = b.dims();
-        let mut panels = Panels::zeros(depth, columns);
-        panels.set(b, 0);
-        panels
-    }
-
-    /// Makes a matrix of zeros, `depth × columns`.
-    pub fn zeros(depth: usize, columns: usize) -> Panels {
-        let width = width();
-        let lines = depth * columns.div_ceil(width * LINE) * width;
-        Panels {
-            lines: vec![Line([0.0; LINE]); lines],
-            depth,
-            columns,
-            width,
-        }
-    }
-
-    /// Sets some columns; the first of them must be a multiple of [`WIDEST`].
-    ///
-    /// # Panics
-    /// If it is not, if `b` has another depth, or if it extends beyond the last column.
-    pub fn set(&mut self, b: View<'_>, first: usize) {
-        let [depth, columns] = b.dims();
-        assert_eq!(depth, self.depth, "depth of the columns");
-        assert!(first + columns <= self.columns, "columns beyond the last");
-        assert!(first.is_multiple_of(WIDEST), "columns from within a panel");
-        let panels = self.columns.div_ceil(self.width * LINE);
-        for depth in depths(self.depth) {
-            let before = depth.start * panels + first / (self.width * LINE) * depth.len();
-            let lines = &mut self.lines[before * self.width..];
-            lay_out_panels(b, 0..columns, depth, self.width, lines);
-        }
-    }
-
-    /// Returns the depth and the number of columns.
-    pub fn dims(&self) -> [usize; 2] {
-        [self.depth, self.columns]
-    }
-
-    /// Appends one column to `out`.
-    ///
-    /// # Panics
-    /// If the column does not exist.
-    pub fn push_column(&self, column: usize, out: &mut Vec<f32>) {
-        assert!(column < self.columns, "a column beyond the last");
-        let (panel, lane) = (column / (self.width * LINE), column % (self.width * LINE));
-        for depth in depths(self.depth) {
-            let lines = depth.len() * self.width;
-            let lines = &self.slab(&depth)[panel * lines..][..lines];
-            let lines = lines[lane / LINE..].iter().step_by(self.width);
-            out.extend(lines.map(|line| line.0[lane % LINE]));
-        }
-    }
-
-    /// All panels of a run of depth.
-    fn slab(&self, depth: &Range<usize>) -> &[Line] {
-        let panels = self.columns.div_ceil(self.width * LINE);
-        &self.lines[depth.start * panels * self.width..depth.end * panels * self.width]
-    }
-}
-
-/// Lays out some columns of `b` at some depth, on all threads; `lines` begin with their place.
-fn lay_out_panels(
-    b: View<'_>,
-    columns: Range<usize>,
-    depth: Range<usize>,
-    width: usize,
-    lines: &mut [Line],
-) {
-    let panel = depth.len() * width;
-    let lay_out = |(at, out): (usize, &mut [Line])| {
-        let first = columns.start + at * width * LINE;
-        lay_out_panel(b.transpose(), first, depth.clone(), out);
-    };
-    lines[..columns.len().div_ceil(width * LINE) * panel]
-        .par_chunks_exact_mut(panel)
-        .enumerate()
-        .for_each(lay_out);
-}
-
-#[multiversion(targets = "simd")]
-fn lay_out_panel(columns: View<'_>, first: usize, depth: Range<usize>, out: &mut [Line]) {
-    let width = out.len() / depth.len();
-    // SAFETY: as in `numbers`, and nobody else has them.
-    let out = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), out.len() * LINE) };
-    match width {
-        1 => columns.lay_out::<LINE>(first, depth, out),
-        _ => columns.lay_out::<WIDEST>(first, depth, out),
-    }
-}
-
-/// The numbers of some lines.
-#[inline(always)]
-fn numbers(lines: &[Line]) -> &[f32] {
-    // SAFETY: a `Line` is sixteen numbers without padding, of a stricter alignment.
-    unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * LINE) }
-}
-
-/// Runs of at most [`DEPTH`].
-fn depths(depth: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..depth)
-        .step_by(DEPTH)
-        .map(move |start| start..(start + DEPTH).min(depth))
-}
-
-/// Lines that are side by side in a panel: two for registers of 512 bits.
-fn width() -> usize {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let wide = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512cd");
-        if wide { 2 } else { 1 }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    1
-}
 
 /// One factor `B` of [`products`].
 #[derive(Debug, Clone)]
@@ -317,7 +82,7 @@ pub fn products(a: View<'_>, factors: &[Factor<'_>]) -> Vec<Vec<f32>> {
     let mut tasks = Tasks::new(a, asked.collect());
     tasks.each(|task| {
         for depth in depths(depth) {
-            let slabs: Vec<&[Line]> = factors.iter().map(|f| f.panels.slab(&depth)).collect();
+            let slabs: Vec<Slab<'_>> = factors.iter().map(|f| f.panels.slab(&depth)).collect();
             task.run(&depth, &slabs);
         }
     });
@@ -365,7 +130,7 @@ pub fn product_in(room: Vec<f32>, a: View<'_>, b: View<'_>, bias: Option<&[f32]>
         let mut tasks = Tasks::new(a, vec![(0..now.len(), bias, own.collect())]);
         for depth in depths(depth) {
             lay_out_panels(b, now.clone(), depth.clone(), width, &mut slab);
-            tasks.each(|task| task.run(&depth, &[&slab]));
+            tasks.each(|task| task.run(&depth, &[Slab::Whole(&slab)]));
         }
     }
     drop(rows);
@@ -407,6 +172,8 @@ thread_local! {
     static SLAB: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
     /// What a task lays its rows of `a` out in.
     static STRIPS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    /// What a task widens a panel in.
+    static WIDENED: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
 }
 
 /// At least so long; what is there stays.
@@ -496,26 +263,13 @@ struct Part<'a> {
 
 impl Task<'_> {
     /// Adds the products at one depth; `slabs`: all panels of that depth, for each part.
-    fn run(&mut self, depth: &Range<usize>, slabs: &[&[Line]]) {
-        match width() {
-            1 => run_narrow(self, depth, slabs),
-            _ => run_wide(self, depth, slabs),
+    fn run(&mut self, depth: &Range<usize>, slabs: &[Slab<'_>]) {
+        let registers = registers();
+        match registers.width() {
+            WIDEST => run::<WIDEST>(self, depth, slabs, registers),
+            _ => run::<LINE>(self, depth, slabs, registers),
         }
     }
-}
-
-#[multiversion(targets = "simd")]
-fn run_narrow(task: &mut Task<'_>, depth: &Range<usize>, slabs: &[&[Line]]) {
-    // Twelve registers of sums, two for a line, one for a number of a row.
-    const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
-    run::<LINE, FUSED>(task, depth, slabs, &[6, 4, 2, 1]);
-}
-
-#[multiversion(targets = "simd")]
-fn run_wide(task: &mut Task<'_>, depth: &Range<usize>, slabs: &[&[Line]]) {
-    // Twenty-four registers of sums, two for two lines, one for a number of a row.
-    const FUSED: bool = target_cfg_f!(target_feature = "fma");
-    run::<WIDEST, FUSED>(task, depth, slabs, &[12, 8, 4, 2, 1]);
 }
 
 /// A few rows of a task that go through the panels together.
@@ -540,16 +294,15 @@ fn strips(rows: usize, heights: &[usize]) -> Vec<Strip> {
     (0..rows).step_by(highest).map(strip).collect()
 }
 
-/// By tiles of these heights, highest first, and `N` columns; `FUSED`: whether a multiplication and an addition are one.
-#[inline(always)]
-fn run<const N: usize, const FUSED: bool>(
+/// By tiles of `N` columns.
+fn run<const N: usize>(
     task: &mut Task<'_>,
     depth: &Range<usize>,
-    slabs: &[&[Line]],
-    heights: &[usize],
+    slabs: &[Slab<'_>],
+    registers: Registers,
 ) {
     let [_, total] = task.a.dims();
-    let strips = strips(task.rows.len(), heights);
+    let strips = strips(task.rows.len(), registers.heights());
     let numbers_of = |strip: &Strip| strip.height * depth.len();
     let mut buffer = STRIPS.take();
     enlarge(&mut buffer, strips.iter().map(numbers_of).sum(), 0.0);
@@ -557,21 +310,26 @@ fn run<const N: usize, const FUSED: bool>(
     for strip in &strips {
         let (out, after) = rest.split_at_mut(numbers_of(strip));
         let row = task.rows.start + strip.rows.start;
-        match strip.height {
-            1 => task.a.lay_out::<1>(row, depth.clone(), out),
-            2 => task.a.lay_out::<2>(row, depth.clone(), out),
-            4 => task.a.lay_out::<4>(row, depth.clone(), out),
-            6 => task.a.lay_out::<6>(row, depth.clone(), out),
-            8 => task.a.lay_out::<8>(row, depth.clone(), out),
-            _ => task.a.lay_out::<12>(row, depth.clone(), out),
-        }
+        lay_out_rows(task.a, row, strip.height, depth, out);
         rest = after;
     }
+    let mut widened = WIDENED.take();
     for (part, slab) in task.parts.iter_mut().zip(slabs) {
         let Range { start, end } = part.columns;
         let panel_lines = depth.len() * N / LINE;
         for panel in start / N..end.div_ceil(N) {
-            let b = numbers(&slab[panel * panel_lines..][..panel_lines]);
+            let b = match slab {
+                Slab::Whole(lines) => {
+                    Side::Whole(numbers(&lines[panel * panel_lines..][..panel_lines]))
+                }
+                narrow if strips.len() > 1 => {
+                    enlarge(&mut widened, panel_lines, Line([0.0; LINE]));
+                    let out = numbers_mut(&mut widened[..panel_lines]);
+                    narrow.widen(panel, depth, out);
+                    Side::Whole(out)
+                }
+                narrow => Side::Narrow(*narrow, panel, depth),
+            };
             // The columns of this panel that are asked for.
             let asked = start.max(panel * N)..end.min((panel + 1) * N);
             let place = Place {
@@ -583,14 +341,10 @@ fn run<const N: usize, const FUSED: bool>(
             for strip in &strips {
                 let (a, after) = rest.split_at(numbers_of(strip));
                 let rows = &mut part.rows[strip.rows.clone()];
-                match strip.height {
-                    1 => place.fill::<1, N, FUSED>(rows, a, b),
-                    2 => place.fill::<2, N, FUSED>(rows, a, b),
-                    4 => place.fill::<4, N, FUSED>(rows, a, b),
-                    6 => place.fill::<6, N, FUSED>(rows, a, b),
-                    8 => place.fill::<8, N, FUSED>(rows, a, b),
-                    _ => place.fill::<12, N, FUSED>(rows, a, b),
-                }
+                rows.iter().for_each(|row| soon(&row[place.cells.start..]));
+                let mut sums = [[0.0; N]; HIGHEST];
+                multiply(&mut sums, (registers, strip.height), a, b);
+                place.fill(rows, &sums);
                 rest = after;
             }
         }
@@ -599,6 +353,16 @@ fn run<const N: usize, const FUSED: bool>(
         }
     }
     STRIPS.set(buffer);
+    WIDENED.set(widened);
+}
+
+/// A panel that a tile multiplies with.
+#[derive(Clone, Copy)]
+enum Side<'a> {
+    /// Its numbers.
+    Whole(&'a [f32]),
+    /// Where it is in few bits, and the depth.
+    Narrow(Slab<'a>, usize, &'a Range<usize>),
 }
 
 /// Where the sums of a panel belong.
@@ -612,31 +376,13 @@ struct Place {
 }
 
 impl Place {
-    /// Multiplies the rows of a strip, at most `M`, with a panel.
     #[inline(always)]
-    fn fill<const M: usize, const N: usize, const FUSED: bool>(
+    fn fill<const N: usize>(
         &self,
         rows: &mut [&mut [MaybeUninit<f32>]],
-        a: &[f32],
-        b: &[f32],
+        sums: &[[f32; N]; HIGHEST],
     ) {
-        rows.iter().for_each(|row| soon(&row[self.cells.start..]));
-        if rows.len() == M && self.cells.len() == N {
-            // All sizes are known: sums go from registers straight to their place.
-            let sums = tile::<M, N, FUSED>(a, b);
-            for i in 0..M {
-                let cells = rows[i][self.cells.start..].first_chunk_mut::<N>();
-                let cells = cells.expect("as many as the panel is wide");
-                match self.first {
-                    true => write(cells, &sums[i]),
-                    false => add(cells, &sums[i]),
-                }
-            }
-            return;
-        }
-        // By itself, so that only these sums have to be in memory.
-        let sums = tile::<M, N, FUSED>(a, b);
-        for (row, sums) in rows.iter_mut().zip(&sums) {
+        for (row, sums) in rows.iter_mut().zip(sums) {
             let cells = &mut row[self.cells.clone()];
             let sums = &sums[self.sums.clone()];
             match self.first {
@@ -676,36 +422,21 @@ fn add(cells: &mut [MaybeUninit<f32>], sums: &[f32]) {
     }
 }
 
-/// `Σ a · b` over the depth, `a` and `b` laid out.
-#[inline(always)]
-fn tile<const M: usize, const N: usize, const FUSED: bool>(a: &[f32], b: &[f32]) -> [[f32; N]; M] {
-    let mut sums = [[0.0; N]; M];
-    let (a, _) = a.as_chunks::<M>();
-    let (b, _) = b.as_chunks::<N>();
-    let (a, a_rest) = a.as_chunks::<UNROLLED>();
-    let (b, b_rest) = b.as_chunks::<UNROLLED>();
-    for (a, b) in a.iter().zip(b) {
-        for at in 0..UNROLLED {
-            step::<M, N, FUSED>(&mut sums, &a[at], &b[at]);
-        }
-    }
-    for (a, b) in a_rest.iter().zip(b_rest) {
-        step::<M, N, FUSED>(&mut sums, a, b);
-    }
-    sums
-}
-
-/// One place of the depth. A closure here need not be inlined, and outside the function that was compiled for an
-/// instruction set every multiplication would be a call.
-#[inline(always)]
-fn step<const M: usize, const N: usize, const FUSED: bool>(
-    sums: &mut [[f32; N]; M],
-    a: &[f32; M],
-    b: &[f32; N],
+/// Adds `Σ a · b` over the depth, `a` and `b` laid out.
+fn multiply<const N: usize>(
+    sums: &mut [[f32; N]; HIGHEST],
+    (registers, height): (Registers, usize),
+    a: &[f32],
+    b: Side<'_>,
 ) {
-    for i in 0..M {
-        for j in 0..N {
-            sums[i][j] = multiply_add::<FUSED>(a[i], b[j], sums[i][j]);
-        }
+    let sums = sums.as_flattened_mut();
+    let (slab, panel, depth) = match b {
+        Side::Whole(b) => return registers.multiply(height, sums, a, b),
+        Side::Narrow(slab, panel, depth) => (slab, panel, depth),
+    };
+    let mut b = [[0.0; N]; RUN];
+    for (start, a) in (depth.clone().step_by(RUN)).zip(a.chunks_exact(RUN * height)) {
+        slab.widen(panel, &(start..start + RUN), b.as_flattened_mut());
+        registers.multiply(height, sums, a, b.as_flattened());
     }
 }

@@ -7,7 +7,7 @@ use burn::tensor::DType;
 
 use super::index;
 use crate::device::{Precision, is_plain_cpu};
-use crate::kernels::{Factor, Panels, View, WIDEST, add_bias, products};
+use crate::kernels::{Codes, Coding, Factor, Half, Panels, View, WIDEST, add_bias, products};
 use crate::{Device, Host, Tensor, from_rows};
 
 /// A matrix `[out, in]` that is laid out once, for any number of products with it.
@@ -66,6 +66,53 @@ impl Matrix {
             panels.set(View::new(&values, end - start, cols).transpose(), start);
         }
         Ok(Matrix(Layout::Panels(Arc::new(panels))))
+    }
+
+    /// Makes a matrix of rows in codes. They stay codes in memory and are widened as they are multiplied, so that products
+    /// equal those of the widened matrix to the last bit. This is for `f32` products on the CPU alone
+    /// ([`Matrix::keeps_narrow`]).
+    ///
+    /// # Shapes
+    /// `read`: a range of the `rows` rows, of `cols` codes each; it is called on all threads.
+    ///
+    /// # Errors
+    /// Whatever `read` returns.
+    ///
+    /// # Panics
+    /// If `read` gives another number of codes, scales or minima, or if `cols` is not a multiple of 32.
+    pub fn read_codes<E: Send>(
+        rows: usize,
+        cols: usize,
+        coding: Coding,
+        read: impl Fn(Range<usize>) -> Result<Codes, E> + Sync,
+    ) -> Result<Matrix, E> {
+        let panels = Panels::read([rows, cols], coding, read)?;
+        Ok(Matrix(Layout::Panels(Arc::new(panels))))
+    }
+
+    /// Makes a matrix of rows of half precision, which stay so in memory as codes do.
+    ///
+    /// # Shapes
+    /// `read`: a range of the `rows` rows, of `cols` numbers each; it is called on all threads.
+    ///
+    /// # Errors
+    /// Whatever `read` returns.
+    ///
+    /// # Panics
+    /// If `read` gives another number of values, or if `cols` is not a multiple of 32.
+    pub fn read_halves<E: Send>(
+        rows: usize,
+        cols: usize,
+        half: Half,
+        read: impl Fn(Range<usize>) -> Result<Vec<u16>, E> + Sync,
+    ) -> Result<Matrix, E> {
+        let panels = Panels::read_halves([rows, cols], half, read)?;
+        Ok(Matrix(Layout::Panels(Arc::new(panels))))
+    }
+
+    /// Returns whether products on a device and in a precision can read matrices of few bits.
+    pub fn keeps_narrow(device: &Device, precision: Precision) -> bool {
+        is_plain_cpu(device) && precision == Precision::F32
     }
 
     /// Returns the shape `[out, in]`.

@@ -31,7 +31,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-pub use crate::kernels::{Node, View, path_rows, product, product_in};
+pub use crate::kernels::{Codes, Coding, Half, Node, View, path_rows, product, product_in};
 use crate::{Device, IntTensor, Tensor, TensorData};
 
 /// Packed sequences that share their prefixes.

@@ -256,6 +256,69 @@ proptest! {
         }
     }
 
+    /// What is widened as it is multiplied gives the same numbers as what was widened before.
+    #[test]
+    fn products_with_codes_are_those_with_what_they_stand_for(
+        rows in prop_oneof![1usize..14, 40usize..60],
+        runs in prop_oneof![0usize..4, 30usize..36],
+        columns in 1usize..600,
+        group in prop_oneof![Just(16usize), Just(32)],
+        of_sixteen in prop::option::of(prop_oneof![Just(0i8), Just(-8)]),
+        mins in any::<bool>(),
+        seed in 1u64..1000,
+    ) {
+        // Codes begin at 0 where groups have a least value.
+        let of_sixteen = of_sixteen.map(|least| if mins { 0 } else { least });
+        let (depth, coding) = (32 * runs, Coding { group, of_sixteen, mins });
+        let least = of_sixteen.map_or(-128.0, f32::from);
+        let count = if of_sixteen.is_some() { 16.0 } else { 256.0 };
+        let from = |values: Vec<f32>| -> Vec<i8> {
+            values.iter().map(|x| (least + (x * 0.5 + 0.5) * count).min(least + count - 1.0) as i8).collect()
+        };
+        // Of few digits, as those of files are.
+        let scales = |seed| -> Vec<f32> {
+            let values = to_host(noise(columns, depth / group, seed));
+            values.iter().map(|x| (x * 65536.0).round() / (1 << 22) as f32).collect()
+        };
+        let all = Codes {
+            codes: from(to_host(noise(columns, depth, seed))),
+            scales: scales(seed + 1),
+            mins: if mins { scales(seed + 2) } else { Vec::new() },
+        };
+        let values = all.values(coding);
+        prop_assert_eq!(values.len(), columns * depth);
+        prop_assert!(all.is_finite());
+        let some = |values: &[f32], rows: &std::ops::Range<usize>| {
+            values[(rows.start * depth / group).min(values.len())..(rows.end * depth / group).min(values.len())].to_vec()
+        };
+        let read = |rows: std::ops::Range<usize>| -> Result<Codes, ()> {
+            Ok(Codes {
+                codes: all.codes[rows.start * depth..rows.end * depth].to_vec(),
+                scales: some(&all.scales, &rows),
+                mins: some(&all.mins, &rows),
+            })
+        };
+        let coded = Panels::read([columns, depth], coding, read).unwrap();
+        prop_assert_eq!(coded.dims(), [depth, columns]);
+        let whole = Panels::new(View::new(&values, columns, depth).transpose());
+        for column in [0, columns / 2, columns - 1] {
+            let mut found = Vec::new();
+            coded.push_column(column, &mut found);
+            prop_assert_eq!(&found, &values[column * depth..][..depth]);
+        }
+        let x = to_host(noise(rows, depth, seed + 3));
+        let x = View::new(&x, rows, depth);
+        let of = |panels: &Panels, columns: std::ops::Range<usize>| {
+            products(x, &[Factor { panels, columns, bias: None }]).remove(0)
+        };
+        for part in [0..columns, columns / 3..columns, 0..columns / 2] {
+            let expected = of(&whole, part.clone());
+            for threads in [1, 3] {
+                prop_assert_eq!(&on_threads(threads, || of(&coded, part.clone())), &expected);
+            }
+        }
+    }
+
     #[test]
     fn matrices_give_back_their_rows_and_the_products_of_tensors(
         rows in 1usize..9,
@@ -305,6 +368,28 @@ proptest! {
             );
         }
     }
+}
+
+#[test]
+fn a_scale_that_is_not_finite_is_seen() {
+    let codes = |scale, min| Codes {
+        codes: vec![0; 32],
+        scales: vec![scale],
+        mins: vec![min],
+    };
+    assert!(codes(1.0, 0.0).is_finite());
+    assert!(!codes(f32::INFINITY, 0.0).is_finite());
+    assert!(!codes(1.0, f32::NAN).is_finite());
+    let read = |_: std::ops::Range<usize>| Err::<Codes, _>("a disk that is full");
+    let coding = Coding {
+        group: 32,
+        of_sixteen: None,
+        mins: true,
+    };
+    assert_eq!(
+        Matrix::read_codes(3, 32, coding, read).unwrap_err(),
+        "a disk that is full"
+    );
 }
 
 proptest! {

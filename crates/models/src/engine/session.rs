@@ -1,7 +1,7 @@
 //! Reads texts token by token and keeps the keys and values that attention needs again.
 
-use interlingua_backend::Tensor;
 use interlingua_backend::ops::{self, Past, Tree};
+use interlingua_backend::{Tensor, device};
 use interlingua_edits::{Hook, Role};
 
 use super::{Branch, RowInfo, check_length, edited, run};
@@ -87,6 +87,10 @@ impl<'m, 'b> Session<'m, 'b> {
     /// A text that becomes longer than the model can take, a token id that is out of range, or weights that cannot be
     /// read.
     pub fn read(&mut self, next: &[Next]) -> Result<Tensor<2>, ModelError> {
+        device::among_threads(|| self.read_here(next))
+    }
+
+    fn read_here(&mut self, next: &[Next]) -> Result<Tensor<2>, ModelError> {
         let tree = self.tree(next)?;
         let tokens: Vec<u32> = next.iter().flat_map(|n| n.tokens.iter().copied()).collect();
         let roles: Vec<Role> = next.iter().flat_map(|n| n.roles.iter().copied()).collect();

@@ -1,8 +1,8 @@
 //! The formats in which the values of a tensor are stored: as floats, or in quantised blocks with scales.
 //!
-//! Every format decodes bytes to f32. Nothing is encoded: weights stay as they are on the disk and become f32 when
-//! they are read. There is one file per family of formats. The layouts are those of ggml's `ggml-common.h`, and the
-//! order of operations is that of Python's `gguf.quants`, so values are equal to the last bit.
+//! Every format decodes bytes to f32, and quantised blocks also to the codes and scales that products read. Nothing is
+//! encoded. There is one file per family of formats. The layouts are those of ggml's `ggml-common.h`, and the order of
+//! operations is that of Python's `gguf.quants`, so values are equal to the last bit.
 
 mod k;
 mod small;
@@ -10,6 +10,7 @@ mod small;
 use std::fmt;
 
 use half::{bf16, f16};
+use interlingua_backend::ops::{Codes, Coding};
 use safetensors::Dtype;
 
 /// A storage format of values.
@@ -22,8 +23,15 @@ pub struct Format {
     pub values: usize,
     /// The number of bytes of a block.
     pub bytes: usize,
-    /// Adds the values of whole blocks to a list.
-    decode: fn(&[u8], &mut Vec<f32>),
+    content: Content,
+}
+
+/// What bytes hold.
+enum Content {
+    /// Adds the values to a list.
+    Numbers(fn(&[u8], &mut Vec<f32>)),
+    /// Whole blocks of small whole numbers with scales; adds them to lists.
+    Blocks(Coding, fn(&[u8], &mut Codes)),
 }
 
 impl fmt::Debug for Format {
@@ -41,9 +49,38 @@ impl PartialEq for Format {
 impl Format {
     /// Decodes whole blocks; the bytes of an incomplete block at the end are ignored.
     pub fn decode(&self, bytes: &[u8]) -> Vec<f32> {
-        let mut values = Vec::with_capacity(bytes.len() / self.bytes * self.values);
-        (self.decode)(bytes, &mut values);
-        values
+        match self.content {
+            Content::Numbers(decode) => {
+                let mut values = Vec::with_capacity(bytes.len() / self.bytes);
+                decode(bytes, &mut values);
+                values
+            }
+            Content::Blocks(coding, _) => self.codes(bytes).values(coding),
+        }
+    }
+
+    /// Returns how blocks are written, if the format has blocks.
+    pub fn coding(&self) -> Option<Coding> {
+        match self.content {
+            Content::Numbers(_) => None,
+            Content::Blocks(coding, _) => Some(coding),
+        }
+    }
+
+    /// Decodes whole blocks to codes; there are none if the format has no blocks.
+    pub fn codes(&self, bytes: &[u8]) -> Codes {
+        let mut codes = Codes::default();
+        if let Content::Blocks(coding, split) = self.content {
+            let values = bytes.len() / self.bytes * self.values;
+            let groups = values / coding.group;
+            codes.codes.reserve_exact(values);
+            codes.scales.reserve_exact(groups);
+            codes
+                .mins
+                .reserve_exact(if coding.mins { groups } else { 0 });
+            split(bytes, &mut codes);
+        }
+        codes
     }
 
     /// Returns whether the format stores values in quantised blocks.
@@ -58,10 +95,10 @@ pub static F32: Format = Format {
     number: 0,
     values: 1,
     bytes: 4,
-    decode: |bytes, out| {
+    content: Content::Numbers(|bytes, out| {
         let numbers = bytes.as_chunks::<4>().0.iter();
         out.extend(numbers.map(|b| f32::from_le_bytes(*b)));
-    },
+    }),
 };
 
 /// IEEE half-precision floats.
@@ -70,10 +107,10 @@ pub static F16: Format = Format {
     number: 1,
     values: 1,
     bytes: 2,
-    decode: |bytes, out| {
+    content: Content::Numbers(|bytes, out| {
         let numbers = bytes.as_chunks::<2>().0.iter();
         out.extend(numbers.map(|b| f16::from_le_bytes(*b).to_f32()));
-    },
+    }),
 };
 
 /// Brain floats (bfloat16), which are the upper half of f32.
@@ -82,10 +119,10 @@ pub static BF16: Format = Format {
     number: 30,
     values: 1,
     bytes: 2,
-    decode: |bytes, out| {
+    content: Content::Numbers(|bytes, out| {
         let numbers = bytes.as_chunks::<2>().0.iter();
         out.extend(numbers.map(|b| bf16::from_le_bytes(*b).to_f32()));
-    },
+    }),
 };
 
 /// All formats that can be read.

@@ -2,9 +2,17 @@
 //!
 //! In the formats of 4 and 5 bits, byte j holds value j in its lower four bits and value j + 16 in its upper four.
 
-use super::{Format, half};
+use interlingua_backend::ops::Coding;
+
+use super::{Content, Format, half};
 
 const VALUES: usize = 32;
+
+const EIGHT_BITS: Coding = Coding {
+    group: VALUES,
+    of_sixteen: None,
+    mins: false,
+};
 
 /// Q4_0 stores `(q − 8)·d`.
 pub static Q4_0: Format = Format {
@@ -12,12 +20,19 @@ pub static Q4_0: Format = Format {
     number: 2,
     values: VALUES,
     bytes: 18,
-    decode: |bytes, out| {
-        for block in bytes.as_chunks::<18>().0 {
-            let d = half(block);
-            out.extend(nibbles(&block[2..]).map(|q| d * (f32::from(q) - 8.0)));
-        }
-    },
+    content: Content::Blocks(
+        Coding {
+            of_sixteen: Some(-8),
+            ..EIGHT_BITS
+        },
+        |bytes, out| {
+            for block in bytes.as_chunks::<18>().0 {
+                out.scales.push(half(block));
+                let values = nibbles(&block[2..]).map(|q| q - 8);
+                out.codes.extend(values);
+            }
+        },
+    ),
 };
 
 /// Q4_1 stores `q·d + m`.
@@ -26,12 +41,20 @@ pub static Q4_1: Format = Format {
     number: 3,
     values: VALUES,
     bytes: 20,
-    decode: |bytes, out| {
-        for block in bytes.as_chunks::<20>().0 {
-            let (d, m) = (half(block), half(&block[2..]));
-            out.extend(nibbles(&block[4..]).map(|q| d * f32::from(q) + m));
-        }
-    },
+    content: Content::Blocks(
+        Coding {
+            of_sixteen: Some(0),
+            mins: true,
+            ..EIGHT_BITS
+        },
+        |bytes, out| {
+            for block in bytes.as_chunks::<20>().0 {
+                out.scales.push(half(block));
+                out.mins.push(half(&block[2..]));
+                out.codes.extend(nibbles(&block[4..]));
+            }
+        },
+    ),
 };
 
 /// Q5_0 stores `(q − 16)·d`, with the fifth bits apart.
@@ -40,13 +63,13 @@ pub static Q5_0: Format = Format {
     number: 6,
     values: VALUES,
     bytes: 22,
-    decode: |bytes, out| {
+    content: Content::Blocks(EIGHT_BITS, |bytes, out| {
         for block in bytes.as_chunks::<22>().0 {
-            let d = half(block);
-            let values = five_bits(&block[2..6], &block[6..]);
-            out.extend(values.map(|q| d * (f32::from(q) - 16.0)));
+            out.scales.push(half(block));
+            let values = five_bits(&block[2..6], &block[6..]).map(|q| q - 16);
+            out.codes.extend(values);
         }
-    },
+    }),
 };
 
 /// Q5_1 stores `q·d + m`, with the fifth bits apart.
@@ -55,13 +78,19 @@ pub static Q5_1: Format = Format {
     number: 7,
     values: VALUES,
     bytes: 24,
-    decode: |bytes, out| {
-        for block in bytes.as_chunks::<24>().0 {
-            let (d, m) = (half(block), half(&block[2..]));
-            let values = five_bits(&block[4..8], &block[8..]);
-            out.extend(values.map(|q| d * f32::from(q) + m));
-        }
-    },
+    content: Content::Blocks(
+        Coding {
+            mins: true,
+            ..EIGHT_BITS
+        },
+        |bytes, out| {
+            for block in bytes.as_chunks::<24>().0 {
+                out.scales.push(half(block));
+                out.mins.push(half(&block[2..]));
+                out.codes.extend(five_bits(&block[4..8], &block[8..]));
+            }
+        },
+    ),
 };
 
 /// Q8_0 stores `q·d`, with one signed byte for each value.
@@ -70,12 +99,12 @@ pub static Q8_0: Format = Format {
     number: 8,
     values: VALUES,
     bytes: 34,
-    decode: |bytes, out| {
+    content: Content::Blocks(EIGHT_BITS, |bytes, out| {
         for block in bytes.as_chunks::<34>().0 {
-            let d = half(block);
-            out.extend(block[2..].iter().map(|q| f32::from(q.cast_signed()) * d));
+            out.scales.push(half(block));
+            out.codes.extend(block[2..].iter().map(|q| q.cast_signed()));
         }
-    },
+    }),
 };
 
 /// IQ4_NL is like Q4_0, with these values in place of −8 to 7.
@@ -84,28 +113,35 @@ pub static IQ4_NL: Format = Format {
     number: 20,
     values: VALUES,
     bytes: 18,
-    decode: |bytes, out| {
-        const CODES: [f32; 16] = [
-            -127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0,
-            69.0, 89.0, 113.0,
+    content: Content::Blocks(EIGHT_BITS, |bytes, out| {
+        const VALUES_OF_CODES: [i8; 16] = [
+            -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
         ];
         for block in bytes.as_chunks::<18>().0 {
-            let d = half(block);
-            out.extend(nibbles(&block[2..]).map(|q| d * CODES[usize::from(q)]));
+            out.scales.push(half(block));
+            let values = nibbles(&block[2..]).map(|q| VALUES_OF_CODES[q as usize]);
+            out.codes.extend(values);
         }
-    },
+    }),
 };
 
 /// The low halves of bytes, then the high ones.
-fn nibbles(bytes: &[u8]) -> impl Iterator<Item = u8> + '_ {
-    let low = bytes.iter().map(|b| b & 15);
-    low.chain(bytes.iter().map(|b| b >> 4))
+fn nibbles(bytes: &[u8]) -> [i8; VALUES] {
+    let mut codes = [0; VALUES];
+    let (low, high) = codes.split_at_mut(VALUES / 2);
+    for ((low, high), byte) in low.iter_mut().zip(high).zip(bytes) {
+        *low = (byte & 15).cast_signed();
+        *high = (byte >> 4).cast_signed();
+    }
+    codes
 }
 
 /// Values whose fifth bits are those of a number, value j's at bit j.
-fn five_bits<'a>(high: &[u8], low: &'a [u8]) -> impl Iterator<Item = u8> + 'a {
+fn five_bits(high: &[u8], low: &[u8]) -> [i8; VALUES] {
     let high = u32::from_le_bytes([high[0], high[1], high[2], high[3]]);
-    nibbles(low)
-        .enumerate()
-        .map(move |(j, q)| q | ((high >> j & 1) as u8) << 4)
+    let mut codes = nibbles(low);
+    for (j, code) in codes.iter_mut().enumerate() {
+        *code |= ((high >> j & 1) << 4) as i8;
+    }
+    codes
 }

@@ -1,0 +1,134 @@
+//! Matrices of half precision, in panels: widened to `f32`, exactly, a few lines at a time as they are multiplied.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::coded::{RUN, TOGETHER};
+use super::lanes::registers;
+
+/// A floating-point format of 16 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Half {
+    /// The upper half of `f32` (bfloat16).
+    Bf16,
+    /// IEEE half precision.
+    F16,
+}
+
+impl Half {
+    /// Returns whether these are the bits of a finite number.
+    pub fn is_finite(self, bits: u16) -> bool {
+        let exponent = match self {
+            Half::Bf16 => 0x7f80,
+            Half::F16 => 0x7c00,
+        };
+        bits & exponent != exponent
+    }
+
+    /// The number, where it is finite.
+    #[inline(always)]
+    pub fn value(self, bits: u16) -> f32 {
+        match self {
+            Half::Bf16 => f32::from_bits(u32::from(bits) << 16),
+            Half::F16 => {
+                let (sign, size) = (u32::from(bits & 0x8000) << 16, bits & 0x7fff);
+                // The exponents of the two count from 15 and from 127; without one, a number is a multiple of the least.
+                let with_exponent = (u32::from(size) << 13) + (112 << 23);
+                let without = (f32::from(size) * 2.0f32.powi(-24)).to_bits();
+                let size = if size < 0x400 { without } else { with_exponent };
+                f32::from_bits(sign | size)
+            }
+        }
+    }
+}
+
+/// The transpose of a matrix of half precision, in panels of some columns.
+#[derive(Debug, Clone)]
+pub struct Halves {
+    half: Half,
+    depth: usize,
+    /// Columns of a panel.
+    width: usize,
+    /// For each panel, for each place of the depth: one number for each column.
+    bits: Vec<u16>,
+}
+
+impl Halves {
+    /// Lays out a matrix `[columns, depth]` of which `read` gives some rows, on all threads.
+    ///
+    /// # Errors
+    /// Whatever `read` returns.
+    ///
+    /// # Panics
+    /// When `read` gives another number of numbers, or the depth has a part of a [`RUN`].
+    pub fn read<E: Send>(
+        (depth, columns, width): (usize, usize, usize),
+        half: Half,
+        read: impl Fn(Range<usize>) -> Result<Vec<u16>, E> + Sync,
+    ) -> Result<Halves, E> {
+        assert!(depth.is_multiple_of(RUN), "whole runs of depth");
+        let mut bits = vec![0; columns.div_ceil(width) * width * depth];
+        let panel = width * depth;
+        let chunks = bits.par_chunks_mut((TOGETHER * panel).max(1)).enumerate();
+        chunks.try_for_each(|(at, to)| {
+            let rows = at * TOGETHER * width..columns.min((at + 1) * TOGETHER * width);
+            let found = read(rows.clone())?;
+            assert_eq!(found.len(), rows.len() * depth, "numbers");
+            for (to, rows) in to.chunks_mut(panel).zip(found.chunks(panel)) {
+                // A run of depth at a time: what is written stays in the nearest cache.
+                for (run, to) in to.chunks_mut(RUN * width).enumerate() {
+                    for (lane, row) in rows.chunks_exact(depth).enumerate() {
+                        let to = to[lane..].iter_mut().step_by(width);
+                        let row = &row[run * RUN..][..RUN];
+                        to.zip(row).for_each(|(to, x)| *to = *x);
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        Ok(Halves {
+            half,
+            depth,
+            width,
+            bits,
+        })
+    }
+
+    /// Appends one column.
+    pub fn push_column(&self, column: usize, out: &mut Vec<f32>) {
+        let (panel, lane) = (column / self.width, column % self.width);
+        let panel = &self.bits[panel * self.depth * self.width..][..self.depth * self.width];
+        let bits = panel.chunks_exact(self.width).map(|place| place[lane]);
+        out.extend(bits.map(|bits| self.half.value(bits)));
+    }
+
+    /// The values of a panel at some depth, as panels of `f32` have them.
+    pub fn widen(&self, panel: usize, depth: &Range<usize>, out: &mut [f32]) {
+        let from = (panel * self.depth + depth.start) * self.width;
+        let bits = &self.bits[from..][..depth.len() * self.width];
+        registers().widen_halves(self.half, bits, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{bf16, f16};
+
+    use super::*;
+
+    #[test]
+    fn every_finite_number_is_what_it_stands_for() {
+        for bits in 0..=u16::MAX {
+            let (narrow, wide) = (bf16::from_bits(bits), f16::from_bits(bits));
+            assert_eq!(Half::Bf16.is_finite(bits), narrow.is_finite());
+            assert_eq!(Half::F16.is_finite(bits), wide.is_finite());
+            if narrow.is_finite() {
+                assert_eq!(Half::Bf16.value(bits).to_bits(), narrow.to_f32().to_bits());
+            }
+            if wide.is_finite() {
+                assert_eq!(Half::F16.value(bits).to_bits(), wide.to_f32().to_bits());
+            }
+        }
+    }
+}

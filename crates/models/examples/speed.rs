@@ -1,0 +1,101 @@
+//! Where the time of a model goes: opening it, the first score, scoring, and writing text.
+//!
+//! `cargo run --example speed -- FILE.gguf`
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use interlingua_backend::device::cpu;
+use interlingua_models::engine::token_log_probs;
+use interlingua_models::generate::{Options, generate};
+use interlingua_models::{Branch, Model, ModelError, Residency, Sequence};
+
+const SENTENCES: [&str; 4] = [
+    "The nurse went home after a long day and slept.",
+    "A baker sold all his bread before five o'clock.",
+    "She said that the engineer could not come to the meeting.",
+    "They were late because the train stood still for an hour.",
+];
+
+fn main() -> Result<(), ModelError> {
+    let tiny =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/models/gguf/llama.gguf");
+    let path = std::env::args_os().nth(1).map_or(tiny, PathBuf::from);
+    let start = Instant::now();
+    let model = Model::open(&path, &cpu(), Residency::Resident)?;
+    let opened = start.elapsed().as_secs_f64();
+    score(&model, 1)?;
+    let first = start.elapsed().as_secs_f64();
+    let name = path.file_name().unwrap_or_default().display();
+    let kind = model.quantised().unwrap_or("not quantised");
+    println!("{name}, {kind}: open after {opened:.3} s, first score after {first:.3} s");
+    for sentences in [8, 64, 400] {
+        let mut tokens = 0;
+        let seconds = least(|| {
+            tokens = score(&model, sentences)?;
+            Ok(())
+        })?;
+        let rate = tokens as f64 / seconds;
+        println!(
+            "{sentences} sentences, {tokens} tokens: {seconds:.3} s, {rate:.0} tokens per second"
+        );
+    }
+    let start = Instant::now();
+    let model = model.ready()?;
+    let seconds = start.elapsed().as_secs_f64();
+    println!("ready to write after {seconds:.3} s more");
+    for prompts in [1, 2, 4, 8, 16] {
+        // The prompts themselves, and one token each, are in both.
+        let few = least(|| write(&model, prompts, 1))?;
+        let many = least(|| write(&model, prompts, 25))?;
+        let step = (many - few) / 24.0;
+        println!(
+            "{prompts} prompts: {:.2} ms a step, {:.1} tokens per second",
+            1e3 * step,
+            prompts as f64 / step
+        );
+    }
+    Ok(())
+}
+
+/// The least time of three.
+fn least(mut work: impl FnMut() -> Result<(), ModelError>) -> Result<f64, ModelError> {
+    let mut least = f64::INFINITY;
+    for _ in 0..3 {
+        let start = Instant::now();
+        work()?;
+        least = least.min(start.elapsed().as_secs_f64());
+    }
+    Ok(least)
+}
+
+/// So many sentences that share no beginning.
+fn sequences(model: &Model, sentences: usize) -> Result<Vec<Sequence>, ModelError> {
+    let texts = (0..sentences).map(|n| format!("{n}: {}", SENTENCES[n % SENTENCES.len()]));
+    texts.map(|text| model.sequence(&text)).collect()
+}
+
+/// Scores sentences; returns their tokens.
+fn score(model: &Model, sentences: usize) -> Result<usize, ModelError> {
+    let sequences = sequences(model, sentences)?;
+    token_log_probs(model, &sequences, &[Branch::unedited()], &mut |_, _| {})?;
+    Ok(sequences.iter().map(|s| s.tokens.len()).sum())
+}
+
+/// Writes so many tokens after each prompt.
+fn write(model: &Model, prompts: usize, new_tokens: usize) -> Result<(), ModelError> {
+    let options = Options {
+        new_tokens,
+        batch: prompts,
+        ..Options::default()
+    };
+    let prompts = sequences(model, prompts)?;
+    generate(
+        model,
+        &prompts,
+        &Branch::unedited(),
+        &options,
+        &mut |_, _| {},
+    )?;
+    Ok(())
+}
