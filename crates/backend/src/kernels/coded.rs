@@ -8,7 +8,7 @@ use std::ops::Range;
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::lanes::registers;
+use super::lanes::{ahead, registers};
 
 /// Depth that is widened at once for a tile of few rows: what it takes stays in the nearest cache. Whole groups.
 pub const RUN: usize = 32;
@@ -196,9 +196,16 @@ impl Coded {
     /// The values of a panel at some depth, of whole groups, as panels of `f32` have them.
     pub fn widen(&self, panel: usize, depth: &Range<usize>, out: &mut [f32]) {
         let from = panel * self.codes_to(self.depth);
-        let codes = &self.codes[from..][self.codes_to(depth.start)..self.codes_to(depth.end)];
+        let codes = &self.codes[from + self.codes_to(depth.start)..];
+        let (codes, next) = codes.split_at(self.codes_to(depth.len()));
+        ahead(&next[(3 * codes.len()).min(next.len())..], codes.len());
         let from = panel * self.scales_to(self.depth);
-        let scales = &self.scales[from..][self.scales_to(depth.start)..self.scales_to(depth.end)];
+        let scales = &self.scales[from + self.scales_to(depth.start)..];
+        let (scales, next) = scales.split_at(self.scales_to(depth.len()));
+        ahead(
+            &next[(3 * scales.len()).min(next.len())..],
+            4 * scales.len(),
+        );
         registers().widen_codes(self.coding, codes, scales, out);
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::coded::{RUN, TOGETHER};
-use super::lanes::registers;
+use super::lanes::{ahead, registers};
 
 /// A floating-point format of 16 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +106,8 @@ impl Halves {
     /// The values of a panel at some depth, as panels of `f32` have them.
     pub fn widen(&self, panel: usize, depth: &Range<usize>, out: &mut [f32]) {
         let from = (panel * self.depth + depth.start) * self.width;
-        let bits = &self.bits[from..][..depth.len() * self.width];
+        let (bits, next) = self.bits[from..].split_at(depth.len() * self.width);
+        ahead(&next[(3 * bits.len()).min(next.len())..], 2 * bits.len());
         registers().widen_halves(self.half, bits, out);
     }
 }

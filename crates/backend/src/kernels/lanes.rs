@@ -102,6 +102,22 @@ impl Registers {
     }
 }
 
+/// Has memory brought near that lies some cache lines beyond what is read now. The panels of a matrix are larger than any
+/// cache, and while one run is multiplied the next ones can come.
+pub fn ahead<T>(from: &[T], bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let begin = from.as_ptr().cast::<i8>();
+        for line in (0..bytes).step_by(64) {
+            // SAFETY: a hint, which reads and writes nothing, wherever it points.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(begin.wrapping_add(line)) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (from, bytes);
+}
+
 /// What is the same for registers of every size; around it stand `Register`, `LANES` and what is done with one.
 #[cfg(target_arch = "x86_64")]
 macro_rules! with_registers {
