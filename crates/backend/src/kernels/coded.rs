@@ -9,69 +9,13 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::lanes::{ahead, registers};
+use super::narrow::{Codes, Coding};
 
 /// Depth that is widened at once for a tile of few rows: what it takes stays in the nearest cache. Whole groups.
 pub const RUN: usize = 32;
 
 /// Panels that one task lays out.
 pub const TOGETHER: usize = 8;
-
-/// The way in which a matrix is written in few bits: a value is `scale · code`, or `scale · code + min`. A scale has at
-/// most 17 binary digits, so its product with a code is exact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Coding {
-    /// The number of successive values of a row that share a scale; it divides 32.
-    pub group: usize,
-    /// The least of the sixteen codes, if a code takes four bits; otherwise it takes eight. It is 0 if groups have a
-    /// minimum.
-    pub of_sixteen: Option<i8>,
-    /// Whether each group has a minimum.
-    pub mins: bool,
-}
-
-impl Coding {
-    /// Returns the number of bytes that a number of values takes.
-    pub fn bytes(&self, values: u64) -> u64 {
-        let codes = match self.of_sixteen {
-            Some(_) => values / 2,
-            None => values,
-        };
-        let scales = if self.mins { 8 } else { 4 };
-        codes + values / self.group as u64 * scales
-    }
-}
-
-/// Some rows of a matrix, in the form of codes.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Codes {
-    /// One code for each value.
-    pub codes: Vec<i8>,
-    /// One scale for each group.
-    pub scales: Vec<f32>,
-    /// One minimum for each group, if groups have one.
-    pub mins: Vec<f32>,
-}
-
-impl Codes {
-    /// Returns the values.
-    pub fn values(&self, coding: Coding) -> Vec<f32> {
-        let mut values = Vec::with_capacity(self.codes.len());
-        for (at, (codes, scale)) in (self.codes.chunks(coding.group).zip(&self.scales)).enumerate()
-        {
-            match self.mins.get(at) {
-                Some(min) => values.extend(codes.iter().map(|&q| scale * f32::from(q) + min)),
-                None => values.extend(codes.iter().map(|&q| scale * f32::from(q))),
-            }
-        }
-        values
-    }
-
-    /// Returns whether all values are finite. Those of a group are, if its scale and its minimum are.
-    pub fn is_finite(&self) -> bool {
-        let mut all = self.scales.iter().chain(&self.mins);
-        all.all(|x| x.is_finite())
-    }
-}
 
 /// The transpose of a coded matrix, in panels of some columns.
 #[derive(Debug, Clone)]

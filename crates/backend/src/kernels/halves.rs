@@ -6,42 +6,7 @@ use rayon::prelude::*;
 
 use super::coded::{RUN, TOGETHER};
 use super::lanes::{ahead, registers};
-
-/// A floating-point format of 16 bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Half {
-    /// The upper half of `f32` (bfloat16).
-    Bf16,
-    /// IEEE half precision.
-    F16,
-}
-
-impl Half {
-    /// Returns whether these are the bits of a finite number.
-    pub fn is_finite(self, bits: u16) -> bool {
-        let exponent = match self {
-            Half::Bf16 => 0x7f80,
-            Half::F16 => 0x7c00,
-        };
-        bits & exponent != exponent
-    }
-
-    /// The number, where it is finite.
-    #[inline(always)]
-    pub fn value(self, bits: u16) -> f32 {
-        match self {
-            Half::Bf16 => f32::from_bits(u32::from(bits) << 16),
-            Half::F16 => {
-                let (sign, size) = (u32::from(bits & 0x8000) << 16, bits & 0x7fff);
-                // The exponents of the two count from 15 and from 127; without one, a number is a multiple of the least.
-                let with_exponent = (u32::from(size) << 13) + (112 << 23);
-                let without = (f32::from(size) * 2.0f32.powi(-24)).to_bits();
-                let size = if size < 0x400 { without } else { with_exponent };
-                f32::from_bits(sign | size)
-            }
-        }
-    }
-}
+use super::narrow::Half;
 
 /// The transpose of a matrix of half precision, in panels of some columns.
 #[derive(Debug, Clone)]
@@ -109,27 +74,5 @@ impl Halves {
         let (bits, next) = self.bits[from..].split_at(depth.len() * self.width);
         ahead(&next[(3 * bits.len()).min(next.len())..], 2 * bits.len());
         registers().widen_halves(self.half, bits, out);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use burn::tensor::{bf16, f16};
-
-    use super::*;
-
-    #[test]
-    fn every_finite_number_is_what_it_stands_for() {
-        for bits in 0..=u16::MAX {
-            let (narrow, wide) = (bf16::from_bits(bits), f16::from_bits(bits));
-            assert_eq!(Half::Bf16.is_finite(bits), narrow.is_finite());
-            assert_eq!(Half::F16.is_finite(bits), wide.is_finite());
-            if narrow.is_finite() {
-                assert_eq!(Half::Bf16.value(bits).to_bits(), narrow.to_f32().to_bits());
-            }
-            if wide.is_finite() {
-                assert_eq!(Half::F16.value(bits).to_bits(), wide.to_f32().to_bits());
-            }
-        }
     }
 }

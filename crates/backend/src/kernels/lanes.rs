@@ -4,8 +4,7 @@
 //! they compute, and in which order it is rounded, is that of the plain code below, with multiplication and addition
 //! as one.
 
-use super::coded::Coding;
-use super::halves::Half;
+use super::narrow::{Coding, Half};
 
 /// Rows of the highest tile.
 pub const HIGHEST: usize = 12;

@@ -6,9 +6,10 @@ use std::ops::Range;
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::coded::{Coded, Codes, Coding};
-use super::halves::{Half, Halves};
+use super::coded::Coded;
+use super::halves::Halves;
 use super::lanes::registers;
+use super::narrow::{Codes, Coding, Half};
 
 /// Depth that is multiplied at once, before sums are written.
 pub(super) const DEPTH: usize = 1024;
