@@ -24,20 +24,20 @@ fn main() -> Result<(), ModelError> {
     let start = Instant::now();
     let model = Model::open(&path, &cpu(), Residency::Resident)?;
     let opened = start.elapsed().as_secs_f64();
-    score(&model, 1)?;
+    let (_, nats) = score(&model, 1)?;
     let first = start.elapsed().as_secs_f64();
     let name = path.file_name().unwrap_or_default().display();
     let kind = model.quantised().unwrap_or("not quantised");
-    println!("{name}, {kind}: open after {opened:.3} s, first score after {first:.3} s");
+    println!("{name}, {kind}: open after {opened:.3} s, first score, {nats}, after {first:.3} s");
     for sentences in [8, 64, 400] {
-        let mut tokens = 0;
+        let (mut tokens, mut nats) = (0, 0.0);
         let seconds = least(|| {
-            tokens = score(&model, sentences)?;
+            (tokens, nats) = score(&model, sentences)?;
             Ok(())
         })?;
         let rate = tokens as f64 / seconds;
         println!(
-            "{sentences} sentences, {tokens} tokens: {seconds:.3} s, {rate:.0} tokens per second"
+            "{sentences} sentences, {tokens} tokens, {nats:.3} nats: {seconds:.3} s, {rate:.0} tokens per second"
         );
     }
     let start = Instant::now();
@@ -75,11 +75,12 @@ fn sequences(model: &Model, sentences: usize) -> Result<Vec<Sequence>, ModelErro
     texts.map(|text| model.sequence(&text)).collect()
 }
 
-/// Scores sentences; returns their tokens.
-fn score(model: &Model, sentences: usize) -> Result<usize, ModelError> {
+/// Scores sentences; returns their tokens and the log-likelihood of all of them.
+fn score(model: &Model, sentences: usize) -> Result<(usize, f64), ModelError> {
     let sequences = sequences(model, sentences)?;
-    token_log_probs(model, &sequences, &[Branch::unedited()], &mut |_, _| {})?;
-    Ok(sequences.iter().map(|s| s.tokens.len()).sum())
+    let found = token_log_probs(model, &sequences, &[Branch::unedited()], &mut |_, _| {})?;
+    let nats = found[0].iter().flatten().map(|x| f64::from(*x)).sum();
+    Ok((sequences.iter().map(|s| s.tokens.len()).sum(), nats))
 }
 
 /// Writes so many tokens after each prompt.
