@@ -7,7 +7,7 @@ use std::error::Error;
 use std::path::Path;
 
 use interlingua_report::role::{Control, Role};
-use interlingua_report::row::{Item, Row};
+use interlingua_report::row::{EditAxes, Item, Row};
 use interlingua_report::{
     PairText, Projection, ProjectionPoint, RunInfo, StageTiming, terminal_summary, write_all,
 };
@@ -132,15 +132,18 @@ fn bias(noise: &mut Noise) -> Vec<Row> {
                                 scorer: Some(scorer.to_string()),
                                 category: Some(category.to_string()),
                                 eval_language: Some(eval.to_string()),
-                                role: Some(role(method)),
-                                method: Some(method.to_string()),
-                                fit_language: fit.map(String::from),
-                                space: (!space.is_empty()).then(|| space.to_string()),
-                                reinsert: space
-                                    .starts_with("latent")
-                                    .then(|| "residual".to_string()),
-                                hook: (!space.is_empty()).then(|| "final_norm".to_string()),
-                                rank: is_fitted.then_some(4),
+                                edit: EditAxes {
+                                    role: Some(role(method)),
+                                    method: Some(method.to_string()),
+                                    fit_language: fit.map(String::from),
+                                    space: (!space.is_empty()).then(|| space.to_string()),
+                                    reinsert: space
+                                        .starts_with("latent")
+                                        .then(|| "residual".to_string()),
+                                    hook: (!space.is_empty()).then(|| "final_norm".to_string()),
+                                    rank: is_fitted.then_some(4),
+                                    ..EditAxes::default()
+                                },
                                 ..row(metric, value, half, 480)
                             });
                         }
@@ -169,10 +172,13 @@ fn perplexity(noise: &mut Noise) -> Vec<Row> {
                     rows.push(Row {
                         category: (method != "none").then(|| category.to_string()),
                         eval_language: Some(eval.to_string()),
-                        role: Some(role(method)),
-                        method: Some(method.to_string()),
-                        fit_language: is_fitted.then(|| fit.to_string()),
-                        space: (!space.is_empty()).then(|| space.to_string()),
+                        edit: EditAxes {
+                            role: Some(role(method)),
+                            method: Some(method.to_string()),
+                            fit_language: is_fitted.then(|| fit.to_string()),
+                            space: (!space.is_empty()).then(|| space.to_string()),
+                            ..EditAxes::default()
+                        },
                         ..row("perplexity", value, 0.06, 61_000)
                     });
                 }
@@ -183,6 +189,13 @@ fn perplexity(noise: &mut Noise) -> Vec<Row> {
         }
     }
     rows
+}
+
+fn in_space(space: &str) -> EditAxes {
+    EditAxes {
+        space: Some(space.to_string()),
+        ..EditAxes::default()
+    }
 }
 
 fn alignment(noise: &mut Noise) -> Vec<Row> {
@@ -205,7 +218,7 @@ fn alignment(noise: &mut Noise) -> Vec<Row> {
                 for (metric, value, half) in numbers {
                     rows.push(Row {
                         eval_language: Some(format!("{from}-{to}")),
-                        space: Some(space.to_string()),
+                        edit: in_space(space),
                         ..row(
                             metric,
                             value * (1.0 + 0.08 * noise.next()),
@@ -221,7 +234,7 @@ fn alignment(noise: &mut Noise) -> Vec<Row> {
         for eval in LANGUAGES {
             rows.push(Row {
                 eval_language: Some(eval.to_string()),
-                space: Some(space.to_string()),
+                edit: in_space(space),
                 ..row(
                     "reconstruction_error",
                     error * (1.0 + 0.1 * noise.next()),
@@ -241,8 +254,11 @@ fn calibration(noise: &mut Noise) -> Vec<Row> {
             let axes = |r: Row| Row {
                 category: Some(category.to_string()),
                 eval_language: Some(eval.to_string()),
-                role: Some(Role::Unedited),
-                method: Some("none".to_string()),
+                edit: EditAxes {
+                    role: Some(Role::Unedited),
+                    method: Some("none".to_string()),
+                    ..r.edit
+                },
                 ..r
             };
             for s in STRENGTHS {
@@ -303,11 +319,13 @@ fn difference(method: &str, space: &str, versus: &str, scope: &str, value: f64) 
     Row {
         benchmark: Some("demo-pairs".to_string()),
         scorer: Some("lm-eval".to_string()),
-        role: Some(role(method)),
-        method: Some(method.to_string()),
-        space: Some(space.to_string()),
-        reinsert: space.starts_with("latent").then(|| "residual".to_string()),
-        rank: Some(4),
+        edit: EditAxes {
+            role: Some(role(method)),
+            method: Some(method.to_string()),
+            reinsert: space.starts_with("latent").then(|| "residual".to_string()),
+            rank: Some(4),
+            ..in_space(space)
+        },
         versus: Some(versus.to_string()),
         scope: Some(scope.to_string()),
         ..row("gap_difference", value, 0.05, 1440)
@@ -360,13 +378,16 @@ fn items(noise: &mut Noise) -> Vec<Item> {
                 scorer: "lm-eval".to_string(),
                 category: pair.category.clone(),
                 eval_language: pair.language.clone(),
-                role: Some(role(method)),
-                method: method.to_string(),
-                fit_language: fit.map(String::from),
-                space: fit.map(|_| "latent".to_string()),
-                reinsert: fit.map(|_| "residual".to_string()),
-                hook: fit.map(|_| "final_norm".to_string()),
-                rank: fit.map(|_| 4),
+                edit: EditAxes {
+                    role: Some(role(method)),
+                    method: Some(method.to_string()),
+                    fit_language: fit.map(String::from),
+                    space: fit.map(|_| "latent".to_string()),
+                    reinsert: fit.map(|_| "residual".to_string()),
+                    hook: fit.map(|_| "final_norm".to_string()),
+                    rank: fit.map(|_| 4),
+                    ..EditAxes::default()
+                },
                 ..Item::default()
             });
         }

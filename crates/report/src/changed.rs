@@ -42,7 +42,7 @@ pub fn changed(view: &View, items: &[Item]) -> Result<Vec<Change>, ReportError> 
         return Ok(Vec::new());
     };
     let is_edited = |item: &Item| {
-        (item.role, Some(&item.method)) == (row.role, row.method.as_ref())
+        (item.role, &item.method) == (row.role, &row.method)
             && (&item.space, &item.reinsert, &item.hook) == (&row.space, &row.reinsert, &row.hook)
             && (item.rank, item.units, item.strength) == (row.rank, row.units, row.strength)
     };

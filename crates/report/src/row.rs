@@ -1,8 +1,42 @@
 //! The row, which is the unit of every result: one number with all the axes that it depends on.
 
+use std::ops::Deref;
+
 use serde::{Deserialize, Serialize};
 
 use crate::role::Role;
+
+/// The axes of an edit: what was done to the model before anything was measured. Rows, items and answers share them, and
+/// have them as columns of their own.
+///
+/// An axis that does not apply is `None`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+pub struct EditAxes {
+    /// The role of the edit: `method`, a control (`random`, `shuffled`), `autoencoder-only` or `unedited`.
+    #[serde(default)]
+    pub role: Option<Role>,
+    /// The debiasing method; `none` for the unedited model.
+    pub method: Option<String>,
+    /// The parameters of the method that the experiment sets, such as `c=0.1,rounds=5`; `None` if it sets none.
+    pub params: Option<String>,
+    /// The language that the method was fitted in.
+    pub fit_language: Option<String>,
+    /// The space that the edit acts in: `raw`, `latent`, or a control such as `latent-unaligned`.
+    pub space: Option<String>,
+    /// How an edited latent is turned back into a hidden state: `residual` or `replace`.
+    pub reinsert: Option<String>,
+    /// The hook at which the edit acts.
+    pub hook: Option<String>,
+    /// How special tokens are treated: `edited`, `fitted` (edited, and part of the fit) or `left`.
+    pub special_tokens: Option<String>,
+    /// The number of directions that the edit removes, if that is its size.
+    pub rank: Option<u64>,
+    /// The number of units that the edit changes, if that is its size.
+    #[serde(default)]
+    pub units: Option<u64>,
+    /// The strength of the edit; 1 is the full edit.
+    pub strength: Option<f64>,
+}
 
 /// One number of a run, carrying every axis it depends on.
 ///
@@ -36,30 +70,9 @@ pub struct Row {
     pub category: Option<String>,
     /// The language (or the pair of languages, `a-b`) that the number was measured in.
     pub eval_language: Option<String>,
-    /// The role of the edit: `method`, a control (`random`, `shuffled`), `autoencoder-only` or `unedited`.
-    #[serde(default)]
-    pub role: Option<Role>,
-    /// The debiasing method; `none` for the unedited model.
-    pub method: Option<String>,
-    /// The parameters of the method that the experiment sets, such as `c=0.1,rounds=5`; `None` if it sets none.
-    pub params: Option<String>,
-    /// The language that the method was fitted in.
-    pub fit_language: Option<String>,
-    /// The space that the edit acts in: `raw`, `latent`, or a control such as `latent-unaligned`.
-    pub space: Option<String>,
-    /// How an edited latent is turned back into a hidden state: `residual` or `replace`.
-    pub reinsert: Option<String>,
-    /// The hook at which the edit acts.
-    pub hook: Option<String>,
-    /// How special tokens are treated: `edited`, `fitted` (edited, and part of the fit) or `left`.
-    pub special_tokens: Option<String>,
-    /// The number of directions that the edit removes, if that is its size.
-    pub rank: Option<u64>,
-    /// The number of units that the edit changes, if that is its size.
-    #[serde(default)]
-    pub units: Option<u64>,
-    /// The strength of the edit; 1 is the full edit.
-    pub strength: Option<f64>,
+    /// The axes of the edit.
+    #[serde(flatten)]
+    pub edit: EditAxes,
     /// The planted strength of the attributes that the row is about, on the testbed.
     pub planted: Option<f64>,
     /// The comparison that the number is a difference from: `unedited`, `raw` (the same edit in raw space) or
@@ -105,27 +118,9 @@ pub struct Item {
     pub category: String,
     /// The language of the pair.
     pub eval_language: String,
-    /// The role of the edit.
-    pub role: Option<Role>,
-    /// The debiasing method.
-    pub method: String,
-    /// The parameters of the method that the experiment sets.
-    pub params: Option<String>,
-    /// The language that the method was fitted in.
-    pub fit_language: Option<String>,
-    /// The space that the edit acts in.
-    pub space: Option<String>,
-    /// How an edited latent is turned back into a hidden state.
-    pub reinsert: Option<String>,
-    /// The hook at which the edit acts.
-    pub hook: Option<String>,
-    /// The number of directions that the edit removes, if that is its size.
-    pub rank: Option<u64>,
-    /// The number of units that the edit changes, if that is its size.
-    #[serde(default)]
-    pub units: Option<u64>,
-    /// The strength of the edit; 1 is the full edit.
-    pub strength: Option<f64>,
+    /// The axes of the edit.
+    #[serde(flatten)]
+    pub edit: EditAxes,
 }
 
 /// The answer of a model to one item of a task under one scoring rule, with the same axes as [`Row`].
@@ -147,27 +142,25 @@ pub struct Answer {
     pub category: String,
     /// The language of the item.
     pub eval_language: String,
-    /// The role of the edit.
-    pub role: Option<Role>,
-    /// The debiasing method.
-    pub method: String,
-    /// The parameters of the method that the experiment sets.
-    pub params: Option<String>,
-    /// The language that the method was fitted in.
-    pub fit_language: Option<String>,
-    /// The space that the edit acts in.
-    pub space: Option<String>,
-    /// How an edited latent is turned back into a hidden state.
-    pub reinsert: Option<String>,
-    /// The hook at which the edit acts.
-    pub hook: Option<String>,
-    /// The number of directions that the edit removes, if that is its size.
-    pub rank: Option<u64>,
-    /// The number of units that the edit changes, if that is its size.
-    pub units: Option<u64>,
-    /// The strength of the edit; 1 is the full edit.
-    pub strength: Option<f64>,
+    /// The axes of the edit.
+    #[serde(flatten)]
+    pub edit: EditAxes,
 }
+
+macro_rules! reads_its_edit {
+    ($($record:ty),*) => {$(
+        /// The axes of the edit are read as if they were fields of the record, which is what its columns are.
+        impl Deref for $record {
+            type Target = EditAxes;
+
+            fn deref(&self) -> &EditAxes {
+                &self.edit
+            }
+        }
+    )*};
+}
+
+reads_its_edit!(Row, Item, Answer);
 
 impl Row {
     /// Parses a row of `rows.jsonl`. If the row is from a run before the column `role` existed, its role is taken
@@ -182,7 +175,7 @@ impl Row {
                 Some(about) => *role != Role::Method && role.in_rows(Some(about)) == *method,
                 None => role.in_rows(None) == *method,
             };
-            row.role = Role::ALL.into_iter().find(said).or(Some(Role::Method));
+            row.edit.role = Role::ALL.into_iter().find(said).or(Some(Role::Method));
         }
         Ok(row)
     }
@@ -197,7 +190,10 @@ mod tests {
         for role in Role::ALL {
             for method in [None, Some("leace")] {
                 let row = Row {
-                    method: Some(role.in_rows(method)),
+                    edit: EditAxes {
+                        method: Some(role.in_rows(method)),
+                        ..EditAxes::default()
+                    },
                     ..Row::default()
                 };
                 let mut json = serde_json::to_value(&row).unwrap();

@@ -132,34 +132,42 @@ fn spread(values: &[f64], format: Format) -> String {
 mod tests {
     use super::*;
     use crate::role::Role;
+    use crate::row::EditAxes;
 
     fn run(seed: u64, gap: f64) -> Vec<Row> {
         let row = |method: &str, value: f64| Row {
             metric: "mean_gap".into(),
             value,
-            method: Some(method.into()),
             category: Some("gender".into()),
             eval_language: Some("fr".into()),
-            role: Some(if method == "none" {
-                Role::Unedited
-            } else {
-                Role::Method
-            }),
-            fit_language: (method != "none").then(|| "en".into()),
-            space: (method != "none").then(|| "raw".into()),
+            edit: EditAxes {
+                method: Some(method.into()),
+                role: Some(if method == "none" {
+                    Role::Unedited
+                } else {
+                    Role::Method
+                }),
+                fit_language: (method != "none").then(|| "en".into()),
+                space: (method != "none").then(|| "raw".into()),
+                ..EditAxes::default()
+            },
             seed,
             ..Row::default()
         };
+        let row_of = row("leace", gap - 2.0);
         let difference = Row {
             metric: "gap_difference".into(),
             category: None,
             eval_language: None,
-            fit_language: None,
+            edit: EditAxes {
+                fit_language: None,
+                ..row_of.edit
+            },
             versus: Some("unedited".into()),
             scope: Some("others".into()),
             ci_low: Some(gap - 2.5),
             ci_high: Some(gap - 1.5),
-            ..row("leace", gap - 2.0)
+            ..row_of
         };
         vec![row("none", 2.0), row("leace", gap), difference]
     }

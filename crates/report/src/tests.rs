@@ -11,6 +11,7 @@ use super::text::{Format, escape};
 use super::view::{Estimate, Judged, Lens, View};
 use super::*;
 use crate::role::{Control, Role};
+use crate::row::EditAxes;
 
 fn row(metric: &str, value: f64) -> Row {
     Row {
@@ -42,11 +43,14 @@ fn bias_row(method: &str, space: &str, fit: &str, eval: &str, value: f64) -> Row
         scorer: named("lm-eval"),
         benchmark: named("b"),
         category: named("gender"),
-        role: Some(role_of(method)),
-        method: named(method),
-        space: named(space),
-        fit_language: named(fit),
         eval_language: named(eval),
+        edit: EditAxes {
+            role: Some(role_of(method)),
+            method: named(method),
+            space: named(space),
+            fit_language: named(fit),
+            ..EditAxes::default()
+        },
         ..row("mean_gap", value)
     }
 }
@@ -134,7 +138,10 @@ fn small_run() -> Vec<Row> {
     for (space, value) in [("raw", 0.125), ("latent", 0.75)] {
         for pair in ["en-fr", "fr-en"] {
             rows.push(Row {
-                space: Some(space.to_string()),
+                edit: EditAxes {
+                    space: Some(space.to_string()),
+                    ..EditAxes::default()
+                },
                 eval_language: Some(pair.to_string()),
                 ..row("retrieval_top1", value)
             });
@@ -381,9 +388,10 @@ fn names_cannot_break_the_page() {
         .map(|row| Row {
             scorer: row.scorer.map(|_| bad.to_string()),
             category: row.category.map(|_| bad.to_string()),
-            method: row
-                .method
-                .map(|m| if m == "none" { m } else { bad.to_string() }),
+            edit: EditAxes {
+                method: (row.edit.method).map(|m| if m == "none" { m } else { bad.to_string() }),
+                ..row.edit
+            },
             eval_language: row.eval_language.map(|l| l + bad),
             model: bad.to_string(),
             ..row
@@ -439,7 +447,7 @@ fn no_words_of_a_csv_are_a_formula_and_numbers_stay_numbers() {
         row.value = -0.5;
         row.model = attack.to_string();
         row.category = Some(attack.to_string());
-        row.method = Some(attack.to_string());
+        row.edit.method = Some(attack.to_string());
     }
     let text = rows_csv(&rows);
     let frame = CsvReader::new(Cursor::new(&text)).finish().unwrap();
@@ -471,7 +479,7 @@ fn no_words_of_a_csv_are_a_formula_and_numbers_stay_numbers() {
 fn rows_survive_parquet() {
     let mut rows = small_run();
     rows[0].value = 0.1 + 0.2;
-    rows[0].rank = Some(4);
+    rows[0].edit.rank = Some(4);
     let bytes = rows_parquet(&rows).unwrap();
     let frame = ParquetReader::new(Cursor::new(&bytes)).finish().unwrap();
     check_frame(&frame, &rows);
@@ -539,7 +547,10 @@ fn items_survive_parquet() {
             pair: "p1".to_string(),
             score_more: -1.5,
             tokens_more: 7,
-            rank: Some(2),
+            edit: EditAxes {
+                rank: Some(2),
+                ..EditAxes::default()
+            },
             ..Item::default()
         },
         Item {
@@ -791,10 +802,9 @@ fn measures_of_transfer_have_a_table() {
         "others",
         0.25,
     ));
-    rows.push(Row {
-        fit_language: Some("all".to_string()),
-        ..scoped("scope_gap", "inlp", "latent", "", "all", 0.125)
-    });
+    let mut of_all = scoped("scope_gap", "inlp", "latent", "", "all", 0.125);
+    of_all.edit.fit_language = Some("all".to_string());
+    rows.push(of_all);
     rows.push(Row {
         kind: Some("marked".to_string()),
         ..scoped("scope_gap", "inlp", "latent", "", "others", 0.875)
@@ -835,10 +845,13 @@ fn the_pairs_that_changed_most_are_shown_with_their_sentences() {
         scorer: "lm-eval".to_string(),
         category: "gender".to_string(),
         eval_language: "fr".to_string(),
-        role: Some(role_of(method)),
-        method: method.to_string(),
-        fit_language: fit.map(String::from),
-        space: fit.map(|_| "latent".to_string()),
+        edit: EditAxes {
+            role: Some(role_of(method)),
+            method: Some(method.to_string()),
+            fit_language: fit.map(String::from),
+            space: fit.map(|_| "latent".to_string()),
+            ..EditAxes::default()
+        },
         ..Item::default()
     };
     let mut items = Vec::new();
@@ -921,9 +934,10 @@ fn the_terminal_summary_keeps_its_width() {
     let rows: Vec<Row> = small_run()
         .into_iter()
         .map(|row| Row {
-            method: row
-                .method
-                .map(|m| if m == "none" { m } else { long.clone() }),
+            edit: EditAxes {
+                method: (row.edit.method).map(|m| if m == "none" { m } else { long.clone() }),
+                ..row.edit
+            },
             ..row
         })
         .collect();
@@ -940,26 +954,23 @@ fn the_terminal_summary_keeps_its_width() {
 
 #[test]
 fn an_operating_point_is_shown_beside_the_unedited_model() {
-    let operating = |method: &str, value: f64| Row {
-        metric: "operating_gap".to_string(),
-        hook: (method != "none").then(|| "block.1.output".to_string()),
-        rank: (method != "none").then_some(2),
-        strength: (method != "none").then_some(1.5),
-        ..bias_row(
-            method,
-            if method == "none" { "" } else { "raw" },
-            "en",
-            "fr",
-            value,
-        )
-    };
-    let rows = [
+    let operating = |method: &str, value: f64| {
+        let is_edited = method != "none";
+        let space = if is_edited { "raw" } else { "" };
+        let row = bias_row(method, space, "en", "fr", value);
         Row {
-            fit_language: None,
-            ..operating("none", 2.0)
-        },
-        operating("leace", -0.5),
-    ];
+            metric: "operating_gap".to_string(),
+            edit: EditAxes {
+                hook: is_edited.then(|| "block.1.output".to_string()),
+                rank: is_edited.then_some(2),
+                strength: is_edited.then_some(1.5),
+                fit_language: row.edit.fit_language.filter(|_| is_edited),
+                ..row.edit
+            },
+            ..row
+        }
+    };
+    let rows = [operating("none", 2.0), operating("leace", -0.5)];
     let tables = super::tables(&small_info(), &rows);
     let table = tables.iter().find(|t| t.id == "operating-points").unwrap();
     let text = table.markdown();

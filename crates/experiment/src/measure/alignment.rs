@@ -7,7 +7,7 @@ use interlingua_metrics::bootstrap::Estimate;
 use super::Blank;
 use crate::ExperimentError;
 use crate::report::{Projection, ProjectionPoint};
-use crate::row::Row;
+use crate::row::{EditAxes, Row};
 use crate::spec::{Reinsert, Space};
 use crate::stages::{Rows, sentence_vectors};
 use interlingua_spaces::{Spaces, project};
@@ -34,8 +34,11 @@ pub fn alignment_rows(
         let mut add = |metric: &str, pair: String, estimate: Estimate, ideal: Option<f64>| {
             rows.push(Row {
                 eval_language: Some(pair),
-                space: Some(space.name().to_owned()),
-                hook: Some(hook.to_owned()),
+                edit: EditAxes {
+                    space: Some(space.name().to_owned()),
+                    hook: Some(hook.to_owned()),
+                    ..EditAxes::default()
+                },
                 ideal,
                 benchmark: Some("held-out translations".into()),
                 ..blank.row(metric, estimate)
@@ -191,8 +194,11 @@ pub fn reconstruction_rows(
                     .map_err(ExperimentError::metric("the reconstruction error"))?;
             rows.push(Row {
                 eval_language: Some(language.to_string()),
-                space: Some(space.name().to_owned()),
-                hook: Some(hook.to_owned()),
+                edit: EditAxes {
+                    space: Some(space.name().to_owned()),
+                    hook: Some(hook.to_owned()),
+                    ..EditAxes::default()
+                },
                 ideal: Some(0.0),
                 benchmark: Some("held-out text".into()),
                 ..blank.row("reconstruction_error", estimate)

@@ -3,7 +3,7 @@
 use interlingua_metrics::info;
 use interlingua_tasks::{Judging, Number};
 
-use super::Blank;
+use super::{Blank, axes};
 use crate::ExperimentError;
 use crate::benchmarks::{Benchmark, what};
 use crate::plan::Setting;
@@ -138,15 +138,6 @@ fn of_item(set: &Benchmark, setting: &Setting, answer: interlingua_tasks::Answer
         scorer: answer.scorer.to_owned(),
         category: setting.category.clone(),
         eval_language: set.language.to_string(),
-        role: Some(setting.role),
-        method: setting.in_rows(),
-        params: setting.params.clone(),
-        fit_language: setting.fit_language.map(|l| l.to_string()),
-        space: setting.space.map(|s| s.name().to_owned()),
-        reinsert: setting.reinsert.map(|r| r.name().to_owned()),
-        hook: setting.hook.clone(),
-        rank: setting.rank().map(|r| r as u64),
-        units: setting.units().map(|u| u as u64),
-        strength: setting.strength,
+        edit: axes(setting),
     }
 }

@@ -9,7 +9,7 @@ use interlingua_metrics::crows::{self, PairScore, SentenceScore};
 use interlingua_metrics::power::{self, Power};
 use interlingua_metrics::{perplexity, significance};
 
-use super::Blank;
+use super::{Blank, axes};
 use crate::ExperimentError;
 use crate::plan::{Plan, Setting};
 use crate::requests::direction;
@@ -201,16 +201,7 @@ pub fn items(
                     scorer: scorer.clone(),
                     category: setting.category.clone(),
                     eval_language: language.to_string(),
-                    role: Some(setting.role),
-                    method: setting.in_rows(),
-                    params: setting.params.clone(),
-                    fit_language: setting.fit_language.map(|l| l.to_string()),
-                    space: setting.space.map(|s| s.name().to_owned()),
-                    reinsert: setting.reinsert.map(|r| r.name().to_owned()),
-                    hook: setting.hook.clone(),
-                    rank: setting.rank().map(|r| r as u64),
-                    units: setting.units().map(|u| u as u64),
-                    strength: setting.strength,
+                    edit: axes(setting),
                 });
             }
         }

@@ -27,7 +27,7 @@ pub use truth::truth_rows;
 use interlingua_metrics::bootstrap::{Bootstrap, Estimate, Interval};
 
 use crate::plan::{Plan, Setting};
-use crate::row::Row;
+use crate::row::{EditAxes, Row};
 
 /// A row without a number, with the facts that hold for the whole run.
 pub struct Blank<'a> {
@@ -59,20 +59,13 @@ impl Blank<'_> {
     fn with_setting(&self, row: Row, setting: &Setting) -> Row {
         Row {
             category: Some(setting.category.clone()),
-            role: Some(setting.role),
-            method: Some(setting.in_rows()),
-            params: setting.params.clone(),
-            fit_language: setting.fit_language.map(|l| l.to_string()),
-            space: setting.space.map(|s| s.name().to_owned()),
-            reinsert: setting.reinsert.map(|r| r.name().to_owned()),
-            hook: setting.hook.clone(),
-            special_tokens: setting
-                .hook
-                .as_ref()
-                .map(|_| self.plan.spec.special_tokens.name().to_owned()),
-            rank: setting.rank().map(|r| r as u64),
-            units: setting.units().map(|u| u as u64),
-            strength: setting.strength,
+            edit: EditAxes {
+                special_tokens: setting
+                    .hook
+                    .as_ref()
+                    .map(|_| self.plan.spec.special_tokens.name().to_owned()),
+                ..axes(setting)
+            },
             ..row
         }
     }
@@ -83,5 +76,22 @@ impl Blank<'_> {
             interval: Interval::ExpandedBca,
             ..Bootstrap::seeded(self.plan.spec.seed)
         }
+    }
+}
+
+/// Returns the axes of a setting, without what is done with special tokens, which is the same in all of a run.
+fn axes(setting: &Setting) -> EditAxes {
+    EditAxes {
+        role: Some(setting.role),
+        method: Some(setting.in_rows()),
+        params: setting.params.clone(),
+        fit_language: setting.fit_language.map(|l| l.to_string()),
+        space: setting.space.map(|s| s.name().to_owned()),
+        reinsert: setting.reinsert.map(|r| r.name().to_owned()),
+        hook: setting.hook.clone(),
+        special_tokens: None,
+        rank: setting.rank().map(|r| r as u64),
+        units: setting.units().map(|u| u as u64),
+        strength: setting.strength,
     }
 }

@@ -4,7 +4,7 @@ use interlingua_data::Language;
 use interlingua_metrics::bootstrap::Estimate;
 
 use super::Blank;
-use crate::row::Row;
+use crate::row::{EditAxes, Row};
 use crate::stages::Probed;
 
 /// Adds the rows of one language: accuracy with chance level, and bits per label if they were measured.
@@ -30,12 +30,16 @@ pub fn probe_rows(blank: &Blank<'_>, language: Language, probed: &[Probed], rows
             )
         });
         for (metric, estimate, ideal) in std::iter::once(accuracy).chain(bits) {
+            let row = blank.with_setting(blank.row(&metric, estimate), setting);
             rows.push(Row {
                 ideal,
                 benchmark: Some("held-out counterfactuals".into()),
                 eval_language: Some(language.to_string()),
-                hook: Some(hook.clone()),
-                ..blank.with_setting(blank.row(&metric, estimate), setting)
+                edit: EditAxes {
+                    hook: Some(hook.clone()),
+                    ..row.edit
+                },
+                ..row
             });
         }
     }

@@ -9,7 +9,7 @@ use super::joint::{Looks, Measured, Number, Scored, Source};
 use super::scopes::{Families, Fits, Scope};
 use crate::ExperimentError;
 use crate::prepare::Prepared;
-use crate::row::Row;
+use crate::row::{EditAxes, Row};
 
 /// Adds the rows of all families in every scope, category and kind of pairs.
 pub fn transfer_rows(
@@ -297,7 +297,10 @@ pub fn write(
         let row = blank.with_setting(blank.row(found.metric, estimate), &family.common);
         rows.push(of(Row {
             category: category.map(|c| blank.plan.spec.categories[c].clone()),
-            fit_language: family.fit_language(),
+            edit: EditAxes {
+                fit_language: family.fit_language(),
+                ..row.edit
+            },
             scope: Some(scope.name().to_owned()),
             versus: found.versus.map(str::to_owned),
             ideal: found.ideal,

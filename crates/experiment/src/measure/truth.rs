@@ -9,7 +9,7 @@ use super::bias::unedited;
 use crate::ExperimentError;
 use crate::prepare::Prepared;
 use crate::role::Role;
-use crate::row::Row;
+use crate::row::{EditAxes, Row};
 use crate::stages::Scores;
 
 /// The planted strengths of some measured gaps, each once, in order.
@@ -57,8 +57,11 @@ pub fn truth_rows(
             scorer: Some("lm-eval".into()),
             category: Some(category.clone()),
             eval_language: Some(language.to_string()),
-            role: Some(Role::Unedited),
-            method: Some(Role::Unedited.in_rows(None)),
+            edit: EditAxes {
+                role: Some(Role::Unedited),
+                method: Some(Role::Unedited.in_rows(None)),
+                ..row.edit
+            },
             ..row
         };
         for &s in &strengths {
