@@ -30,6 +30,30 @@ impl fmt::Display for Description {
         if !languages.is_empty() {
             writeln!(f, "languages: {}", languages.join(", "))?;
         }
+        self.write_columns(f)?;
+        self.write_counts(f)?;
+        let clean = self.write_faults(f)?;
+        let encoding = &self.encoding;
+        let ends = if encoding.crlf > 0 && encoding.lf == 0 {
+            ", CRLF"
+        } else {
+            ""
+        };
+        let mark = if encoding.byte_order_mark {
+            ", byte order mark"
+        } else {
+            ""
+        };
+        writeln!(f, "encoding: {}{ends}{mark}", encoding.name)?;
+        if clean {
+            writeln!(f, "no faults found")?;
+        }
+        Ok(())
+    }
+}
+
+impl Description {
+    fn write_columns(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self
             .columns
             .iter()
@@ -64,7 +88,10 @@ impl fmt::Display for Description {
                 column.words.to_string()
             )?;
         }
-        writeln!(f)?;
+        writeln!(f)
+    }
+
+    fn write_counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.counts.iter().map(|c| c.0.chars().count()).max();
         for (what, number) in &self.counts {
             let width = width.unwrap_or(0);
@@ -73,6 +100,11 @@ impl fmt::Display for Description {
         if !self.counts.is_empty() {
             writeln!(f)?;
         }
+        Ok(())
+    }
+
+    /// Writes a line for each kind of fault; returns whether there is none.
+    fn write_faults(&self, f: &mut fmt::Formatter<'_>) -> Result<bool, fmt::Error> {
         let mut clean = true;
         let mut fault = |f: &mut fmt::Formatter<'_>, label: &str, text: String| {
             clean = false;
@@ -145,21 +177,7 @@ impl fmt::Display for Description {
         if left > 0 {
             fault(f, "further findings", grouped(left))?;
         }
-        let ends = if encoding.crlf > 0 && encoding.lf == 0 {
-            ", CRLF"
-        } else {
-            ""
-        };
-        let mark = if encoding.byte_order_mark {
-            ", byte order mark"
-        } else {
-            ""
-        };
-        writeln!(f, "encoding: {}{ends}{mark}", encoding.name)?;
-        if clean {
-            writeln!(f, "no faults found")?;
-        }
-        Ok(())
+        Ok(clean)
     }
 }
 

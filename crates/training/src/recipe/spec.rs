@@ -201,6 +201,11 @@ impl Default for TrainingSpec {
 /// Special tokens and bytes, without which no text can be written.
 const LEAST_VOCABULARY: usize = 260;
 
+/// The error of a key.
+fn wrong(key: &str, problem: String) -> Result<(), TrainingError> {
+    Err(TrainingError::value(key, problem))
+}
+
 impl PretrainSpec {
     /// Reads a recipe; with `quick`, its `[quick]` table is merged in.
     ///
@@ -235,7 +240,12 @@ impl PretrainSpec {
     }
 
     fn check(&self) -> Result<(), TrainingError> {
-        let wrong = |key: &str, problem: String| Err(TrainingError::value(key, problem));
+        self.check_text()?;
+        self.check_model()?;
+        self.check_training()
+    }
+
+    fn check_text(&self) -> Result<(), TrainingError> {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if self.name.is_empty() || !self.name.chars().all(plain) {
             return wrong(
@@ -266,6 +276,10 @@ impl PretrainSpec {
                 format!("{} is not between 0 and 1", self.data.balance),
             );
         }
+        Ok(())
+    }
+
+    fn check_model(&self) -> Result<(), TrainingError> {
         let m = &self.model;
         for (key, value, most) in [
             ("hidden_size", m.hidden_size, 1 << 15),
@@ -310,7 +324,11 @@ impl PretrainSpec {
                 ),
             );
         }
-        let t = &self.training;
+        Ok(())
+    }
+
+    fn check_training(&self) -> Result<(), TrainingError> {
+        let (m, t) = (&self.model, &self.training);
         let positive = |x: f64| x > 0.0 && x.is_finite();
         for (key, value, good, what) in [
             (
