@@ -181,6 +181,7 @@ fn panel(
 mod tests {
     use super::*;
     use crate::RunInfo;
+    use crate::row::EditAxes;
 
     fn row(metric: &str, language: &str, hook: &str, value: f64, role: Role) -> Row {
         let retrieval = metric.starts_with("retrieval");
@@ -196,8 +197,11 @@ mod tests {
             }),
             scorer: (!retrieval).then(|| hook.to_string()),
             eval_language: Some(language.to_string()),
-            role: Some(role),
-            method: Some("none".to_string()),
+            edit: EditAxes {
+                role: Some(role),
+                method: Some("none".to_string()),
+                ..EditAxes::default()
+            },
             ..Row::default()
         }
     }

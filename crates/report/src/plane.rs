@@ -154,6 +154,7 @@ mod tests {
     use super::*;
     use crate::RunInfo;
     use crate::role::Control;
+    use crate::row::EditAxes;
 
     fn row(metric: &str, benchmark: &str, role: Role, fit: &str, value: f64) -> Row {
         Row {
@@ -165,10 +166,13 @@ mod tests {
             benchmark: Some(benchmark.to_string()),
             scorer: Some("acc".to_string()),
             eval_language: Some("fr".to_string()),
-            fit_language: Some(fit.to_string()),
-            role: Some(role),
-            method: Some(role.in_rows(Some("language-steering"))),
-            space: Some("raw".to_string()),
+            edit: EditAxes {
+                fit_language: Some(fit.to_string()),
+                role: Some(role),
+                method: Some(role.in_rows(Some("language-steering"))),
+                space: Some("raw".to_string()),
+                ..EditAxes::default()
+            },
             versus: Some("unedited".to_string()),
             ..Row::default()
         }
