@@ -1,6 +1,6 @@
-//! What a method demands of whoever gives it evidence.
+//! The requirements of a method on its examples.
 
-/// Everything that a method demands of its evidence.
+/// All requirements of a method on its examples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Demand {
     /// How states become the vectors that the method learns from.
@@ -29,7 +29,7 @@ pub struct Needs {
     pub seed: bool,
     /// Whether the method treats each language of the data separately. Its rank is then the rank in each language.
     pub languages: bool,
-    /// Whether the method looks at the model's weights beside the states.
+    /// Whether the method reads the model's weights in addition to the states.
     pub weights: bool,
 }
 

@@ -199,7 +199,7 @@ pub enum FitError {
         /// The position of the site, counted from 0.
         site: usize,
     },
-    /// The method looks at the weights beside the states of a site, and there are none to look at.
+    /// The method reads the weights next to a site, and they are not available.
     #[error(
         "the weights at site {site} cannot be looked at: {reason}; fit it in an experiment, at a hook point that one matrix \
          writes or reads"

@@ -29,13 +29,13 @@ pub trait Evidence {
     /// edit.
     fn under(&mut self, site: usize, earlier: &[Edit]) -> Result<FitData, FitError>;
 
-    /// Returns the matrix whose product with some input is the states of a site: one row for each of their units.
+    /// Returns the weight matrix that writes the states of a site. It has one row for each unit of the states.
     ///
     /// # Shapes
-    /// Width of the site × width of the input.
+    /// The result is (width of the site)×(width of the input).
     ///
     /// # Errors
-    /// [`FitError::NoWeights`] where there is no model, no such matrix, or a bias beside it.
+    /// [`FitError::NoWeights`] if there is no model, no such matrix, or if a bias is added to the product.
     fn written_by(&mut self, site: usize) -> Result<Matrix, FitError> {
         Err(FitError::NoWeights {
             site,
@@ -43,13 +43,13 @@ pub trait Evidence {
         })
     }
 
-    /// Returns Wᵀ·W of the matrix W that alone reads the states of a site.
+    /// Returns Wᵀ·W, where W is the only matrix that reads the states of a site.
     ///
     /// # Shapes
-    /// Width of the site × width of the site.
+    /// The result is (width of the site)×(width of the site).
     ///
     /// # Errors
-    /// [`FitError::NoWeights`] where there is no model or no such matrix.
+    /// [`FitError::NoWeights`] if there is no model or no such matrix.
     fn read_by(&mut self, site: usize) -> Result<Matrix, FitError> {
         Err(FitError::NoWeights {
             site,

@@ -1,4 +1,4 @@
-//! What a fit gives.
+//! The results of a fit.
 
 use crate::Edit;
 

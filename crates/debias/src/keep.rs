@@ -1,4 +1,4 @@
-//! What class statistics keep of the rows.
+//! The choice of the statistics that are kept of the rows of each class.
 
 /// The statistics that a method needs in addition to counts and class means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -18,17 +18,17 @@ const MOST_NUMBERS: usize = 1 << 32;
 /// Bytes that are asked for at once, so that memory grows with what is really there.
 const CHUNK: usize = 1 << 24;
 
-/// An open archive.
+/// An open archive of NumPy arrays.
 pub struct Npz<'a> {
     path: &'a Path,
     archive: ZipArchive<BufReader<File>>,
 }
 
 impl<'a> Npz<'a> {
-    /// Opens an archive; nothing but its list of contents is read.
+    /// Opens an archive and reads only its list of contents.
     ///
     /// # Errors
-    /// A file that cannot be read or is no archive.
+    /// The file can't be read or is not an archive.
     pub fn open(path: &'a Path) -> Result<Npz<'a>, SparseError> {
         let file = File::open(path).map_err(SparseError::io(path))?;
         let archive = ZipArchive::new(BufReader::new(file)).map_err(|error| {
@@ -50,17 +50,17 @@ impl<'a> Npz<'a> {
     /// Returns the shape of an array.
     ///
     /// # Errors
-    /// An array that is not there, or one of another kind of numbers or order.
+    /// The array is missing, or its numbers have a type or an order that is not supported.
     pub fn shape(&mut self, name: &'static str) -> Result<Vec<usize>, SparseError> {
         let path = self.path;
         let mut entry = self.entry(name)?;
         Ok(header(path, name, &mut entry)?.shape)
     }
 
-    /// Returns an array with its shape, row-major, in single precision; half precision is exact in it.
+    /// Returns an array and its shape. The values are stored row by row in single precision, which holds half precision exactly.
     ///
     /// # Errors
-    /// As [`Npz::shape`], and an array that is too large or ends early.
+    /// The errors are those of [`Npz::shape`]; in addition, the array can be too large or end early.
     pub fn array(&mut self, name: &'static str) -> Result<(Vec<usize>, Vec<f32>), SparseError> {
         let path = self.path;
         let mut entry = self.entry(name)?;

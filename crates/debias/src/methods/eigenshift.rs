@@ -1,9 +1,9 @@
-//! EigenShift: the directions of the output layer that tell two groups apart are read more weakly.
+//! EigenShift weakens the directions of the output layer that distinguish two groups.
 //!
 //! # Source
 //! "Redefining Experts: Interpretable Decomposition of Language Models for Toxicity Mitigation" (arXiv 2509.16660): singular
-//! values of the LM head. We know it from secondary texts and its code, which multiplies states by V where the formula has Vᵀ; the
-//! formula is followed.
+//! values of the LM head. We had only secondary texts and the code of the paper. The code multiplies states by V
+//! where the formula has Vᵀ; this file follows the formula.
 //!
 //! Formula: W = U·S·Vᵀ the matrix that reads the states; δ = mean of Vᵀh over the sentences of one group − the same over all
 //! others; K = the `rank` directions with the largest |δᵢ| over the deviation of vᵢᵀh; Sᵢ ← `factor`·Sᵢ for i in K. The same change
@@ -25,7 +25,7 @@ use crate::{
     Matrix, Needs, Reduce,
 };
 
-/// EigenShift. It acts where one matrix reads the states: at `final_norm` of a model with an LM head.
+/// The method EigenShift. It acts where one matrix reads the states, which is at `final_norm` of a model with an LM head.
 ///
 /// The rank defaults to 0.1 % of the width, and to at least 1. Notes: `gap_first` and `gap_last`, |δᵢ| over the deviation of the first
 /// and last direction; `singular_value_first`, that of the first direction, as a share of the largest.

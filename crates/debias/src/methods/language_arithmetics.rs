@@ -1,4 +1,4 @@
-//! Language arithmetics: values are added to units of one language, and units of another are switched off.
+//! Language arithmetics adds values to the units of one language, and switches off the units of another.
 //!
 //! # Source
 //! Gurgurov et al., "Language Arithmetics: Towards Systematic Language Neuron Identification and Manipulation" (arXiv 2507.22608), on
@@ -30,7 +30,7 @@ use crate::{
 };
 use interlingua_edits::Factor;
 
-/// Language arithmetics. Every token is an example.
+/// The method language arithmetics. Every token is an example.
 ///
 /// Notes: `taken`, units of the language that are changed; `away`, units of the other language that are switched off; `eligible`, units that may be
 /// language-specific.

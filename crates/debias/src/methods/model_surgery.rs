@@ -1,4 +1,4 @@
-//! Model Surgery: the direction of a probe is added to those rows of the gates that point the other way.
+//! Model Surgery adds the direction of a probe to those rows of the gates that point the opposite way.
 //!
 //! # Source
 //! Wang et al., "Model Surgery: Modulating LLM's Behavior Via Simple Parameter Editing" (arXiv 2407.08770).
@@ -10,7 +10,7 @@
 //! As a change of states: with y = W·n the gates, and W of full column rank, wᵀ·n = uᵀ·y with u = W·(Wᵀ·W)⁻¹·w. So
 //! y ↦ y + α·1_S·(uᵀ·y) is the same, exactly, and folding it into W gives W + α·1_S·wᵀ back.
 //!
-//! The probe is trained at the last hook point of the place, which is left as it is: `hook = "blocks.*.gate + final_norm"`.
+//! The probe is trained at the last hook point of the place, whose states are not changed: `hook = "blocks.*.gate + final_norm"`.
 //!
 //! # Shapes
 //! Gates m, W m×d, states of the probe n×d.
@@ -26,7 +26,7 @@ use crate::{
 };
 use interlingua_edits::{Factor, axpy, dot, norm};
 
-/// Model Surgery. It acts at gates, of which one matrix writes each.
+/// The method Model Surgery. It acts at gates, each of which is written by one matrix.
 ///
 /// Notes: `accuracy`, of the probe on what it was trained on; `cosine_first` and `cosine_last`, of the first and last row that is
 /// changed; `length`, that of w.

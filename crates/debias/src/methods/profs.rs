@@ -1,4 +1,5 @@
-//! ProFS: the subspace in which pairs of wanted and unwanted sentences differ, without the direction that all share.
+//! ProFS removes the subspace in which pairs of wanted and unwanted sentences differ, except the direction that all sentences
+//! share.
 //!
 //! # Source
 //! Uppaal et al., "Model Editing as a Robust and Denoised variant of DPO: A Case Study on Toxicity", ICLR 2025 (arXiv 2405.13967).
@@ -19,7 +20,7 @@ use crate::units::place;
 use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Matrix, Needs};
 use interlingua_edits::{axpy, dot};
 
-/// ProFS; the rank defaults to 2, as for GPT-2 in the paper, or to the number of pairs.
+/// The method ProFS. Its rank defaults to 2, as for GPT-2 in the paper, or to the number of pairs.
 ///
 /// Rows outside every counterfactual set are not read. Notes: `pairs`; `common`, the share of the pairs' squared differences that lay on v₁;
 /// `explained_variance_i`, the share of what is left that lies on direction i.

@@ -1,9 +1,9 @@
-//! Steering by features of a sparse autoencoder: those that tell a group best are taken away.
+//! Steering by features of a sparse autoencoder removes the features that distinguish a group best.
 //!
 //! # Source
 //! Goyal et al., "Breaking Bad Tokens: Detoxification of LLMs Using Sparse Autoencoders" (arXiv 2505.14536): the decoder's rows of
-//! features that toxic text turns on are subtracted, at every token, or at those at which the feature is on. We know it
-//! from its abstract and secondary texts; how features are chosen, and the amount, are our reading.
+//! features that toxic text turns on are subtracted, at every token, or at those at which the feature is on. We had
+//! only its abstract and secondary texts, so the choice of the features and the amount are our reading.
 //!
 //! Formula: of feature u, a(u) = the area under the receiver's operating curve of its means over sentences, of one group against
 //! all others. For the `units` with the highest area, with c(u) the mean of u over the sentences of the group,
@@ -18,7 +18,8 @@ use crate::options::{ParamSpec, Params};
 use crate::units::{Ends, auroc, choose, every_unit, positives, scores};
 use crate::{Debiaser, Edit, FitData, FitError, FitOptions, Fitted, Given, Needs, Size};
 
-/// Features of one group. It acts where single units mean something, which is what the space `sae` is for.
+/// The method that changes features of one group. It is meant for states whose single units have a meaning, such as those of the
+/// space `sae`.
 ///
 /// Notes: `auroc_first` and `auroc_last`, the area of the first and of the last feature that is taken; `tied`, features that were
 /// left out with the area of the last one; `silent`, features that are zero in every sentence.
