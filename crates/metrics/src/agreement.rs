@@ -1,5 +1,5 @@
-//! How far a model knows the same in two languages: rankings of candidates side by side, and what carries over from one language to
-//! the other, right or wrong, beyond what chance gives.
+//! Metrics of how far a model has the same knowledge in two languages: they compare the rankings of candidates, and they measure which
+//! share of the right and of the wrong answers carries over from one language to the other, beyond chance.
 //!
 //! # Source
 //! RankC: Qi, Fernández and Bisazza 2023 (arXiv 2310.10378). tr⁺ and tr⁻: Lim, Cohn and Aji 2025 (arXiv 2505.13141); the level of
@@ -9,21 +9,21 @@ use crate::bootstrap::{self, Bootstrap, Estimate};
 use crate::choice::{self, Item, Norm};
 use crate::error::MetricError;
 
-/// What carries over from one language to another.
+/// The share of answers that carries over from one language to another.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Transfer {
     /// The share of items.
     pub share: Estimate,
-    /// What two models of these accuracies would share if neither knew the other.
+    /// The share that two independent models of these accuracies would have.
     pub chance: Estimate,
-    /// The share less that.
+    /// The share minus the share by chance.
     pub excess: Estimate,
 }
 
-/// The mean over items of RankC, with its interval over items.
+/// Returns the mean of RankC over items and its confidence interval over items.
 ///
-/// Of two orders of K candidates: Σⱼ wⱼ·|the first j of one ∩ the first j of the other|/j, where w is the softmax of K, K − 1, …, 1.
-/// Equal candidates stand in the order of the list. w₁ is 0.63 and more, so that RankC is near the share of equal answers.
+/// For two orders of K candidates, RankC is Σⱼ wⱼ·|the first j of one ∩ the first j of the other|/j, where w is the softmax of K, K − 1, …, 1.
+/// Candidates with equal scores keep the order of the list. Since w₁ is at least 0.63, RankC is near the share of equal answers.
 ///
 /// # Shapes
 /// As for [`choice::consistency`].
@@ -44,7 +44,7 @@ pub fn rank_c(
     bootstrap::mean(&found, options)
 }
 
-/// What [`rank_c`] is on average where the two orders have nothing to do with each other: the mean over items of Σⱼ wⱼ·j/K.
+/// Returns the expected value of [`rank_c`] for two independent orders, which is the mean over items of Σⱼ wⱼ·j/K.
 ///
 /// # Errors
 /// As for [`choice::accuracy`].
@@ -60,15 +60,15 @@ pub fn rank_c_chance(items: &[Item], options: &Bootstrap) -> Result<Estimate, Me
     bootstrap::mean(&levels, options)
 }
 
-/// tr⁺: of the items that are right in one language, the share that is right in the other too.
+/// Returns tr⁺, the share of the items that are right in one language that is also right in the other.
 ///
-/// Chance: the accuracy in the other language.
+/// The level of chance is the accuracy in the other language.
 ///
 /// # Shapes
 /// As for [`choice::consistency`]; `items` are those of the language that is carried from.
 ///
 /// # Errors
-/// As for [`choice::consistency`], and no item that is right in the first language.
+/// The errors are those of [`choice::consistency`]; in addition, no item may be right in the first language.
 pub fn right(
     items: &[Item],
     others: &[Item],
@@ -93,16 +93,16 @@ pub fn right(
     })
 }
 
-/// tr⁻: of the items that are wrong in one language, the share that has the same wrong answer in the other.
+/// Returns tr⁻, the share of the items that are wrong in one language that has the same wrong answer in the other.
 ///
-/// Chance: the answer in the other language is wrong as often as it is there, and is each of an item's K − 1 wrong candidates
+/// The level of chance assumes that the answer in the other language is wrong as often as it is there, and is each of an item's K − 1 wrong candidates
 /// equally often: (1 − accuracy in the other)·mean over the items of 1/(K − 1).
 ///
 /// # Shapes
 /// As for [`right`].
 ///
 /// # Errors
-/// As for [`choice::consistency`], and no item that is wrong in the first language.
+/// The errors are those of [`choice::consistency`]; in addition, no item may be wrong in the first language.
 pub fn wrong(
     items: &[Item],
     others: &[Item],

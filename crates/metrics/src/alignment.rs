@@ -107,13 +107,13 @@ pub fn retrieval_hits(
     })
 }
 
-/// The cosine of each row with the row beside it.
+/// Returns the cosine of each row of `a` with the same row of `b`.
 ///
 /// # Shapes
-/// `a` and `b` n×d, row after row; `dim` is d. Result: n values.
+/// `a` and `b` are n×d, stored row by row, and `dim` is d. The result has n values.
 ///
 /// # Errors
-/// No rows, sides of unequal length, values that are not finite, or a row that is the zero vector.
+/// There are no rows, the sides have unequal lengths, a value is not finite, or a row is the zero vector.
 pub fn pair_cosines(a: &[f32], b: &[f32], dim: usize) -> Result<Vec<f64>, MetricError> {
     let (a, b) = unit_pair(a, b, dim)?;
     let pairs = a.chunks_exact(dim).zip(b.chunks_exact(dim));

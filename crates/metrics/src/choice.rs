@@ -105,7 +105,7 @@ impl Item {
         scores[self.gold] - best
     }
 
-    /// Score of the right candidate less the logarithm of the sum of the others' exponentials.
+    /// The score of the right candidate minus the logarithm of the sum of the others' exponentials.
     pub fn log_odds(&self, norm: Norm) -> f64 {
         let scores = self.scores(norm);
         let others = || scores.iter().enumerate().filter(|(at, _)| *at != self.gold);
@@ -190,8 +190,8 @@ pub fn margin(items: &[Item], norm: Norm, options: &Bootstrap) -> Result<Estimat
     bootstrap::mean(&margins, options)
 }
 
-/// The mean of the log-odds of the right candidate among the candidates, with its interval over items: its score less the logarithm
-/// of the sum of the others' exponentials. Two candidates that are equally likely have 0, K of them −ln(K − 1).
+/// Returns the mean log-odds of the right candidate and its confidence interval over items. The log-odds are its score minus the
+/// logarithm of the sum of the others' exponentials. Two candidates that are equally likely have 0, K of them −ln(K − 1).
 ///
 /// # Errors
 /// As for [`accuracy`].
@@ -201,7 +201,7 @@ pub fn log_odds(items: &[Item], norm: Norm, options: &Bootstrap) -> Result<Estim
     bootstrap::mean(&odds, options)
 }
 
-/// The log-odds under one model less those under another on the same items, with its interval over items.
+/// Returns the mean log-odds under one model minus those under another on the same items, with the confidence interval over items.
 ///
 /// # Shapes
 /// Both lists have the same items in the same order.

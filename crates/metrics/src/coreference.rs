@@ -1,8 +1,8 @@
-//! Which of two occupations a model takes a pronoun for, and how far the pronoun's gender decides.
+//! Metrics of which of two occupations a model links a pronoun to, and how far the gender of the pronoun decides it.
 //!
 //! # Source
-//! RPA, O-SB and A-SB are those of Sivakumar et al. 2025, "Bias after Prompting" (arXiv 2509.08146), by their names and descriptions; the
-//! paper's exact aggregate was not at hand. WinoBias: Zhao et al. 2018 (arXiv 1804.06876).
+//! RPA, O-SB and A-SB are those of Sivakumar et al. 2025, "Bias after Prompting" (arXiv 2509.08146), by their names and descriptions;
+//! we did not have the exact aggregate of the paper. WinoBias: Zhao et al. 2018 (arXiv 1804.06876).
 //!
 //! Sentences of a pair differ in the pronoun alone and are resampled together.
 
