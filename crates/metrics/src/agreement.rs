@@ -68,7 +68,7 @@ pub fn rank_c_chance(items: &[Item], options: &Bootstrap) -> Result<Estimate, Me
 /// As for [`choice::consistency`]; `items` are those of the language that is carried from.
 ///
 /// # Errors
-/// The errors are those of [`choice::consistency`]; in addition, no item may be right in the first language.
+/// The errors are those of [`choice::consistency`]; it is also an error if no item is right in the first language.
 pub fn right(
     items: &[Item],
     others: &[Item],
@@ -102,7 +102,7 @@ pub fn right(
 /// As for [`right`].
 ///
 /// # Errors
-/// The errors are those of [`choice::consistency`]; in addition, no item may be wrong in the first language.
+/// The errors are those of [`choice::consistency`]; it is also an error if no item is wrong in the first language.
 pub fn wrong(
     items: &[Item],
     others: &[Item],
