@@ -101,6 +101,9 @@ pub const PROBE: &str = "probe_accuracy_linear";
 /// The metric of association tests.
 pub const SEAT: &str = "seat_effect";
 
+/// What an edit changes of the share of right choices.
+pub const CHOICE: &str = "choice_accuracy_difference";
+
 /// Spaces in the order of the story.
 const SPACES: [&str; 11] = [
     "raw",
@@ -238,8 +241,8 @@ impl<'a> View<'a> {
         let metric = row.metric.as_str();
         let is_scoped = SCOPED.contains(&metric);
         let is_bias = BIAS_METRICS.contains(&metric) || is_scoped && metric != "perplexity_ratio";
-        // A model without a head has edits that no pair judges.
-        if [PROBE, SEAT].contains(&metric) {
+        // A model without a head has edits that no pair judges, and choices judge edits where there is no pair.
+        if [PROBE, SEAT, CHOICE].contains(&metric) {
             let variant = self.variant_of(row);
             if variant != self.unedited && !self.variants.contains(&variant) {
                 self.variants.push(variant);

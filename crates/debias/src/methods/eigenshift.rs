@@ -215,11 +215,8 @@ mod tests {
     }
 
     fn golden() -> (Golden, WithHead) {
-        let path = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../tests/fixtures/debias/eigenshift.json"
-        );
-        let golden: Golden = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let text = include_str!("../../../../tests/fixtures/debias/eigenshift.json");
+        let golden: Golden = serde_json::from_str(text).unwrap();
         let matrix =
             |values: &[f64]| Matrix::new(values.len() / golden.dim, golden.dim, values.to_vec());
         let data = FitData {

@@ -190,11 +190,8 @@ mod tests {
 
     #[test]
     fn the_projection_is_what_numpy_makes_of_the_formula() {
-        let path = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../tests/fixtures/debias/profs.json"
-        );
-        let golden: Golden = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let text = include_str!("../../../../tests/fixtures/debias/profs.json");
+        let golden: Golden = serde_json::from_str(text).unwrap();
         assert!(golden.cases.len() >= 2);
         for case in golden.cases {
             let data = data(case.dim, &case.plus, &case.minus);

@@ -362,8 +362,9 @@ fn a_cell_has_the_gap_and_the_perplexity_of_its_scores() {
         near(gap[0], self::gap(setting, Language::FR));
         assert_eq!((gap[0].n, gap[0].ideal), (4, Some(0.0)));
         assert_eq!(gap[0].eval_language.as_deref(), Some("fr"));
-        // The tests are against the same edit in the raw states, which a raw edit has not.
-        let latent = setting.space.is_some_and(|space| space != Space::Raw);
+        // The tests are against the same edit in the raw states, which a raw edit has not, nor the autoencoder alone.
+        let latent = setting.space.is_some_and(|space| space != Space::Raw)
+            && setting.role != Role::AutoencoderOnly;
         assert_eq!(gap[0].p_value.is_some(), latent, "{gap:?}");
         let lost = match setting.role == Role::Unedited {
             true => 0.0,
@@ -416,7 +417,7 @@ fn probes_say_their_chance_and_bits_only_where_they_were_asked_for() {
 
 #[test]
 fn retrieval_names_both_languages_and_the_hook_point_it_looks_at() {
-    let plan = plan("[retrieval]\nhooks = [\"block.1.output\"]\n");
+    let plan = plan("[retrieval]\nhooks = [\"block.0.output\"]\n");
     let setting = plan.settings.len() - 1;
     let found = Findings {
         hook: 0,
@@ -452,7 +453,7 @@ fn retrieval_names_both_languages_and_the_hook_point_it_looks_at() {
         assert_eq!(row.eval_language.as_deref(), Some("fr-en"));
         assert_eq!(
             row.benchmark.as_deref(),
-            Some("held-out translations at block.1.output")
+            Some("held-out translations at block.0.output")
         );
         // Where the edit is, not where its effect is looked at.
         assert_eq!(row.hook, plan.settings[setting].hook);
