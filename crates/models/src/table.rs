@@ -17,6 +17,10 @@ use crate::weights::Weights;
 /// Values of one slice.
 const SLICE: usize = 24 << 20;
 
+/// Rows of a slice are a multiple of those that the head's kernel reduces at once, so that the sums of slices are those of
+/// the whole matrix to the last bit.
+const TILE: usize = 2048;
+
 /// Values of looked-up rows that are kept.
 const KEPT: usize = 32 << 20;
 
@@ -125,7 +129,7 @@ impl Table {
         if self.resident {
             return visit(0, self.whole(weights, device)?);
         }
-        let step = (SLICE / self.width).max(1);
+        let step = (SLICE / self.width / TILE).max(1) * TILE;
         for first in (0..self.rows).step_by(step) {
             let end = (first + step).min(self.rows);
             let read =
