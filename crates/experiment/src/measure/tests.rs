@@ -362,9 +362,9 @@ fn a_cell_has_the_gap_and_the_perplexity_of_its_scores() {
         near(gap[0], self::gap(setting, Language::FR));
         assert_eq!((gap[0].n, gap[0].ideal), (4, Some(0.0)));
         assert_eq!(gap[0].eval_language.as_deref(), Some("fr"));
-        // The tests are against the same edit in the raw states, which a raw edit has not, nor the autoencoder alone.
+        // The tests are of what was fitted, against the same fit in the raw states, which a raw edit has not.
         let latent = setting.space.is_some_and(|space| space != Space::Raw)
-            && setting.role != Role::AutoencoderOnly;
+            && setting.fit_language.is_some();
         assert_eq!(gap[0].p_value.is_some(), latent, "{gap:?}");
         let lost = match setting.role == Role::Unedited {
             true => 0.0,
