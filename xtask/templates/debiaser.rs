@@ -12,7 +12,7 @@
 
 use super::fitted_projection;
 use crate::options::{Params, rank_within};
-use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Keep, Matrix, Needs};
+use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Keep, Matrix, Moments, Needs};
 use interlingua_edits::{axpy, norm};
 
 /// New method; the rank is 1. Neither the neutral class nor groups beyond the second are read.
@@ -54,7 +54,7 @@ impl Debiaser for NewMethod {
         Params::new(self.name(), self.params(), options)?;
         data.check()?;
         // Counts and means of the classes; a method that reads the rows finds them in `data.x`.
-        let moments = data.moments(Keep::default())?;
+        let moments = Moments::of(data, Keep::default())?;
         let groups = moments.require_groups(self.name())?;
         let rank = rank_within(self.name(), options, 1, 1)?;
 
@@ -123,11 +123,11 @@ mod tests {
         fn the_means_coincide_afterwards(x in proptest::collection::vec(-9.0..9.0f64, 24)) {
             let data = two_groups(4, x);
             // Equal means are the other test.
-            let means = data.moments(Keep::default()).unwrap();
+            let means = Moments::of(&data, Keep::default()).unwrap();
             prop_assume!(means.class_mean(0) != means.class_mean(1));
             let mut edited = data.clone();
             fit(&data).unwrap().edit.apply_matrix(&mut edited.x).unwrap();
-            let means = edited.moments(Keep::default()).unwrap();
+            let means = Moments::of(&edited, Keep::default()).unwrap();
             for (a, b) in means.class_mean(0).iter().zip(means.class_mean(1)) {
                 prop_assert!((a - b).abs() < 1e-9, "{a} {b}");
             }

@@ -6,7 +6,7 @@
 //! ĥ = z · W_dec + b_dec
 //! ```
 //!
-//! They are read from published files ([`Sparse::load`]) or trained on states ([`train`]). Both kinds are written in the
+//! They are read from published files ([`Weights::load`]) or trained on states ([`train`]). Both kinds are written in the
 //! layout of SAELens.
 //!
 //! # Source
