@@ -224,13 +224,6 @@ proptest! {
         }
     }
 
-}
-
-proptest! {
-    // The seed is fixed: polars 0.55 takes the length of a run of levels from the page, and where a changed byte makes it absurd, it asks for
-    // so much memory that the process ends. The programs say so and end with code 1 (crates/cli/src/allocator.rs).
-    #![proptest_config(ProptestConfig { rng_seed: proptest::test_runner::RngSeed::Fixed(1), ..ProptestConfig::default() })]
-
     /// A real Parquet file with bytes changed.
     #[test]
     fn damaged_parquet(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {

@@ -355,7 +355,7 @@ fn train(
         for (i, job) in jobs.iter().enumerate() {
             let (sender, one) = (sender.clone(), &one);
             scope.spawn(move || {
-                // Whoever listens is there until every thread has said its last word.
+                // After an error of another thread nobody listens any more, and what is trained here is not asked for.
                 let trained = one(&job.config, &mut |p| {
                     let _ = sender.send(Said::Progress(i, p));
                 });
