@@ -241,3 +241,29 @@ proptest! {
         let _ = parallel(&file, &[], OnBadRow::Skip);
     }
 }
+
+/// Every byte of a Parquet file in turn: a count of a page's header becomes negative or huge at some of them, and the
+/// decoder would reserve memory for so many values.
+#[test]
+fn parquet_with_any_byte_changed() {
+    let folder = Folder::new();
+    let source = folder.write("x.tsv", "en\tfr\na\tb\nc\td\n");
+    let (corpus, _) = parallel(&source, &[], OnBadRow::Error).unwrap();
+    let file = folder.path().join("x.parquet");
+    interlingua_data::load::write_parquet(&file, &corpus).unwrap();
+    let bytes = std::fs::read(&file).unwrap();
+    let mut refused = 0;
+    for at in 0..bytes.len() {
+        for value in [0x00, 0x01, 0x03, 0x7f, 0x80, 0xfe, 0xff] {
+            let mut damaged = bytes.clone();
+            damaged[at] = value;
+            std::fs::write(&file, &damaged).unwrap();
+            refused += usize::from(parallel(&file, &[], OnBadRow::Skip).is_err());
+        }
+    }
+    assert!(
+        refused > bytes.len(),
+        "{refused} of {} files",
+        7 * bytes.len()
+    );
+}

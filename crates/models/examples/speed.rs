@@ -45,10 +45,14 @@ fn main() -> Result<(), ModelError> {
     let seconds = start.elapsed().as_secs_f64();
     println!("ready to write after {seconds:.3} s more");
     for prompts in [1, 2, 4, 8, 16] {
+        let sequences = sequences(&model, prompts)?;
+        // As many new tokens as the model has places for, 25 at most.
+        let longest = sequences.iter().map(|s| s.tokens.len()).max().unwrap_or(0);
+        let new_tokens = model.max_tokens().saturating_sub(longest).clamp(2, 25);
         // The prompts themselves, and one token each, are in both.
-        let few = least(|| write(&model, prompts, 1))?;
-        let many = least(|| write(&model, prompts, 25))?;
-        let step = (many - few) / 24.0;
+        let few = least(|| write(&model, &sequences, 1))?;
+        let many = least(|| write(&model, &sequences, new_tokens))?;
+        let step = (many - few) / (new_tokens - 1) as f64;
         println!(
             "{prompts} prompts: {:.2} ms a step, {:.1} tokens per second",
             1e3 * step,
@@ -84,16 +88,15 @@ fn score(model: &Model, sentences: usize) -> Result<(usize, f64), ModelError> {
 }
 
 /// Writes so many tokens after each prompt.
-fn write(model: &Model, prompts: usize, new_tokens: usize) -> Result<(), ModelError> {
+fn write(model: &Model, prompts: &[Sequence], new_tokens: usize) -> Result<(), ModelError> {
     let options = Options {
         new_tokens,
-        batch: prompts,
+        batch: prompts.len(),
         ..Options::default()
     };
-    let prompts = sequences(model, prompts)?;
     generate(
         model,
-        &prompts,
+        prompts,
         &Branch::unedited(),
         &options,
         &mut |_, _| {},

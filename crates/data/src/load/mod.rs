@@ -23,6 +23,7 @@ pub(crate) mod json;
 pub(crate) mod localization;
 pub(crate) mod many_things;
 pub(crate) mod moses;
+mod pages;
 pub(crate) mod pairs;
 pub(crate) mod parallel_tsv;
 pub(crate) mod parquet;

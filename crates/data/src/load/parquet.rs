@@ -7,6 +7,7 @@ use std::path::Path;
 use interlingua_files::Partial;
 use polars::prelude::*;
 
+use super::pages::{self, Chunk};
 use super::{Builder, ParallelOptions, choose};
 use crate::error::{DataError, Report};
 use crate::input::{io_error, open_file};
@@ -22,6 +23,7 @@ pub(crate) fn load(
     options: &ParallelOptions,
 ) -> Result<(ParallelCorpus, Report), DataError> {
     let (names, rows) = schema(path)?;
+    check_pages(path)?;
     let mut found: Vec<(Language, &String)> = Vec::new();
     for name in names.iter().filter(|n| *n != "id") {
         if let Some(language) = column_language(name, &options.languages)
@@ -145,6 +147,27 @@ pub(crate) fn schema(path: &Path) -> Result<(Vec<String>, usize), DataError> {
             .map(|n| n.to_string())
             .collect();
         Ok((names, reader.num_rows()?))
+    })
+}
+
+/// Holds the headers of all pages against the footer, which the decoder does not.
+fn check_pages(path: &Path) -> Result<(), DataError> {
+    let chunks = read(path, |mut reader| {
+        let metadata = reader.get_metadata()?;
+        let groups = metadata.row_groups.iter();
+        let columns = groups.flat_map(|group| group.parquet_columns());
+        let chunks = columns.map(|column| Chunk {
+            bytes: column.byte_range(),
+            values: column.num_values(),
+        });
+        Ok(chunks.collect::<Vec<_>>())
+    })?;
+    let mut file = open_file(path)?;
+    chunks.iter().try_for_each(|chunk| {
+        pages::check(&mut file, chunk).map_err(|problem| DataError::Parquet {
+            file: path.to_owned(),
+            message: format!("the file is damaged: {problem}"),
+        })
     })
 }
 
