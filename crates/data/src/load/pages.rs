@@ -144,7 +144,6 @@ fn read_header<R: Read + Seek>(file: &mut R, at: u64) -> Result<(Page, u64), Str
 const TRUE: u8 = 1;
 const FALSE: u8 = 2;
 const I16: u8 = 4;
-const I32: u8 = 5;
 const I64: u8 = 6;
 const STRUCT: u8 = 12;
 
