@@ -17,7 +17,8 @@
 //! minus one item. A cluster (such as all pairs of one attribute, or all sentences of one talk) is an item whose
 //! columns were summed first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -248,6 +249,12 @@ pub(crate) fn by_cluster<const C: usize>(items: &[[f64; C]], clusters: &[usize])
 /// few enough that all cores have work.
 pub(crate) const PER_STREAM: usize = 50;
 
+/// The most draws of one number of items that are kept: 8 MiB.
+const MOST_KEPT: usize = 1 << 21;
+
+/// The numbers of items whose draws are kept.
+const SIZES_KEPT: usize = 8;
+
 /// Share of resamples on which the statistic may be undefined (a slope through
 /// copies of one point, a ratio with denominators all zero) before there is no
 /// interval.
@@ -313,13 +320,13 @@ pub fn of_sums<const C: usize>(
     }
 
     let tail = (1.0 - options.level) / 2.0;
-    let sum_of = |drawn: &[usize]| sum(drawn.iter().map(|&i| &items[i]));
+    let sum_of = |drawn: &[u32]| sum(drawn.iter().map(|&i| &items[i as usize]));
     let ends = if options.interval == Interval::Studentized {
         let error = standard_error(items, 0..n, &total, &statistic);
         let pivots = resample(n, options, |drawn| {
             let sums = sum_of(drawn);
             let difference = statistic(&sums) - value;
-            let drawn = drawn.iter().copied();
+            let drawn = drawn.iter().map(|&i| i as usize);
             let pivot = difference / standard_error(items, drawn, &sums, &statistic);
             if difference == 0.0 { 0.0 } else { pivot }
         });
@@ -405,23 +412,65 @@ fn sum<'a, const C: usize>(items: impl Iterator<Item = &'a [f64; C]>) -> [f64; C
     })
 }
 
-/// A value for every resample, from the numbers of its items. Each block of
-/// resamples draws from its own ChaCha stream, so that the number of threads
-/// changes nothing.
-fn resample(n: usize, options: &Bootstrap, of: impl Fn(&[usize]) -> f64 + Sync) -> Vec<f64> {
+/// A value for every resample, from the numbers of its items.
+fn resample(n: usize, options: &Bootstrap, of: impl Fn(&[u32]) -> f64 + Sync) -> Vec<f64> {
     let mut out = vec![0.0; options.resamples];
+    if options.resamples.saturating_mul(n) > MOST_KEPT {
+        out.par_chunks_mut(PER_STREAM)
+            .enumerate()
+            .for_each(|(stream, values)| {
+                let mut rng = stream_of(options, stream);
+                let mut drawn = vec![0; n];
+                for value in values {
+                    drawn.iter_mut().for_each(|i| *i = draw(&mut rng, n) as u32);
+                    *value = of(&drawn);
+                }
+            });
+        return out;
+    }
+    let draws = kept_draws(n, options);
     out.par_chunks_mut(PER_STREAM)
-        .enumerate()
-        .for_each(|(stream, values)| {
-            let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
-            rng.set_stream(stream as u64);
-            let mut drawn = vec![0; n];
-            for value in values {
-                drawn.iter_mut().for_each(|i| *i = draw(&mut rng, n));
-                *value = of(&drawn);
+        .zip(draws.par_chunks(PER_STREAM * n))
+        .for_each(|(values, draws)| {
+            for (value, drawn) in values.iter_mut().zip(draws.chunks_exact(n)) {
+                *value = of(drawn);
             }
         });
     out
+}
+
+/// The generator of a block of resamples. Each block draws from its own ChaCha stream, so that the number of threads
+/// changes nothing.
+fn stream_of(options: &Bootstrap, stream: usize) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
+    rng.set_stream(stream as u64);
+    rng
+}
+
+/// The draws of as many items: those that were made last are kept, since a run asks for the same ones for every setting
+/// and every metric.
+fn kept_draws(n: usize, options: &Bootstrap) -> Arc<Vec<u32>> {
+    type Kept = VecDeque<((usize, usize, u64), Arc<Vec<u32>>)>;
+    static KEPT: Mutex<Kept> = Mutex::new(VecDeque::new());
+    let key = (n, options.resamples, options.seed);
+    let lock = || KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, draws)) = lock().iter().find(|(of, _)| *of == key) {
+        return draws.clone();
+    }
+    // Made without the lock: other threads may make the same, which is as good.
+    let mut draws = vec![0; n * options.resamples];
+    draws
+        .par_chunks_mut(PER_STREAM * n)
+        .enumerate()
+        .for_each(|(stream, draws)| {
+            let mut rng = stream_of(options, stream);
+            draws.iter_mut().for_each(|i| *i = draw(&mut rng, n) as u32);
+        });
+    let draws = Arc::new(draws);
+    let mut kept = lock();
+    kept.truncate(SIZES_KEPT - 1);
+    kept.push_front((key, draws.clone()));
+    draws
 }
 
 /// Draws an index below n, as the high half of a 64-bit product. Each probability differs from 1/n by less than
