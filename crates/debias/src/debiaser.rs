@@ -4,8 +4,8 @@ use crate::control;
 use crate::options::{ParamSpec, Params, SHARED};
 use crate::units;
 use crate::{
-    Contrast, Demand, Edit, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Keep,
-    Moments, Needs, Reduce, Size, Span,
+    Contrast, Demand, Edit, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Given,
+    Keep, Moments, Needs, Reduce, Size, Span,
 };
 
 /// A method that fits an [`Edit`] on sentence vectors.
@@ -129,13 +129,18 @@ pub trait Debiaser: Sync {
     }
     /// Fits the edit.
     ///
+    /// A method implements this function or [`Debiaser::fit_sites`]. Each of them calls the other by default, so one
+    /// of them must be there.
+    ///
     /// # Shapes
     /// Sentence vectors n×d give an edit of dimension d.
     ///
     /// # Errors
     /// Data that cannot be fitted, or an option with an invalid value; each error has the facts that help to correct
     /// it.
-    fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError>;
+    fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
+        Given::only(data, |evidence| self.fit_sites(evidence, options))
+    }
     /// Fits an edit at every site of a place.
     ///
     /// A method of [`Span::Site`] fits each site by itself, which is the default. Other methods are asked for all

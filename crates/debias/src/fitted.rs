@@ -19,3 +19,11 @@ pub struct Fitted {
     /// Diagnostics of the fit, by name, such as `explained_variance_1`.
     pub notes: Vec<(String, f64)>,
 }
+
+/// Makes the notes of a fit.
+pub(crate) fn named(notes: impl IntoIterator<Item = (&'static str, f64)>) -> Vec<(String, f64)> {
+    let notes = notes.into_iter();
+    notes
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}

@@ -290,3 +290,18 @@ pub(crate) fn rank_within(
     }
     Ok(rank)
 }
+
+/// Returns the number of units that was asked for, after checking it against `1..=max`; otherwise the default, or all
+/// if there are fewer.
+pub(crate) fn units_within(
+    method: &'static str,
+    options: &FitOptions,
+    default: usize,
+    max: usize,
+) -> Result<usize, FitError> {
+    let units = options.units.unwrap_or(default.min(max));
+    if units == 0 || units > max {
+        return Err(FitError::UnitsOutOfRange { method, units, max });
+    }
+    Ok(units)
+}

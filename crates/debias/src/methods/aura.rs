@@ -11,12 +11,10 @@
 //! # Shapes
 //! x is n×d at each site.
 
+use crate::fitted::named;
 use crate::options::{ParamSpec, Params};
 use crate::units::{self, auroc, every_unit};
-use crate::{
-    Debiaser, Edit, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Given, Needs,
-    Size,
-};
+use crate::{Debiaser, Edit, Evidence, FitError, FitOptions, FittedSites, Needs, Size};
 
 /// AurA: damps the units that distinguish a group.
 ///
@@ -67,10 +65,6 @@ impl Debiaser for Aura {
         self.demand(options).map(|_| ())
     }
 
-    fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
-        Given::only(data, |evidence| self.fit_sites(evidence, options))
-    }
-
     fn fit_sites(
         &self,
         evidence: &mut dyn Evidence,
@@ -91,7 +85,7 @@ impl Debiaser for Aura {
         let notes = [("auroc_highest", highest), ("damped", all.len() as f64)];
         Ok(FittedSites {
             edits: edits.collect::<Result<_, _>>()?,
-            notes: notes.map(|(name, value)| (name.to_owned(), value)).into(),
+            notes: named(notes),
         })
     }
 }

@@ -22,11 +22,11 @@
 //! x is n×d at each site; there can be at most as many units as the states have.
 
 use crate::control::random_units;
-use crate::options::{ParamSpec, Params};
+use crate::fitted::named;
+use crate::options::{ParamSpec, Params, units_within};
 use crate::units::{self, Ends, average_precision, choose, every_unit, median};
 use crate::{
-    Debiaser, Edit, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Given, Needs,
-    Size, Span,
+    Debiaser, Edit, Evidence, FitData, FitError, FitOptions, FittedSites, Needs, Size, Span,
 };
 
 /// Expert units: clamps the units that distinguish a group. Every unit of the states is one direction, so the method
@@ -111,16 +111,41 @@ impl Debiaser for ClampUnits {
         self.demand(options).map(|_| ())
     }
 
-    fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
-        Given::only(data, |evidence| self.chosen(evidence, options))
-    }
-
     fn fit_sites(
         &self,
         evidence: &mut dyn Evidence,
         options: &FitOptions,
     ) -> Result<FittedSites, FitError> {
-        self.chosen(evidence, options)
+        self.check(options)?;
+        let params = Params::new(self.name(), self.params(), options)?;
+        let (at, ends, group) = (value(&params)?, ends(&params)?, params.text("group")?);
+        let dims = evidence.dims().to_vec();
+        let of = |scores: &[f64], positive: &[bool]| {
+            let held = held(scores, positive, at);
+            (average_precision(scores, positive), held)
+        };
+        let all = every_unit(self.name(), evidence, group, of)?;
+        let mut chosen = Vec::new();
+        let mut tied = 0;
+        for part in units::parts(all, dims.len(), self.span(options)?) {
+            let count = units_within(self.name(), options, DEFAULT_UNITS, part.len())?;
+            let found = choose(part, count, ends);
+            chosen.extend(found.units);
+            tied += found.tied;
+        }
+        let scores = || chosen.iter().map(|unit| unit.score);
+        let notes = [
+            ("ap_first", scores().next().unwrap_or(0.0)),
+            ("ap_last", scores().next_back().unwrap_or(0.0)),
+            ("tied", tied as f64),
+        ];
+        let by_site = units::by_site(dims.len(), &chosen);
+        let edits = dims.iter().zip(by_site);
+        let edits = edits.map(|(&dim, (units, values))| clamp(dim, units, values));
+        Ok(FittedSites {
+            edits: edits.collect::<Result<_, _>>()?,
+            notes: named(notes),
+        })
     }
 
     /// As many random units, each held at its own median, as Suau et al. do.
@@ -139,59 +164,6 @@ impl Debiaser for ClampUnits {
             .map(|&unit| held(&units::scores(data, unit), &positive, at));
         let held = held.collect();
         clamp(data.dim(), drawn, held)
-    }
-}
-
-impl ClampUnits {
-    /// The experts of all sites, each clamped.
-    fn chosen(
-        &self,
-        evidence: &mut dyn Evidence,
-        options: &FitOptions,
-    ) -> Result<FittedSites, FitError> {
-        self.check(options)?;
-        let params = Params::new(self.name(), self.params(), options)?;
-        let (at, ends, group) = (value(&params)?, ends(&params)?, params.text("group")?);
-        let dims = evidence.dims().to_vec();
-        let of = |scores: &[f64], positive: &[bool]| {
-            let held = held(scores, positive, at);
-            (average_precision(scores, positive), held)
-        };
-        let all = every_unit(self.name(), evidence, group, of)?;
-        let mut chosen = Vec::new();
-        let mut tied = 0;
-        for part in units::parts(all, dims.len(), self.span(options)?) {
-            let count = count(options, part.len())?;
-            let found = choose(part, count, ends);
-            chosen.extend(found.units);
-            tied += found.tied;
-        }
-        let scores = || chosen.iter().map(|unit| unit.score);
-        let notes = [
-            ("ap_first", scores().next().unwrap_or(0.0)),
-            ("ap_last", scores().next_back().unwrap_or(0.0)),
-            ("tied", tied as f64),
-        ];
-        let by_site = units::by_site(dims.len(), &chosen);
-        let edits = dims.iter().zip(by_site);
-        let edits = edits.map(|(&dim, (units, values))| clamp(dim, units, values));
-        Ok(FittedSites {
-            edits: edits.collect::<Result<_, _>>()?,
-            notes: notes.map(|(name, value)| (name.to_owned(), value)).into(),
-        })
-    }
-}
-
-/// How many units of so many are clamped.
-fn count(options: &FitOptions, there_are: usize) -> Result<usize, FitError> {
-    let units = options.units.unwrap_or(DEFAULT_UNITS.min(there_are));
-    match units == 0 || units > there_are {
-        true => Err(FitError::UnitsOutOfRange {
-            method: ClampUnits.name(),
-            units,
-            max: there_are,
-        }),
-        false => Ok(units),
     }
 }
 

@@ -12,12 +12,10 @@
 //! x is n×d at each site.
 
 use super::aura::scale;
-use crate::options::{ParamSpec, Params};
+use crate::fitted::named;
+use crate::options::{ParamSpec, Params, units_within};
 use crate::units::{self, Unit, auroc, every_unit};
-use crate::{
-    Debiaser, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Given, Needs, Size,
-    Span,
-};
+use crate::{Debiaser, Evidence, FitError, FitOptions, FittedSites, Needs, Size, Span};
 
 /// Damp; with `factor` 0 it is Det-0.
 ///
@@ -91,10 +89,6 @@ impl Debiaser for Damp {
         self.demand(options).map(|_| ())
     }
 
-    fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
-        Given::only(data, |evidence| self.fit_sites(evidence, options))
-    }
-
     fn fit_sites(
         &self,
         evidence: &mut dyn Evidence,
@@ -120,10 +114,7 @@ impl Debiaser for Damp {
         let edits = edits.map(|(&dim, (units, factors))| scale(dim, units, factors));
         Ok(FittedSites {
             edits: edits.collect::<Result<_, _>>()?,
-            notes: notes
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value))
-                .collect(),
+            notes: named(notes),
         })
     }
 }
@@ -135,15 +126,7 @@ impl Damp {
         mut part: Vec<Unit>,
         options: &FitOptions,
     ) -> Result<(Vec<Unit>, Option<f64>, usize), FitError> {
-        let there_are = part.len();
-        let units = options.units.unwrap_or(DEFAULT_UNITS.min(there_are));
-        if units == 0 || units > there_are {
-            return Err(FitError::UnitsOutOfRange {
-                method: self.name(),
-                units,
-                max: there_are,
-            });
-        }
+        let units = units_within(self.name(), options, DEFAULT_UNITS, part.len())?;
         part.sort_by(|a, b| b.score.total_cmp(&a.score));
         let Some(threshold) = part.get(units).map(|unit| unit.score) else {
             return Ok((part, None, 0));

@@ -17,12 +17,13 @@
 //! x n×d, V d×d, W vocabulary×d.
 
 use super::fitted_erase;
+use crate::fitted::named;
 use crate::linalg::{mirror_lower, symmetric_eigen};
 use crate::options::{ParamSpec, Params, rank_within};
 use crate::units::positives;
 use crate::{
-    Debiaser, Edit, EditError, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Given,
-    Matrix, Needs, Reduce,
+    Debiaser, Edit, EditError, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites,
+    Matrix, Needs,
 };
 
 /// The method EigenShift. It acts where one matrix reads the states, which is at `final_norm` of a model with an LM head.
@@ -63,10 +64,6 @@ impl Debiaser for EigenShift {
         }
     }
 
-    fn reduce(&self, options: &FitOptions) -> Result<Reduce, FitError> {
-        Params::new(self.name(), self.params(), options)?.mean_or_last()
-    }
-
     fn params(&self) -> &'static [ParamSpec] {
         &[
             ParamSpec::GROUP,
@@ -85,10 +82,6 @@ impl Debiaser for EigenShift {
         params.text("group")?;
         params.share("factor")?;
         self.demand(options).map(|_| ())
-    }
-
-    fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
-        Given::only(data, |evidence| self.fit_sites(evidence, options))
     }
 
     fn fit_sites(
@@ -145,8 +138,7 @@ impl EigenShift {
             ("gap_last", gaps[rank - 1].0),
             ("singular_value_first", share),
         ];
-        let notes = notes.map(|(name, value)| (name.to_owned(), value));
-        fitted_erase(edit, notes.into())
+        fitted_erase(edit, named(notes))
     }
 }
 

@@ -20,13 +20,14 @@
 //! # Shapes
 //! x tokens×d at each site.
 
-use super::lape::{Active, Specific, specific};
+use super::lape::{Active, Specific, count, specific};
 use crate::control::random_units;
+use crate::fitted::named;
 use crate::options::{ParamSpec, Params};
 use crate::units::{place, positives};
 use crate::{
-    Contrast, Debiaser, Edit, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Given,
-    Needs, Reduce, Size, Span,
+    Contrast, Debiaser, Edit, Evidence, FitData, FitError, FitOptions, FittedSites, Needs, Reduce,
+    Size, Span,
 };
 use interlingua_edits::Factor;
 
@@ -37,9 +38,6 @@ use interlingua_edits::Factor;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LanguageArithmetics;
 
-/// Share of all units that are language-specific unless a number is asked for.
-const DEFAULT_SHARE: f64 = 0.01;
-const DEFAULT_UNITS: usize = 10;
 const DEFAULT_OFF: f64 = -1.0;
 const ACTION: [&str; 4] = ["add", "replace", "difference", "deactivate"];
 
@@ -149,10 +147,6 @@ impl Debiaser for LanguageArithmetics {
         }
     }
 
-    fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
-        Given::only(data, |evidence| self.fit_sites(evidence, options))
-    }
-
     fn fit_sites(
         &self,
         evidence: &mut dyn Evidence,
@@ -178,7 +172,7 @@ impl Debiaser for LanguageArithmetics {
                 Some(place(self.name(), named, &names)?)
             }
         };
-        let count = self.count(options, units.len())?;
+        let count = count(self.name(), options, units.len())?;
         let Specific {
             units: chosen,
             active,
@@ -226,7 +220,7 @@ impl Debiaser for LanguageArithmetics {
         ];
         Ok(FittedSites {
             edits: edits.collect::<Result<_, _>>()?,
-            notes: notes.map(|(name, value)| (name.to_owned(), value)).into(),
+            notes: named(notes),
         })
     }
 
@@ -245,24 +239,6 @@ impl Debiaser for LanguageArithmetics {
         let changes = drawn.into_iter().zip(stays).zip(fitted.offset());
         let change = |((unit, stays), &value): ((usize, bool), &f64)| Change { unit, stays, value };
         edit(data.dim(), changes.map(change).collect())
-    }
-}
-
-impl LanguageArithmetics {
-    /// How many units are language-specific.
-    fn count(&self, options: &FitOptions, there_are: usize) -> Result<usize, FitError> {
-        let share = (there_are as f64 * DEFAULT_SHARE).round_ties_even() as usize;
-        let units = options
-            .units
-            .unwrap_or(share.max(DEFAULT_UNITS).min(there_are));
-        match units == 0 || units > there_are {
-            true => Err(FitError::UnitsOutOfRange {
-                method: self.name(),
-                units,
-                max: there_are,
-            }),
-            false => Ok(units),
-        }
     }
 }
 
@@ -393,7 +369,7 @@ mod tests {
         }
     }
 
-    fn fitted(params: &[(&str, Param)]) -> Result<Fitted, FitError> {
+    fn fitted(params: &[(&str, Param)]) -> Result<crate::Fitted, FitError> {
         let mut options = FitOptions {
             units: Some(2),
             ..FitOptions::default()

@@ -16,6 +16,7 @@
 //! x is n×d, and v has d values.
 
 use super::mean_shift::mean;
+use crate::fitted::named;
 use crate::options::{ParamSpec, Params, SHARED};
 use crate::{Contrast, Debiaser, Edit, FitData, FitError, FitOptions, Fitted, Needs, Size, units};
 use interlingua_edits::{axpy, norm};
@@ -89,7 +90,7 @@ impl Debiaser for LanguageSteering {
         ];
         Ok(Fitted {
             edit: shift(vector)?,
-            notes: notes.map(|(name, value)| (name.to_owned(), value)).into(),
+            notes: named(notes),
         })
     }
 }

@@ -17,11 +17,12 @@
 //! # Shapes
 //! x is n×d at each site and holds shares of tokens.
 
-use crate::options::{ParamSpec, Params};
+use crate::fitted::named;
+use crate::options::{ParamSpec, Params, units_within};
 use crate::units;
 use crate::{
-    Contrast, Debiaser, Edit, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Given,
-    Needs, Reduce, Size, Span,
+    Contrast, Debiaser, Edit, Evidence, FitError, FitOptions, FittedSites, Needs, Reduce, Size,
+    Span,
 };
 
 /// LAPE: switches off language-specific units.
@@ -115,10 +116,6 @@ impl Debiaser for Lape {
         params.share("active").map(|_| ())
     }
 
-    fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
-        Given::only(data, |evidence| self.fit_sites(evidence, options))
-    }
-
     fn fit_sites(
         &self,
         evidence: &mut dyn Evidence,
@@ -128,7 +125,7 @@ impl Debiaser for Lape {
         let params = Params::new(self.name(), self.params(), options)?;
         let dims = evidence.dims().to_vec();
         let (all, own) = active(self.name(), evidence, params.text("group")?)?;
-        let count = self.count(options, all.len())?;
+        let count = count(self.name(), options, all.len())?;
         let Specific {
             units: mut eligible,
             active,
@@ -167,26 +164,19 @@ impl Debiaser for Lape {
         ];
         Ok(FittedSites {
             edits: edits?,
-            notes: notes.map(|(name, value)| (name.to_owned(), value)).into(),
+            notes: named(notes),
         })
     }
 }
 
-impl Lape {
-    /// How many units are language-specific.
-    fn count(&self, options: &FitOptions, there_are: usize) -> Result<usize, FitError> {
-        let share = (there_are as f64 * DEFAULT_SHARE).round_ties_even() as usize;
-        let default = share.max(DEFAULT_UNITS).min(there_are);
-        let units = options.units.unwrap_or(default);
-        match units == 0 || units > there_are {
-            true => Err(FitError::UnitsOutOfRange {
-                method: self.name(),
-                units,
-                max: there_are,
-            }),
-            false => Ok(units),
-        }
-    }
+/// How many units are language-specific.
+pub(super) fn count(
+    method: &'static str,
+    options: &FitOptions,
+    there_are: usize,
+) -> Result<usize, FitError> {
+    let share = (there_are as f64 * DEFAULT_SHARE).round_ties_even() as usize;
+    units_within(method, options, share.max(DEFAULT_UNITS), there_are)
 }
 
 /// Units that are active in few languages.

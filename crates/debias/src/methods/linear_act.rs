@@ -20,8 +20,8 @@ use rayon::prelude::*;
 
 use crate::options::{ParamSpec, Params};
 use crate::{
-    Contrast, Debiaser, Edit, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Given,
-    Needs, Size, Span, units,
+    Contrast, Debiaser, Edit, Evidence, FitData, FitError, FitOptions, FittedSites, Needs, Size,
+    Span, units,
 };
 use interlingua_edits::Factor;
 
@@ -129,10 +129,6 @@ impl Debiaser for LinearAct {
 
     fn max_rank(&self, _classes: usize, _groups: usize, _dim: usize) -> usize {
         1
-    }
-
-    fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
-        Given::only(data, |evidence| self.fit_sites(evidence, options))
     }
 
     fn fit_sites(

@@ -17,6 +17,7 @@
 //! # Shapes
 //! x is n×d, and v has d values.
 
+use crate::fitted::named;
 use crate::options::{ParamSpec, Params, rank_within};
 use crate::{Debiaser, Edit, FitData, FitError, FitOptions, Fitted, Matrix, Needs, Size};
 use interlingua_edits::{axpy, norm};
@@ -130,7 +131,7 @@ impl Debiaser for MeanShift {
         })?;
         Ok(Fitted {
             edit,
-            notes: notes.map(|(name, value)| (name.to_owned(), value)).into(),
+            notes: named(notes),
         })
     }
 }

@@ -16,13 +16,14 @@
 //! Gates m, W m×d, states of the probe n×d.
 
 use crate::control::random_units;
+use crate::fitted::named;
 use crate::linalg::{Cholesky, add_gram_lower};
 use crate::logistic::Predictor;
-use crate::options::{ParamSpec, Params};
+use crate::options::{ParamSpec, Params, units_within};
 use crate::units::{Ends, Unit, by_site, choose, positives, rounded};
 use crate::{
-    Contrast, Debiaser, Edit, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Given,
-    Matrix, Needs, Size, Span,
+    Contrast, Debiaser, Edit, Evidence, FitData, FitError, FitOptions, FittedSites, Matrix, Needs,
+    Size, Span,
 };
 use interlingua_edits::{Factor, axpy, dot, norm};
 
@@ -95,10 +96,6 @@ impl Debiaser for ModelSurgery {
         params.contrast().map(|_: Contrast| ())
     }
 
-    fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
-        Given::only(data, |evidence| self.fit_sites(evidence, options))
-    }
-
     fn fit_sites(
         &self,
         evidence: &mut dyn Evidence,
@@ -132,15 +129,7 @@ impl Debiaser for ModelSurgery {
                 }
             }));
         }
-        let there_are = all.len();
-        let units = options.units.unwrap_or(DEFAULT_UNITS.min(there_are));
-        if units == 0 || units > there_are {
-            return Err(FitError::UnitsOutOfRange {
-                method: self.name(),
-                units,
-                max: there_are,
-            });
-        }
+        let units = units_within(self.name(), options, DEFAULT_UNITS, all.len())?;
         let chosen = choose(all, units, Ends::Top).units;
         if params.one_of("length", &LENGTH, "row or probe")? != Some(1) {
             let mean = chosen.iter().map(|u| u.value).sum::<f64>() / units as f64;
@@ -167,7 +156,7 @@ impl Debiaser for ModelSurgery {
         edits.push(Edit::identity(dims[gates]));
         Ok(FittedSites {
             edits,
-            notes: notes.map(|(name, value)| (name.to_owned(), value)).into(),
+            notes: named(notes),
         })
     }
 

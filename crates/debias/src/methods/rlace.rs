@@ -35,6 +35,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{fitted_projection, majority};
 use crate::control::haar_basis;
+use crate::fitted::named;
 use crate::linalg::{extend_basis, symmetric_eigen};
 use crate::logistic::{Predictor, Score, residuals};
 use crate::options::{ParamSpec, Params, rank_within};
@@ -169,8 +170,7 @@ impl Debiaser for Rlace {
             ("loss", score.loss),
             ("steps", step as f64),
         ];
-        let notes = notes.map(|(name, value)| (name.to_owned(), value)).into();
-        fitted_projection(&Matrix::from_rows(&directions, d), notes)
+        fitted_projection(&Matrix::from_rows(&directions, d), named(notes))
     }
 }
 

@@ -14,7 +14,8 @@
 //! x n×d, d the number of features.
 
 use crate::control::random_units;
-use crate::options::{ParamSpec, Params};
+use crate::fitted::named;
+use crate::options::{ParamSpec, Params, units_within};
 use crate::units::{Ends, auroc, choose, every_unit, positives, scores};
 use crate::{Debiaser, Edit, FitData, FitError, FitOptions, Fitted, Given, Needs, Size};
 
@@ -86,14 +87,7 @@ impl Debiaser for SaeFeatures {
         self.check(options)?;
         let params = Params::new(self.name(), self.params(), options)?;
         data.check()?;
-        let units = options.units.unwrap_or(DEFAULT_UNITS.min(data.dim()));
-        if units == 0 || units > data.dim() {
-            return Err(FitError::UnitsOutOfRange {
-                method: self.name(),
-                units,
-                max: data.dim(),
-            });
-        }
+        let units = units_within(self.name(), options, DEFAULT_UNITS, data.dim())?;
         let of =
             |scores: &[f64], positive: &[bool]| (auroc(scores, positive), mean(scores, positive));
         let mut given = Given::new(std::slice::from_ref(data));
@@ -110,7 +104,7 @@ impl Debiaser for SaeFeatures {
         let taken = chosen.units.iter().map(|u| (u.unit, u.value)).collect();
         Ok(Fitted {
             edit: edit(data.dim(), taken, ablates(&params)?)?,
-            notes: notes.map(|(name, value)| (name.to_owned(), value)).into(),
+            notes: named(notes),
         })
     }
 

@@ -15,6 +15,7 @@
 //! x is n×d, and v has d values.
 
 use super::mean_shift::mean;
+use crate::fitted::named;
 use crate::options::{ParamSpec, Params};
 use crate::{Debiaser, Edit, FitData, FitError, FitOptions, Fitted, Needs, Reduce, Size};
 use interlingua_edits::{axpy, norm};
@@ -126,7 +127,7 @@ impl Debiaser for Steering {
         })?;
         Ok(Fitted {
             edit,
-            notes: notes.map(|(name, value)| (name.to_owned(), value)).into(),
+            notes: named(notes),
         })
     }
 }

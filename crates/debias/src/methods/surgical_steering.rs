@@ -19,10 +19,7 @@
 
 use super::language_steering::{Means, shift};
 use crate::options::{ParamSpec, Params};
-use crate::{
-    Contrast, Debiaser, Evidence, FitData, FitError, FitOptions, Fitted, FittedSites, Given, Needs,
-    Size, Span,
-};
+use crate::{Contrast, Debiaser, Evidence, FitError, FitOptions, FittedSites, Needs, Size, Span};
 use interlingua_edits::norm;
 
 /// Surgical steering. The first class is the language of the fit.
@@ -94,10 +91,6 @@ impl Debiaser for SurgicalSteering {
 
     fn max_rank(&self, _classes: usize, _groups: usize, _dim: usize) -> usize {
         1
-    }
-
-    fn fit(&self, data: &FitData, options: &FitOptions) -> Result<Fitted, FitError> {
-        Given::only(data, |evidence| self.fit_sites(evidence, options))
     }
 
     fn fit_sites(
