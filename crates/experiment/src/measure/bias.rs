@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use interlingua_data::{BiasPair, Direction, Language};
 use interlingua_metrics::MetricError;
 use interlingua_metrics::bootstrap::{self, Estimate};
-use interlingua_metrics::crows::{self, PairScore, SentenceScore};
+use interlingua_metrics::crows::{self, PairScore, Scorer, SentenceScore};
 use interlingua_metrics::power::{self, Power};
 use interlingua_metrics::{perplexity, significance};
+use rayon::prelude::*;
 
 use super::{Blank, axes};
 use crate::ExperimentError;
@@ -51,7 +52,6 @@ pub fn bias_rows(
     rows: &mut Vec<Row>,
 ) -> Result<(), ExperimentError> {
     let plan = blank.plan;
-    let options = blank.bootstrap();
     for (which, name) in plan.spec.score.scorers.iter().enumerate() {
         let scorer = crows::by_name(name)
             .map_err(|e| ExperimentError::plan("score.scorers", e.to_string()))?;
@@ -60,9 +60,6 @@ pub fn bias_rows(
             .iter()
             .map(|of_setting| pair_scores(&of_setting[which], pairs))
             .collect();
-        let what =
-            |setting: &Setting| format!("the {name} scores of {} in {language}", setting.category);
-        let base = unedited(plan, scores);
         let mut gaps = Vec::with_capacity(found.len());
         for (pair_scores, _) in &found {
             gaps.push(
@@ -71,69 +68,101 @@ pub fn bias_rows(
                 )))?,
             );
         }
-        for (at, &index) in scores.settings.iter().enumerate() {
-            let setting = &plan.settings[index];
-            let (pair_scores, clusters) = &found[at];
-            let clusters = Some(clusters.as_slice());
-            let metric = |e| ExperimentError::metric(what(setting))(e);
-            let sign =
-                crows::clustered_sign_score(pair_scores, clusters, &options).map_err(metric)?;
-            let gap = crows::clustered_mean_gap(scorer, pair_scores, clusters, &options)
-                .map_err(metric)?;
-            let size =
-                crows::clustered_mean_absolute_difference(scorer, pair_scores, clusters, &options)
-                    .map_err(metric)?;
-            let tests = match raw_twin(plan, scores, at) {
-                Some(raw) => Some(compare(
-                    &found[raw],
-                    &found[at],
-                    &gaps[raw],
-                    &gaps[at],
-                    plan.spec.seed,
-                )?),
-                None => None,
-            };
-            let numbers = [
-                (
-                    "sign_score",
-                    Some(sign.score),
-                    Some(50.0),
-                    tests.map(|t| t.signs),
-                ),
-                ("stereo_share", sign.stereo, Some(50.0), None),
-                ("antistereo_share", sign.antistereo, Some(50.0), None),
-                ("mean_gap", Some(gap), Some(0.0), tests.map(|t| t.gaps)),
-                ("mean_absolute_difference", Some(size), None, None),
-            ];
-            let numbers = numbers.into_iter().chain(match setting.method {
-                Some(_) => detectable(&found[base], &found[at], &gaps[base], &gaps[at])?,
-                None => Vec::new(),
-            });
-            for (metric, estimate, ideal, p_value) in numbers {
-                let Some(estimate) = estimate else { continue };
-                rows.push(Row {
-                    ideal,
-                    p_value,
-                    benchmark: Some(blank.benchmark.clone()),
-                    scorer: Some(name.clone()),
-                    eval_language: Some(language.to_string()),
-                    ..blank.with_setting(blank.row(metric, estimate), setting)
-                });
-            }
-        }
+        let known = Known {
+            name,
+            scorer,
+            found: &found,
+            gaps: &gaps,
+        };
+        let settings = (0..scores.settings.len()).into_par_iter();
+        let of_settings: Result<Vec<Vec<Row>>, ExperimentError> = settings
+            .map(|at| setting_rows(blank, language, scores, &known, at))
+            .collect();
+        rows.extend(of_settings?.into_iter().flatten());
     }
     // Nothing is scored where there are no scorers.
     let asked = !plan.spec.score.scorers.is_empty();
-    for (at, &index) in scores.settings.iter().enumerate().filter(|_| asked) {
-        utility_rows(
-            blank,
-            language,
-            &scores.neutral[at],
-            &plan.settings[index],
-            rows,
-        )?;
-    }
+    let settings = (0..scores.settings.len()).into_par_iter();
+    let of_settings: Result<Vec<Vec<Row>>, ExperimentError> = settings
+        .filter(|_| asked)
+        .map(|at| {
+            let setting = &plan.settings[scores.settings[at]];
+            utility_rows(blank, language, &scores.neutral[at], setting)
+        })
+        .collect();
+    rows.extend(of_settings?.into_iter().flatten());
     Ok(())
+}
+
+/// What one scorer says of a category and a language, of every setting.
+struct Known<'a> {
+    name: &'a str,
+    scorer: &'a Scorer,
+    /// The scores of the pairs, with their clusters.
+    found: &'a [(Vec<PairScore>, Vec<usize>)],
+    gaps: &'a [Vec<f64>],
+}
+
+/// The rows of a setting: how it scores the pairs, and how it differs from the raw space.
+fn setting_rows(
+    blank: &Blank<'_>,
+    language: Language,
+    scores: &Scores,
+    known: &Known<'_>,
+    at: usize,
+) -> Result<Vec<Row>, ExperimentError> {
+    let &Known {
+        name,
+        scorer,
+        found,
+        gaps,
+    } = known;
+    let plan = blank.plan;
+    let options = blank.bootstrap();
+    let setting = &plan.settings[scores.settings[at]];
+    let (pair_scores, clusters) = &found[at];
+    let clusters = Some(clusters.as_slice());
+    let metric = |e| {
+        let what = format!("the {name} scores of {} in {language}", setting.category);
+        ExperimentError::metric(what)(e)
+    };
+    let sign = crows::clustered_sign_score(pair_scores, clusters, &options).map_err(metric)?;
+    let gap = crows::clustered_mean_gap(scorer, pair_scores, clusters, &options).map_err(metric)?;
+    let size = crows::clustered_mean_absolute_difference(scorer, pair_scores, clusters, &options)
+        .map_err(metric)?;
+    let compared = |raw: usize| {
+        let seed = plan.spec.seed;
+        compare(&found[raw], &found[at], &gaps[raw], &gaps[at], seed)
+    };
+    let tests = raw_twin(plan, scores, at).map(compared).transpose()?;
+    let numbers = [
+        (
+            "sign_score",
+            Some(sign.score),
+            Some(50.0),
+            tests.map(|t| t.signs),
+        ),
+        ("stereo_share", sign.stereo, Some(50.0), None),
+        ("antistereo_share", sign.antistereo, Some(50.0), None),
+        ("mean_gap", Some(gap), Some(0.0), tests.map(|t| t.gaps)),
+        ("mean_absolute_difference", Some(size), None, None),
+    ];
+    let base = unedited(plan, scores);
+    let numbers = numbers.into_iter().chain(match setting.method {
+        Some(_) => detectable(&found[base], &found[at], &gaps[base], &gaps[at])?,
+        None => Vec::new(),
+    });
+    let row = |(metric, estimate, ideal, p_value): (_, Option<Estimate>, _, _)| {
+        Some(Row {
+            ideal,
+            p_value,
+            benchmark: Some(blank.benchmark.clone()),
+            scorer: Some(name.to_owned()),
+            eval_language: Some(language.to_string()),
+            ..blank.with_setting(blank.row(metric, estimate?), setting)
+        })
+    };
+    Ok(numbers.filter_map(row).collect())
 }
 
 /// What an edit costs on held-out text: perplexity, and how far it is from the unedited model.
@@ -142,8 +171,7 @@ fn utility_rows(
     language: Language,
     neutral: &[Neutral],
     setting: &Setting,
-    rows: &mut Vec<Row>,
-) -> Result<(), ExperimentError> {
+) -> Result<Vec<Row>, ExperimentError> {
     let options = blank.bootstrap();
     let column = |of: fn(&Neutral) -> f64| neutral.iter().map(of).collect::<Vec<f64>>();
     let counts: Vec<usize> = neutral.iter().map(|s| s.tokens as usize).collect();
@@ -155,19 +183,18 @@ fn utility_rows(
         .map_err(metric("divergence"))?;
     let agreement = bootstrap::ratio(&column(|s| f64::from(s.agreeing)), &tokens, &options)
         .map_err(metric("agreement"))?;
-    for (metric, estimate, ideal) in [
+    let numbers = [
         (blank.cost, cost, None),
         ("kl_divergence", divergence, Some(0.0)),
         ("top1_agreement", agreement, Some(1.0)),
-    ] {
-        rows.push(Row {
-            ideal,
-            benchmark: Some("held-out text".into()),
-            eval_language: Some(language.to_string()),
-            ..blank.with_setting(blank.row(metric, estimate), setting)
-        });
-    }
-    Ok(())
+    ];
+    let row = |(metric, estimate, ideal)| Row {
+        ideal,
+        benchmark: Some("held-out text".into()),
+        eval_language: Some(language.to_string()),
+        ..blank.with_setting(blank.row(metric, estimate), setting)
+    };
+    Ok(numbers.map(row).into())
 }
 
 /// Returns one item per scored pair, scorer and setting of one category and language. Pairs that a scorer leaves out
