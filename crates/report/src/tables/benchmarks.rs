@@ -73,6 +73,7 @@ fn means_of(view: &View, wanted: impl Fn(&Variant) -> bool) -> Table {
         &[
             ("Benchmark", None),
             ("Metric", None),
+            ("Scorer", None),
             ("Category", None),
             ("Judged in", None),
             ("Method", None),
@@ -82,7 +83,7 @@ fn means_of(view: &View, wanted: impl Fn(&Variant) -> bool) -> Table {
             ("n", None),
         ],
     );
-    let mut groups: Vec<([String; 6], Vec<Estimate>, Option<f64>)> = Vec::new();
+    let mut groups: Vec<([String; 7], Vec<Estimate>, Option<f64>)> = Vec::new();
     for benchmark in &view.info.benchmarks {
         let rows = view.rows.iter();
         for row in rows.filter(|r| r.benchmark.as_deref() == Some(benchmark.as_str())) {
@@ -90,9 +91,13 @@ fn means_of(view: &View, wanted: impl Fn(&Variant) -> bool) -> Table {
             if !wanted(&variant) {
                 continue;
             }
+            // SEAT's tests are averaged; scorers measure different things.
+            let of_seat = row.metric.starts_with("seat_");
+            let scorer = row.scorer.as_ref().filter(|_| !of_seat);
             let key = [
                 benchmark.to_string(),
                 row.metric.clone(),
+                scorer.map_or("–".to_string(), String::clone),
                 row.category.clone().unwrap_or_default(),
                 row.eval_language.clone().unwrap_or_default(),
                 variant.title(),
