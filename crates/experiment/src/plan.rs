@@ -42,6 +42,13 @@ pub struct Setting {
     pub extent: Option<Extent>,
     /// The strength of the edit.
     pub strength: Option<f64>,
+    /// Which draw of a random subspace it is, from 0.
+    #[serde(default, skip_serializing_if = "first")]
+    pub draw: usize,
+}
+
+fn first(draw: &usize) -> bool {
+    *draw == 0
 }
 
 impl Setting {
@@ -422,6 +429,7 @@ fn unedited(category: &str) -> Setting {
         hook: None,
         extent: None,
         strength: None,
+        draw: 0,
     }
 }
 
@@ -501,10 +509,13 @@ fn settings_at(spec: &Spec, category: &str, place: &str, all: &mut Vec<Setting>)
     for extent in different {
         let of_rank = || spec.methods.iter().filter(|m| ranks(m).contains(&extent));
         let wanted = at.iter().filter(|place| of_rank().any(|m| takes(m, place)));
-        all.extend(wanted.map(|place| Setting {
-            role: Role::Control(Control::Random),
-            extent: Some(extent),
-            ..place.clone()
+        all.extend(wanted.flat_map(|place| {
+            (0..spec.random_draws).map(move |draw| Setting {
+                role: Role::Control(Control::Random),
+                extent: Some(extent),
+                draw,
+                ..place.clone()
+            })
         }));
     }
     for (index, method) in spec.methods.iter().enumerate() {

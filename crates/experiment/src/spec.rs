@@ -66,6 +66,10 @@ pub struct Spec {
     /// The strengths of the edits: `x + strength · (edit(x) − x)`, where 1 is the method's own.
     #[serde(default = "full_strength")]
     pub strengths: OneOrMany<f64>,
+    /// The number of random subspaces of each rank, space and strength that methods are compared beside. The first of
+    /// them is the matched control, the others show how far chance moves.
+    #[serde(default = "one_draw", skip_serializing_if = "is_one")]
+    pub random_draws: usize,
     /// The settings of the fits.
     #[serde(default)]
     pub fit: FitSpec,
@@ -535,6 +539,14 @@ impl Spec {
             })
             .collect()
     }
+}
+
+fn one_draw() -> usize {
+    1
+}
+
+fn is_one(draws: &usize) -> bool {
+    *draws == 1
 }
 
 fn one() -> u64 {

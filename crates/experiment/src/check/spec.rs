@@ -77,6 +77,7 @@ pub fn spec(spec: &Spec) -> Result<(), ExperimentError> {
     }
     distinct("score.scorers", &spec.score.scorers)?;
     for (key, n, least, most) in [
+        ("random_draws", spec.random_draws, 1, 100),
         ("score.resamples", spec.score.resamples, 1, 1_000_000),
         (
             "score.perplexity_sentences",

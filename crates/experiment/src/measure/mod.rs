@@ -84,7 +84,10 @@ fn axes(setting: &Setting) -> EditAxes {
     EditAxes {
         role: Some(setting.role),
         method: Some(setting.in_rows()),
-        params: setting.params.clone(),
+        params: match setting.draw {
+            0 => setting.params.clone(),
+            draw => Some(format!("draw={}", draw + 1)),
+        },
         fit_language: setting.fit_language.map(|l| l.to_string()),
         space: setting.space.map(|s| s.name().to_owned()),
         reinsert: setting.reinsert.map(|r| r.name().to_owned()),

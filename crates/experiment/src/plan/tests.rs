@@ -159,6 +159,29 @@ fn a_rank_of_each_language_adds_up() {
 }
 
 #[test]
+fn several_random_subspaces_are_settings_of_their_own() {
+    let text = "categories = [\"gender\"]\nspaces = [\"raw\", \"cca\"]\nrandom_draws = 3\n\
+                methods = [{ name = \"leace\", rank = 1 }]";
+    let three = spec(text);
+    check::spec(&three).unwrap();
+    let all = settings(&three, &places(&three, Some(3)).unwrap().1);
+    let random: Vec<&Setting> = all.iter().filter(|s| s.in_rows() == "random").collect();
+    assert_eq!(random.len(), 3 * 2);
+    assert_eq!(
+        random.iter().map(|s| s.draw).collect::<Vec<_>>(),
+        [0, 1, 2, 0, 1, 2]
+    );
+    let method = all.iter().find(|s| s.role == Role::Method).unwrap();
+    // The matched control is the first draw.
+    assert!(all.contains(&method.controls()[1]));
+    assert_eq!(method.controls()[1].draw, 0);
+
+    let none = spec("random_draws = 0");
+    let error = check::spec(&none).unwrap_err().to_string();
+    assert!(error.contains("random_draws"), "{error}");
+}
+
+#[test]
 fn controls_match_the_kind_of_the_edit() {
     let spec = spec(
         "languages = [\"en\", \"fr\"]\ncategories = [\"gender\"]\nspaces = [\"raw\", \"cca\"]\nstrengths = 0.5\n\

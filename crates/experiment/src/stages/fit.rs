@@ -373,11 +373,12 @@ impl<'a> Fit<'a> {
         self.method().map(MethodSpec::span).unwrap_or_default()
     }
 
-    /// Each category gets its own draw.
+    /// Each category gets its own draw, and so does each of several.
     fn random_seed(&self) -> u64 {
         let mut categories = self.plan.spec.categories.iter();
         let category = categories.position(|c| *c == self.setting.category);
-        self.plan.spec.seed * 1000 + category.unwrap_or(0) as u64
+        let first = self.plan.spec.seed * 1000 + category.unwrap_or(0) as u64;
+        first ^ (self.setting.draw as u64) << 48
     }
 
     /// The edit at each hook point, and what the fit says.

@@ -260,6 +260,36 @@ fn a_method_that_is_added_is_all_that_is_fitted() {
 }
 
 #[test]
+fn every_random_draw_is_another_subspace() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = plan("{ name = \"leace\", rank = 1 }", folder.path());
+    let spec = Spec {
+        random_draws: 3,
+        ..one.spec.clone()
+    };
+    let three = Plan::new(spec, one.options.clone()).unwrap();
+    let random = |plan: &Plan| -> Vec<(usize, Vec<Edit>)> {
+        let (edits, _) = fitted(plan);
+        let settings = plan.settings.iter().zip(edits);
+        settings
+            .filter(|(s, _)| {
+                s.role == Role::Control(Control::Random) && s.hook == one.settings[1].hook
+            })
+            .map(|(s, edits)| (s.draw, edits.unwrap()))
+            .collect()
+    };
+    let (alone, drawn) = (random(&one), random(&three));
+    assert_eq!(
+        drawn.iter().map(|(at, _)| *at).collect::<Vec<_>>(),
+        [0, 1, 2]
+    );
+    assert_eq!(alone[..], drawn[..1], "the first draw is that of one alone");
+    assert_ne!(drawn[0].1, drawn[1].1);
+    assert_ne!(drawn[0].1, drawn[2].1);
+    assert_ne!(drawn[1].1, drawn[2].1);
+}
+
+#[test]
 fn other_evidence_is_another_fit() {
     let folder = tempfile::tempdir().unwrap();
     let (_, [_, all]) = fitted(&plan(METHODS, folder.path()));
