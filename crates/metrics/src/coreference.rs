@@ -9,7 +9,7 @@
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::bootstrap::{Bootstrap, Estimate, clustered_of_sums};
+use crate::bootstrap::{Bootstrap, Estimate, clustered_of_sums, of_sums};
 use crate::choice::ranks;
 use crate::error::{MetricError, finite, length};
 
@@ -151,16 +151,19 @@ pub struct Correlation {
     pub spearman: Estimate,
 }
 
-/// Correlation over occupations of O-SB under one prompt and under another, with intervals over pairs.
+/// Correlation over occupations of O-SB under one prompt and under another, with intervals over occupations.
 ///
 /// Where `split`, the first is of the pairs with even numbers and the second of those with odd ones: then no sentence is in both, and what
 /// sentences rather than occupations have in common does not count.
 ///
+/// Sentences that are drawn again would not do: a preference of drawn sentences has the noise of few sentences twice, so that
+/// its correlations lie below that of the sample. The ranks are those among all occupations.
+///
 /// # Shapes
-/// Both lists have the same sentences in the same order.
+/// Both lists have the same sentences in the same order. `n` of the estimates counts occupations that have a preference under both prompts.
 ///
 /// # Errors
-/// As for [`scores`], lists of unequal length, occupations of which all or all but one have one preference.
+/// As for [`scores`], lists of unequal length, occupations of which all have one preference.
 pub fn correlation(
     items: &[Item],
     others: &[Item],
@@ -170,40 +173,20 @@ pub fn correlation(
     check(items)?;
     check(others)?;
     length("items under the other prompt", items.len(), others.len())?;
-    let pairs: Vec<usize> = items.iter().map(|item| item.pair).collect();
-    let columns: Vec<[f64; 8 * MOST]> = items
-        .iter()
-        .zip(others)
-        .map(|(a, b)| {
-            let (here, there) = match (split, a.pair % 2) {
-                (false, _) => (true, true),
-                (true, half) => (half == 0, half == 1),
-            };
-            let mut both = [0.0; 8 * MOST];
-            if here {
-                both[..4 * MOST].copy_from_slice(&of_all(a));
-            }
-            if there {
-                both[4 * MOST..].copy_from_slice(&of_all(b));
-            }
-            both
-        })
-        .collect();
-    let of = |what, statistic: fn(&[f64], &[f64]) -> f64| {
-        let statistic = |sums: &[f64; 8 * MOST]| {
-            let (a, b) = sums.split_at(4 * MOST);
-            let both = preferences(a).into_iter().zip(preferences(b));
-            let (a, b): (Vec<f64>, Vec<f64>) =
-                both.filter(|(a, b)| a.is_finite() && b.is_finite()).unzip();
-            statistic(&a, &b)
-        };
-        clustered_of_sums(what, &columns, Some(&pairs), statistic, options)
+    let counts = |item: &&Item, half: usize| !split || item.pair % 2 == half;
+    let of = |items: &[Item], half: usize| {
+        let mut sums = [0.0; 4 * MOST];
+        for item in items.iter().filter(|item| counts(item, half)) {
+            let of_item = of_all(item);
+            sums.iter_mut().zip(of_item).for_each(|(sum, x)| *sum += x);
+        }
+        preferences(&sums)
     };
+    let both = of(items, 0).into_iter().zip(of(others, 1));
+    let (a, b): (Vec<f64>, Vec<f64>) = both.filter(|(a, b)| a.is_finite() && b.is_finite()).unzip();
     Ok(Correlation {
-        pearson: of("Pearson's correlation", pearson)?,
-        spearman: of("Spearman's correlation", |a, b| {
-            pearson(&ranks(a), &ranks(b))
-        })?,
+        pearson: pearson("Pearson's correlation", &a, &b, options)?,
+        spearman: pearson("Spearman's correlation", &ranks(&a), &ranks(&b), options)?,
     })
 }
 
@@ -314,18 +297,31 @@ fn chance(items: &[Item], size: f64, seed: u64) -> (Estimate, f64) {
     (mean, reached as f64 / (EXCHANGES + 1) as f64)
 }
 
-/// Pearson's coefficient; not a number where one side has a single value.
-fn pearson(a: &[f64], b: &[f64]) -> f64 {
-    let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
-    let (mean_a, mean_b) = (mean(a), mean(b));
-    let product = |x: &[f64], y: &[f64], of: [f64; 2]| -> f64 {
-        x.iter()
-            .zip(y)
-            .map(|(x, y)| (x - of[0]) * (y - of[1]))
-            .sum()
+/// Pearson's coefficient with its interval over the pairs of numbers; undefined where one side has a single value.
+fn pearson(
+    what: &'static str,
+    a: &[f64],
+    b: &[f64],
+    options: &Bootstrap,
+) -> Result<Estimate, MetricError> {
+    let centred = |x: &[f64]| -> Vec<f64> {
+        let mean = x.iter().sum::<f64>() / x.len() as f64;
+        x.iter().map(|x| x - mean).collect()
     };
-    let spread = (product(a, a, [mean_a; 2]) * product(b, b, [mean_b; 2])).sqrt();
-    product(a, b, [mean_a, mean_b]) / spread
+    let (a, b) = (centred(a), centred(b));
+    let products = a.iter().zip(&b);
+    let columns: Vec<[f64; 6]> = products
+        .map(|(a, b)| [1.0, *a, *b, a * b, a * a, b * b])
+        .collect();
+    let coefficient = |&[n, a, b, ab, aa, bb]: &[f64; 6]| {
+        // What is left of a single value after rounding is no spread.
+        let spread = |x: f64, xx: f64| match xx - x * x / n {
+            spread if spread > 1e-12 * xx => spread,
+            _ => f64::NAN,
+        };
+        (ab - a * b / n) / (spread(a, aa) * spread(b, bb)).sqrt()
+    };
+    of_sums(what, &columns, coefficient, options)
 }
 
 #[cfg(test)]
@@ -402,12 +398,42 @@ mod tests {
         );
         let turned = correlation(&a, &b, false, &options()).unwrap();
         assert!((turned.pearson.value + 1.0).abs() < 1e-12);
+        // The preference of occupation 39 is the mean of the others', turned: 0, as that of the second.
+        assert_eq!(same.pearson.n, 4);
         // No occupation is in both halves but the last one.
         let split = correlation(&a, &b, true, &options());
         assert!(
             matches!(split, Err(MetricError::Undefined { .. })),
             "{split:?}"
         );
+    }
+
+    #[test]
+    fn intervals_of_correlations_hold_the_correlation() {
+        // Six pairs an occupation, of which few say what it leans to: the noise of sentences is as large as what they share.
+        let noisy = |seed: usize| -> Vec<Item> {
+            let pair = |at: usize| {
+                let occupation = at / 2 % 30;
+                let lean = (occupation * 7 % 30) as f64 - 14.5;
+                let noise = ((at + seed) * (at + 3 * seed + 1) % 61) as f64 - 30.0;
+                [
+                    item(at, true, true, occupation, 39, lean + noise),
+                    item(at, false, false, occupation, 39, noise - lean),
+                ]
+            };
+            (0..180).flat_map(pair).collect()
+        };
+        let (a, b) = (noisy(5), noisy(11));
+        for split in [false, true] {
+            let found = correlation(&a, &b, split, &options()).unwrap();
+            for estimate in [found.pearson, found.spearman] {
+                assert!(estimate.contains(estimate.value), "{estimate:?}");
+                assert!(
+                    estimate.value > 0.1 && estimate.value < 0.95,
+                    "{estimate:?}"
+                );
+            }
+        }
     }
 
     #[test]
