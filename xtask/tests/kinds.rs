@@ -207,3 +207,41 @@ fn controls_are_of_the_kind_and_size_of_the_edit() {
     let hooks: Vec<Hook> = two.steps().iter().map(|(site, _)| site.hook).collect();
     assert_eq!(hooks, [Hook::output(0), Hook::output(1)]);
 }
+
+/// A random change of weights is dense, as an erasure is, but is no subspace: it is not made around the mean of a
+/// language, which is not even known where sentences alone are captured.
+#[test]
+fn changes_of_weights_have_a_random_control_of_their_form() {
+    let tiny = Tiny::new();
+    tiny.replace(
+        "tiny.toml",
+        "hook = \"final_norm\"\nmethods = [{ name = \"sentdebias\", rank = 1 }, { name = \"inlp\", rank = 1 }]",
+        "hook = \"blocks.*.gate + final_norm\"\nmethods = [{ name = \"model-surgery\", units = 5 }]",
+    );
+    tiny.replace(
+        "tiny.toml",
+        "spaces = [\"raw\", \"latent\"]",
+        "spaces = [\"raw\"]",
+    );
+    tiny.append("tiny.toml", "[probe]\nkinds = []\n");
+    tiny.more_text();
+    let output = tiny.reproduce(&[]);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{errors}");
+    let results = tiny.results();
+    let (_, rows) = results
+        .iter()
+        .find(|(name, _)| name.ends_with("rows.jsonl"))
+        .unwrap();
+    let rows = String::from_utf8(rows.clone()).unwrap();
+    for method in [
+        "model-surgery",
+        "model-surgery:random",
+        "model-surgery:shuffled",
+    ] {
+        assert!(
+            rows.contains(&format!("\"method\":\"{method}\"")),
+            "{method}"
+        );
+    }
+}

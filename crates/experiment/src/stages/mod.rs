@@ -205,8 +205,9 @@ impl Edited<'_> {
         };
         let step = |(&site, edit): (&usize, &Edit)| {
             // A random subspace holds some of the language's mean, which says nothing of groups: were
-            // it taken away, the control would be worse than chance. Other edits have no such mean.
-            let erases = matches!(edit.right(), Factor::Dense(_));
+            // it taken away, the control would be worse than chance. Other edits have no such mean, and a random change
+            // of weights has the form of its method, which subtracts none.
+            let erases = setting.rank().is_some() && matches!(edit.right(), Factor::Dense(_));
             let edit = match erases && setting.role == Role::Control(Control::Random) {
                 true => edit.around(self.sites[site].mean(space, language))?,
                 false => edit.clone(),
