@@ -57,6 +57,8 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
         "interlingua-tasks",
         "crates/tasks",
         &[
+            // The device on which classifiers are checked.
+            "interlingua-backend",
             "interlingua-data",
             "interlingua-models",
             "interlingua-metrics",

@@ -120,6 +120,7 @@ const FAMILIES: &[Family] = &[
     ("choice", "Choices", &["choice_"]),
     ("coreference", "Co-reference", &["coreference_"]),
     ("lens", "Logit lens", &["lens_"]),
+    ("generation", "Generated text", &["generation_"]),
 ];
 
 /// A page of metrics.

@@ -132,20 +132,8 @@ fn sequences(model: &Model, prompts: &[String], chat: bool) -> anyhow::Result<Ve
     Ok(all?)
 }
 
-/// The text of what came after a prompt, without the token that ended it.
 fn text(model: &Model, prompt: &Sequence, generated: Generated) -> anyhow::Result<Text> {
-    let tokens = &generated.tokens;
-    let written = &tokens[..tokens.len() - usize::from(generated.ended)];
-    // Some tokenizers drop a space at the beginning of what they decode.
-    let decode = |ids: &[u32]| {
-        let text = model.tokenizer.decode(ids);
-        text.with_context(|| format!("the tokenizer cannot turn {} tokens into text", ids.len()))
-    };
-    let whole = decode(&[&prompt.tokens, written].concat())?;
-    let text = match whole.strip_prefix(&decode(&prompt.tokens)?) {
-        Some(rest) => rest.to_owned(),
-        None => decode(written)?,
-    };
+    let text = generated.text(model, prompt)?;
     Ok(Text { text, generated })
 }
 

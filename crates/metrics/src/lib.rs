@@ -26,6 +26,7 @@ pub mod difflib;
 pub mod directions;
 pub mod divergence;
 mod error;
+pub mod generation;
 pub mod info;
 pub mod joint;
 pub mod lens;

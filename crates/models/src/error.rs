@@ -51,6 +51,34 @@ pub enum ModelError {
         /// The names of the architectures that are implemented.
         known: String,
     },
+    /// The checkpoint has no head that classifies texts.
+    #[error(
+        "{path}: `{found}` does not classify texts with labels; checkpoints that do: {known}"
+    )]
+    NoClassifier {
+        /// The path of the file.
+        path: PathBuf,
+        /// The name under `architectures`, or what else is there.
+        found: String,
+        /// The names of the architectures that are implemented.
+        known: String,
+    },
+    /// The files of a checkpoint are no longer what they were when it was first opened.
+    #[error("{}: the files have changed since they were checked; start again", .folder.display())]
+    Changed {
+        /// The folder of the checkpoint.
+        folder: PathBuf,
+    },
+    /// A classifier has no label of this name.
+    #[error("{}: no label `{label}`; there are: {}", .folder.display(), .known.join(", "))]
+    UnknownLabel {
+        /// The folder of the checkpoint.
+        folder: PathBuf,
+        /// The label that was asked for.
+        label: String,
+        /// The labels of the classifier, in its order.
+        known: Vec<String>,
+    },
     /// A safetensors file or index is malformed.
     #[error("{path}: {problem}")]
     BadWeights {

@@ -58,6 +58,31 @@ pub struct Generated {
     pub ended: bool,
 }
 
+impl Generated {
+    /// Returns the text that came after the prompt, without the token that ended it.
+    ///
+    /// # Errors
+    /// Tokens that the tokenizer cannot turn into text.
+    pub fn text(&self, model: &Model, prompt: &Sequence) -> Result<String, ModelError> {
+        let written = &self.tokens[..self.tokens.len() - usize::from(self.ended)];
+        // Some tokenizers drop a space at the beginning of what they decode.
+        let decode = |ids: &[u32]| {
+            let text = model.tokenizer.decode(ids);
+            text.ok_or_else(|| ModelError::Generation {
+                problem: format!(
+                    "the tokenizer cannot turn {} tokens into text",
+                    ids.len()
+                ),
+            })
+        };
+        let whole = decode(&[&prompt.tokens, written].concat())?;
+        match whole.strip_prefix(&decode(&prompt.tokens)?) {
+            Some(rest) => Ok(rest.to_owned()),
+            None => decode(written),
+        }
+    }
+}
+
 /// Continues each of the prompts by itself.
 ///
 /// `progress` is called with the number of tokens that are done and the largest possible number.

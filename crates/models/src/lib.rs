@@ -7,6 +7,7 @@
 pub mod architectures;
 pub mod chat;
 pub mod checkpoint;
+pub mod classify;
 pub mod config;
 pub mod dump;
 pub mod engine;

@@ -17,7 +17,7 @@ use crate::pack::Sequence;
 use crate::spill::Budget;
 use crate::table::Table;
 use crate::tokenizer::{SpecialToken, Tokenizer};
-use crate::weights::{Source, Weights};
+use crate::weights::{Source, Tensors, Weights};
 use crate::{ModelError, Residency};
 
 /// A checkpoint that has been opened and checked.
@@ -59,9 +59,21 @@ impl Model {
     pub fn open(path: &Path, device: &Device, residency: Residency) -> Result<Model, ModelError> {
         let checkpoint = Checkpoint::open(path)?;
         let architecture = checkpoint.architecture()?;
+        let tensors = architecture.tensors();
+        Model::of(path, &checkpoint, (architecture, &tensors), device, residency)
+    }
+
+    /// Opens a checkpoint as a model of this architecture, whose files hold these tensors.
+    pub(crate) fn of(
+        path: &Path,
+        checkpoint: &Checkpoint,
+        (architecture, tensors): (Box<dyn Architecture>, &Tensors),
+        device: &Device,
+        residency: Residency,
+    ) -> Result<Model, ModelError> {
         let geometry = architecture.geometry().clone();
         let mut weights = checkpoint.weights()?;
-        weights.expect(&architecture.tensors())?;
+        weights.expect(tensors)?;
         let tokenizer = checkpoint.tokenizer(geometry.vocab_size)?;
         let residency = match residency {
             Residency::Auto

@@ -94,6 +94,7 @@ pub fn answers_parquet(answers: &[Answer]) -> Result<Vec<u8>, ReportError> {
         column("answer", answers, |a| a.answer),
         column("gold", answers, |a| a.gold),
         Series::new("scores".into(), scores).into_column(),
+        column("text", answers, |a| a.text.as_deref()),
         column("benchmark", answers, |a| a.benchmark.as_str()),
         column("scorer", answers, |a| a.scorer.as_str()),
         column("category", answers, |a| a.category.as_str()),
@@ -155,7 +156,8 @@ from_records!(
     Option<f64>,
     u64,
     Option<u64>,
-    u32
+    u32,
+    Option<u32>
 );
 
 fn encode(file: &'static str, height: usize, columns: Vec<Column>) -> Result<Vec<u8>, ReportError> {

@@ -128,12 +128,14 @@ pub struct Item {
 pub struct Answer {
     /// The identifier of the item in its benchmark.
     pub item: String,
-    /// The candidate that the model chooses, counted from 0.
-    pub answer: u32,
-    /// The right candidate, counted from 0.
-    pub gold: u32,
-    /// The score of every candidate under the rule.
+    /// The candidate that the model chooses, counted from 0; `None` where there are no candidates.
+    pub answer: Option<u32>,
+    /// The right candidate, counted from 0; `None` where there is none.
+    pub gold: Option<u32>,
+    /// The score of every candidate under the rule, or what the task counted in the text.
     pub scores: Vec<f64>,
+    /// The text that the model wrote, if the task has it write.
+    pub text: Option<String>,
     /// The data that the item belongs to.
     pub benchmark: String,
     /// The scoring rule.

@@ -30,6 +30,8 @@ pub enum Needs {
     Head,
     /// Causal models only.
     Causal,
+    /// Causal models whose weights are in memory, because they write text token by token.
+    Writes,
 }
 
 impl Needs {
@@ -39,6 +41,12 @@ impl Needs {
             Needs::States => "any model",
             Needs::Head => "models with an LM head, causal or masked",
             Needs::Causal => "causal models",
+            Needs::Writes => "causal models whose weights fit into memory",
         }
+    }
+
+    /// Returns whether masked models cannot answer.
+    pub fn is_causal(self) -> bool {
+        matches!(self, Needs::Causal | Needs::Writes)
     }
 }

@@ -1,14 +1,18 @@
 //! The questions of a task to a model, which are answered in one pass over all items and all branches.
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use interlingua_metrics::crows::StartToken;
+use interlingua_models::classify::Classifier;
 use interlingua_models::engine::{
     Lens, LogProbs, Seen, capture_branches, query_log_probs, token_log_probs,
 };
+use interlingua_models::generate::{self, Choice, Generated};
 use interlingua_models::masked::{MaskRequest, masked_log_probs};
 use interlingua_models::pack::Query;
-use interlingua_models::{Branch, Capture, Hook, Model, ModelError, Pooling, Sequence};
+use interlingua_models::{Branch, Capture, Hook, Model, ModelError, Pooling, Residency, Sequence};
+use serde::{Deserialize, Serialize};
 
 use crate::TaskError;
 
@@ -33,7 +37,41 @@ enum Requests {
     States(Vec<Sequence>),
     /// What the head would say on the way, and a number for each token of the vocabulary.
     Lens(Lens, Vec<Sequence>, Vec<i32>),
+    /// Text after prompts, of so many tokens, and what classifies it.
+    Written(Vec<Sequence>, usize, Option<Judge>),
 }
+
+/// A classifier of texts, and the label that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judge {
+    /// The folder of the checkpoint.
+    pub folder: PathBuf,
+    /// The digest of its files.
+    pub digest: String,
+    /// The label.
+    pub label: String,
+}
+
+/// The text that a model wrote after a prompt.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Written {
+    /// The text, without the prompt.
+    pub text: String,
+    /// What the classifier says of it, if there is one.
+    pub label: Option<Label>,
+}
+
+/// What a classifier says of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Label {
+    /// The probability of the label that was asked for.
+    pub probability: f64,
+    /// Whether the text was cut, because the classifier does not take so many tokens.
+    pub cut: bool,
+}
+
+/// The number of texts that are written side by side.
+const SIDE_BY_SIDE: usize = 16;
 
 impl Ask {
     /// Asks for the log-probabilities of all tokens of each text; a masked model gets each token masked alone. A part
@@ -112,6 +150,15 @@ impl Ask {
         }
     }
 
+    /// Asks for the text that the model writes after each prompt, the likeliest token at every step, and for what a classifier says of
+    /// it. A part is a prompt.
+    pub fn written(prompts: Vec<Sequence>, tokens: usize, judge: Option<Judge>) -> Ask {
+        Ask {
+            parts: one_each(prompts.len()),
+            requests: Requests::Written(prompts, tokens, judge),
+        }
+    }
+
     /// Puts all requests to the model, in one pass for all branches. The result has one entry for each branch.
     ///
     /// # Errors
@@ -130,6 +177,26 @@ impl Ask {
             Requests::States(sequences) => {
                 return states(model, sequences, branches, &self.parts, progress);
             }
+            Requests::Written(prompts, tokens, judge) => {
+                let write = |(at, branch): (usize, &Branch<'_>)| {
+                    let before = at * prompts.len() * tokens;
+                    let all = branches.len() * prompts.len() * tokens;
+                    write(model, prompts, *tokens, branch, &mut |done, _| {
+                        progress(before + done, all);
+                    })
+                };
+                let written = branches.iter().enumerate().map(write);
+                let mut written = written.collect::<Result<Vec<_>, _>>()?;
+                if let Some(judge) = judge {
+                    judge.classify(model, written.iter_mut().flatten())?;
+                }
+                let answers = |written| Answers {
+                    found: vec![Vec::new(); prompts.len()],
+                    parts: self.parts.clone(),
+                    written,
+                };
+                return Ok(written.into_iter().map(answers).collect());
+            }
             Requests::Lens(lens, sequences, of_token) => {
                 let seen = lens.read(model, sequences, branches, progress)?;
                 seen.iter().map(|hooks| seen_by(hooks, of_token)).collect()
@@ -138,8 +205,60 @@ impl Ask {
         let answers = |found: LogProbs| Answers {
             found,
             parts: self.parts.clone(),
+            written: Vec::new(),
         };
         Ok(found.into_iter().map(answers).collect())
+    }
+}
+
+/// The text that a model writes under one branch.
+fn write(
+    model: &Model,
+    prompts: &[Sequence],
+    tokens: usize,
+    branch: &Branch<'_>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<Written>, ModelError> {
+    let options = generate::Options {
+        choice: Choice::Greedy,
+        new_tokens: tokens,
+        stop: model.end_tokens()?,
+        batch: SIDE_BY_SIDE,
+    };
+    let generated = generate::generate(model, prompts, branch, &options, progress)?;
+    let written = |(prompt, generated): (&Sequence, &Generated)| {
+        Ok(Written {
+            text: generated.text(model, prompt)?,
+            label: None,
+        })
+    };
+    prompts.iter().zip(&generated).map(written).collect()
+}
+
+impl Judge {
+    /// Classifies texts, on the device of the model that wrote them.
+    fn classify<'w>(
+        &self,
+        model: &Model,
+        written: impl Iterator<Item = &'w mut Written>,
+    ) -> Result<(), ModelError> {
+        let classifier = Classifier::open(&self.folder, &model.device, Residency::Auto)?;
+        if classifier.digest()?.to_hex().to_string() != self.digest {
+            return Err(ModelError::Changed {
+                folder: self.folder.clone(),
+            });
+        }
+        let label = classifier.label(&self.label)?;
+        let written: Vec<&mut Written> = written.collect();
+        let texts: Vec<String> = written.iter().map(|w| w.text.clone()).collect();
+        let verdicts = classifier.classify(&texts, &mut |_, _| {})?;
+        for (written, verdict) in written.into_iter().zip(verdicts) {
+            written.label = Some(Label {
+                probability: verdict.probabilities[label],
+                cut: verdict.cut,
+            });
+        }
+        Ok(())
     }
 }
 
@@ -196,6 +315,7 @@ fn states(
     let answers = |found| Answers {
         found,
         parts: parts.to_vec(),
+        written: Vec::new(),
     };
     Ok(found.into_iter().map(answers).collect())
 }
@@ -206,6 +326,8 @@ pub struct Answers {
     /// Of each request: log-probabilities of its tokens in nats, or the numbers of its state.
     found: LogProbs,
     parts: Vec<Range<usize>>,
+    /// Of each part, the text that was written; empty if nothing was.
+    written: Vec<Written>,
 }
 
 impl Answers {
@@ -223,6 +345,11 @@ impl Answers {
     /// hidden state.
     pub fn of(&self, part: usize) -> Vec<f32> {
         self.found[self.parts[part].clone()].concat()
+    }
+
+    /// Returns the text that was written after each prompt; empty if none was asked for.
+    pub fn written(&self) -> &[Written] {
+        &self.written
     }
 
     /// Returns the log-probability of a part in nats, which is the sum over its tokens.

@@ -250,7 +250,11 @@ impl Task for Choice {
                 numbers.push(Number::new(metric, norm.name(), estimate));
             }
         }
-        Ok(Judgement { numbers, said })
+        Ok(Judgement {
+            numbers,
+            said,
+            texts: Vec::new(),
+        })
     }
 
     fn compare(
@@ -300,19 +304,20 @@ impl Task for Choice {
         Ok(numbers)
     }
 
-    fn answers(items: &[Item], said: &[Vec<f64>]) -> Vec<Answer> {
+    fn answers(items: &[Item], found: &Judgement) -> Vec<Answer> {
         let answer = |(item, judged): (&Item, choice::Item)| {
             Norm::ALL.map(|norm| Answer {
                 item: item.item.id.clone(),
                 scorer: norm.name(),
-                answer: judged.answer(norm),
-                gold: judged.gold,
+                answer: Some(judged.answer(norm)),
+                gold: Some(judged.gold),
                 scores: judged.scores(norm),
+                text: None,
             })
         };
         items
             .iter()
-            .zip(judged(items, said))
+            .zip(judged(items, &found.said))
             .flat_map(answer)
             .collect()
     }

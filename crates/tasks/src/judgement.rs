@@ -51,6 +51,8 @@ pub struct Judgement {
     /// For each item, the values from which the model's answer is computed; empty for a task that keeps nothing of
     /// its items.
     pub said: Vec<Vec<f64>>,
+    /// For each item, the text that the model wrote; empty for a task without written text.
+    pub texts: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -60,15 +62,25 @@ enum Stored {
     WithAnswers {
         numbers: Vec<Number>,
         said: Vec<Vec<f64>>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        texts: Vec<String>,
     },
 }
 
 impl From<Judgement> for Stored {
     fn from(judgement: Judgement) -> Stored {
-        let Judgement { numbers, said } = judgement;
+        let Judgement {
+            numbers,
+            said,
+            texts,
+        } = judgement;
         match said.is_empty() {
             true => Stored::Numbers(numbers),
-            false => Stored::WithAnswers { numbers, said },
+            false => Stored::WithAnswers {
+                numbers,
+                said,
+                texts,
+            },
         }
     }
 }
@@ -77,7 +89,15 @@ impl From<Stored> for Judgement {
     fn from(stored: Stored) -> Judgement {
         match stored {
             Stored::Numbers(numbers) => Judgement::from(numbers),
-            Stored::WithAnswers { numbers, said } => Judgement { numbers, said },
+            Stored::WithAnswers {
+                numbers,
+                said,
+                texts,
+            } => Judgement {
+                numbers,
+                said,
+                texts,
+            },
         }
     }
 }
@@ -87,6 +107,7 @@ impl From<Vec<Number>> for Judgement {
         Judgement {
             numbers,
             said: Vec::new(),
+            texts: Vec::new(),
         }
     }
 }
@@ -98,12 +119,14 @@ pub struct Answer {
     pub item: String,
     /// The scoring rule.
     pub scorer: &'static str,
-    /// The candidate that the model chooses, counted from 0.
-    pub answer: usize,
-    /// The right candidate, counted from 0.
-    pub gold: usize,
-    /// The score of every candidate under the rule.
+    /// The candidate that the model chooses, counted from 0; `None` where there are no candidates.
+    pub answer: Option<usize>,
+    /// The right candidate, counted from 0; `None` where there is none.
+    pub gold: Option<usize>,
+    /// The score of every candidate under the rule, or what the task counted in the text.
     pub scores: Vec<f64>,
+    /// The text that the model wrote, if the task has it write.
+    pub text: Option<String>,
 }
 
 #[cfg(test)]
@@ -120,11 +143,14 @@ mod tests {
             serde_json::from_value::<Judgement>(json).unwrap(),
             judgement
         );
-        let with = Judgement {
-            said: vec![vec![-1.5, -2.0]],
-            ..judgement
-        };
-        let json = serde_json::to_string(&with).unwrap();
-        assert_eq!(serde_json::from_str::<Judgement>(&json).unwrap(), with);
+        for texts in [Vec::new(), vec!["so it was".to_owned()]] {
+            let with = Judgement {
+                said: vec![vec![-1.5, -2.0]],
+                texts,
+                ..judgement.clone()
+            };
+            let json = serde_json::to_string(&with).unwrap();
+            assert_eq!(serde_json::from_str::<Judgement>(&json).unwrap(), with);
+        }
     }
 }

@@ -12,6 +12,8 @@ mod ask;
 pub mod bbq;
 pub mod choice;
 mod error;
+pub mod generation;
+mod identify;
 mod judgement;
 pub mod latent;
 pub mod pairs;
@@ -24,7 +26,7 @@ pub mod text;
 pub mod winobias;
 
 pub use about::{About, Needs};
-pub use ask::{Answers, Ask, add_sentence};
+pub use ask::{Answers, Ask, Judge, Label, Written, add_sentence};
 pub use error::TaskError;
 pub use judgement::{Answer, Judgement, Number};
 pub use registry::{Items, TaskSpec};
@@ -111,8 +113,8 @@ pub trait Task {
     }
 
     /// Returns the answers as rows of a table, item by item. The result is empty for a task that keeps no answers.
-    fn answers(items: &[Self::Item], said: &[Vec<f64>]) -> Vec<Answer> {
-        let _ = (items, said);
+    fn answers(items: &[Self::Item], found: &Judgement) -> Vec<Answer> {
+        let _ = (items, found);
         Vec::new()
     }
 }

@@ -148,9 +148,9 @@ macro_rules! tasks {
             }
 
             /// Returns the answers as rows of a table, item by item.
-            pub fn answers(&self, said: &[Vec<f64>]) -> Vec<Answer> {
+            pub fn answers(&self, found: &Judgement) -> Vec<Answer> {
                 match self {
-                    $(Items::$variant(items) => <$task>::answers(items, said),)*
+                    $(Items::$variant(items) => <$task>::answers(items, found),)*
                 }
             }
         }
@@ -172,6 +172,8 @@ tasks! {
     Latent(crate::latent::Latent),
     /// Pronouns and occupations.
     Winobias(crate::winobias::Winobias),
+    /// Text that the model writes.
+    Generation(crate::generation::Generation),
 }
 
 /// The tasks that every experiment computes without listing them.

@@ -240,7 +240,11 @@ impl Task for Winobias {
                 }
             }
         }
-        Ok(Judgement { numbers, said })
+        Ok(Judgement {
+            numbers,
+            said,
+            texts: Vec::new(),
+        })
     }
 
     fn compare(

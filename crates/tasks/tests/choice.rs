@@ -7,7 +7,7 @@ use interlingua_data::{ChoiceItem, Language, OnBadRow};
 use interlingua_metrics::bootstrap::Bootstrap;
 use interlingua_models::{Branch, Model, Residency};
 use interlingua_tasks::choice::{Choice, Item};
-use interlingua_tasks::{Items, Judging, Source, Task, TaskError, TaskSpec};
+use interlingua_tasks::{Items, Judgement, Judging, Source, Task, TaskError, TaskSpec};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -130,11 +130,16 @@ fn answers_are_compared_between_models_and_languages() {
             .unwrap()
             .is_empty()
     );
-    let answers = Choice::answers(&english, &one);
+    let found = Judgement {
+        numbers: Vec::new(),
+        said: one.clone(),
+        texts: Vec::new(),
+    };
+    let answers = Choice::answers(&english, &found);
     assert_eq!(answers.len(), 6);
     assert_eq!(
         (answers[3].item.as_str(), answers[3].answer, answers[3].gold),
-        ("2", 1, 0)
+        ("2", Some(1), Some(0))
     );
 }
 

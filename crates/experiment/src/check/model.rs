@@ -26,7 +26,7 @@ pub fn architecture(spec: &Spec, architecture: &dyn Architecture) -> Result<(), 
         return headless(spec, &geometry.architecture);
     }
     check_scorers(&spec.score.scorers, geometry.causal)?;
-    let causal = |task: &TaskSpec| task.about().needs == Needs::Causal;
+    let causal = |task: &TaskSpec| task.about().needs.is_causal();
     if let (false, Some(at)) = (geometry.causal, spec.benchmarks.iter().position(causal)) {
         let about = spec.benchmarks[at].about();
         return Err(ExperimentError::plan(

@@ -119,7 +119,7 @@ pub fn answers(blank: &Blank<'_>, found: &[Found<'_>]) -> Vec<Answer> {
     let of_set = |(set, judged): &Found<'_>| {
         let of_setting = |judged: &Judged| {
             let setting = &blank.plan.settings[judged.setting];
-            let answers = set.items.answers(&judged.found.said).into_iter();
+            let answers = set.items.answers(&judged.found).into_iter();
             let answer = |answer| of_item(set, setting, answer);
             answers.map(answer).collect::<Vec<Answer>>()
         };
@@ -131,9 +131,10 @@ pub fn answers(blank: &Blank<'_>, found: &[Found<'_>]) -> Vec<Answer> {
 fn of_item(set: &Benchmark, setting: &Setting, answer: interlingua_tasks::Answer) -> Answer {
     Answer {
         item: answer.item,
-        answer: answer.answer as u32,
-        gold: answer.gold as u32,
+        answer: answer.answer.map(|a| a as u32),
+        gold: answer.gold.map(|g| g as u32),
         scores: answer.scores,
+        text: answer.text,
         benchmark: set.name(set.items.about()).to_owned(),
         scorer: answer.scorer.to_owned(),
         category: setting.category.clone(),

@@ -9,6 +9,7 @@ use interlingua_models::hub::{self, HubName, HubOptions, Place, Resolved, Source
 use interlingua_models::masked::mask_token;
 use interlingua_models::tokenizer::train_bpe;
 use interlingua_models::{Budget, Model, Residency};
+use interlingua_tasks::{Needs, TaskSpec};
 use interlingua_training::recipe::{BOS, GeometrySpec};
 use interlingua_training::{REVISION, TrainConfig, Trainer};
 
@@ -47,6 +48,10 @@ pub fn model_stage(
                 "the weights ({:.1} GB) take more than half of the free memory: one block at a time is read from disk",
                 model.weights().bytes() as f64 / 1e9
             )));
+        }
+        let writes = |task: &TaskSpec| task.about().needs == Needs::Writes;
+        if run.plan.spec.benchmarks.iter().any(writes) {
+            model = model.ready()?;
         }
         let mut digest = model.digest()?.to_hex()[..24].to_owned();
         // The mask token may be named in files that the digest leaves out. Where there is none, the
