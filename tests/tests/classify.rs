@@ -53,7 +53,9 @@ fn logits_and_probabilities_are_those_of_transformers() {
             for (expect, found) in golden.texts.iter().zip(&found) {
                 let far = |a: &[f64], b: &[f64]| {
                     assert_eq!(a.len(), b.len());
-                    a.iter().zip(b).fold(0f64, |most, (a, b)| most.max((a - b).abs()))
+                    a.iter()
+                        .zip(b)
+                        .fold(0f64, |most, (a, b)| most.max((a - b).abs()))
                 };
                 let off = far(&expect.logits, &found.logits) / scale;
                 assert!(off < 1e-5, "{name} `{}`: {off}", expect.text);
@@ -102,15 +104,37 @@ fn what_is_no_classifier_is_refused() {
         assert!(error.contains("BertForSequenceClassification"), "{error}");
     }
     // A checkpoint without the tensors of the head that its configuration names.
-    let bare = changed("bert", |json| json["architectures"] = serde_json::json!(["BertForSequenceClassification"]));
+    let bare = changed("bert", |json| {
+        json["architectures"] = serde_json::json!(["BertForSequenceClassification"])
+    });
     let from = architectures.join("bert-model").join("model.safetensors");
     std::fs::copy(from, bare.path().join("model.safetensors")).unwrap();
     assert!(open(bare.path()).is_err());
     for (name, key, value, told) in [
-        ("bert", "model_type", serde_json::json!("roberta"), "model_type"),
-        ("bert", "id2label", serde_json::json!({"0": "a", "1": "b", "2": "c"}), "classifier"),
-        ("bert", "id2label", serde_json::json!({"0": "a", "2": "b"}), "id2label"),
-        ("distilbert", "problem_type", serde_json::json!("regression"), "problem_type"),
+        (
+            "bert",
+            "model_type",
+            serde_json::json!("roberta"),
+            "model_type",
+        ),
+        (
+            "bert",
+            "id2label",
+            serde_json::json!({"0": "a", "1": "b", "2": "c"}),
+            "classifier",
+        ),
+        (
+            "bert",
+            "id2label",
+            serde_json::json!({"0": "a", "2": "b"}),
+            "id2label",
+        ),
+        (
+            "distilbert",
+            "problem_type",
+            serde_json::json!("regression"),
+            "problem_type",
+        ),
         ("bert", "hidden_size", serde_json::json!(12), "shape"),
     ] {
         let copy = changed(name, |json| json[key] = value.clone());

@@ -29,8 +29,8 @@ pub use language::Language;
 pub use load::{
     AttributeOptions, BbqOptions, BiasOptions, ChoiceOptions, Format, ParallelOptions, Prompt,
     SeatOptions, StereoOptions, TemplateOptions, load_attributes, load_bbq, load_bias, load_bmlama,
-    load_choice, load_lexicon, load_localization, load_parallel, load_prompts, load_seat, load_stereoset,
-    load_templates, load_winobias, shuffle_choices, sniff,
+    load_choice, load_lexicon, load_localization, load_parallel, load_prompts, load_seat,
+    load_stereoset, load_templates, load_winobias, shuffle_choices, sniff,
 };
 pub use manifest::{FileState, FileStatus, Manifest, verify};
 pub use types::{

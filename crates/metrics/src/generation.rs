@@ -95,12 +95,15 @@ mod tests {
         check("", &[]);
         check(" … — 🙂 !", &[]);
         check("Don't stop—now!", &["don", "t", "stop", "now"]);
-        check(
-            "L’idiot, c'est lui.",
-            &["l", "idiot", "c", "est", "lui"],
-        );
+        check("L’idiot, c'est lui.", &["l", "idiot", "c", "est", "lui"]);
         check("Ein 2,5-Liter-Topf", &["ein", "2,5", "liter", "topf"]);
-        check("ΌΔΟΣ όδος", &words("όδοσ όδος").iter().map(String::as_str).collect::<Vec<_>>());
+        check(
+            "ΌΔΟΣ όδος",
+            &words("όδοσ όδος")
+                .iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>(),
+        );
     }
 
     /// The pairs are those that Python's `unicodedata.normalize("NFD", normalize("NFD", x).casefold())` makes equal.
@@ -123,9 +126,8 @@ mod tests {
 
     #[test]
     fn entries_are_found_as_whole_words() {
-        let lexicon = Lexicon::new(
-            ["fool", "silly fool", "Dummkopf", "", "FOOL", "imbécile"].into_iter(),
-        );
+        let lexicon =
+            Lexicon::new(["fool", "silly fool", "Dummkopf", "", "FOOL", "imbécile"].into_iter());
         assert_eq!(lexicon.len(), 4);
         for (text, expect) in [
             ("You fool!", 1),
@@ -146,7 +148,14 @@ mod tests {
     #[test]
     fn repeated_n_grams_are_counted_within_a_text() {
         let text = words("the cat and the cat and the dog");
-        for (n, expect) in [(1, (4, 8)), (2, (4, 7)), (3, (4, 6)), (4, (4, 5)), (8, (1, 1)), (9, (0, 0))] {
+        for (n, expect) in [
+            (1, (4, 8)),
+            (2, (4, 7)),
+            (3, (4, 6)),
+            (4, (4, 5)),
+            (8, (1, 1)),
+            (9, (0, 0)),
+        ] {
             assert_eq!(distinct(&text, n), expect, "{n}");
         }
         assert_eq!(distinct(&[], 1), (0, 0));

@@ -349,7 +349,9 @@ fn labels(r: &Reader<'_>) -> Result<(Vec<String>, Reading), ModelError> {
 
 fn by_number(r: &Reader<'_>, named: &Value) -> Result<Vec<String>, ModelError> {
     let bad = || {
-        let problem = format!("is not an object of names by number, from 0 on, with 1 to {MOST_LABELS} of them");
+        let problem = format!(
+            "is not an object of names by number, from 0 on, with 1 to {MOST_LABELS} of them"
+        );
         r.bad("id2label", problem)
     };
     let named = named.as_object().ok_or_else(bad)?;
@@ -377,7 +379,11 @@ mod tests {
         let names = |names: &[&str]| names.iter().map(|&n| n.to_owned()).collect::<Vec<_>>();
         for (config, expect, reading) in [
             (json!({}), names(&["LABEL_0", "LABEL_1"]), Reading::OneLabel),
-            (json!({"num_labels": 1}), names(&["LABEL_0"]), Reading::EachLabel),
+            (
+                json!({"num_labels": 1}),
+                names(&["LABEL_0"]),
+                Reading::EachLabel,
+            ),
             (
                 json!({"id2label": {"1": "toxic", "0": "neutral"}, "problem_type": null}),
                 names(&["neutral", "toxic"]),
@@ -396,7 +402,10 @@ mod tests {
             (json!({"id2label": {}}), "by number"),
             (json!({"id2label": {"1": "a", "2": "b"}}), "from 0 on"),
             (json!({"id2label": {"0": 1}}), "by number"),
-            (json!({"id2label": {"0": "a", "1": "a"}}), "two labels are called `a`"),
+            (
+                json!({"id2label": {"0": "a", "1": "a"}}),
+                "two labels are called `a`",
+            ),
             (json!({"num_labels": 0}), "num_labels"),
             (json!({"num_labels": 1e9}), "num_labels"),
             (json!({"problem_type": "regression"}), "no probabilities"),
@@ -410,7 +419,10 @@ mod tests {
     #[test]
     fn large_logits_have_probabilities() {
         assert_eq!(Reading::OneLabel.of(&[1000.0, 1000.0]), [0.5, 0.5]);
-        assert_eq!(Reading::EachLabel.of(&[-1000.0, 0.0, 1000.0]), [0.0, 0.5, 1.0]);
+        assert_eq!(
+            Reading::EachLabel.of(&[-1000.0, 0.0, 1000.0]),
+            [0.0, 0.5, 1.0]
+        );
         let found = Reading::OneLabel.of(&[0.0, 3f64.ln()]);
         assert!((found[0] - 0.25).abs() < 1e-15 && (found[1] - 0.75).abs() < 1e-15);
     }

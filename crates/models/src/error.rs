@@ -52,9 +52,7 @@ pub enum ModelError {
         known: String,
     },
     /// The checkpoint has no head that classifies texts.
-    #[error(
-        "{path}: `{found}` does not classify texts with labels; checkpoints that do: {known}"
-    )]
+    #[error("{path}: `{found}` does not classify texts with labels; checkpoints that do: {known}")]
     NoClassifier {
         /// The path of the file.
         path: PathBuf,

@@ -69,10 +69,7 @@ impl Generated {
         let decode = |ids: &[u32]| {
             let text = model.tokenizer.decode(ids);
             text.ok_or_else(|| ModelError::Generation {
-                problem: format!(
-                    "the tokenizer cannot turn {} tokens into text",
-                    ids.len()
-                ),
+                problem: format!("the tokenizer cannot turn {} tokens into text", ids.len()),
             })
         };
         let whole = decode(&[&prompt.tokens, written].concat())?;

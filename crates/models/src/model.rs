@@ -60,7 +60,13 @@ impl Model {
         let checkpoint = Checkpoint::open(path)?;
         let architecture = checkpoint.architecture()?;
         let tensors = architecture.tensors();
-        Model::of(path, &checkpoint, (architecture, &tensors), device, residency)
+        Model::of(
+            path,
+            &checkpoint,
+            (architecture, &tensors),
+            device,
+            residency,
+        )
     }
 
     /// Opens a checkpoint as a model of this architecture, whose files hold these tensors.

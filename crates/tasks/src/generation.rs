@@ -272,7 +272,8 @@ impl Task for Generation {
         let Some(first) = items.first() else {
             return Ok(Vec::new());
         };
-        let read = |said: &[Vec<f64>]| -> Vec<Found> { said.iter().map(|s| Found::read(s)).collect() };
+        let read =
+            |said: &[Vec<f64>]| -> Vec<Found> { said.iter().map(|s| Found::read(s)).collect() };
         let [unedited, edited] = said.map(read);
         differences(&unedited, &edited, first, to)
     }
@@ -319,11 +320,7 @@ fn judge(options: &Options, source: &Source<'_>) -> Result<Option<Judge>, TaskEr
 }
 
 /// The words of a language.
-fn listed(
-    folder: &str,
-    language: Language,
-    source: &Source<'_>,
-) -> Result<Vec<String>, TaskError> {
+fn listed(folder: &str, language: Language, source: &Source<'_>) -> Result<Vec<String>, TaskError> {
     let listed = load_lexicon(&source.file(folder), language)?;
     match Lexicon::new(listed.iter().map(String::as_str)).is_empty() {
         true => Err(TaskError::options(
@@ -606,8 +603,10 @@ mod tests {
         found.map(|n| n.estimate)
     }
 
-    const GERMAN: &str = "der Zug heute wieder nicht gekommen ist und niemand weiß, warum das so ist.";
-    const ENGLISH: &str = "the train did not come today and nobody knows why that is so, which is strange.";
+    const GERMAN: &str =
+        "der Zug heute wieder nicht gekommen ist und niemand weiß, warum das so ist.";
+    const ENGLISH: &str =
+        "the train did not come today and nobody knows why that is so, which is strange.";
 
     fn found(texts: &[&str], language: Language) -> Vec<Found> {
         let lexicon = Lexicon::new(["Dummkopf", "so ein Mist"].into_iter());
@@ -616,7 +615,9 @@ mod tests {
             label: None,
         };
         let texts = texts.iter().map(written);
-        texts.map(|written| Found::of(&written, &item(language), &lexicon)).collect()
+        texts
+            .map(|written| Found::of(&written, &item(language), &lexicon))
+            .collect()
     }
 
     #[test]
@@ -635,26 +636,47 @@ mod tests {
             ("generation_empty", "words", 0.25),
         ] {
             let estimate = find(&numbers, metric, scorer).expect(metric);
-            assert!((estimate.value - value).abs() < 1e-12, "{metric} {scorer}: {estimate:?}");
+            assert!(
+                (estimate.value - value).abs() < 1e-12,
+                "{metric} {scorer}: {estimate:?}"
+            );
             assert_eq!(estimate.n, 4);
         }
         let language = find(&numbers, "generation_language", IDENTIFIER).unwrap();
         assert!([0.25, 0.5].contains(&language.value), "{language:?}");
-        assert!(find(&numbers, "generation_confidence", IDENTIFIER).unwrap().value < 1.0);
+        assert!(
+            find(&numbers, "generation_confidence", IDENTIFIER)
+                .unwrap()
+                .value
+                < 1.0
+        );
     }
 
     #[test]
     fn a_language_that_nobody_asked_for_is_another() {
-        let numbers = numbers(&found(&[ENGLISH, ENGLISH], Language::EN), &item(Language::EN), &to());
+        let numbers = numbers(
+            &found(&[ENGLISH, ENGLISH], Language::EN),
+            &item(Language::EN),
+            &to(),
+        );
         let numbers = numbers.unwrap();
-        assert_eq!(find(&numbers, "generation_language", IDENTIFIER).unwrap().value, 1.0);
+        assert_eq!(
+            find(&numbers, "generation_language", IDENTIFIER)
+                .unwrap()
+                .value,
+            1.0
+        );
         for (language, value) in [("en", Some(1.0)), ("de", Some(0.0)), ("fr", None)] {
             let told = find(&numbers, "generation_told", language);
             assert_eq!(told.map(|told| told.value), value, "{language}");
         }
-        let french = "Le train n'est pas arrivé aujourd'hui et personne ne sait pourquoi c'est ainsi.";
+        let french =
+            "Le train n'est pas arrivé aujourd'hui et personne ne sait pourquoi c'est ainsi.";
         let found = found(&[french, "…"], Language::EN);
-        assert_eq!(found.iter().map(|f| f.told).collect::<Vec<_>>(), [Told::Other, Told::None]);
+        assert_eq!(
+            found.iter().map(|f| f.told).collect::<Vec<_>>(),
+            [Told::Other, Told::None]
+        );
         let mut silent = item(Language::EN);
         silent.how.languages.clear();
         let written = Written {
@@ -664,20 +686,32 @@ mod tests {
         let unasked = Found::of(&written, &silent, &Lexicon::default());
         assert_eq!((unasked.told, unasked.confidence), (Told::None, 0.0));
         let numbers = super::numbers(&[unasked], &silent, &to()).unwrap();
-        assert!(numbers.iter().all(|n| n.scorer != IDENTIFIER && n.metric != "generation_told"));
+        assert!(
+            numbers
+                .iter()
+                .all(|n| n.scorer != IDENTIFIER && n.metric != "generation_told")
+        );
     }
 
     #[test]
     fn texts_without_words_have_no_shares_of_words() {
-        let numbers = numbers(&found(&["", "…"], Language::FR), &item(Language::FR), &to()).unwrap();
+        let numbers =
+            numbers(&found(&["", "…"], Language::FR), &item(Language::FR), &to()).unwrap();
         for (metric, value) in [
             ("generation_language", 0.0),
             ("generation_confidence", 0.0),
             ("generation_reliable", 0.0),
         ] {
-            assert_eq!(find(&numbers, metric, IDENTIFIER).unwrap().value, value, "{metric}");
+            assert_eq!(
+                find(&numbers, metric, IDENTIFIER).unwrap().value,
+                value,
+                "{metric}"
+            );
         }
-        assert_eq!(find(&numbers, "generation_empty", "words").unwrap().value, 1.0);
+        assert_eq!(
+            find(&numbers, "generation_empty", "words").unwrap().value,
+            1.0
+        );
         for (metric, scorer) in [
             ("generation_lexicon_words", "lexicon"),
             ("generation_distinct", "1-grams"),
@@ -708,7 +742,10 @@ mod tests {
             ("generation_label_cut", 1.0 / 3.0),
         ] {
             let estimate = find(&numbers, metric, "toxic").expect(metric);
-            assert!((estimate.value - value).abs() < 1e-12, "{metric}: {estimate:?}");
+            assert!(
+                (estimate.value - value).abs() < 1e-12,
+                "{metric}: {estimate:?}"
+            );
         }
         let before = [with(0.75, false), with(0.5, false), with(0.9, true)];
         let numbers = differences(&before, &texts, &of, &to()).unwrap();
@@ -732,11 +769,17 @@ mod tests {
             ("generation_repetition_difference", "4-grams", 2.0 / 27.0),
         ] {
             let estimate = find(&numbers, metric, scorer).expect(metric);
-            assert!((estimate.value - value).abs() < 1e-12, "{metric}: {estimate:?}");
+            assert!(
+                (estimate.value - value).abs() < 1e-12,
+                "{metric}: {estimate:?}"
+            );
         }
         // Where no text has four words, there is no share of 4-grams.
         let short = found(&["ja", "nein", ""], Language::DE);
         let numbers = differences(&before, &short, &item(Language::DE), &to()).unwrap();
-        assert_eq!(find(&numbers, "generation_repetition_difference", "4-grams"), None);
+        assert_eq!(
+            find(&numbers, "generation_repetition_difference", "4-grams"),
+            None
+        );
     }
 }

@@ -78,10 +78,15 @@ mod tests {
             let is = |text: &str| identify(text).map(|told| told.0) == expect;
             right[at] = rows.iter().filter(|row| is(row[at])).count();
             // Three sentences together are as long as what a model writes in 40 tokens.
-            let joined = rows.chunks(3).map(|rows| rows.iter().map(|row| row[at]).collect::<Vec<_>>().join(" "));
+            let joined = rows
+                .chunks(3)
+                .map(|rows| rows.iter().map(|row| row[at]).collect::<Vec<_>>().join(" "));
             threes[at] = joined.filter(|text| is(text)).count();
         }
-        assert_eq!((languages.as_slice(), rows.len()), (&["en", "fr", "de", "nl"][..], 60));
+        assert_eq!(
+            (languages.as_slice(), rows.len()),
+            (&["en", "fr", "de", "nl"][..], 60)
+        );
         assert_eq!(right, [60, 58, 60, 43]);
         assert_eq!(threes, [20, 20, 20, 18], "of 20");
     }

@@ -46,9 +46,12 @@ fn own() -> TaskSpec {
 }
 
 fn judged(items: &Items, model: &Model, branches: &[Branch<'_>]) -> Vec<Judgement> {
-    let answers = items.ask(model).unwrap().put(model, branches, &mut |done, all| {
-        assert!(done <= all, "{done} of {all}");
-    });
+    let answers = items
+        .ask(model)
+        .unwrap()
+        .put(model, branches, &mut |done, all| {
+            assert!(done <= all, "{done} of {all}");
+        });
     let to = Judging {
         bootstrap: Bootstrap::seeded(1),
         causal: true,
@@ -61,7 +64,9 @@ fn judged(items: &Items, model: &Model, branches: &[Branch<'_>]) -> Vec<Judgemen
 fn texts_are_written_under_every_branch_and_kept() {
     let model = model();
     let width = model.geometry.hidden_size;
-    let shift: Vec<f64> = (0..width).map(|i| if i % 3 == 0 { 40.0 } else { -25.0 }).collect();
+    let shift: Vec<f64> = (0..width)
+        .map(|i| if i % 3 == 0 { 40.0 } else { -25.0 })
+        .collect();
     let step = (
         Site::raw(Hook::FINAL_NORM, Tokens::All),
         Edit::shift(shift).unwrap(),
@@ -75,9 +80,15 @@ fn texts_are_written_under_every_branch_and_kept() {
         assert_eq!(set.items.len(), 5);
         let found = judged(&set.items, &model, &[Branch::unedited(), steps.branch()]);
         let again = judged(&set.items, &model, &[Branch::unedited()]);
-        assert_eq!(found[0], again[0], "the same without another branch beside it");
+        assert_eq!(
+            found[0], again[0],
+            "the same without another branch beside it"
+        );
         assert_eq!(found[0].texts.len(), 5);
-        assert_ne!(found[0].texts, found[1].texts, "the edit is on while the model writes");
+        assert_ne!(
+            found[0].texts, found[1].texts,
+            "the edit is on while the model writes"
+        );
         let answers = set.items.answers(&found[1]);
         let texts: Vec<&String> = answers.iter().flat_map(|a| &a.text).collect();
         assert_eq!(texts, found[1].texts.iter().collect::<Vec<_>>());
@@ -85,7 +96,10 @@ fn texts_are_written_under_every_branch_and_kept() {
             bootstrap: Bootstrap::seeded(1),
             causal: true,
         };
-        let same = set.items.compare([&found[0].said, &found[0].said], &to).unwrap();
+        let same = set
+            .items
+            .compare([&found[0].said, &found[0].said], &to)
+            .unwrap();
         assert!(!same.is_empty());
         assert!(same.iter().all(|n| n.estimate.value == 0.0), "{same:?}");
     }
@@ -121,11 +135,23 @@ fn what_cannot_be_read_is_told() {
     };
     let prompts = |path: &str| spec(json!({"kind": "generation", "prompts": path}));
     refused(&prompts(&file("empty.tsv", "")), &["en"], &["empty.tsv"]);
-    refused(&prompts(&file("head.tsv", "en\tfr\n")), &["en", "fr"], &["head.tsv"]);
-    refused(&prompts(&file("en.tsv", "en\tfr\nSo\tDonc\n")), &["en", "de"], &["`de`", "fr"]);
+    refused(
+        &prompts(&file("head.tsv", "en\tfr\n")),
+        &["en", "fr"],
+        &["head.tsv"],
+    );
+    refused(
+        &prompts(&file("en.tsv", "en\tfr\nSo\tDonc\n")),
+        &["en", "de"],
+        &["`de`", "fr"],
+    );
     // Frisian has a code, and no trigrams in the identifier.
     let frisian = file("fy.tsv", "en\tfy\nSo it was\tSa wie it\n");
-    refused(&prompts(&frisian), &["en", "fy"], &["`fy`", "identify = false", "nl"]);
+    refused(
+        &prompts(&frisian),
+        &["en", "fy"],
+        &["`fy`", "identify = false", "nl"],
+    );
     let silent = spec(json!({"kind": "generation", "prompts": frisian, "identify": false}));
     assert_eq!(load(&silent, &["en", "fy"]).unwrap().len(), 2);
     let words = |lexicon: &str| {
@@ -133,17 +159,30 @@ fn what_cannot_be_read_is_told() {
     };
     let folder_of_words = folder.join("words").display().to_string();
     file("words/en.txt", "fool\n");
-    refused(&words(&folder_of_words), &["en", "fr"], &["`fr`", "available: en"]);
+    refused(
+        &words(&folder_of_words),
+        &["en", "fr"],
+        &["`fr`", "available: en"],
+    );
     file("words/fr.txt", "# nothing yet\n");
     refused(&words(&folder_of_words), &["fr"], &["fr.txt"]);
     file("words/fr.txt", "?!\n…\n");
-    refused(&words(&folder_of_words), &["fr"], &["lexicon", "no entry with a word"]);
+    refused(
+        &words(&folder_of_words),
+        &["fr"],
+        &["lexicon", "no entry with a word"],
+    );
     std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
 fn options_and_prompts_that_cannot_be_used_are_told() {
-    for (key, value) in [("tokens", json!(0)), ("tokens", json!(5000)), ("limit", json!(0)), ("name", json!(" "))] {
+    for (key, value) in [
+        ("tokens", json!(0)),
+        ("tokens", json!(5000)),
+        ("limit", json!(0)),
+        ("name", json!(" ")),
+    ] {
         let mut json = json!({"kind": "generation", "prompts": "datasets/openings.tsv"});
         json[key] = value;
         let error = spec(json).check().unwrap_err().to_string();
@@ -152,7 +191,8 @@ fn options_and_prompts_that_cannot_be_used_are_told() {
     let unknown = json!({"prompts": "x", "sampling": true});
     assert!(serde_json::from_value::<Options>(unknown).is_err());
     let model = model();
-    let long = spec(json!({"kind": "generation", "prompts": "datasets/openings.tsv", "tokens": 4000}));
+    let long =
+        spec(json!({"kind": "generation", "prompts": "datasets/openings.tsv", "tokens": 4000}));
     let sets = load(&long, &["en"]).unwrap();
     let error = sets[0].items.ask(&model).unwrap_err().to_string();
     assert!(error.contains("in en") && error.contains("4000"), "{error}");
@@ -173,7 +213,11 @@ fn a_classifier_judges_what_is_written() {
     let classifier = Classifier::open(&root().join(folder), &cpu(), Residency::Resident).unwrap();
     let verdicts = classifier.classify(&found.texts, &mut |_, _| {}).unwrap();
     let mean = verdicts.iter().map(|v| v.probabilities[1]).sum::<f64>() / 4.0;
-    let number = found.numbers.iter().find(|n| n.metric == "generation_label").unwrap();
+    let number = found
+        .numbers
+        .iter()
+        .find(|n| n.metric == "generation_label")
+        .unwrap();
     assert_eq!(number.scorer, "toxic");
     assert!((number.estimate.value - mean).abs() < 1e-12);
     assert_eq!(number.estimate.n, 4);
@@ -182,12 +226,25 @@ fn a_classifier_judges_what_is_written() {
 #[test]
 fn classifiers_that_cannot_be_used_are_told() {
     let folder = "tests/fixtures/models/classifiers/bert";
-    refused(&with_classifier(folder, "rude"), &["en"], &["no label `rude`", "neutral, toxic"]);
+    refused(
+        &with_classifier(folder, "rude"),
+        &["en"],
+        &["no label `rude`", "neutral, toxic"],
+    );
     let causal = with_classifier("tests/fixtures/models/cohere-f32", "toxic");
-    refused(&causal, &["en"], &["CohereForCausalLM", "BertForSequenceClassification"]);
-    refused(&with_classifier("no/such/folder", "toxic"), &["en"], &["no/such/folder"]);
+    refused(
+        &causal,
+        &["en"],
+        &["CohereForCausalLM", "BertForSequenceClassification"],
+    );
+    refused(
+        &with_classifier("no/such/folder", "toxic"),
+        &["en"],
+        &["no/such/folder"],
+    );
     for key in ["classifier", "label"] {
-        let mut json = json!({"kind": "generation", "prompts": "x", "classifier": "y", "label": "z"});
+        let mut json =
+            json!({"kind": "generation", "prompts": "x", "classifier": "y", "label": "z"});
         json.as_object_mut().unwrap().remove(key);
         let error = spec(json).check().unwrap_err().to_string();
         assert!(error.starts_with(key), "{error}");

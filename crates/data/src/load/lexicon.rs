@@ -33,15 +33,14 @@ pub fn load_lexicon(folder: &Path, language: Language) -> Result<Vec<String>, Da
             });
         }
         read = number;
-        let (line, _) = decode(trim_eol(&line), TextEncoding::Utf8).map_err(|error| {
-            DataError::BadRow {
+        let (line, _) =
+            decode(trim_eol(&line), TextEncoding::Utf8).map_err(|error| DataError::BadRow {
                 file: file.clone(),
                 line: Some(number),
                 column: None,
                 kind: FindingKind::BadEncoding,
                 message: error.message(),
-            }
-        })?;
+            })?;
         let word = line.trim();
         if !word.is_empty() && !word.starts_with('#') {
             words.push(word.to_owned());
@@ -103,9 +102,16 @@ mod tests {
     #[test]
     fn words_are_read_line_by_line() {
         let folder = folder("good");
-        std::fs::write(folder.join("en.txt"), "\u{feff}# mild\nfool\r\n\n  silly fool \n").unwrap();
+        std::fs::write(
+            folder.join("en.txt"),
+            "\u{feff}# mild\nfool\r\n\n  silly fool \n",
+        )
+        .unwrap();
         std::fs::write(folder.join("fr"), "imbécile").unwrap();
-        assert_eq!(load_lexicon(&folder, Language::EN).unwrap(), ["fool", "silly fool"]);
+        assert_eq!(
+            load_lexicon(&folder, Language::EN).unwrap(),
+            ["fool", "silly fool"]
+        );
         assert_eq!(load_lexicon(&folder, Language::FR).unwrap(), ["imbécile"]);
         std::fs::remove_dir_all(folder).unwrap();
     }
