@@ -32,11 +32,11 @@ def sum_of_log_probs(logits, ids):
     return (logits[np.arange(len(ids) - 1), ids[1:]] - normal).sum()
 
 
-def in_transformers(source, adapter):
+def in_transformers(source, adapter, threads):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(threads)
     tokenizer = AutoTokenizer.from_pretrained(source)
     model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation="eager")
     if adapter:
@@ -55,10 +55,10 @@ def in_transformers(source, adapter):
     return score
 
 
-def in_llama(source, adapter, format):
+def in_llama(source, adapter, threads, format):
     from llama import Llama
 
-    model = Llama(source, 2, exact=True)
+    model = Llama(source, threads, exact=True)
     if adapter:
         (model.adapter if format == "gguf-lora" else model.steer)(adapter)
 
@@ -77,6 +77,7 @@ def main():
     parser.add_argument("--pairs", required=True, help="a table with columns more and less in each of four languages, such as en_more")
     parser.add_argument("--limit", type=int, default=24, help="pairs in each language")
     parser.add_argument("--as", dest="format", choices=["hf", "peft", "gguf", "gguf-lora", "gguf-control-vector"], required=True)
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     with open(args.pairs, encoding="utf-8", newline="") as lines:
         table = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))[:args.limit]
@@ -90,7 +91,8 @@ def main():
                                   "--device", "cpu", "--json"))
         whole = args.format in ("hf", "gguf")
         source, adapter = (out, None) if whole else (args.model, out)
-        score = in_llama(source, adapter, args.format) if "gguf" in args.format else in_transformers(source, adapter)
+        in_llama_cpp = "gguf" in args.format
+        score = in_llama(source, adapter, args.threads, args.format) if in_llama_cpp else in_transformers(source, adapter, args.threads)
         theirs = {}
         for language in LANGUAGES:
             for row in table:
