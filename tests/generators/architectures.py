@@ -9,7 +9,8 @@ Each case is a folder NAME/ (config.json, safetensors, tokenizer.json) and NAME.
 
     {i}.ids      int64 [tokens]           sequence i; no padding, special tokens included
     {i}.{hook}   float32 [tokens, width]  embedding, final_norm, and of every block .input, .queries, .keys,
-                                          .values, .heads, .attention, .gate (if it has one), .units, .mlp, .output
+                                          .values, .heads, .projected, .attention, .gate (if it has one), .up,
+                                          .units, .down, .mlp, .output
     {i}.logits   float32 [tokens, vocab]  if the class has a head
 
 The metadata of that file says how it was computed: `modules` maps hook points to modules of transformers
@@ -52,7 +53,7 @@ class Case:
 
 
 # Where the hook points are. `block` names a block; what follows is relative to it. `heads` and `units` are the modules that
-# read them. `norms` are the two norms of a post-norm block, absent in a pre-norm one.
+# read them, and that write `projected` and `down`. `norms` are the two norms of a post-norm block, absent in a pre-norm one.
 @dataclass
 class Layout:
     embedding: str
@@ -65,6 +66,7 @@ class Layout:
     values: str = "self_attn.v_proj:output"
     heads: str = "self_attn.o_proj"
     gate: str | None = "mlp.gate_proj"
+    up: str = "mlp.up_proj"
     units: str = "mlp.down_proj"
     norms: tuple = ()
     positions: bool = True         # whether forward takes position_ids (and they start at 0)
@@ -79,13 +81,14 @@ def bert(prefix, positions=True):
     return Layout(f"{prefix}embeddings", f"{prefix}encoder.layer.{{L}}", "attention.output.dense", "output.dense",
                   queries="attention.self.query:output", keys="attention.self.key:output",
                   values="attention.self.value:output", heads="attention.output.dense", gate=None,
-                  units="output.dense", norms=("attention.output.LayerNorm", "output.LayerNorm"), positions=positions)
+                  up="intermediate.dense", units="output.dense", norms=("attention.output.LayerNorm", "output.LayerNorm"), positions=positions)
 
 
 def distil(prefix):
     return Layout(f"{prefix}embeddings", f"{prefix}transformer.layer.{{L}}", "attention", "ffn",
                   queries="attention.q_lin:output", keys="attention.k_lin:output", values="attention.v_lin:output",
-                  heads="attention.out_lin", gate=None, units="ffn.lin2", norms=("sa_layer_norm", "output_layer_norm"))
+                  heads="attention.out_lin", gate=None, up="ffn.lin1", units="ffn.lin2",
+                  norms=("sa_layer_norm", "output_layer_norm"))
 
 
 LAYOUTS = {
@@ -102,11 +105,12 @@ LAYOUTS = {
                                               final_norm="model.language_model.norm"),
     "GPT2LMHeadModel": Layout("transformer.drop", "transformer.h.{L}", "attn", "mlp", "transformer.ln_f",
                               "attn.c_attn:output[0]", "attn.c_attn:output[1]", "attn.c_attn:output[2]", "attn.c_proj",
-                              None, "mlp.c_proj"),
+                              None, "mlp.c_fc", "mlp.c_proj"),
     "BloomForCausalLM": Layout("transformer.word_embeddings_layernorm", "transformer.h.{L}", "self_attention.dense",
                                "mlp.dense_4h_to_h", "transformer.ln_f",
                                *(f"self_attention.query_key_value:output[head {i}]" for i in range(3)),
-                               "self_attention.dense", None, "mlp.dense_4h_to_h", positions=False),
+                               "self_attention.dense", None, "mlp.dense_h_to_4h", "mlp.dense_4h_to_h",
+                               positions=False),
     "BertForMaskedLM": bert("bert."),
     "BertModel": bert(""),
     "RobertaForMaskedLM": bert("roberta.", positions=False),
@@ -416,9 +420,11 @@ def module_map(layout, layers):
     """Hook point → `module:input` or `module:output`, and which part of it; `{L}` is the block."""
     final = f"{layout.final_norm}:output" if layout.final_norm else layout.block.format(L=layers - 1) + ":output"
     inside = {"queries": layout.queries, "keys": layout.keys, "values": layout.values,
-              "heads": f"{layout.heads}:input", "attention": f"{layout.attention}:output",
+              "heads": f"{layout.heads}:input", "projected": f"{layout.heads}:output",
+              "attention": f"{layout.attention}:output",
               **({"gate": f"{layout.gate}:output"} if layout.gate else {}),
-              "units": f"{layout.units}:input", "mlp": f"{layout.mlp}:output"}
+              "up": f"{layout.up}:output", "units": f"{layout.units}:input", "down": f"{layout.units}:output",
+              "mlp": f"{layout.mlp}:output"}
     return {"embedding": f"{layout.embedding}:output", "block.{L}.input": f"{layout.block}:input",
             **{f"block.{{L}}.{part}": f"{layout.block}.{place}" for part, place in inside.items()},
             "block.{L}.output": f"{layout.block}:output", "final_norm": final}

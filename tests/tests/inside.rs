@@ -77,6 +77,9 @@ fn edits_inside_a_block_do_what_the_formulas_say() {
             (Hook::values(layer), Hook::heads(layer), 2.0),
             (Hook::heads(layer), Hook::attention(layer), 2.0),
             (Hook::units(layer), Hook::mlp(layer), 2.0),
+            (Hook::projected(layer), Hook::attention(layer), 2.0),
+            (Hook::up(layer), Hook::units(layer), 2.0),
+            (Hook::down(layer), Hook::mlp(layer), 2.0),
         ] {
             let expected = times(factor, at(&unedited, read));
             near(&at(&doubled(edited), read), &expected, &format!("{edited}"));

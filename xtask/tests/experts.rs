@@ -22,8 +22,28 @@ struct Run {
     edits: Vec<Vec<Edit>>,
 }
 
-fn spec(units: usize) -> Tiny {
+/// Outputs of all linear maps of two blocks.
+const LINEAR: &str = "blocks.*.linear";
+
+/// A run at these places with these methods, which looks for translations after every block.
+fn asked(hooks: &str, methods: &[String]) -> Tiny {
     let tiny = Tiny::new();
+    tiny.replace(
+        "tiny.toml",
+        "spaces = [\"raw\", \"latent\"]\nhook = \"final_norm\"\nmethods = [{ name = \"sentdebias\", rank = 1 }, { name = \"inlp\", rank = 1 }]",
+        &format!(
+            "spaces = [\"raw\"]\nhook = [{hooks}]\nmethods = [{}]",
+            methods.join(", ")
+        ),
+    );
+    tiny.append(
+        "tiny.toml",
+        "[retrieval]\nhooks = [\"block.*.output\"]\nrows = 12\n",
+    );
+    tiny
+}
+
+fn spec(units: usize) -> Tiny {
     let about_languages = "contrast = \"languages\"";
     let methods = [
         format!(
@@ -37,23 +57,10 @@ fn spec(units: usize) -> Tiny {
         "{ name = \"surgical-steering\" }".to_owned(),
         "{ name = \"linear-act\" }".to_owned(),
     ];
-    tiny.replace(
-        "tiny.toml",
-        "spaces = [\"raw\", \"latent\"]\nhook = \"final_norm\"\nmethods = [{ name = \"sentdebias\", rank = 1 }, { name = \"inlp\", rank = 1 }]",
-        &format!(
-            "spaces = [\"raw\"]\nhook = [\"{UNITS}\", \"{TWO}\"]\nmethods = [{}]",
-            methods.join(", ")
-        ),
-    );
-    tiny.append(
-        "tiny.toml",
-        "[retrieval]\nhooks = [\"block.*.output\"]\nrows = 12\n",
-    );
-    tiny
+    asked(&format!("\"{UNITS}\", \"{TWO}\""), &methods)
 }
 
-fn run() -> Run {
-    let tiny = spec(6);
+fn run(tiny: &Tiny) -> Run {
     let output = tiny.reproduce(&[]);
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{errors}");
@@ -110,9 +117,45 @@ impl Run {
     }
 }
 
+/// The units of the published code: whatever linear maps write, ranked together over all blocks.
+#[test]
+fn all_linear_outputs_are_ranked_together_and_controls_have_as_many_at_each() {
+    let method = "{ name = \"clamp-units\", units = 40, params = { scope = \"all\", contrast = \"languages\" } }";
+    let run = run(&asked(&format!("\"{LINEAR}\""), &[method.to_owned()]));
+    let found = run.of("method", "clamp-units", LINEAR);
+    let drawn = run.of("random", "clamp-units", LINEAR);
+    assert_eq!((found.len(), drawn.len()), (LANGUAGES, LANGUAGES));
+    let mut widths = Vec::new();
+    for (found, drawn) in found.iter().zip(drawn) {
+        let of = |edits: &[Edit]| -> Vec<[usize; 2]> {
+            edits.iter().map(|e| [e.dim(), e.rank()]).collect()
+        };
+        assert_eq!(of(found), of(drawn));
+        assert_eq!(found.iter().map(Edit::rank).sum::<usize>(), 40);
+        let with_some = found.iter().filter(|e| e.rank() > 0);
+        widths.extend(with_some.map(Edit::dim));
+    }
+    // Not of one kind of map alone.
+    widths.sort_unstable();
+    widths.dedup();
+    assert!(widths.len() > 1, "{widths:?}");
+    // Before, after, and with one side edited, after every block in both directions.
+    let pairs = LANGUAGES * (LANGUAGES - 1);
+    for metric in [
+        "retrieval_edited",
+        "retrieval_change",
+        "retrieval_query_edited",
+        "retrieval_answer_edited",
+    ] {
+        let rows = run.count(metric, "clamp-units", Some(LINEAR));
+        assert_eq!(rows, LANGUAGES * 2 * pairs, "{metric}");
+        assert_eq!(run.count(metric, "none", None), 2 * pairs, "{metric}");
+    }
+}
+
 #[test]
 fn units_of_all_blocks_and_vectors_between_languages_go_the_whole_road() {
-    let run = run();
+    let run = run(&spec(6));
     let ranks = |edits: &[Edit]| -> Vec<usize> { edits.iter().map(Edit::rank).collect() };
     for (hook, method) in [UNITS, TWO]
         .into_iter()
@@ -159,7 +202,7 @@ fn units_of_all_blocks_and_vectors_between_languages_go_the_whole_road() {
 
 #[test]
 fn edits_of_several_blocks_are_judged_by_text_and_by_translations() {
-    let run = run();
+    let run = run(&spec(6));
     let methods = [
         "clamp-units",
         "aura",

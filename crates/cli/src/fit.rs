@@ -23,6 +23,7 @@ pub fn fit(flags: &FitFlags) -> anyhow::Result<()> {
     output::check_new(&flags.out, &reads, flags.force)?;
     by_name(&flags.method)?;
     let mut options = FitOptions::with_rank(flags.rank).seed(flags.seed);
+    options.units = flags.units;
     for param in &flags.params {
         let Some((name, value)) = param.split_once('=') else {
             bail!("--param {param}: expected NAME=VALUE");

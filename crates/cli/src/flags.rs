@@ -394,6 +394,9 @@ pub struct FitFlags {
     /// Number of directions to remove, for methods that have a rank.
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub rank: usize,
+    /// Number of units to change, for methods whose size that is [default: the method's own].
+    #[arg(long, value_name = "N")]
+    pub units: Option<usize>,
     /// Parameter of the method; may be given several times.
     #[arg(long = "param", value_name = "NAME=VALUE")]
     pub params: Vec<String>,

@@ -189,6 +189,89 @@ fn from_a_model_to_an_edit_and_out_again() {
 }
 
 /// An intervention for models of the shape of another one.
+/// Every method whose edit is a change of weights: fitted on a model, written in every format that holds it, and the
+/// model with the new weights gives the log-probabilities of the model under the edit.
+#[test]
+fn edits_of_weights_are_exported_as_what_they_are() {
+    let place = tempfile::tempdir().unwrap();
+    let (at, model) = (place.path(), model());
+    let measured = |model: &str, edit: &[&str], out: &str| -> Vec<f64> {
+        let words = [
+            "measure",
+            model,
+            "--languages",
+            "en",
+            "--limit",
+            "6",
+            "--out",
+            out,
+        ];
+        works(at, &[&words[..], edit].concat());
+        let json = std::fs::read(at.join(out).join("measure.json")).unwrap();
+        let json: Value = serde_json::from_slice(&json).unwrap();
+        let rows = json["rows"].as_array().unwrap().iter();
+        let of = if edit.is_empty() {
+            "unedited"
+        } else {
+            "edited"
+        };
+        let wanted = |row: &&Value| {
+            row["model"] == of && (row["metric"] == "mean gap" || row["metric"] == "perplexity")
+        };
+        let value = |row: &Value| row["estimate"]["value"].as_f64().unwrap();
+        rows.filter(wanted).map(value).collect()
+    };
+    let apart = |a: &[f64], b: &[f64]| {
+        assert_eq!((a.len(), b.len()), (2, 2));
+        let each = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+        each.fold(0.0, f64::max)
+    };
+    let unedited = measured(&model, &[], "unedited");
+    for (method, hook, size) in [
+        ("profs", "block.1.mlp", ["--rank", "2"]),
+        ("profs", "block.0.down", ["--rank", "2"]),
+        ("eigenshift", "final_norm", ["--rank", "2"]),
+        ("model-surgery", "block.*.gate,final_norm", ["--units", "9"]),
+    ] {
+        let name = format!("{method}-{hook}").replace(['*', ','], "-");
+        let file = format!("{name}.safetensors");
+        let fit = [
+            "fit", &model, "--method", method, "--hook", hook, "--tokens", "all", "--out", &file,
+        ];
+        works(at, &[&fit[..], &size].concat());
+        let edited = measured(&model, &["--edit", &file], &format!("{name}.edited"));
+        let change = apart(&edited, &unedited);
+        assert!(change > 0.01, "{name} is seen: {change}");
+        for format in ["hf", "peft"] {
+            let out = format!("{name}.{format}");
+            works(
+                at,
+                &[
+                    "export", &model, "--edit", &file, "--as", format, "--out", &out,
+                ],
+            );
+        }
+        let exported = measured(&format!("{name}.hf"), &[], &format!("{name}.exported"));
+        let rounding = apart(&exported, &edited);
+        assert!(
+            rounding < 1e-3,
+            "{name}: {rounding}, where the edit changes {change}"
+        );
+    }
+    // A method that needs weights says where there are none.
+    let wrong = [
+        "fit",
+        &model,
+        "--method",
+        "eigenshift",
+        "--hook",
+        "block.0.output",
+        "--out",
+        "x",
+    ];
+    refused(at, &wrong, &["eigenshift", "residual stream"]);
+}
+
 fn other(change: impl Fn(&mut ModelShape)) -> Intervention {
     let mut shape = ModelShape {
         architecture: "LlamaForCausalLM".into(),

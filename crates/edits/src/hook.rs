@@ -61,6 +61,11 @@ impl Hook {
         Hook::of(layer, Part::Heads)
     }
 
+    /// Returns the hook at the output of a block's projection of the attention heads.
+    pub const fn projected(layer: usize) -> Hook {
+        Hook::of(layer, Part::Projected)
+    }
+
     /// Returns the hook at the vector that a block's attention adds to the residual stream.
     pub const fn attention(layer: usize) -> Hook {
         Hook::of(layer, Part::Attention)
@@ -71,9 +76,19 @@ impl Hook {
         Hook::of(layer, Part::Gate)
     }
 
+    /// Returns the hook at the output of the first projection of a block's MLP.
+    pub const fn up(layer: usize) -> Hook {
+        Hook::of(layer, Part::Up)
+    }
+
     /// Returns the hook at the units of a block's MLP.
     pub const fn units(layer: usize) -> Hook {
         Hook::of(layer, Part::Units)
+    }
+
+    /// Returns the hook at the output of the down projection of a block's MLP.
+    pub const fn down(layer: usize) -> Hook {
+        Hook::of(layer, Part::Down)
     }
 
     /// Returns the hook at the vector that a block's MLP adds to the residual stream.
@@ -181,6 +196,15 @@ impl ModelShape {
             }),
             part => Ok(part.width(self)),
         }
+    }
+
+    /// Returns the parts of its blocks that linear maps write, which together are all linear outputs of a block.
+    pub fn linear_parts(&self) -> Vec<Part> {
+        let there = |part: &Part| {
+            let hook = Hook::of(0, *part);
+            part.is_linear() && self.width(hook).is_ok()
+        };
+        Part::all().filter(there).collect()
     }
 
     /// Returns every hook of the model, in the order of the forward pass.
@@ -341,6 +365,7 @@ mod tests {
             ("blocks.4.attn.hook_z", "block.4.heads"),
             ("blocks.0.mlp.hook_post", "block.0.units"),
             ("block.2.unit", "block.2.units"),
+            ("blocks.1.mlp.hook_pre_linear", "block.1.up"),
             // The short names of TransformerLens say no block.
             ("resid_post", "block.L.output"),
             ("resid_pre", "block.L.input"),
@@ -394,6 +419,23 @@ mod tests {
         assert!(Hook::output(0) < Hook::input(1) && Hook::output(7) < Hook::FINAL_NORM);
     }
 
+    /// The units of the published code of experts (selfcond) in GPT-2: 3d + d + 4d + d in each block.
+    #[test]
+    fn the_linear_outputs_of_gpt2_are_nine_widths_a_block() {
+        let gpt2 = ModelShape {
+            architecture: "GPT2LMHeadModel".into(),
+            layers: 12,
+            hidden: 768,
+            heads: 12,
+            kv_heads: 12,
+            head_dim: 64,
+            intermediate: 3072,
+            gated: false,
+        };
+        let widths = gpt2.linear_parts().into_iter().map(|p| p.width(&gpt2));
+        assert_eq!(widths.sum::<usize>(), 9 * 768);
+    }
+
     #[test]
     fn widths_follow_the_shape_and_a_lacking_part_is_named() {
         let mut model = ModelShape {
@@ -414,15 +456,32 @@ mod tests {
             (Hook::values(0), 4),
             (Hook::heads(0), 12),
             (Hook::gate(1), 20),
+            (Hook::up(0), 20),
             (Hook::units(1), 20),
+            (Hook::projected(0), 8),
+            (Hook::down(1), 8),
             (Hook::mlp(1), 8),
         ] {
             assert_eq!(width(&model, hook), Ok(expect));
         }
-        assert_eq!(model.hooks().len(), 2 + 2 * 10);
+        assert_eq!(model.hooks().len(), 2 + 2 * 13);
+        let linear = |model: &ModelShape| -> Vec<&str> {
+            model.linear_parts().iter().map(|p| p.name()).collect()
+        };
+        let all = [
+            "queries",
+            "keys",
+            "values",
+            "projected",
+            "gate",
+            "up",
+            "down",
+        ];
+        assert_eq!(linear(&model), all);
         model.gated = false;
         model.architecture = "GPT2LMHeadModel".into();
-        assert_eq!(model.hooks().len(), 2 + 2 * 9);
+        assert_eq!(model.hooks().len(), 2 + 2 * 12);
+        assert_eq!(linear(&model).len(), 6);
         assert_eq!(
             width(&model, Hook::gate(1)).unwrap_err(),
             "GPT2LMHeadModel has no `block.1.gate`: its MLP has no gate; use `block.1.units`"

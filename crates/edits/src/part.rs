@@ -18,12 +18,18 @@ pub enum Part {
     Values,
     /// The concatenated outputs of the attention heads, which are the input of attention's output projection.
     Heads,
+    /// The output of attention's output projection, before a norm that may follow it.
+    Projected,
     /// The vector that attention adds to the residual stream.
     Attention,
     /// The output of the gate projection of a gated MLP.
     Gate,
+    /// The output of the MLP's first projection, before the activation function or the product with the gate.
+    Up,
     /// The units of the MLP, which are the input of its down projection.
     Units,
+    /// The output of the MLP's down projection, before a norm that may follow it.
+    Down,
     /// The vector that the MLP adds to the residual stream.
     Mlp,
     /// The residual stream as it leaves a block.
@@ -130,6 +136,16 @@ const TABLE: &[Row] = &[
         lens: Some("z"),
     },
     Row {
+        part: Part::Projected,
+        name: "projected",
+        in_block: true,
+        width: hidden,
+        size: "hidden",
+        meaning: "what attention's output projection of block L writes, before a norm that may follow",
+        transformers: "output of attention's output projection (o_proj)",
+        lens: None,
+    },
+    Row {
         part: Part::Attention,
         name: "attention",
         in_block: true,
@@ -150,6 +166,16 @@ const TABLE: &[Row] = &[
         lens: None,
     },
     Row {
+        part: Part::Up,
+        name: "up",
+        in_block: true,
+        width: intermediate,
+        size: "intermediate",
+        meaning: "what the MLP's first projection of block L writes, before the activation or the product with the gate",
+        transformers: "output of the up projection (up_proj, c_fc)",
+        lens: Some("pre_linear"),
+    },
+    Row {
         part: Part::Units,
         name: "units",
         in_block: true,
@@ -158,6 +184,16 @@ const TABLE: &[Row] = &[
         meaning: "units of the MLP of block L, after activation and product",
         transformers: "input of the MLP's down projection (down_proj)",
         lens: Some("post"),
+    },
+    Row {
+        part: Part::Down,
+        name: "down",
+        in_block: true,
+        width: hidden,
+        size: "hidden",
+        meaning: "what the MLP's down projection of block L writes, before a norm that may follow",
+        transformers: "output of the down projection (down_proj, c_proj)",
+        lens: None,
     },
     Row {
         part: Part::Mlp,
@@ -250,7 +286,30 @@ impl Part {
     pub fn is_inside(self) -> bool {
         matches!(
             self,
-            Part::Queries | Part::Keys | Part::Values | Part::Heads | Part::Gate | Part::Units
+            Part::Queries
+                | Part::Keys
+                | Part::Values
+                | Part::Heads
+                | Part::Projected
+                | Part::Gate
+                | Part::Up
+                | Part::Units
+                | Part::Down
+        )
+    }
+
+    /// Returns whether the states are what a linear map of the block writes. These parts together are all linear
+    /// outputs of a block.
+    pub fn is_linear(self) -> bool {
+        matches!(
+            self,
+            Part::Queries
+                | Part::Keys
+                | Part::Values
+                | Part::Projected
+                | Part::Gate
+                | Part::Up
+                | Part::Down
         )
     }
 }

@@ -138,7 +138,7 @@ impl Plan {
         let device = options.device.open()?;
         let model = place(&spec.model, &options.model_dir)?;
         let shape = known_shape(&spec, &model)?;
-        let (hooks, places) = places(&spec, shape.as_ref().map(|shape| shape.layers))?;
+        let (hooks, places) = places(&spec, shape.as_ref())?;
         let mut looked_at = Vec::new();
         for typed in &spec.retrieval.hooks {
             let layers = shape.as_ref().map(|shape| shape.layers);
@@ -201,8 +201,9 @@ impl Plan {
 /// Every hook point of a spec, and the places they make; `*` takes the number of layers.
 fn places(
     spec: &Spec,
-    layers: Option<usize>,
+    shape: Option<&ModelShape>,
 ) -> Result<(Vec<String>, Vec<Place>), ExperimentError> {
+    let layers = shape.map(|shape| shape.layers);
     let mut hooks: Vec<String> = Vec::new();
     let mut places: Vec<Place> = Vec::new();
     let mut site = |name: &String| {
@@ -215,7 +216,9 @@ fn places(
     for typed in spec.hook.values() {
         let mut names = Vec::new();
         for part in typed.split('+') {
-            names.extend(every_layer(part.trim(), layers)?);
+            for part in every_part(part.trim(), shape)? {
+                names.extend(every_layer(&part, layers)?);
+            }
         }
         // What stands for many hook points is the better name of them all.
         let (together, short) = (typed.contains('+'), typed.contains(BLOCKS));
@@ -255,6 +258,22 @@ fn places(
 
 /// Beginning of a name that stands for a part of several blocks in one pass: `blocks.*.units`, `blocks.3-8.output`.
 const BLOCKS: &str = "blocks.";
+
+/// What `linear` at the end of such a name stands for: all that linear maps of these blocks write.
+const LINEAR: &str = ".linear";
+
+/// The names that a name stands for where it ends with [`LINEAR`].
+fn every_part(typed: &str, shape: Option<&ModelShape>) -> Result<Vec<String>, ExperimentError> {
+    let stem = typed.strip_suffix(LINEAR);
+    let Some(stem) = stem.filter(|stem| stem.starts_with(BLOCKS)) else {
+        return Ok(vec![typed.to_owned()]);
+    };
+    let parts = shape.ok_or_else(|| uncounted(typed))?.linear_parts();
+    Ok(parts
+        .into_iter()
+        .map(|part| format!("{stem}.{}", part.name()))
+        .collect())
+}
 
 /// The hook points that a name stands for.
 fn every_layer(typed: &str, layers: Option<usize>) -> Result<Vec<String>, ExperimentError> {

@@ -72,7 +72,7 @@ pub fn fit(
     hooks.sort();
     hooks.dedup();
     let evidence = Evidence::capture(model, sentences, &hooks, pooling, progress)?;
-    let edits = evidence.fit(method, &request.options, &hooks)?;
+    let edits = evidence.fit(method, &request.options, &hooks, Some(model))?;
     let mut steps = Vec::new();
     for (&hook, edit) in hooks.iter().zip(edits) {
         let site = Site::raw(hook, request.tokens);
@@ -86,6 +86,9 @@ pub fn fit(
     ]);
     if let Some(rank) = request.options.rank {
         notes.insert("rank".into(), rank.to_string());
+    }
+    if let Some(units) = request.options.units {
+        notes.insert("units".into(), units.to_string());
     }
     if request.strength != 1.0 {
         notes.insert("strength".into(), request.strength.to_string());

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use interlingua_debias::{Debiaser, FitData, FitError, FitOptions, Given, Matrix};
+use interlingua_debias::{
+    Debiaser, Evidence as Source, FitData, FitError, FitOptions, Given, Matrix,
+};
 use interlingua_edits::{Edit, Hook, ModelShape};
 use interlingua_models::engine::capture;
-use interlingua_models::{Capture, Model, Pooling, Sequence};
+use interlingua_models::export::beside::{self, Beside};
+use interlingua_models::{Capture, Model, ModelError, Pooling, Sequence};
 
 use crate::TuneError;
 
@@ -93,7 +96,8 @@ impl Evidence {
         })
     }
 
-    /// Fits a method on the unedited states, and returns one edit for each hook.
+    /// Fits a method on the unedited states, and returns one edit for each hook. Methods that look at weights too need
+    /// the model.
     ///
     /// # Errors
     /// A hook that was not captured, and data on which the method cannot be fitted.
@@ -102,12 +106,18 @@ impl Evidence {
         method: &dyn Debiaser,
         options: &FitOptions,
         hooks: &[Hook],
+        model: Option<&Model>,
     ) -> Result<Vec<Edit>, TuneError> {
         let mut given = Vec::with_capacity(hooks.len());
         for &hook in hooks {
             given.push(self.data(self.at(hook)?, method.needs().tuples));
         }
-        let fitted = method.fit_sites(&mut Given::new(&given), options);
+        let mut given = Beneath {
+            states: Given::new(&given),
+            hooks,
+            model,
+        };
+        let fitted = method.fit_sites(&mut given, options);
         Ok(fitted
             .map_err(|source| failed(method.name(), hooks, source))?
             .edits)
@@ -127,6 +137,53 @@ impl Evidence {
             classes: all.classes.clone(),
             neutral: all.neutral,
         }
+    }
+}
+
+/// States that are given, with the weights of the model beneath them.
+struct Beneath<'a> {
+    states: Given<'a>,
+    hooks: &'a [Hook],
+    model: Option<&'a Model>,
+}
+
+impl Beneath<'_> {
+    fn weights(
+        &self,
+        site: usize,
+        read: fn(&Model, Hook) -> Result<Beside, ModelError>,
+    ) -> Result<Matrix, FitError> {
+        let no_weights = |reason| FitError::NoWeights { site, reason };
+        let Some(model) = self.model else {
+            return Err(no_weights("only states are given here".to_owned()));
+        };
+        let found = read(model, self.hooks[site]).map_err(|error| FitError::Evidence {
+            site,
+            reason: error.to_string(),
+        })?;
+        found.map_err(no_weights)
+    }
+}
+
+impl Source for Beneath<'_> {
+    fn dims(&self) -> &[usize] {
+        self.states.dims()
+    }
+
+    fn at(&mut self, site: usize) -> Result<FitData, FitError> {
+        self.states.at(site)
+    }
+
+    fn under(&mut self, site: usize, earlier: &[Edit]) -> Result<FitData, FitError> {
+        self.states.under(site, earlier)
+    }
+
+    fn written_by(&mut self, site: usize) -> Result<Matrix, FitError> {
+        self.weights(site, beside::written_by)
+    }
+
+    fn read_by(&mut self, site: usize) -> Result<Matrix, FitError> {
+        self.weights(site, beside::read_by)
     }
 }
 

@@ -32,7 +32,7 @@ impl Evidence {
         let mut steps = Vec::new();
         let hooks = recipe.place.hooks();
         let options = FitOptions::with_rank(recipe.rank).seed(seed);
-        let fitted = self.fit(by_name(&recipe.method)?, &options, &hooks)?;
+        let fitted = self.fit(by_name(&recipe.method)?, &options, &hooks, None)?;
         for (at, (hook, fitted)) in hooks.into_iter().zip(fitted).enumerate() {
             let x = self.at(hook)?;
             let edit = match recipe.role {

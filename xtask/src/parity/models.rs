@@ -15,16 +15,19 @@ use crate::page;
 use interlingua_cli::terminal::print;
 
 /// The columns of the table: hook points in the order of the forward pass.
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 16] = [
     "embedding",
     "block.{L}.input",
     "block.{L}.queries",
     "block.{L}.keys",
     "block.{L}.values",
     "block.{L}.heads",
+    "block.{L}.projected",
     "block.{L}.attention",
     "block.{L}.gate",
+    "block.{L}.up",
     "block.{L}.units",
+    "block.{L}.down",
     "block.{L}.mlp",
     "block.{L}.output",
     "final_norm",
@@ -203,7 +206,17 @@ fn modules_table(modules: &BTreeMap<String, Modules>) -> String {
         };
         let _ = writeln!(out, " {last} |");
     }
-    let inside = ["queries", "keys", "values", "heads", "gate", "units"];
+    let inside = [
+        "queries",
+        "keys",
+        "values",
+        "heads",
+        "projected",
+        "gate",
+        "up",
+        "units",
+        "down",
+    ];
     out.push_str("\n| architecture |");
     for part in inside {
         let _ = write!(out, " `block.L.{part}` |");

@@ -9,10 +9,24 @@ fn spec(more: &str) -> Spec {
         .remove(0)
 }
 
+/// A model of so many blocks.
+fn model(layers: usize) -> ModelShape {
+    ModelShape {
+        architecture: "LlamaForCausalLM".into(),
+        layers,
+        hidden: 8,
+        heads: 2,
+        kv_heads: 1,
+        head_dim: 4,
+        intermediate: 12,
+        gated: true,
+    }
+}
+
 #[test]
 fn a_star_stands_for_every_layer() {
     let spec = spec("hook = [\"block.*.output\", \"final_norm\"]");
-    let (found, each) = places(&spec, Some(3)).unwrap();
+    let (found, each) = places(&spec, Some(&model(3))).unwrap();
     let expect = [
         "block.0.output",
         "block.1.output",
@@ -38,7 +52,7 @@ fn hook_points_with_a_plus_are_one_place_in_the_order_of_the_pass() {
     let spec = spec(
         "hook = [\"block.2.output\", \"block.2.output + block.0.mlp\", \"block.*.units+final_norm\"]",
     );
-    let (hooks, found) = places(&spec, Some(3)).unwrap();
+    let (hooks, found) = places(&spec, Some(&model(3))).unwrap();
     let of = |place: &Place| -> Vec<&str> {
         place
             .sites
@@ -66,7 +80,7 @@ fn hook_points_with_a_plus_are_one_place_in_the_order_of_the_pass() {
         ("block.0.mlp+", "hook"),
     ] {
         let spec = self::spec(&format!("hook = \"{hook}\""));
-        let error = places(&spec, Some(3)).unwrap_err().to_string();
+        let error = places(&spec, Some(&model(3))).unwrap_err().to_string();
         assert!(error.contains(problem), "{error}");
     }
 }
@@ -74,7 +88,7 @@ fn hook_points_with_a_plus_are_one_place_in_the_order_of_the_pass() {
 #[test]
 fn blocks_are_one_place_with_a_short_name() {
     let spec = spec("hook = [\"blocks.*.units\", \"blocks.1-2.output + final_norm\"]");
-    let (hooks, found) = places(&spec, Some(3)).unwrap();
+    let (hooks, found) = places(&spec, Some(&model(3))).unwrap();
     assert_eq!(found[0].name, "blocks.*.units");
     assert_eq!(found[0].sites, [0, 1, 2]);
     assert_eq!(found[1].name, "blocks.1-2.output+final_norm");
@@ -91,10 +105,39 @@ fn blocks_are_one_place_with_a_short_name() {
         ),
     ] {
         let spec = self::spec(&format!("hook = \"{hook}\""));
-        let error = places(&spec, Some(3)).unwrap_err().to_string();
+        let error = places(&spec, Some(&model(3))).unwrap_err().to_string();
         assert!(error.contains(problem), "{error}");
     }
     assert!(places(&spec, None).is_err());
+}
+
+#[test]
+fn linear_stands_for_every_linear_output_of_the_blocks() {
+    let mut model = model(3);
+    let spec = spec("hook = \"blocks.1-2.linear\"");
+    let (hooks, found) = places(&spec, Some(&model)).unwrap();
+    assert_eq!(found[0].name, "blocks.1-2.linear");
+    let of = |block| {
+        [
+            "queries",
+            "keys",
+            "values",
+            "projected",
+            "gate",
+            "up",
+            "down",
+        ]
+        .map(|part| format!("block.{block}.{part}"))
+    };
+    let names: Vec<String> = found[0].sites.iter().map(|&s| hooks[s].clone()).collect();
+    assert_eq!(names, [of(1), of(2)].concat());
+    model.gated = false;
+    assert_eq!(places(&spec, Some(&model)).unwrap().0.len(), 12);
+    let uncounted = places(&spec, None).unwrap_err().to_string();
+    assert!(uncounted.contains("not here yet"), "{uncounted}");
+    let twice = self::spec("hook = \"blocks.*.linear + block.0.up\"");
+    let twice = places(&twice, Some(&model)).unwrap_err().to_string();
+    assert!(twice.contains("`block.0.up` is listed twice"), "{twice}");
 }
 
 #[test]
@@ -104,7 +147,7 @@ fn every_combination_is_a_setting_and_controls_come_by_themselves() {
              hook = [\"block.0.output\", \"final_norm\"]\nstrengths = [0.5, 1.0]\n\
              methods = [{ name = \"sentdebias\", rank = [1, 4] }, { name = \"leace\", rank = 1 }]",
     );
-    let all = settings(&spec, &places(&spec, Some(3)).unwrap().1);
+    let all = settings(&spec, &places(&spec, Some(&model(3))).unwrap().1);
     let count = |method: &str| all.iter().filter(|s| s.in_rows() == method).count();
     assert_eq!(count("none"), 1);
     // hook points × ranks × strengths × languages × spaces
@@ -139,7 +182,7 @@ fn a_rank_of_each_language_adds_up() {
              methods = [{ name = \"imsae\", rank = 2, languages = [\"each\", \"all\", \"all-but-one\"] }, \
              { name = \"leace\", rank = 1 }]",
     );
-    let all = settings(&spec, &places(&spec, Some(3)).unwrap().1);
+    let all = settings(&spec, &places(&spec, Some(&model(3))).unwrap().1);
     for setting in all.iter().filter(|s| s.in_rows() == "imsae") {
         let languages = match setting.fit_language {
             Some(FitOn::One(_)) => 1,
@@ -164,7 +207,7 @@ fn several_random_subspaces_are_settings_of_their_own() {
                 methods = [{ name = \"leace\", rank = 1 }]";
     let three = spec(text);
     check::spec(&three).unwrap();
-    let all = settings(&three, &places(&three, Some(3)).unwrap().1);
+    let all = settings(&three, &places(&three, Some(&model(3))).unwrap().1);
     let random: Vec<&Setting> = all.iter().filter(|s| s.in_rows() == "random").collect();
     assert_eq!(random.len(), 3 * 2);
     assert_eq!(
@@ -189,7 +232,7 @@ fn controls_match_the_kind_of_the_edit() {
              { name = \"clamp-units\", units = [3, 5], spaces = [\"raw\"] }]",
     );
     check::spec(&spec).unwrap();
-    let all = settings(&spec, &places(&spec, Some(3)).unwrap().1);
+    let all = settings(&spec, &places(&spec, Some(&model(3))).unwrap().1);
     let count = |method: &str| all.iter().filter(|s| s.in_rows() == method).count();
     // strengths × fit languages × spaces
     assert_eq!(count("steering"), 2 * 2 * 2);
@@ -226,7 +269,7 @@ fn methods_are_fitted_in_the_languages_that_are_asked_for() {
     };
     let three = with("\"en\", \"fr\", \"de\"", "\"all\", \"all-but-one\"");
     check::spec(&three).unwrap();
-    let mut fits: Vec<String> = settings(&three, &places(&three, Some(3)).unwrap().1)
+    let mut fits: Vec<String> = settings(&three, &places(&three, Some(&model(3))).unwrap().1)
         .iter()
         .filter(|s| s.in_rows() == "sentdebias")
         .map(|s| s.fit_language.unwrap().to_string())

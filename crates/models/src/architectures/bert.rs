@@ -280,6 +280,7 @@ impl Architecture for Bert {
             ],
             heads: "attention.output.dense",
             gate: None,
+            up: "intermediate.dense",
             units: "output.dense",
             attention: "attention.output.dense",
             mlp: "output.dense",

@@ -155,6 +155,7 @@ impl Architecture for Bloom {
             ],
             heads: "self_attention.dense",
             gate: None,
+            up: "mlp.dense_h_to_4h",
             units: "mlp.dense_4h_to_h",
             attention: "self_attention.dense",
             mlp: "mlp.dense_4h_to_h",

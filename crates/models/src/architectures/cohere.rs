@@ -331,14 +331,17 @@ impl<W: Weight> Block<W> {
             let n = ops::layer_norm(h, &self.norm, None, run.eps);
             let ([q, k, v], [gate, up]) = self.project(run, n, tree, tap);
             let gate = tap(Hook::gate(run.layer), gate);
+            let up = tap(Hook::up(run.layer), up);
             let gated = ops::gate(gate, up, Activation::Silu);
             let gated = tap(Hook::units(run.layer), gated);
-            [q, k, v, ops::linear(gated, &self.down)]
+            let down = tap(Hook::down(run.layer), ops::linear(gated, &self.down));
+            [q, k, v, down]
         });
         let [q, k] = self.place(run, q, k, tree);
         let mixed = ops::attention(q, k, v, tree, &run.attention);
         let mixed = tap(Hook::heads(run.layer), mixed);
         let attention = ops::affine(mixed, &self.o, self.bias(3));
+        let attention = tap(Hook::projected(run.layer), attention);
         let attention = tap(Hook::attention(run.layer), attention);
         let mlp = tap(Hook::mlp(run.layer), mlp);
         tree.keep(h) + attention + mlp

@@ -185,6 +185,7 @@ impl Architecture for DistilBert {
             qkv: ["attention.q_lin", "attention.k_lin", "attention.v_lin"],
             heads: "attention.out_lin",
             gate: None,
+            up: "ffn.lin1",
             units: "ffn.lin2",
             attention: "attention",
             mlp: "ffn",

@@ -198,6 +198,7 @@ impl Architecture for Gpt2 {
             qkv: ["attn.c_attn[0]", "attn.c_attn[1]", "attn.c_attn[2]"],
             heads: "attn.c_proj",
             gate: None,
+            up: "mlp.c_fc",
             units: "mlp.c_proj",
             attention: "attn",
             mlp: "mlp",

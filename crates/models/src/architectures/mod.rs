@@ -126,11 +126,13 @@ pub struct Modules {
     /// The modules of queries, keys and values, within the block. A part of a module's output is written `[0]` (the
     /// first third of it) or `[head 0]` (the first third of each head's).
     pub qkv: [&'static str; 3],
-    /// The module within the block whose input is [`Hook::heads`].
+    /// The module within the block whose input is [`Hook::heads`] and whose output is [`Hook::projected`].
     pub heads: &'static str,
     /// The module within the block whose output is [`Hook::gate`]; `None` if the MLP has no gate.
     pub gate: Option<&'static str>,
-    /// The module within the block whose input is [`Hook::units`].
+    /// The module within the block whose output is [`Hook::up`].
+    pub up: &'static str,
+    /// The module within the block whose input is [`Hook::units`] and whose output is [`Hook::down`].
     pub units: &'static str,
     /// The module within the block whose output is [`Hook::attention`].
     pub attention: &'static str,
@@ -162,10 +164,16 @@ impl Modules {
             ("block.{L}.values", values),
             ("block.{L}.heads", format!("{block}.{}:input", self.heads)),
             (
+                "block.{L}.projected",
+                format!("{block}.{}:output", self.heads),
+            ),
+            (
                 "block.{L}.attention",
                 format!("{block}.{}:output", self.attention),
             ),
+            ("block.{L}.up", format!("{block}.{}:output", self.up)),
             ("block.{L}.units", format!("{block}.{}:input", self.units)),
+            ("block.{L}.down", format!("{block}.{}:output", self.units)),
             ("block.{L}.mlp", format!("{block}.{}:output", self.mlp)),
             ("block.{L}.output", format!("{block}:output")),
             (
@@ -177,9 +185,9 @@ impl Modules {
             ),
         ];
         if let Some(gate) = self.gate {
-            let units = rows.iter().position(|row| row.0 == "block.{L}.units");
+            let up = rows.iter().position(|row| row.0 == "block.{L}.up");
             let gate = ("block.{L}.gate", format!("{block}.{gate}:output"));
-            rows.insert(units.expect("listed above"), gate);
+            rows.insert(up.expect("listed above"), gate);
         }
         rows
     }
@@ -193,6 +201,7 @@ const LLAMA_MODULES: Modules = Modules {
     qkv: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
     heads: "self_attn.o_proj",
     gate: Some("mlp.gate_proj"),
+    up: "mlp.up_proj",
     units: "mlp.down_proj",
     attention: "self_attn",
     mlp: "mlp",

@@ -124,8 +124,8 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// Computes attention. `tap` is called with the queries, keys and values as they are projected, and with the
-    /// outputs of the heads.
+    /// Computes attention. `tap` is called with the queries, keys and values as they are projected, with the outputs
+    /// of the heads, and with what is projected from them.
     ///
     /// # Shapes
     /// `x` is `[rows, hidden]`, and the result is `[asked rows, hidden]`.
@@ -153,7 +153,8 @@ impl Attention {
             k = ops::rotary(k, &tree.positions, rotary);
         }
         let heads = ops::attention(q, k, v, tree, &self.spec);
-        self.o.forward(tap(Hook::heads(layer), heads))
+        let projected = self.o.forward(tap(Hook::heads(layer), heads));
+        tap(Hook::projected(layer), projected)
     }
 }
 
@@ -180,15 +181,16 @@ pub struct GatedMlp {
 }
 
 impl GatedMlp {
-    /// Computes the MLP. `tap` is called with the gates and the units.
+    /// Computes the MLP. `tap` is called with the outputs of the three projections and with the units.
     ///
     /// # Shapes
     /// `x` is `[rows, hidden]`, and so is the result.
     pub fn forward(&self, layer: usize, x: Tensor<2>, tap: Tap<'_>) -> Tensor<2> {
         let [gate, up] = Linear::together(x, [&self.gate, &self.up]);
-        let gate = tap(Hook::gate(layer), gate);
+        let (gate, up) = (tap(Hook::gate(layer), gate), tap(Hook::up(layer), up));
         let units = ops::gate(gate, up, self.activation);
-        self.down.forward(tap(Hook::units(layer), units))
+        let down = self.down.forward(tap(Hook::units(layer), units));
+        tap(Hook::down(layer), down)
     }
 }
 
@@ -204,13 +206,15 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    /// Computes the MLP. `tap` is called with the units.
+    /// Computes the MLP. `tap` is called with the outputs of both projections and with the units.
     ///
     /// # Shapes
     /// `x` is `[rows, hidden]`, and so is the result.
     pub fn forward(&self, layer: usize, x: Tensor<2>, tap: Tap<'_>) -> Tensor<2> {
-        let units = ops::activate(self.up.forward(x), self.activation);
-        self.down.forward(tap(Hook::units(layer), units))
+        let up = tap(Hook::up(layer), self.up.forward(x));
+        let units = ops::activate(up, self.activation);
+        let down = self.down.forward(tap(Hook::units(layer), units));
+        tap(Hook::down(layer), down)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use interlingua_edits::{Edit, Hook, Matrix};
+use interlingua_edits::{Edit, EditError, Hook, Matrix};
 
 use super::{Side, Writer};
 use crate::ModelError;
@@ -36,15 +36,25 @@ impl Fold {
             input: None,
             output: Vec::new(),
         };
-        fold.add(writer, hook, edit);
+        match writer.side {
+            Side::Input => fold.input = Some((hook, edit)),
+            Side::Output(at) => fold.output.push((hook, at, edit)),
+        }
         fold
     }
 
-    pub(super) fn add(&mut self, writer: &Writer, hook: Hook, edit: Edit) {
-        match writer.side {
-            Side::Input => self.input = Some((hook, edit)),
-            Side::Output(at) => self.output.push((hook, at, edit)),
+    /// Adds an edit that follows the earlier ones. Two hooks may be the same states (`down` and `mlp` of a block
+    /// without a norm between them), and their edits then follow each other.
+    pub(super) fn add(&mut self, writer: &Writer, hook: Hook, edit: Edit) -> Result<(), EditError> {
+        let Side::Output(at) = writer.side else {
+            self.input = Some((hook, edit));
+            return Ok(());
+        };
+        match self.output.iter_mut().find(|(_, other, _)| *other == at) {
+            Some((_, _, first)) => *first = first.then(&edit)?,
+            None => self.output.push((hook, at, edit)),
         }
+        Ok(())
     }
 
     /// Returns the name of the weight's tensor.

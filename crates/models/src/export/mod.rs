@@ -13,6 +13,7 @@
 //! shifts of the residual stream, which no single weight writes. An edit that a format cannot hold exactly is refused
 //! with an error that gives the size of what would be lost.
 
+pub mod beside;
 pub mod fold;
 pub mod folder;
 pub mod gguf;
@@ -21,7 +22,7 @@ pub mod whole;
 
 use std::path::PathBuf;
 
-use interlingua_edits::{Edit, EditError, Hook, Intervention, Part, Tokens};
+use interlingua_edits::{Edit, EditError, Hook, Intervention, Kind, Part, Tokens};
 
 use crate::architectures::Architecture;
 use crate::{Model, ModelError};
@@ -217,6 +218,9 @@ pub fn writer(architecture: &dyn Architecture, hook: Hook) -> Result<Writer, &'s
             Some(gate) => found(within(gate), Side::Output(0), transposed),
             None => Err("its MLP has no gate"),
         },
+        Part::Projected => found(within(modules.heads), Side::Output(0), transposed),
+        Part::Up => found(within(modules.up), Side::Output(0), transposed),
+        Part::Down => found(within(modules.units), Side::Output(0), transposed),
         Part::Attention => last(modules.heads, modules.attention),
         Part::Mlp => last(modules.units, modules.mlp),
         _ => Err(RESIDUAL),
@@ -242,7 +246,7 @@ pub fn folds(model: &Model, intervention: &Intervention) -> Result<Vec<Fold>, Ex
             instead: instead(model.architecture(), hook, &edit),
         })?;
         match all.iter_mut().find(|fold| fold.module == writer.module) {
-            Some(fold) => fold.add(&writer, hook, edit),
+            Some(fold) => fold.add(&writer, hook, edit)?,
             None => all.push(Fold::new(&writer, hook, edit)),
         }
     }
@@ -265,6 +269,10 @@ pub(crate) fn merged(
         if site.tokens != Tokens::All {
             let tokens = site.tokens;
             return Err(ExportError::SomeTokens { step, hook, tokens });
+        }
+        // A method that looks at several places may leave one of them as it is.
+        if edit.kind() == Kind::Identity {
+            continue;
         }
         match all.last_mut() {
             Some((_, last, first)) if *last == hook => *first = first.then(edit)?,
@@ -299,7 +307,9 @@ fn instead(architecture: &dyn Architecture, hook: Hook, edit: &Edit) -> String {
     if let Some(layer) = hook.block() {
         let near = [
             Hook::attention(layer),
+            Hook::projected(layer),
             Hook::mlp(layer),
+            Hook::down(layer),
             Hook::heads(layer),
             Hook::units(layer),
         ];
