@@ -207,3 +207,6 @@ pub fn reconstruction_rows(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -186,3 +186,6 @@ fn changes(
         .map(|(after, before)| f64::from(after - before))
         .collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ const LOST: f64 = 0.1;
 /// What each pair adds to the gaps of all models.
 const DEVIATIONS: [f64; 4] = [-0.6, -0.2, 0.2, 0.6];
 
-fn plan(more: &str) -> Plan {
+pub(super) fn plan(more: &str) -> Plan {
     let text = format!(
         "name = \"x\"\ntitle = \"X\"\nlanguages = [\"en\", \"fr\"]\ncategories = [\"gender\", \"religion\"]\n\
          spaces = [\"raw\", \"latent\"]\nmethods = [{{ name = \"sentdebias\", rank = 1 }}]\n{more}\n\
@@ -30,7 +30,7 @@ fn plan(more: &str) -> Plan {
     of_text(&text, Path::new(""))
 }
 
-fn text(pairs: usize) -> Prepared {
+pub(super) fn text(pairs: usize) -> Prepared {
     let mut all = Vec::new();
     for category in ["gender", "religion"] {
         for language in LANGUAGES {
@@ -124,7 +124,7 @@ fn scored(plan: &Plan, pairs: usize) -> Vec<(String, Language, Scores)> {
     all
 }
 
-fn blank(plan: &Plan) -> Blank<'_> {
+pub(super) fn blank(plan: &Plan) -> Blank<'_> {
     Blank {
         plan,
         model: "m".into(),

@@ -122,3 +122,6 @@ pub fn truth_rows(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,8 @@
 mod benchmark;
 mod evidence;
 mod fit;
+#[cfg(test)]
+pub(crate) mod made;
 mod material;
 mod model;
 mod pack;

@@ -227,3 +227,6 @@ impl Examples<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -291,3 +291,6 @@ fn shifted_cka(x: &[f32], y: &[f32], dim: usize) -> Result<f64, MetricError> {
     }
     Ok(total / SHIFTS as f64)
 }
+
+#[cfg(test)]
+mod tests;

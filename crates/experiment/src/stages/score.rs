@@ -103,3 +103,6 @@ fn score(
     };
     log_probs.iter().zip(neutral).map(of_setting).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -393,3 +393,6 @@ fn train(
     })?;
     Ok(out.into_iter().flatten().collect())
 }
+
+#[cfg(test)]
+mod tests;
