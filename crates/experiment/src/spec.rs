@@ -3,7 +3,9 @@
 //! Every field has a default, which is written to `plan.json`. An unknown key is an error that names the key and
 //! those that exist.
 
+mod measures;
 mod methods;
+mod model;
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +14,9 @@ use interlingua_training::merge;
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
+pub use measures::{ChooseSpec, ProbeSpec, RetrievalSpec, ScoreSpec};
 pub use methods::{Extent, FitOver, MethodSpec};
+pub use model::{Geometry, ModelSpec, TrainSpec};
 
 /// An experiment as a user writes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -205,114 +209,6 @@ pub fn attribute_file(pattern: &str, language: Language) -> String {
     pattern.replace("{_lang}", &suffix)
 }
 
-/// The language model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-pub enum ModelSpec {
-    /// A small model of the Cohere architecture, which the run trains on the testbed's text.
-    Train(TrainSpec),
-    /// A checkpoint folder under `--model-dir`, or a model of the Hugging Face hub.
-    Folder {
-        /// The name of the folder, a GGUF file, or `owner/name` or `owner/name@revision`.
-        path: String,
-        /// Words before every text, with which some encoders were trained, such as `query: `.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        prefix: String,
-    },
-    /// A model of the hub like `folder`, with its sizes, so that `--dry-run` can describe it before it is downloaded.
-    Hub {
-        /// The name, `owner/name` or `owner/name@revision`.
-        name: String,
-        /// The sizes of the model, so that a plan can be made before anything is fetched.
-        geometry: Geometry,
-        /// Words before every text, as for `folder`.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        prefix: String,
-    },
-}
-
-impl ModelSpec {
-    /// Returns the words before every text.
-    pub fn prefix(&self) -> &str {
-        match self {
-            ModelSpec::Train(_) => "",
-            ModelSpec::Folder { prefix, .. } | ModelSpec::Hub { prefix, .. } => prefix,
-        }
-    }
-}
-
-/// The sizes of a model that has not been downloaded yet.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Geometry {
-    /// The width of the residual stream.
-    pub hidden_size: u64,
-    /// The width of the MLP.
-    pub intermediate_size: u64,
-    /// The number of blocks.
-    pub layers: u64,
-    /// The number of query heads.
-    pub heads: u64,
-    /// The number of key and value heads.
-    pub kv_heads: u64,
-    /// The number of rows of the embedding.
-    pub vocab_size: u64,
-    /// The number of matrices of an MLP: 3 with a gate, 2 without.
-    #[serde(default = "gated")]
-    pub mlp_matrices: u64,
-    /// The number of bytes per stored weight.
-    pub bytes_per_weight: u64,
-}
-
-/// The sizes and the training of the testbed's language model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TrainSpec {
-    /// The width of the residual stream.
-    pub hidden_size: usize,
-    /// The width of the MLP.
-    pub intermediate_size: usize,
-    /// The number of blocks.
-    pub layers: usize,
-    /// The number of query heads.
-    pub heads: usize,
-    /// The number of key and value heads.
-    pub kv_heads: usize,
-    /// The largest size of the vocabulary of the byte-level BPE.
-    pub vocab_size: usize,
-    /// The factor on the logits.
-    pub logit_scale: f64,
-    /// The number of sentences of training text, in all languages together.
-    pub sentences: usize,
-    /// The number of sentences per step.
-    pub batch: usize,
-    /// The number of steps.
-    pub steps: usize,
-    /// The peak learning rate.
-    pub learning_rate: f64,
-    /// The number of steps between checkpoints from which a killed run can be resumed.
-    pub checkpoint_every: usize,
-}
-
-impl Default for TrainSpec {
-    fn default() -> Self {
-        TrainSpec {
-            hidden_size: 128,
-            intermediate_size: 256,
-            layers: 1,
-            heads: 4,
-            kv_heads: 4,
-            vocab_size: 4096,
-            logit_scale: 1.0,
-            sentences: 480_000,
-            batch: 64,
-            steps: 12_000,
-            learning_rate: 8e-3,
-            checkpoint_every: 500,
-        }
-    }
-}
-
 pub use interlingua_edits::Reinsert;
 use interlingua_edits::Tokens;
 pub use interlingua_spaces::Space;
@@ -390,104 +286,6 @@ impl Default for FitSpec {
             languages: vec![FitOver::Each],
             max_tuples: 2000,
             max_per_class: 1500,
-        }
-    }
-}
-
-/// The settings of the scores.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ScoreSpec {
-    /// The names of the scorers. The list is empty, and `perplexity_sentences` is 0, if a model without an LM head is
-    /// evaluated by associations, probes and alignment.
-    pub scorers: Vec<String>,
-    /// The number of bootstrap resamples for every interval.
-    pub resamples: usize,
-    /// The number of held-out sentences per language on which perplexity, or a masked model's pseudo-perplexity, is
-    /// measured.
-    pub perplexity_sentences: usize,
-    /// The number of sentences in the projection to the plane.
-    pub projected: usize,
-}
-
-impl Default for ScoreSpec {
-    fn default() -> Self {
-        ScoreSpec {
-            scorers: vec!["lm-eval".into(), "bias-bench-generative".into()],
-            resamples: 2000,
-            perplexity_sentences: 300,
-            projected: 60,
-        }
-    }
-}
-
-/// The settings of the probes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ProbeSpec {
-    /// The kinds of probe: `linear`, `mlp`; an empty list leaves probes out.
-    pub kinds: Vec<String>,
-    /// The largest number of sentences per group and language; half of them train the probe, and the other half
-    /// evaluate it.
-    pub per_class: usize,
-    /// Whether the online codelength is measured too, which takes about eight times as long.
-    pub codelength: bool,
-}
-
-impl Default for ProbeSpec {
-    fn default() -> Self {
-        ProbeSpec {
-            kinds: vec!["linear".into()],
-            per_class: 500,
-            codelength: false,
-        }
-    }
-}
-
-/// The settings of the retrieval of translations between states of the edited model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RetrievalSpec {
-    /// The hooks whose states are compared; an empty list leaves retrieval out.
-    pub hooks: Vec<String>,
-    /// The most held-out rows to use.
-    pub rows: usize,
-}
-
-impl Default for RetrievalSpec {
-    fn default() -> Self {
-        RetrievalSpec {
-            hooks: Vec::new(),
-            rows: 200,
-        }
-    }
-}
-
-impl RetrievalSpec {
-    fn is_default(&self) -> bool {
-        *self == RetrievalSpec::default()
-    }
-}
-
-/// The rule by which an operating point is chosen.
-///
-/// Of all hooks, ranks and strengths of a method in a space, the rule takes the one with the smallest mean |gap| over
-/// categories, fit and evaluation languages among those whose cost is at most `max_cost`, judged on one share of the
-/// pairs. The report gives its gap on the others.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ChooseSpec {
-    /// The share of the pairs and of the held-out sentences on which the choice is made.
-    pub share: f64,
-    /// The largest allowed perplexity, as a multiple of the unedited model's, in any language.
-    pub max_cost: f64,
-}
-
-impl Default for ChooseSpec {
-    fn default() -> Self {
-        ChooseSpec {
-            share: 0.5,
-            max_cost: 1.05,
         }
     }
 }
@@ -594,9 +392,6 @@ fn fit_split() -> interlingua_data::testbed::Split {
 }
 fn skip() -> interlingua_data::OnBadRow {
     interlingua_data::OnBadRow::Skip
-}
-fn gated() -> u64 {
-    3
 }
 fn n4() -> usize {
     4

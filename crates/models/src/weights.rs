@@ -5,6 +5,13 @@
 //! [`Weights::hold`] keeps the bytes that have been read in the format in which they are stored, so bf16 and
 //! quantised weights take no more room than on disk.
 
+mod expected;
+mod source;
+
+pub(crate) use expected::LM_HEAD;
+pub use expected::Tensors;
+pub use source::Source;
+
 use std::borrow::Cow;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,11 +24,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use half::bf16;
 use interlingua_backend::ops::{Coding, Half, Matrix};
-use interlingua_backend::{Device, Precision, Tensor, from_bf16_rows, from_rows};
+use interlingua_backend::{Device, Precision};
 
 use crate::ModelError;
-use crate::architectures::Norm;
-use crate::architectures::parts::Linear;
 use crate::checkpoint::blocks::{BF16, F16, F32, Format};
 use crate::checkpoint::layout::{Layout, Order};
 use crate::checkpoint::part::{Kind, Part, Stored, twice};
@@ -79,122 +84,6 @@ impl Located {
 enum Narrow {
     Codes(&'static Format, Coding),
     Halves(Half),
-}
-
-/// The name of the vocabulary matrix of a causal model whose LM head is not tied to the embedding.
-pub(crate) const LM_HEAD: &str = "lm_head.weight";
-
-/// The tensors that an architecture needs, with their shapes, and those that it ignores.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tensors {
-    prefix: &'static str,
-    needed: BTreeMap<String, Vec<usize>>,
-    ignored: Vec<&'static str>,
-    /// A tensor that a file may hold a second time, and its original.
-    copies: Vec<(String, String)>,
-}
-
-impl Tensors {
-    /// Makes an empty list. All names in a checkpoint may have the prefix or not: transformers writes them with it
-    /// from a model with an LM head, and without it from a model without one.
-    pub fn new(prefix: &'static str) -> Tensors {
-        Tensors {
-            prefix,
-            needed: BTreeMap::new(),
-            ignored: Vec::new(),
-            copies: Vec::new(),
-        }
-    }
-
-    /// Adds one tensor.
-    pub fn add(&mut self, name: impl Into<String>, shape: &[usize]) {
-        self.needed.insert(name.into(), shape.to_vec());
-    }
-
-    /// Adds `NAME.weight` of shape `[out, in]`, and `NAME.bias` if `bias` is true.
-    pub fn linear(&mut self, name: &str, out: usize, input: usize, bias: bool) {
-        self.add(format!("{name}.weight"), &[out, input]);
-        if bias {
-            self.add(format!("{name}.bias"), &[out]);
-        }
-    }
-
-    /// Adds `NAME.weight` of shape `[in, out]`, which is the reverse of the usual order, and `NAME.bias` (GPT-2).
-    pub fn transposed_linear(&mut self, name: &str, out: usize, input: usize) {
-        self.add(format!("{name}.weight"), &[input, out]);
-        self.add(format!("{name}.bias"), &[out]);
-    }
-
-    /// Adds `NAME.weight` of shape `[d]`, and `NAME.bias` if `bias` is true.
-    pub fn norm(&mut self, name: &str, d: usize, bias: bool) {
-        self.add(format!("{name}.weight"), &[d]);
-        if bias {
-            self.add(format!("{name}.bias"), &[d]);
-        }
-    }
-
-    /// Names tensors that some checkpoints hold and that are not needed; `*` at one end of the pattern stands for
-    /// anything.
-    pub fn ignore(&mut self, pattern: &'static str) {
-        self.ignored.push(pattern);
-    }
-
-    /// Names a tied tensor that some checkpoints also hold under a name of its own.
-    pub fn copy(&mut self, copy: impl Into<String>, original: impl Into<String>) {
-        self.copies.push((copy.into(), original.into()));
-    }
-
-    /// Adds the vocabulary matrix of a causal model, which has the shape of the embedding and may be tied to it.
-    pub fn lm_head(&mut self, tied: bool, embedding: &str) {
-        if tied {
-            // Some checkpoints carry it once more.
-            self.copy(LM_HEAD, embedding);
-        } else {
-            let shape = self.needed[embedding].clone();
-            self.add(LM_HEAD, &shape);
-        }
-    }
-
-    /// Returns the needed tensors by name.
-    pub fn needed(&self) -> &BTreeMap<String, Vec<usize>> {
-        &self.needed
-    }
-
-    fn ignores(&self, name: &str) -> bool {
-        let bare = name.strip_prefix(self.prefix).unwrap_or(name);
-        self.ignored.iter().any(|pattern| {
-            [name, bare].iter().any(|name| {
-                if let Some(end) = pattern.strip_prefix('*') {
-                    name.ends_with(end)
-                } else if let Some(start) = pattern.strip_suffix('*') {
-                    name.starts_with(start)
-                } else {
-                    name == pattern
-                }
-            })
-        })
-    }
-
-    /// How a file may call a tensor, the usual name first.
-    fn spellings(&self, name: &str) -> Vec<String> {
-        let mut names = vec![name.to_owned()];
-        if !self.prefix.is_empty() {
-            names.push(match name.strip_prefix(self.prefix) {
-                Some(bare) => bare.to_owned(),
-                None => format!("{}{name}", self.prefix),
-            });
-        }
-        // Converted from TensorFlow: norms have gamma and beta.
-        for at in 0..names.len() {
-            for (today, then) in [(".weight", ".gamma"), (".bias", ".beta")] {
-                if let Some(stem) = names[at].strip_suffix(today) {
-                    let old = format!("{stem}{then}");
-                    names.push(old);
-                }
-            }
-        }
-        names
-    }
 }
 
 impl Weights {
@@ -626,129 +515,4 @@ impl Weights {
 /// Values of a row.
 fn row_length(shape: &[usize]) -> usize {
     shape.iter().skip(1).product()
-}
-
-/// The source from which an architecture takes its parts: weights together with the device that they are put on.
-#[derive(Debug, Clone, Copy)]
-pub struct Source<'a> {
-    /// The tensors of the checkpoint.
-    pub weights: &'a Weights,
-    /// The device on which tensors are put.
-    pub device: &'a Device,
-    /// The precision in which the matrices of products are kept; all other tensors are f32.
-    pub precision: Precision,
-}
-
-impl Source<'_> {
-    /// Reads the values of a tensor into host memory.
-    ///
-    /// # Errors
-    /// The errors of [`Weights::read`].
-    pub fn read(&self, name: &str) -> Result<Vec<f32>, ModelError> {
-        self.weights.read(name)
-    }
-
-    /// Reads a matrix as f32, in the shape that it has in the file.
-    ///
-    /// # Errors
-    /// The errors of [`Weights::read`].
-    pub fn matrix(&self, name: &str) -> Result<Tensor<2>, ModelError> {
-        let shape = self.weights.shape(name)?;
-        let (rows, cols) = (shape[0], shape[1]);
-        Ok(from_rows(self.read(name)?, rows, cols, self.device))
-    }
-
-    /// Reads all values of a tensor as one vector.
-    ///
-    /// # Errors
-    /// The errors of [`Weights::read`].
-    pub fn vector(&self, name: &str) -> Result<Tensor<1>, ModelError> {
-        let values = self.read(name)?;
-        let len = values.len();
-        Ok(from_rows(values, 1, len, self.device).reshape([len]))
-    }
-
-    /// Reads `NAME.weight` of shape `[out, in]`, and `NAME.bias` if `bias` is true.
-    ///
-    /// # Errors
-    /// The errors of [`Weights::read`].
-    pub fn linear(&self, name: &str, bias: bool) -> Result<Linear, ModelError> {
-        let weight = format!("{name}.weight");
-        let weight = match self.precision {
-            Precision::F32 => self
-                .weights
-                .matrix(&weight, (self.device, self.precision))?,
-            Precision::Bf16 => Matrix::new(self.narrow(&weight)?),
-        };
-        Ok(Linear {
-            weight,
-            bias: self.bias(name, bias)?,
-        })
-    }
-
-    /// Reads `NAME.weight` of shape `[in, out]`, which is the reverse of the usual order, and `NAME.bias` (GPT-2).
-    ///
-    /// # Errors
-    /// The errors of [`Weights::read`].
-    pub fn transposed_linear(&self, name: &str) -> Result<Linear, ModelError> {
-        let (weight, bias) = self.map(name, true)?;
-        Ok(Linear {
-            weight: Matrix::new(weight.transpose()),
-            bias,
-        })
-    }
-
-    /// Reads `NAME.weight` in the shape that it has in the file, for products, and `NAME.bias` if `bias` is true.
-    ///
-    /// # Errors
-    /// The errors of [`Weights::read`].
-    pub fn map(
-        &self,
-        name: &str,
-        bias: bool,
-    ) -> Result<(Tensor<2>, Option<Tensor<1>>), ModelError> {
-        let weight = format!("{name}.weight");
-        let weight = match self.precision {
-            Precision::F32 => self.matrix(&weight)?,
-            Precision::Bf16 => self.narrow(&weight)?,
-        };
-        Ok((weight, self.bias(name, bias)?))
-    }
-
-    /// A matrix of the shape it has in the file, of bfloat16.
-    fn narrow(&self, name: &str) -> Result<Tensor<2>, ModelError> {
-        let shape = self.weights.shape(name)?;
-        let (rows, cols) = (shape[0], shape[1]);
-        let bits = self.weights.read_rows_bf16(name, 0..rows)?;
-        Ok(from_bf16_rows(bits, rows, cols, self.device))
-    }
-
-    fn bias(&self, name: &str, bias: bool) -> Result<Option<Tensor<1>>, ModelError> {
-        bias.then(|| self.vector(&format!("{name}.bias")))
-            .transpose()
-    }
-
-    /// Reads a layer norm: `NAME.weight`, and `NAME.bias` if `bias` is true.
-    ///
-    /// # Errors
-    /// The errors of [`Weights::read`].
-    pub fn layer_norm(&self, name: &str, bias: bool, eps: f32) -> Result<Norm, ModelError> {
-        Ok(Norm::Layer {
-            gain: self.vector(&format!("{name}.weight"))?,
-            bias: self.bias(name, bias)?,
-            eps,
-        })
-    }
-
-    /// Reads a root-mean-square norm: `NAME.weight` plus `offset`, because Gemma stores the gain minus 1.
-    ///
-    /// # Errors
-    /// The errors of [`Weights::read`].
-    pub fn rms_norm(&self, name: &str, offset: f32, eps: f32) -> Result<Norm, ModelError> {
-        let gain = self.vector(&format!("{name}.weight"))?;
-        Ok(Norm::Rms {
-            gain: if offset == 0.0 { gain } else { gain + offset },
-            eps,
-        })
-    }
 }
