@@ -162,21 +162,14 @@ pub fn accuracy(items: &[Item], norm: Norm, options: &Bootstrap) -> Result<Estim
 /// Both lists have the same items in the same order.
 ///
 /// # Errors
-/// The errors of [`accuracy`], and lists of unequal length.
+/// The errors of [`accuracy`], lists of unequal length, and an item whose numbers of candidates differ.
 pub fn accuracy_difference(
     items: &[Item],
     others: &[Item],
     norm: Norm,
     options: &Bootstrap,
 ) -> Result<Estimate, MetricError> {
-    check(items)?;
-    check(others)?;
-    length("items of the other model", items.len(), others.len())?;
-    let pairs = items.iter().zip(others);
-    let changed: Vec<f64> = pairs
-        .map(|(a, b)| a.is_right(norm) - b.is_right(norm))
-        .collect();
-    bootstrap::mean(&changed, options)
+    difference(items, others, |item| item.is_right(norm), options)
 }
 
 /// Computes the mean margin of the right candidate over the best of the others, with its interval over items. The
@@ -214,13 +207,19 @@ pub fn log_odds_difference(
     norm: Norm,
     options: &Bootstrap,
 ) -> Result<Estimate, MetricError> {
-    check(items)?;
-    check(others)?;
-    length("items of the other model", items.len(), others.len())?;
+    difference(items, others, |item| item.log_odds(norm), options)
+}
+
+/// Computes the mean over items of a number under one model minus that under another, with its interval over items.
+fn difference(
+    items: &[Item],
+    others: &[Item],
+    of: impl Fn(&Item) -> f64,
+    options: &Bootstrap,
+) -> Result<Estimate, MetricError> {
+    check_pairs(items, others)?;
     let pairs = items.iter().zip(others);
-    let changed: Vec<f64> = pairs
-        .map(|(a, b)| a.log_odds(norm) - b.log_odds(norm))
-        .collect();
+    let changed: Vec<f64> = pairs.map(|(a, b)| of(a) - of(b)).collect();
     bootstrap::mean(&changed, options)
 }
 
@@ -273,13 +272,14 @@ pub fn rank_correlation(
     bootstrap::mean(&found, options)
 }
 
+/// Checks two lists, and that they are of the same items, as far as their numbers show.
 pub(crate) fn check_pairs(items: &[Item], others: &[Item]) -> Result<(), MetricError> {
     check(items)?;
     check(others)?;
-    length("items of the other language", items.len(), others.len())?;
+    length("items of the other list", items.len(), others.len())?;
     items.iter().zip(others).try_for_each(|(a, b)| {
         let (expected, found) = (a.log_likelihoods.len(), b.log_likelihoods.len());
-        length("candidates in the other language", expected, found)
+        length("candidates in the other list", expected, found)
     })
 }
 
@@ -382,6 +382,15 @@ mod tests {
         );
         let change = accuracy_difference(&one, &other, Norm::Total, &options()).unwrap();
         assert!((change.value + 1.0 / 3.0).abs() < 1e-15);
+        let fewer = accuracy_difference(&one, &other[..2], Norm::Total, &options());
+        assert!(matches!(
+            fewer,
+            Err(MetricError::Length {
+                expected: 3,
+                found: 2,
+                ..
+            })
+        ));
     }
 
     #[test]
