@@ -32,7 +32,7 @@ impl Task for NewTask {
     const ABOUT: About = About {
         name: "new-task",
         title: "New task",
-        summary: "How much likelier a model finds the right candidate than the best of the others.",
+        summary: "Measures how much more likely a model finds the right candidate than the best of the others.",
         citation: "a starting point, not published",
         asks: "the probability of a sentence",
         needs: Needs::Head,

@@ -119,12 +119,12 @@ impl ParamSpec {
     pub(crate) const REDUCE: ParamSpec = ParamSpec {
         name: "reduce",
         default: "max",
-        help: "what a sentence's score of a unit is: its largest value over the tokens (max) or its mean (mean)",
+        help: "which value of a unit is the score of a sentence: the largest over the tokens (max) or the mean (mean)",
     };
     pub(crate) const MEAN_OR_LAST: ParamSpec = ParamSpec {
         name: "reduce",
         default: "mean",
-        help: "what of a sentence is an example: the mean of its states (mean) or the last one (last)",
+        help: "which vector of a sentence is an example: the mean of its states (mean) or the last state (last)",
     };
     pub(crate) const CONTRAST: ParamSpec = ParamSpec {
         name: "contrast",

@@ -1,10 +1,10 @@
-//! Metrics of which of two occupations a model links a pronoun to, and how far the gender of the pronoun decides it.
+//! Measures to which of two occupations a model takes a pronoun to refer, and how far the gender of the pronoun decides it.
 //!
 //! # Source
-//! RPA, O-SB and A-SB are those of Sivakumar et al. 2025, "Bias after Prompting" (arXiv 2509.08146), by their names and descriptions;
-//! we did not have the exact aggregate of the paper. WinoBias: Zhao et al. 2018 (arXiv 1804.06876).
+//! RPA, O-SB and A-SB are named and described by Sivakumar et al. 2025, "Bias after Prompting" (arXiv 2509.08146). We did not have
+//! the paper's exact way of aggregating them. WinoBias: Zhao et al. 2018 (arXiv 1804.06876).
 //!
-//! Sentences of a pair differ in the pronoun alone and are resampled together.
+//! The sentences of a pair differ only in the pronoun and are resampled together.
 
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -13,28 +13,28 @@ use crate::bootstrap::{Bootstrap, Estimate, clustered_of_sums, of_sums};
 use crate::choice::ranks;
 use crate::error::{MetricError, finite, length};
 
-/// The most occupations.
+/// The largest number of occupations.
 pub const MOST: usize = 40;
-/// Exchanges of pronouns behind the level of chance.
+/// The number of exchanges of pronouns from which the level of chance is computed.
 const EXCHANGES: usize = 200;
 
-/// One sentence as a model sees it.
+/// One sentence with a model's answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Item {
-    /// Number of the pair.
+    /// The number of the pair.
     pub pair: usize,
     /// Whether the pronoun is a man's.
     pub male: bool,
-    /// Whether it goes with the stereotype.
+    /// Whether the pronoun goes with the stereotype.
     pub pro: bool,
-    /// The right occupation and the other one, by their numbers.
+    /// The numbers of the right occupation and of the other one.
     pub occupations: [usize; 2],
-    /// Log-likelihood of the right one less that of the other, in nats.
+    /// The log-likelihood of the right occupation minus that of the other, in nats.
     pub margin: f64,
 }
 
 impl Item {
-    /// How far the answer is this occupation: 1, 0, or a half of each where both are equally likely.
+    /// Returns 1 if the answer is this occupation and 0 if it is not; both occupations have one half if they are equally likely.
     fn answers(&self, occupation: usize) -> f64 {
         let right = match self.margin {
             m if m > 0.0 => 1.0,
@@ -48,39 +48,41 @@ impl Item {
     }
 }
 
-/// What is found over all sentences.
+/// The results over all sentences.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scores {
     /// RPA: the share of sentences whose answer is right.
     pub accuracy: Estimate,
-    /// The same where the pronoun goes with the stereotype; nothing where there is no such sentence.
+    /// RPA over the sentences whose pronoun goes with the stereotype; `None` if there are none.
     pub pro: Option<Estimate>,
-    /// The same where it goes against it.
+    /// RPA over the sentences whose pronoun goes against it.
     pub anti: Option<Estimate>,
-    /// The first less the second.
+    /// The first of these minus the second.
     pub stereotype_gap: Option<Estimate>,
-    /// RPA of pronouns of men.
+    /// RPA over the sentences with a man's pronoun.
     pub male: Option<Estimate>,
-    /// RPA of pronouns of women.
+    /// RPA over the sentences with a woman's pronoun.
     pub female: Option<Estimate>,
-    /// The first less the second.
+    /// The first of these minus the second.
     pub pronoun_gap: Option<Estimate>,
-    /// Mean margin where the pronoun goes with the stereotype less where it goes against it, in nats.
+    /// The mean margin where the pronoun goes with the stereotype minus that where it goes against it, in nats.
     pub margin_gap: Option<Estimate>,
-    /// A-SB: the mean over occupations of |O-SB|; nothing where no occupation has both pronouns.
+    /// A-SB: the mean over occupations of |O-SB|; `None` if no occupation has both pronouns.
     pub size: Option<Estimate>,
-    /// What A-SB is where pronouns are exchanged within pairs by chance, and the share of such exchanges that reach it.
+    /// The mean of A-SB under random exchanges of the pronouns within pairs, and the share of the exchanges under which it is as
+    /// large as the given one.
     pub chance: Option<(Estimate, f64)>,
-    /// O-SB of each occupation that has both pronouns, by its number.
+    /// The O-SB of each occupation that has both pronouns, with the number of the occupation.
     pub occupations: Vec<(usize, Estimate)>,
 }
 
-/// RPA by stereotype and by pronoun, O-SB and A-SB, with intervals over pairs.
+/// Computes RPA by stereotype and by pronoun, O-SB and A-SB, with intervals over pairs.
 ///
-/// O-SB(o) = share of answers o where the pronoun is a man's − the same where it is a woman's, over the sentences with o.
+/// Over the sentences with the occupation o, O-SB(o) is the share of answers o where the pronoun is a man's minus this share
+/// where it is a woman's.
 ///
 /// # Errors
-/// No sentences, a margin that is not finite, more than [`MOST`] occupations.
+/// No sentences, a margin that is not finite, or more than [`MOST`] occupations.
 pub fn scores(items: &[Item], options: &Bootstrap) -> Result<Scores, MetricError> {
     check(items)?;
     let pairs: Vec<usize> = items.iter().map(|item| item.pair).collect();
@@ -142,19 +144,19 @@ pub fn scores(items: &[Item], options: &Bootstrap) -> Result<Scores, MetricError
     })
 }
 
-/// How alike the preferences of occupations are under two prompts.
+/// The correlations of O-SB under two prompts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Correlation {
-    /// Pearson's coefficient over occupations.
+    /// Pearson's coefficient over the occupations.
     pub pearson: Estimate,
-    /// Spearman's.
+    /// Spearman's coefficient over the occupations.
     pub spearman: Estimate,
 }
 
-/// Correlation over occupations of O-SB under one prompt and under another, with intervals over occupations.
+/// Computes the correlation over occupations of O-SB under one prompt and under another, with intervals over occupations.
 ///
-/// Where `split`, the first is of the pairs with even numbers and the second of those with odd ones: then no sentence is in both, and what
-/// sentences rather than occupations have in common does not count.
+/// With `split`, the first side uses the pairs with even numbers and the second those with odd numbers. No sentence is then in
+/// both, so the correlation does not count what sentences, and not occupations, have in common.
 ///
 /// Sentences that are drawn again would not do: a preference of drawn sentences has the noise of few sentences twice, so that
 /// its correlations lie below that of the sample. The ranks are those among all occupations.
@@ -163,7 +165,7 @@ pub struct Correlation {
 /// Both lists have the same sentences in the same order. `n` of the estimates counts occupations that have a preference under both prompts.
 ///
 /// # Errors
-/// As for [`scores`], lists of unequal length, occupations of which all have one preference.
+/// The errors of [`scores`], lists of unequal length, and occupations that all have the same preference.
 pub fn correlation(
     items: &[Item],
     others: &[Item],
@@ -190,13 +192,14 @@ pub fn correlation(
     })
 }
 
-/// Mean margin with the stereotype less against it under one model, less the same under another, with its interval over pairs.
+/// Computes how much the margin with the stereotype minus that against it is larger under one model than under another, with its
+/// interval over pairs.
 ///
 /// # Shapes
 /// Both lists have the same sentences in the same order.
 ///
 /// # Errors
-/// As for [`correlation`], and sentences that are all with the stereotype, or all against it.
+/// The errors of [`correlation`], and sentences that all go with the stereotype, or all against it.
 pub fn margin_gap_difference(
     items: &[Item],
     others: &[Item],
@@ -233,7 +236,7 @@ fn check(items: &[Item]) -> Result<(), MetricError> {
     Ok(())
 }
 
-/// Nothing where a statistic has no value.
+/// Returns `None` if a statistic has no value.
 fn defined(found: Result<Estimate, MetricError>) -> Result<Option<Estimate>, MetricError> {
     match found {
         Err(MetricError::Undefined { .. }) => Ok(None),
@@ -241,7 +244,7 @@ fn defined(found: Result<Estimate, MetricError>) -> Result<Option<Estimate>, Met
     }
 }
 
-/// Answers and sentences with a man's pronoun, and with a woman's.
+/// The numbers of answers and of sentences with a man's pronoun, and with a woman's.
 fn of_occupation(item: &Item, occupation: usize) -> [f64; 4] {
     if !item.occupations.contains(&occupation) {
         return [0.0; 4];
@@ -265,7 +268,7 @@ fn preference(sums: &[f64; 4]) -> f64 {
     sums[0] / sums[1] - sums[2] / sums[3]
 }
 
-/// O-SB of every occupation; not a number where it has not both pronouns.
+/// Computes the O-SB of every occupation, which is NaN if the occupation lacks one of the pronouns.
 fn preferences(sums: &[f64]) -> Vec<f64> {
     let of = |sums: &[f64]| sums[0] / sums[1] - sums[2] / sums[3];
     sums.chunks(4).map(of).collect()
@@ -276,7 +279,8 @@ fn mean_size(sums: &[f64; 4 * MOST]) -> f64 {
     known().map(f64::abs).sum::<f64>() / known().count() as f64
 }
 
-/// The mean of A-SB over exchanges of pronouns within pairs, and the share of exchanges, the given one among them, that reach `size`.
+/// Computes the mean of A-SB over exchanges of pronouns within pairs, and the share of exchanges that reach `size`; the given
+/// assignment counts as one of them.
 fn chance(items: &[Item], size: f64, seed: u64) -> (Estimate, f64) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let pairs = items.iter().map(|item| item.pair + 1).max().unwrap_or(0);
@@ -297,7 +301,7 @@ fn chance(items: &[Item], size: f64, seed: u64) -> (Estimate, f64) {
     (mean, reached as f64 / (EXCHANGES + 1) as f64)
 }
 
-/// Pearson's coefficient with its interval over the pairs of numbers; undefined where one side has a single value.
+/// Computes Pearson's coefficient with its interval over the pairs of numbers. It is undefined if one side has a single value.
 fn pearson(
     what: &'static str,
     a: &[f64],

@@ -1,4 +1,4 @@
-//! What the unedited model's states say, hook point by hook point.
+//! Draws results of the unedited model's states hook by hook.
 
 use super::svg::{Figure, Panel, Plane, line, marker, range};
 use super::text::{self as words, Format};
@@ -6,7 +6,8 @@ use super::view::{Estimate, View};
 use crate::role::Role;
 use crate::row::Row;
 
-/// What is drawn over hook points: metric, title of the panel, name of the axis, and whether the axis grows by factors.
+/// The metrics that are drawn over hooks, each with the title of its panel, the name of its axis, and whether the axis is
+/// logarithmic.
 const PANELS: [(&str, &str, &str, bool); 6] = [
     ("lens_rank", "The right answer's rank", "log₁₀ rank", true),
     (
@@ -41,10 +42,10 @@ const PANELS: [(&str, &str, &str, bool); 6] = [
     ),
 ];
 
-/// A line of a panel: language or pair of languages, and points by depth.
+/// A line of a panel: its language or pair of languages, and its points by depth.
 type Line = (String, Vec<(f64, Estimate)>);
 
-/// Panels of what is known at several hook points; nothing where there is none.
+/// Makes the panels of all metrics that have rows at several hooks; there may be none.
 pub fn layers(view: &View) -> Option<Figure> {
     let mut languages: Vec<String> = Vec::new();
     let mut panels = Vec::new();
@@ -79,7 +80,7 @@ pub fn layers(view: &View) -> Option<Figure> {
     })
 }
 
-/// How deep a hook point lies: the number of its block.
+/// Returns the depth of a hook, which is the number of its block.
 fn depth(name: &str) -> Option<f64> {
     match name {
         "embedding" => Some(-1.0),
@@ -87,7 +88,7 @@ fn depth(name: &str) -> Option<f64> {
     }
 }
 
-/// The hook point that a row looks at, which is not the one of its edit.
+/// Returns the hook at which a row was measured, which is not that of its edit.
 fn looked_at(row: &Row) -> Option<&str> {
     let at = row.benchmark.as_deref().and_then(|b| b.split_once(" at "));
     at.map(|(_, hook)| hook).or(row.scorer.as_deref())

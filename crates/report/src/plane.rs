@@ -1,4 +1,5 @@
-//! Transfer against localisation: what edits do to knowledge that languages share, and to what hangs on where somebody lives.
+//! Draws transfer against localisation: how edits change a model's knowledge that languages share, and its answers that depend on
+//! where somebody lives.
 
 use super::svg::{Figure, Panel, Plane, line, marker, range};
 use super::text::{self as words, Format};
@@ -6,13 +7,13 @@ use super::view::{Estimate, Variant, View};
 use crate::role::Role;
 use crate::row::Row;
 
-/// Beginning of the name of the choices that say what is shared.
+/// The beginning of the names of the benchmarks that measure shared knowledge.
 const TRANSFER: &str = "transfer";
-/// Name of the choices in which the language alone tells the country.
+/// The name of the benchmark in which only the language says which country is meant.
 const LOCAL: &str = "localization-implicit";
-/// The rule that both axes are by.
+/// The scoring rule of both axes.
 const SCORER: &str = "acc";
-/// What is drawn, and its name on the axes.
+/// The quantities that are drawn, with their names on the axes.
 const AXES: [(&str, &str); 2] = [
     ("choice_accuracy_difference", "accuracy"),
     (
@@ -21,7 +22,8 @@ const AXES: [(&str, &str); 2] = [
     ),
 ];
 
-/// A panel for each language that both kinds of choices are in, and each quantity; nothing where a run has not both.
+/// Makes a panel for each quantity and each language that both kinds of benchmark have; there is none if a run lacks one of the
+/// kinds.
 pub fn plane(view: &View) -> Option<Figure> {
     let mut panels = Vec::new();
     for (metric, axis) in AXES {
@@ -71,7 +73,7 @@ fn shape(variant: &Variant) -> usize {
     }
 }
 
-/// The difference that an edit about a language makes in this language; the mean over what else tells its rows apart.
+/// Returns the difference that an edit fitted on a language makes in this language, averaged over the other axes of its rows.
 fn difference(
     view: &View,
     variant: &Variant,

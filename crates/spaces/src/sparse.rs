@@ -1,4 +1,4 @@
-//! The features of a sparse autoencoder.
+//! The space of the features of a sparse autoencoder.
 
 use interlingua_autoencoder::sparse::Sparse;
 use interlingua_backend::Tensor;
@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Passage, Reinsert, SpaceError, StateSpace};
 
-/// Where a change of features reaches.
+/// The states that a change of features reaches.
 ///
 /// # Source
-/// Tiers of Goyal et al. 2025, "Breaking Bad Tokens" (arXiv 2505.14536): a feature is steered at every token, or at those at which it
+/// The tiers of Goyal et al. 2025, "Breaking Bad Tokens" (arXiv 2505.14536): a feature is steered at every token, or at those at which it
 /// is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tier {
-    /// Every state. An amount that is added to a feature moves all states alike.
+    /// Every state is changed. An amount that is added to a feature moves all states alike.
     #[default]
     Constant,
-    /// States at which the feature is above zero. A feature that is off stays off.
+    /// Only states at which the feature is above zero are changed. A feature that is off stays off.
     PerToken,
 }
 
@@ -32,11 +32,11 @@ impl Tier {
     }
 }
 
-/// The space of features. One autoencoder serves all languages.
+/// The space of features, with one autoencoder for all languages.
 pub struct Features {
     /// The autoencoder.
     pub autoencoder: Sparse,
-    /// Where a change reaches.
+    /// The states that a change reaches.
     pub tier: Tier,
 }
 
@@ -53,8 +53,8 @@ impl StateSpace for Features {
         self.autoencoder.encode(h)
     }
 
-    /// With `residual` the change of the features comes back through the decoder, which is linear: what the autoencoder loses of a
-    /// state stays in it.
+    /// With `residual` only the change of the features is decoded, which is possible because the decoder is linear. What the
+    /// autoencoder loses of a state stays in the state.
     fn leave(&self, _: Language, reinsert: Reinsert, passage: Passage) -> Tensor<2> {
         let Passage {
             states,

@@ -73,7 +73,7 @@ impl Task for Bbq {
     const ABOUT: About = About {
         name: "bbq",
         title: "BBQ",
-        summary: "Which of three answers a model finds likeliest after a context and a question, with and without what decides it.",
+        summary: "Measures which of three answers a model finds most likely after a context and a question, with and without the information that decides it.",
         citation: "Parrish et al. 2022, arXiv 2110.08193; Neplenbroek et al. 2024, arXiv 2406.07243",
         asks: "the probability of an answer after its question",
         needs: Needs::Causal,

@@ -104,7 +104,7 @@ impl Task for Choice {
     const ABOUT: About = About {
         name: "choice",
         title: "Choices",
-        summary: "Whether a model finds the right one of several candidates likeliest, and whether it chooses alike in several languages.",
+        summary: "Measures whether a model finds the right one of several candidates most likely, and whether it chooses alike in several languages.",
         citation: "lm-evaluation-harness, multiple_choice; Qi et al. 2023, arXiv 2310.10378",
         asks: "the probability of each candidate after the prompt",
         needs: Needs::Head,

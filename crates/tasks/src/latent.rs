@@ -1,8 +1,10 @@
-//! The way to an answer: what the states after each block would say of a question's right answer, and in which language.
+//! Reads the states after each block as if they were the last: how likely the right answer to a question is there, and in
+//! which language.
 //!
-//! The questions are BMLAMA's ([`crate::choice`]). At each hook point the model's head reads the states: the probability of the right
-//! answer in the language of the question, and of the same answer in another one, the pivot; the rank of its first token; and the
-//! language of the likeliest token. A token's language is told by how often it stands in parallel text of each.
+//! The questions are those of BMLAMA ([`crate::choice`]). The LM head is applied to the states at each hook. The task measures
+//! the probability of the right answer in the language of the question, the probability of the same answer in another
+//! language (the pivot), the rank of the answer's first token, and the language of the most likely token. The language of a
+//! token is determined by its frequencies in parallel text of all languages.
 
 use interlingua_data::{
     ChoiceItem, ChoiceOptions, Language, OnBadRow, ParallelOptions, load_bmlama, load_parallel,
@@ -18,45 +20,46 @@ use crate::{
     About, Answers, Ask, ItemSet, Judgement, Judging, Needs, Number, Source, Task, TaskError,
 };
 
-/// Numbers kept of a phrase at a hook point: its log-probability, the rank of its first token, the tongue of the likeliest token there.
+/// How many numbers are kept of a phrase at a hook: its log-probability, the rank of its first token, and the language of the
+/// most likely token there.
 const KEPT: usize = 3;
 
-/// Questions read off the states on the way.
+/// The task of questions whose answers are read from the states between the blocks.
 pub struct Latent;
 
-/// What a user says.
+/// The options that a user sets for this task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// The folder of BMLAMA.
+    /// The folder that contains BMLAMA.
     pub path: String,
-    /// Parallel text by which the languages of tokens are told.
+    /// The parallel text from which the languages of tokens are determined.
     pub text: String,
-    /// Rows of it, from the first.
+    /// The number of its rows to use, counted from the first.
     #[serde(default = "rows")]
     pub text_rows: usize,
-    /// Part of a token's use that must be one language's, for the token to be that language's.
+    /// The share of a token's occurrences that must be in one language for the token to belong to it.
     #[serde(default = "part")]
     pub share: f64,
-    /// Times that a token must stand in the text.
+    /// The number of times that a token must occur in the text for its language to be determined.
     #[serde(default = "times")]
     pub seen: u32,
-    /// The language whose answers are looked for too.
+    /// The pivot language, whose answers are measured in addition.
     #[serde(default = "english")]
     pub pivot: Language,
-    /// Hook points of the residual stream; the ends of all blocks where there is none.
+    /// The hooks of the residual stream; the outputs of all blocks if the list is empty.
     #[serde(default)]
     pub hooks: Vec<String>,
-    /// Whether the final norm stands before the head.
+    /// Whether the final norm is applied before the head.
     #[serde(default = "yes")]
     pub normalise: bool,
-    /// Seed of the order of the questions.
+    /// The seed of the order of the questions.
     #[serde(default = "one")]
     pub shuffle: u64,
-    /// Most questions per language.
+    /// The largest number of questions per language.
     #[serde(default)]
     pub limit: Option<usize>,
-    /// What to do with rows that cannot be used.
+    /// The treatment of rows that cannot be used.
     #[serde(default = "stop")]
     pub on_bad_row: OnBadRow,
 }
@@ -83,32 +86,32 @@ fn stop() -> OnBadRow {
     OnBadRow::Error
 }
 
-/// A question, the answer that is looked for in the pivot language, and a part of the text that tells languages apart.
+/// A question, its answer in the pivot language, and a part of the text from which the languages of tokens are determined.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Item {
-    /// The question, with the right answer in its own language.
+    /// The question with the right answer in its own language.
     #[serde(flatten)]
     pub item: ChoiceItem,
     /// The same answer in the pivot language.
     pub pivot: String,
-    /// Sentences by language; those of all items together are the text.
+    /// Sentences of each language; the sentences of all items together are the text.
     pub text: Vec<(Language, Vec<String>)>,
-    /// What the options say of all items.
+    /// The options that hold for all items.
     pub how: How,
 }
 
-/// What holds for all items of a set.
+/// The options that hold for all items of a set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct How {
     /// The pivot language.
     pub pivot: Language,
-    /// As in [`Options::hooks`].
+    /// The value of [`Options::hooks`].
     pub hooks: Vec<String>,
-    /// As in [`Options::normalise`].
+    /// The value of [`Options::normalise`].
     pub normalise: bool,
-    /// As in [`Options::share`].
+    /// The value of [`Options::share`].
     pub share: f64,
-    /// As in [`Options::seen`].
+    /// The value of [`Options::seen`].
     pub seen: u32,
 }
 
@@ -119,9 +122,9 @@ impl Task for Latent {
     const ABOUT: About = About {
         name: "latent",
         title: "The way to an answer",
-        summary: "What the states on the way would say: how likely the right answer is after each block, and which language the likeliest token is of.",
+        summary: "Measures what the states between the blocks predict: how likely the right answer is there, and to which language the most likely token belongs.",
         citation: "Lim et al. 2025, arXiv 2505.13141",
-        asks: "the head's probabilities at hook points of the residual stream",
+        asks: "the probabilities that the LM head gives for the states at hooks of the residual stream",
         needs: Needs::Causal,
         metrics: &[
             "lens_log_prob",
@@ -304,7 +307,7 @@ impl Item {
         &self.item.candidates[self.item.gold]
     }
 
-    /// The question with the right answer in its own language, and in the pivot's.
+    /// Returns the question followed by the right answer in its own language, and by that in the pivot language.
     fn phrases(&self) -> Vec<String> {
         let phrase = |answer: &str| format!("{} {answer}", self.item.prompt);
         vec![phrase(self.gold()), phrase(&self.pivot)]
@@ -315,7 +318,7 @@ fn end_of(block: usize) -> String {
     format!("block.{block}.output")
 }
 
-/// The tongue of every token, as a number that an answer can carry.
+/// Returns the language of every token as a number, because answers consist of numbers.
 fn tongues(items: &[Item], model: &Model) -> Result<Vec<i32>, TaskError> {
     let vocabulary = model.geometry.vocab_size;
     let first = &items[0];

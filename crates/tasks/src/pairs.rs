@@ -9,7 +9,7 @@ use crate::{About, Needs};
 pub const ABOUT: About = About {
     name: "pairs",
     title: "Minimal pairs",
-    summary: "Whether, and by how much, a model finds the stereotyped sentence of a pair likelier than the other.",
+    summary: "Measures whether, and by how much, a model finds the more stereotyping sentence of a pair more likely than the other.",
     citation: "Nangia et al. 2020, arXiv 2010.00133; Meade et al. 2022, arXiv 2110.08527",
     asks: "the probability of a sentence",
     needs: Needs::Head,

@@ -80,9 +80,9 @@ impl Task for Seat {
     const ABOUT: About = About {
         name: "seat",
         title: "SEAT",
-        summary: "How much nearer one set of names is to one set of attributes than another set of names is, among sentence vectors.",
+        summary: "Measures how much nearer one set of names is to one set of attributes than another set of names is, among sentence vectors.",
         citation: "Caliskan et al. 2017, arXiv 1608.07187; May et al. 2019, arXiv 1903.10561",
-        asks: "states of the final norm, mean over the tokens of a text",
+        asks: "the states of the final norm, averaged over the tokens of a text",
         needs: Needs::States,
         metrics: &["seat_effect"],
         page: "metrics/seat.md",

@@ -48,7 +48,7 @@ impl Task for Stereoset {
     const ABOUT: About = About {
         name: "stereoset",
         title: "StereoSet",
-        summary: "Whether a model prefers a stereotype to its opposite, and both to an unrelated word, in the blank of a sentence.",
+        summary: "Measures whether a model prefers a stereotype to its opposite, and both to an unrelated word, in the blank of a sentence.",
         citation: "Nadeem et al. 2021, arXiv 2004.09456",
         asks: "the probability of a sentence, or of what fills its blank",
         needs: Needs::Head,

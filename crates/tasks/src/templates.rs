@@ -32,7 +32,7 @@ impl Task for Templates {
     const ABOUT: About = About {
         name: "templates",
         title: "Templates",
-        summary: "Which of two groups a model finds likelier beside an attribute, and beside a neutral one.",
+        summary: "Measures which of two groups a model finds more likely beside an attribute, and beside a neutral word in its place.",
         citation: "Kurita et al. 2019, arXiv 1906.07337",
         asks: "the probability of a sentence",
         needs: Needs::Head,

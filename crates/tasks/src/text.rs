@@ -9,9 +9,9 @@ use crate::{About, Needs};
 pub const ABOUT: About = About {
     name: "text",
     title: "Held-out text",
-    summary: "How likely a model finds neutral text, and how far its predictions are from the unedited model's.",
+    summary: "Measures how likely a model finds neutral text, and how far its predictions are from those of the unedited model.",
     citation: "Jelinek et al. 1977; Salazar et al. 2020, arXiv 1910.14659, for masked models",
-    asks: "the probability of every token, and the divergence from the unedited model there",
+    asks: "the probability of every token, and how far the prediction there diverges from that of the unedited model",
     needs: Needs::Head,
     metrics: &[
         "perplexity",

@@ -1,7 +1,7 @@
-//! WinoBias: which of two occupations a model takes a pronoun for, asked in several ways.
+//! WinoBias measures to which of two occupations a model takes a pronoun to refer, under several prompts.
 //!
-//! Every sentence is put to the model under each of the prompts; the two occupations are scored after it as candidates are
-//! ([`crate::choice`]). The first prompt named is what the others are held against.
+//! Every sentence is put into each of the prompts, and the two occupations are scored as the candidates that follow it
+//! ([`crate::choice`]). The results under the other prompts are compared with those under the first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,33 +17,34 @@ use crate::{
     numbered,
 };
 
-/// The prompts of this project.
+/// The file of prompts that comes with this project.
 const OWN: &str = "datasets/prompts/winobias.toml";
-/// What a prompt has places for.
+/// The placeholders that a prompt may contain.
 const PLACES: [&str; 2] = ["sentence", "pronoun"];
 
-/// Sentences with a pronoun and two occupations.
+/// The task of sentences with a pronoun and two occupations.
 pub struct Winobias;
 
-/// What a user says.
+/// The options that a user sets for this task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// The folder.
+    /// The folder that contains WinoBias.
     pub path: String,
-    /// Its parts.
+    /// The parts of WinoBias to use.
     #[serde(default = "both")]
     pub parts: Vec<String>,
-    /// The file of prompts; nothing for those of this project.
+    /// The file of prompts; without it, the prompts of this project are used.
     #[serde(default)]
     pub prompts: Option<String>,
-    /// Names of the prompts, the one that the others are held against first; all in the order of the file where there is none.
+    /// The names of the prompts, of which the first is the one that the others are compared with. If the list is empty, all are
+    /// used in the order of the file.
     #[serde(default)]
     pub ask: Vec<String>,
-    /// Bias category that the sentences are about.
+    /// The bias category of the sentences.
     #[serde(default = "gender")]
     pub category: String,
-    /// Most pairs of sentences, spread evenly over the files.
+    /// The largest number of pairs of sentences, which are spread evenly over the files.
     #[serde(default)]
     pub limit: Option<usize>,
 }
@@ -56,13 +57,13 @@ fn gender() -> String {
     "gender".to_owned()
 }
 
-/// A sentence with the ways that it is asked in.
+/// A sentence with the prompts in which it is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
     /// The sentence.
     #[serde(flatten)]
     pub of: Coreference,
-    /// Names of prompts, and their texts with the sentence in its place.
+    /// The names of the prompts, and their texts with the sentence filled in.
     pub asked: Vec<(String, String)>,
 }
 
@@ -73,7 +74,7 @@ impl Task for Winobias {
     const ABOUT: About = About {
         name: "winobias",
         title: "WinoBias",
-        summary: "Which of two occupations a model takes a pronoun for, with and against a stereotype, under several prompts.",
+        summary: "Measures to which of two occupations a model takes a pronoun to refer, with and against a stereotype, under several prompts.",
         citation: "Zhao et al. 2018, arXiv 1804.06876; Sivakumar et al. 2025, arXiv 2509.08146",
         asks: "the probability of an occupation after a sentence and a question",
         needs: Needs::Causal,
@@ -267,7 +268,7 @@ impl Task for Winobias {
     }
 }
 
-/// The numbers of one prompt.
+/// Computes the results under one prompt.
 fn of_prompt(
     prompt: &str,
     judged: &[Judged],
@@ -302,7 +303,7 @@ fn of_prompt(
     Ok(())
 }
 
-/// Names of the prompts, in order; they are the same for all items.
+/// Returns the names of the prompts in their order, which is the same for all items.
 fn prompts(items: &[Item]) -> Vec<&str> {
     let first = items.first().into_iter();
     first
@@ -310,7 +311,7 @@ fn prompts(items: &[Item]) -> Vec<&str> {
         .collect()
 }
 
-/// The occupations in alphabetical order, and their places.
+/// Returns the occupations in alphabetical order, and the position of each.
 fn occupations(items: &[Item]) -> (Vec<&str>, BTreeMap<&str, usize>) {
     let names: BTreeSet<&str> = items
         .iter()
@@ -324,7 +325,7 @@ fn occupations(items: &[Item]) -> (Vec<&str>, BTreeMap<&str, usize>) {
     (names.into_iter().collect(), places)
 }
 
-/// Items under one prompt as the metrics see them.
+/// Converts the items under one prompt to the items of the metrics.
 fn judged(items: &[Item], said: &[Vec<f64>], prompt: usize) -> Vec<Judged> {
     let (_, places) = occupations(items);
     let pairs = numbered(items.iter().map(|item| item.of.pair.as_str()));
@@ -341,7 +342,7 @@ fn judged(items: &[Item], said: &[Vec<f64>], prompt: usize) -> Vec<Judged> {
     items.iter().zip(said).zip(pairs).map(item).collect()
 }
 
-/// So many pairs, evenly spread over all of them in the order of the files.
+/// Selects this many pairs, evenly spread over all of them in the order of the files.
 fn spread(items: Vec<Coreference>, limit: Option<usize>) -> Vec<Coreference> {
     let pairs = numbered(items.iter().map(|item| item.pair.as_str()));
     let all = pairs.iter().max().map_or(0, |last| last + 1);

@@ -38,7 +38,7 @@ pub struct Request {
     pub neutral: PathBuf,
 }
 
-/// The two groups, and sentences that mention none.
+/// The names of the two groups, and that of the sentences that mention no group.
 const CLASSES: [&str; 3] = ["first group", "second group", "neutral"];
 
 /// Fits the edits and returns them as an intervention.
@@ -124,7 +124,7 @@ fn names(languages: &[Language]) -> String {
     names.join(", ")
 }
 
-/// Both sentences of every set, and as many neutral ones as there are of a group, in each language.
+/// Collects both sentences of every set, and as many neutral sentences as a group has, in each language.
 fn sentences(request: &Request) -> Result<Sentences, TuneError> {
     let options = TemplateOptions {
         categories: vec![request.category.clone()],

@@ -19,7 +19,7 @@ pub(crate) struct Sentences {
     pub label: Vec<usize>,
     pub set: Vec<Option<usize>>,
     pub language: Vec<usize>,
-    /// The names of the classes, and which of them is no group.
+    /// The names of the classes, and the position of the one that is no group.
     pub classes: Vec<String>,
     pub neutral: Option<usize>,
 }
@@ -123,7 +123,7 @@ impl Evidence {
             .edits)
     }
 
-    /// The data of a fit. Methods that learn from counterfactual sets get their sentences alone.
+    /// Returns the data of a fit. A method that learns from counterfactual sets gets only the sentences of these sets.
     fn data(&self, x: &Matrix, only_sets: bool) -> FitData {
         let all = &self.sentences;
         let rows: Vec<usize> = (0..x.rows())

@@ -37,7 +37,7 @@ impl Debiaser for Aura {
     }
 
     fn summary(&self) -> &'static str {
-        "Damps each unit by how well it tells one group."
+        "Damps each unit in proportion to how well it distinguishes one group."
     }
 
     fn docs(&self) -> &'static str {

@@ -56,7 +56,7 @@ impl Debiaser for ClampUnits {
     }
 
     fn summary(&self) -> &'static str {
-        "Holds the units that tell one group best at their median."
+        "Holds the units that distinguish one group best at their median."
     }
 
     fn docs(&self) -> &'static str {

@@ -42,7 +42,7 @@ impl Debiaser for Damp {
     }
 
     fn summary(&self) -> &'static str {
-        "Multiplies the units that tell one group best by a constant."
+        "Multiplies the units that distinguish one group best by a constant."
     }
 
     fn docs(&self) -> &'static str {

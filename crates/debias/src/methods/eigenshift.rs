@@ -49,7 +49,7 @@ impl Debiaser for EigenShift {
     }
 
     fn summary(&self) -> &'static str {
-        "Weakens the singular directions of the LM head that tell one group best."
+        "Weakens the singular directions of the LM head that distinguish one group best."
     }
 
     fn docs(&self) -> &'static str {

@@ -38,7 +38,7 @@ impl Debiaser for Imsae {
     }
 
     fn summary(&self) -> &'static str {
-        "SAL in one language after the other, each on what those before it left."
+        "Applies SAL in one language after the other, each time to what the earlier steps left."
     }
 
     fn docs(&self) -> &'static str {

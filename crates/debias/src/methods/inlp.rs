@@ -64,17 +64,17 @@ impl Debiaser for Inlp {
             ParamSpec {
                 name: "rounds",
                 default: "10, or as many as `rank` takes",
-                help: "classifiers (or sets of one-vs-rest classifiers) to train",
+                help: "the number of classifiers (or sets of one-vs-rest classifiers) to train",
             },
             ParamSpec {
                 name: "c",
                 default: "1",
-                help: "weight of the hinge loss against the L2 penalty",
+                help: "the weight of the hinge loss against the L2 penalty",
             },
             ParamSpec {
                 name: "tolerance",
                 default: "1e-10",
-                help: "gradient of each classifier, relative to its start, to stop at",
+                help: "the gradient, relative to that at the start, at which the training of a classifier stops",
             },
         ]
     }

@@ -73,7 +73,7 @@ impl Debiaser for IterativeMeanProjection {
         &[ParamSpec {
             name: "rounds",
             default: "as many as the rank takes",
-            help: "rounds after which to stop",
+            help: "the largest number of rounds",
         }]
     }
 

@@ -71,7 +71,7 @@ impl Debiaser for LanguageArithmetics {
     }
 
     fn summary(&self) -> &'static str {
-        "Adds to the units of one language, and switches those of another off."
+        "Adds to the units of one language, and switches off those of another."
     }
 
     fn docs(&self) -> &'static str {

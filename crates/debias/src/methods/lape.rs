@@ -42,13 +42,13 @@ const DEFAULT_FILTER: f64 = 0.95;
 pub(super) const FILTER: ParamSpec = ParamSpec {
     name: "filter",
     default: "0.95",
-    help: "a unit counts only where its share of active tokens in some language is above this share of all shares",
+    help: "a unit counts only if its share of active tokens in some language is above this quantile of the shares of all units",
 };
 /// The parameter of the bar above which a unit is of a language.
 pub(super) const ACTIVE: ParamSpec = ParamSpec {
     name: "active",
     default: "0.95",
-    help: "a language-specific unit is of a language where its share there is above this share of all shares",
+    help: "a language-specific unit belongs to a language if its share of active tokens there is above this quantile of the shares of all units",
 };
 
 /// A unit with its share of active tokens in each class.

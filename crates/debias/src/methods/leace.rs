@@ -72,22 +72,22 @@ impl Debiaser for Leace {
             ParamSpec {
                 name: "orthogonal",
                 default: "false",
-                help: "erase by an orthogonal projection, without whitening",
+                help: "whether to erase by an orthogonal projection, without whitening",
             },
             ParamSpec {
                 name: "affine",
                 default: "true",
-                help: "erase around the mean, so that the mean stays where it is",
+                help: "whether to erase around the mean, so that the mean stays where it is",
             },
             ParamSpec {
                 name: "shrinkage",
                 default: "true",
-                help: "shrink the covariance toward a multiple of the identity, optimally",
+                help: "whether to shrink the covariance toward a multiple of the identity by the optimal amount",
             },
             ParamSpec {
                 name: "svd_tol",
                 default: "0.01",
-                help: "singular values of the whitened cross-covariance up to this are noise",
+                help: "singular values of the whitened cross-covariance up to this value are treated as noise",
             },
         ]
     }

@@ -52,7 +52,7 @@ impl Debiaser for LinearAct {
     }
 
     fn summary(&self) -> &'static str {
-        "Carries each unit from one group's values to another's by an affine map."
+        "Maps each unit's values in one group to those in another by an affine map."
     }
 
     fn docs(&self) -> &'static str {

@@ -53,7 +53,7 @@ impl Debiaser for ModelSurgery {
     }
 
     fn summary(&self) -> &'static str {
-        "Adds the direction of a probe to the rows of the gates that point the other way."
+        "Adds the direction of a probe to those rows of the gate matrices that point the opposite way."
     }
 
     fn docs(&self) -> &'static str {
@@ -83,7 +83,7 @@ impl Debiaser for ModelSurgery {
             ParamSpec {
                 name: "length",
                 default: "row",
-                help: "how long w is: as long as the rows that it is added to are on average (row), or as the probe has it (probe)",
+                help: "the length of w: the mean length of the rows that it is added to (row), or the length that the probe has (probe)",
             },
             ParamSpec::CONTRAST,
         ]

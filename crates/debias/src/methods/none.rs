@@ -22,7 +22,7 @@ impl Debiaser for NoEdit {
     }
 
     fn summary(&self) -> &'static str {
-        "Leaves every state as it is: the baseline of every comparison."
+        "Leaves every state as it is, which is the baseline of every comparison."
     }
 
     fn docs(&self) -> &'static str {

@@ -61,7 +61,7 @@ impl Debiaser for Profs {
         &[ParamSpec {
             name: "wanted",
             default: "the first group",
-            help: "name of the group whose sentences say what all have in common, v₁",
+            help: "name of the group from whose sentences v₁ is computed, the direction that all sentences share",
         }]
     }
 

@@ -34,7 +34,7 @@ impl Debiaser for RandomSubspace {
     }
 
     fn summary(&self) -> &'static str {
-        "Removes a uniformly random subspace: what any method must beat at equal rank."
+        "Removes a uniformly random subspace, which any method must beat at equal rank."
     }
 
     fn docs(&self) -> &'static str {

@@ -76,7 +76,7 @@ impl Debiaser for Rlace {
     }
 
     fn summary(&self) -> &'static str {
-        "Plays a linear predictor against a projection until the projection leaves it nothing."
+        "Trains a projection against a linear predictor until the predictor can no longer tell the groups."
     }
 
     fn docs(&self) -> &'static str {
@@ -96,32 +96,32 @@ impl Debiaser for Rlace {
             ParamSpec {
                 name: "steps",
                 default: "75000",
-                help: "steps after which to stop, each one of the projection and one of the predictor",
+                help: "the largest number of steps, each of which is one of the projection and one of the predictor",
             },
             ParamSpec {
                 name: "batch",
                 default: "128",
-                help: "examples in a batch, or all where there are fewer",
+                help: "the number of examples in a batch; all are used if there are fewer",
             },
             ParamSpec {
                 name: "learning_rate",
                 default: "0.005",
-                help: "size of the gradient steps of both",
+                help: "the learning rate of projection and predictor",
             },
             ParamSpec {
                 name: "weight_decay",
                 default: "0.0001",
-                help: "decay of both, in a step times the learning rate",
+                help: "the weight decay of projection and predictor; a step applies it times the learning rate",
             },
             ParamSpec {
                 name: "evaluate_every",
                 default: "1000",
-                help: "steps from one judgement of the projection to the next",
+                help: "the number of steps between two evaluations of the projection",
             },
             ParamSpec {
                 name: "epsilon",
                 default: "0.0015",
-                help: "distance of the accuracy from the majority at which to stop",
+                help: "training stops when the accuracy is this close to the share of the largest class",
             },
         ]
     }

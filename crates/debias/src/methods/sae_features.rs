@@ -45,7 +45,7 @@ impl Debiaser for SaeFeatures {
     }
 
     fn summary(&self) -> &'static str {
-        "Takes away the features that tell one group best."
+        "Takes away the features that distinguish one group best."
     }
 
     fn docs(&self) -> &'static str {

@@ -37,7 +37,7 @@ impl Debiaser for Sal {
     }
 
     fn summary(&self) -> &'static str {
-        "Removes the directions in which states and groups covary most, the mean among them."
+        "Removes the directions in which states and groups covary most, without taking the mean away first."
     }
 
     fn docs(&self) -> &'static str {

@@ -82,7 +82,7 @@ impl Debiaser for Steering {
             ParamSpec {
                 name: "reduce",
                 default: "mean",
-                help: "what of a sentence is an example: the mean of its states, the last one, the largest value of \
+                help: "which vector of a sentence is an example: the mean of its states, the last one, the largest value of \
                        each unit (max), or each of its tokens (tokens)",
             },
         ]

@@ -42,7 +42,7 @@ impl Debiaser for SurgicalSteering {
     }
 
     fn summary(&self) -> &'static str {
-        "Adds a vector toward what languages share in front, and one toward the own language behind it."
+        "Adds a vector toward what languages share at the shallower hooks, and one toward the language itself at the deeper hooks."
     }
 
     fn docs(&self) -> &'static str {
@@ -77,7 +77,7 @@ impl Debiaser for SurgicalSteering {
             ParamSpec {
                 name: "local",
                 default: "1",
-                help: "length of the vector behind, as a multiple of the language's own difference from the mean of all",
+                help: "the length of the vector at the deeper hooks, as a multiple of the difference between the language's own mean and the mean of all languages",
             },
         ]
     }
