@@ -226,7 +226,9 @@ fn numbers(
     }
     measure::correct(&mut rows)?;
     measure::transfer_rows(blank, text, scored, &mut rows)?;
-    let choices = measure::choice_rows(blank, text, scored, &mut rows)?;
+    let mut choices = measure::choice_rows(blank, text, scored, &mut rows)?;
+    let judged = &answers.judged;
+    choices.extend(measure::search_rows(blank, scored, judged, &mut rows)?);
     for (language, found) in &answers.probed {
         measure::probe_rows(blank, *language, found, &mut rows);
     }

@@ -4,7 +4,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::changed::Change;
 use super::differences::forest;
-use super::layers::layers;
+use super::layers::{layers, retrieved};
 use super::plane::plane;
 use super::svg::PALETTE;
 use super::tables::{self, Table};
@@ -294,10 +294,17 @@ fn controls(view: &View) -> Option<Markup> {
 }
 
 fn benchmarks(view: &View) -> Option<Markup> {
-    let means = some(&[tables::benchmark_means(view)])?;
+    let means = some(&[tables::benchmark_means(view)]);
+    let figures = [layers(view), retrieved(view), plane(view)];
+    if means.is_none() && figures.iter().all(Option::is_none) {
+        return None;
+    }
     Some(html! {
-        @for figure in [layers(view), plane(view)].into_iter().flatten() { (figure.html()) }
-        (details("Means", &means)) p class="note" { "Every number: " (file("tables/benchmarks.csv")) "." }
+        @for figure in figures.into_iter().flatten() { (figure.html()) }
+        @if let Some(searched) = some(&[tables::searched(view)]) { (searched) }
+        @if let Some(means) = means {
+            (details("Means", &means)) p class="note" { "Every number: " (file("tables/benchmarks.csv")) "." }
+        }
     })
 }
 

@@ -1,14 +1,14 @@
-//! Draws results of the unedited model's states hook by hook.
+//! Draws results hook by hook: those of the unedited model's states, and translations among edited ones.
 
 use super::svg::{Figure, Panel, Plane, line, marker, range};
 use super::text::{self as words, Format};
-use super::view::{Estimate, View};
+use super::view::{Estimate, Variant, View};
 use crate::role::Role;
 use crate::row::Row;
 
 /// The metrics that are drawn over hooks, each with the title of its panel, the name of its axis, and whether the axis is
 /// logarithmic.
-const PANELS: [(&str, &str, &str, bool); 6] = [
+const PANELS: [(&str, &str, &str, bool); 7] = [
     ("lens_rank", "The right answer's rank", "log₁₀ rank", true),
     (
         "lens_pivot_excess",
@@ -40,6 +40,19 @@ const PANELS: [(&str, &str, &str, bool); 6] = [
         "mean cosine",
         false,
     ),
+    (
+        "retrieval_edited",
+        "Translations found",
+        "share found first",
+        false,
+    ),
+];
+
+/// The metrics that are drawn over the outputs of blocks for every edit, each with the title of its panel.
+const UNDER_EDITS: [(&str, &str); 3] = [
+    ("retrieval_edited", "Both sides edited"),
+    ("retrieval_query_edited", "The sought side edited"),
+    ("retrieval_answer_edited", "The found side edited"),
 ];
 
 /// A line of a panel: its language or pair of languages, and its points by depth.
@@ -78,6 +91,89 @@ pub fn layers(view: &View) -> Option<Figure> {
         legend: legend.collect(),
         panels,
     })
+}
+
+/// Translations found under every edit, block by block; nothing where fewer than two blocks were looked at, or without
+/// edits.
+pub fn retrieved(view: &View) -> Option<Figure> {
+    let mut names = vec!["Unedited".to_string()];
+    let named = |v: &Variant| format!("{}, {}", v.title(), v.site());
+    names.extend(view.variants.iter().map(named));
+    let mut panels = Vec::new();
+    for (metric, title) in UNDER_EDITS {
+        let lines: Vec<Line> = names
+            .iter()
+            .enumerate()
+            .map(|(at, name)| {
+                let variant = at.checked_sub(1).map(|at| &view.variants[at]);
+                (name.clone(), found_under(view, metric, variant))
+            })
+            .filter(|(_, points)| points.len() > 1)
+            .collect();
+        if lines.len() > 1 {
+            panels.push(panel(
+                title,
+                "share found first",
+                false,
+                &lines,
+                &names,
+                metric,
+            ));
+        }
+    }
+    if panels.is_empty() {
+        return None;
+    }
+    let legend = names.iter().enumerate();
+    let legend = legend.map(|(at, name)| (marker(at, at, 10.0, 7.0, 5.0, ""), name.clone()));
+    Some(Figure {
+        id: "retrieved".to_string(),
+        title: "Translations under edits.".to_string(),
+        caption: "The share of sentences whose nearest neighbour by cosine is their translation, after each block: the mean over ordered pairs of \
+            languages, with the language of the fit among them where an edit is about one. It has no interval, because its pairs share sentences; the \
+            rows have one for each pair."
+            .to_string(),
+        legend: legend.collect(),
+        panels,
+    })
+}
+
+/// The mean over ordered pairs of languages at the output of each block, under an edit or in the unedited model.
+fn found_under(view: &View, metric: &str, variant: Option<&Variant>) -> Vec<(f64, Estimate)> {
+    let is_it = |row: &Row| match variant {
+        None => row.role == Some(Role::Unedited),
+        Some(variant) => view.variant_of(row) == *variant,
+    };
+    let is_about = |row: &Row| {
+        let pair = row.eval_language.as_deref().unwrap_or_default();
+        let fit = row.fit_language.as_deref();
+        fit.is_none_or(|fit| {
+            !view.languages.iter().any(|l| l == fit) || pair.split('-').any(|l| l == fit)
+        })
+    };
+    let mut blocks: Vec<(f64, Vec<Estimate>)> = Vec::new();
+    for row in view
+        .metric(metric)
+        .filter(|row| is_it(row) && is_about(row))
+    {
+        let hook = looked_at(row).filter(|hook| hook.ends_with(".output"));
+        let Some(depth) = hook.and_then(depth) else {
+            continue;
+        };
+        match blocks.iter_mut().find(|(known, _)| *known == depth) {
+            Some((_, all)) => all.push(Estimate::of(row)),
+            None => blocks.push((depth, vec![Estimate::of(row)])),
+        }
+    }
+    blocks.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mean = |all: &[Estimate]| {
+        let sum: f64 = all.iter().map(|e| e.value).sum();
+        Estimate::exact(sum / all.len() as f64)
+    };
+    blocks
+        .iter()
+        .map(|(depth, all)| (*depth, mean(all)))
+        .collect()
 }
 
 /// Returns the depth of a hook, which is the number of its block.
@@ -205,6 +301,47 @@ mod tests {
             },
             ..Row::default()
         }
+    }
+
+    #[test]
+    fn translations_under_edits_are_means_over_pairs_of_the_fit_s_language() {
+        let mut rows = Vec::new();
+        for (block, before, after) in [(0, 0.2, 0.4), (5, 0.3, 0.9)] {
+            let hook = format!("block.{block}.output");
+            for (pair, own) in [("en-fr", true), ("fr-en", true), ("de-nl", false)] {
+                for (metric, _) in UNDER_EDITS {
+                    rows.push(row(metric, pair, &hook, before, Role::Unedited));
+                    let mut edited = row(metric, pair, &hook, after, Role::Method);
+                    edited.edit.method = Some("clamp-units".to_string());
+                    edited.edit.fit_language = Some("fr".to_string());
+                    edited.edit.space = Some("raw".to_string());
+                    edited.edit.hook = Some("blocks.*.linear".to_string());
+                    // Of a pair without French nothing is drawn.
+                    edited.value = if own { after } else { 0.0 };
+                    rows.push(edited.clone());
+                    // What else every run measures of an edit makes it known.
+                    edited.metric = "perplexity".to_string();
+                    rows.push(edited);
+                }
+            }
+        }
+        let info = RunInfo {
+            languages: ["en", "fr", "de", "nl"].map(str::to_string).to_vec(),
+            ..RunInfo::default()
+        };
+        let figure = retrieved(&View::new(&info, &rows)).unwrap();
+        assert_eq!(figure.panels.len(), 3);
+        assert_eq!(figure.legend.len(), 2);
+        for panel in &figure.panels {
+            for tip in ["Unedited, block 0: 0.2", "block 5: 0.9", "block 0: 0.4"] {
+                assert!(panel.body.contains(tip), "{tip}: {}", panel.body);
+            }
+        }
+        let unedited: Vec<Row> = rows
+            .into_iter()
+            .filter(|r| r.role == Some(Role::Unedited))
+            .collect();
+        assert!(retrieved(&View::new(&info, &unedited)).is_none());
     }
 
     #[test]

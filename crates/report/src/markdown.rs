@@ -45,7 +45,8 @@ pub fn markdown(info: &RunInfo, rows: &[Row]) -> String {
         tables::power(&view),
     ];
     // What a run did not ask for is left out.
-    let chosen = chosen.into_iter().filter(|table| !table.is_empty());
+    let chosen = chosen.into_iter().chain([tables::searched(&view)]);
+    let chosen = chosen.filter(|table| !table.is_empty());
     for table in chosen.chain(always) {
         out.push_str(&format!(
             "\n## {}\n\n{}",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::differences::forest;
-use super::layers::layers;
+use super::layers::{layers, retrieved};
 use super::plane::plane;
 use super::svg::{Figure, Panel, Plane, f, line, marker, range, text};
 use super::tables::logit;
@@ -20,6 +20,7 @@ pub fn all(view: &View) -> Vec<Figure> {
         retrieval(view),
         calibration(view),
         layers(view),
+        retrieved(view),
         plane(view),
     ]
     .into_iter()

@@ -12,7 +12,8 @@
 //! The paper's local vector is the difference between answers that are specific to a place and answers that are not.
 //! The parallel text that vectors are fitted on here has no such answers, so the local part is what a language has
 //! beyond the mean of all languages. To search for the two layers and the strength, an experiment lists several pairs
-//! of hooks and strengths; the report then chooses on a share of the items and evaluates on the others.
+//! of hooks, strengths and values of `local`, and names the tasks that choose; the run chooses on a share of the items and
+//! evaluates on the others.
 //!
 //! # Shapes
 //! x is n×d at each site; v and w have d values.

@@ -52,7 +52,7 @@ pub fn spec(spec: &Spec) -> Result<(), ExperimentError> {
     fit_languages(spec)?;
     method_spaces(spec)?;
     strengths("strengths", spec.strengths.values())?;
-    choice(&spec.choose)?;
+    choice(spec)?;
     for kind in &spec.probe.kinds {
         crate::stages::probe_by_name(kind, spec.seed)?;
     }
@@ -412,8 +412,25 @@ fn fits(key: &str, kinds: &[FitOver], spec: &Spec) -> Result<(), ExperimentError
     Ok(())
 }
 
-fn choice(choose: &ChooseSpec) -> Result<(), ExperimentError> {
-    let ChooseSpec { share, max_cost } = *choose;
+fn choice(spec: &Spec) -> Result<(), ExperimentError> {
+    let ChooseSpec {
+        share,
+        max_cost,
+        ref tasks,
+    } = spec.choose;
+    let known: Vec<&str> = spec.benchmarks.iter().filter_map(choices).collect();
+    if let Some(task) = tasks.iter().find(|task| !known.contains(&task.as_str())) {
+        return Err(ExperimentError::plan(
+            "choose.tasks",
+            format!(
+                "no choice task is called `{task}`; those under [[benchmarks]]: {}",
+                match known.is_empty() {
+                    true => "none".to_owned(),
+                    false => known.join(", "),
+                }
+            ),
+        ));
+    }
     if !(share > 0.0 && share < 1.0) {
         return Err(ExperimentError::plan(
             "choose.share",
@@ -429,6 +446,14 @@ fn choice(choose: &ChooseSpec) -> Result<(), ExperimentError> {
         ));
     }
     Ok(())
+}
+
+/// The name of a choice task.
+fn choices(task: &TaskSpec) -> Option<&str> {
+    match task {
+        TaskSpec::Choice(options) => Some(&options.name),
+        _ => None,
+    }
 }
 
 fn data(data: &DataSpec) -> Result<(), ExperimentError> {

@@ -32,7 +32,7 @@ fn comparable(a: &Family, b: &Family) -> bool {
 }
 
 /// Whether the choice looks at an item; the rest is judged.
-fn chooses(plan: &Plan, item: &str) -> bool {
+pub(super) fn chooses(plan: &Plan, item: &str) -> bool {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&plan.spec.seed.to_le_bytes());
     hasher.update(item.as_bytes());

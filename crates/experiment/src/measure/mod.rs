@@ -9,6 +9,7 @@ mod joint;
 mod probes;
 mod retrieval;
 mod scopes;
+mod search;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -21,6 +22,7 @@ pub use choice::choice_rows;
 pub use cosines::cosine_rows;
 pub use probes::probe_rows;
 pub use retrieval::retrieval_rows;
+pub use search::search_rows;
 pub use transfer::transfer_rows;
 pub use truth::truth_rows;
 

@@ -82,13 +82,17 @@ impl RetrievalSpec {
 /// Of all hooks, ranks and strengths of a method in a space, the rule takes the one with the smallest mean |gap| over
 /// categories, fit and evaluation languages among those whose cost is at most `max_cost`, judged on one share of the
 /// pairs. The report gives its gap on the others.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ChooseSpec {
     /// The share of the pairs and of the held-out sentences on which the choice is made.
     pub share: f64,
     /// The largest allowed perplexity, as a multiple of the unedited model's, in any language.
     pub max_cost: f64,
+    /// The names of choice tasks by which another point is chosen for each method: the one that raises the log-odds of
+    /// the right answers most, each edit in the language that it is about. Hooks, strengths and parameters are searched.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<String>,
 }
 
 impl Default for ChooseSpec {
@@ -96,6 +100,7 @@ impl Default for ChooseSpec {
         ChooseSpec {
             share: 0.5,
             max_cost: 1.05,
+            tasks: Vec::new(),
         }
     }
 }

@@ -17,7 +17,7 @@ pub(super) use benchmarks::{benchmark_means, benchmarks, unedited_means};
 pub(super) use calibration::{calibration, logit, slopes};
 pub(super) use controls::controls;
 pub(super) use erasure::erasure;
-pub(super) use operating::operating;
+pub(super) use operating::{operating, searched};
 pub(super) use states::{Left, states};
 pub(super) use summary::{by_category, heart, summary};
 pub(super) use transfer::{cosines, kinds, transfer};
@@ -250,6 +250,7 @@ pub(super) fn all(view: &View) -> Vec<Table> {
     ));
     out.push(shares(view));
     out.push(operating(view));
+    out.push(searched(view));
     out.push(perplexity(view));
     out.push(utility(view));
     out.push(erasure(view));

@@ -1,4 +1,5 @@
-//! The table of the operating point of each method and space, which is chosen on some pairs and evaluated on others.
+//! The tables of operating points, which are chosen on some items and evaluated on others: by the gap of pairs for each
+//! method and space, and by tasks for each method.
 
 use std::collections::BTreeMap;
 
@@ -109,6 +110,50 @@ pub fn operating(view: &View) -> Table {
             Cell::Number(removed),
             Cell::Number(costs.get(point).and_then(|rows| mean(rows, Judged::All))),
             words(rows.iter().map(|r| r.n).sum::<u64>().to_string()),
+        ]);
+    }
+    table
+}
+
+/// Makes the table of the points that choice tasks chose, with what they do to the items that were not used to choose.
+pub fn searched(view: &View) -> Table {
+    let mut table = Table::new(
+        "searched-points",
+        "Operating points by tasks",
+        "For each method the hook point, strength and parameters that raise the log-odds of the right answers most, on one \
+         share of the items. The numbers are from the other items, each edit in the language that it is about, beside \
+         its controls at the same point.",
+        &[
+            ("Edit", None),
+            ("Hook point", None),
+            ("Strength", None),
+            ("Parameters", None),
+            ("Task", None),
+            ("Language", None),
+            ("Log-odds", Some(Format::Plain)),
+            ("Change", Some(Format::Plain)),
+            ("Items (n)", None),
+        ],
+    );
+    let of = |metric: &'static str| view.rows.iter().filter(move |r| r.metric == metric);
+    for row in of("operating_log_odds") {
+        let mut changes = of("operating_log_odds_difference");
+        let change = changes.find(|r| {
+            (&r.edit, &r.category, &r.benchmark, &r.eval_language)
+                == (&row.edit, &row.category, &row.benchmark, &row.eval_language)
+        });
+        let dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "–".to_string());
+        let method = row.method.as_deref().unwrap_or_default();
+        table.rows.push(vec![
+            words(text::edit(row.role.unwrap_or(Role::Unedited), method)),
+            words(dash(&row.hook)),
+            words(dash(&row.strength.map(|s| s.to_string()))),
+            words(dash(&row.params)),
+            words(dash(&row.benchmark)),
+            words(dash(&row.eval_language)),
+            Cell::Number(Some(Estimate::of(row))),
+            Cell::Number(change.map(Estimate::of)),
+            words(row.n.to_string()),
         ]);
     }
     table
