@@ -380,7 +380,7 @@ mod tests {
             let gain = if own { planted(setting) } else { -9.0 };
             let said = |i: usize| {
                 let right = gain + [-0.4, 0.4, 0.1][i % 3];
-                if i % 2 == 0 {
+                if i.is_multiple_of(2) {
                     vec![right, 0.0]
                 } else {
                     vec![0.0, right]
