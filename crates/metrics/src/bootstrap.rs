@@ -457,7 +457,7 @@ fn kept_draws(n: usize, options: &Bootstrap) -> Arc<Vec<u32>> {
     if let Some((_, draws)) = lock().iter().find(|(of, _)| *of == key) {
         return draws.clone();
     }
-    // Made without the lock: other threads may make the same, which is as good.
+    // Made without the lock, since it is made side by side; where another thread was faster, its draws are the same.
     let mut draws = vec![0; n * options.resamples];
     draws
         .par_chunks_mut(PER_STREAM * n)
@@ -468,8 +468,10 @@ fn kept_draws(n: usize, options: &Bootstrap) -> Arc<Vec<u32>> {
         });
     let draws = Arc::new(draws);
     let mut kept = lock();
-    kept.truncate(SIZES_KEPT - 1);
-    kept.push_front((key, draws.clone()));
+    if kept.iter().all(|(of, _)| *of != key) {
+        kept.truncate(SIZES_KEPT - 1);
+        kept.push_front((key, draws.clone()));
+    }
     draws
 }
 

@@ -166,7 +166,11 @@ fn check_pages(path: &Path) -> Result<(), DataError> {
     chunks.iter().try_for_each(|chunk| {
         pages::check(&mut file, chunk).map_err(|problem| DataError::Parquet {
             file: path.to_owned(),
-            message: format!("the file is damaged: {problem}"),
+            message: format!(
+                "{problem}: the file is damaged, or has pages of more than {} values or {} bytes",
+                pages::MOST_VALUES,
+                pages::MOST_BYTES
+            ),
         })
     })
 }

@@ -177,7 +177,7 @@ impl Search<'_> {
         let mut best: Option<(f64, usize)> = None;
         for &point in points {
             let gain = self.gain(point)?;
-            if self.cost(point) <= most && best.is_none_or(|(b, _)| gain > b) {
+            if self.cost(point)? <= most && best.is_none_or(|(b, _)| gain > b) {
                 best = Some((gain, point));
             }
         }
@@ -225,14 +225,20 @@ impl Search<'_> {
     }
 
     /// The largest cost of a language under the edits that are about it.
-    fn cost(&self, family: usize) -> f64 {
+    fn cost(&self, family: usize) -> Result<f64, ExperimentError> {
         let members = &self.families.all[family].members;
         let of = members.iter().flat_map(|&member| {
             let setting = &self.blank.plan.settings[member];
             let costs = self.costs.iter();
             costs.filter(move |((at, language), _)| *at == member && is_own(setting, *language))
         });
-        of.map(|(_, cost)| *cost).fold(0.0, f64::max)
+        let largest = of.map(|(_, cost)| *cost).max_by(f64::total_cmp);
+        largest.ok_or_else(|| {
+            ExperimentError::plan(
+                "score.perplexity_sentences",
+                "leaves no sentence that says what an edit costs, which choose.tasks goes by; more of them would",
+            )
+        })
     }
 
     /// Log-odds under each edit in the language that it is about, beside those of the unedited model, of the items that

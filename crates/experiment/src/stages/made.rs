@@ -1,5 +1,6 @@
 //! A model, a runner and edits that tests of the stages make by hand.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use interlingua_models::tokenizer::SPECIAL;
 use interlingua_models::{Hook, Model, Residency};
 use interlingua_spaces::Spaces;
 
-use super::{Edited, Runner};
+use super::{Edited, RowStates, Runner, SiteStates};
 use crate::cache::Cache;
 use crate::plan::{Plan, Setting};
 use crate::prepare::Prepared;
@@ -138,6 +139,22 @@ pub fn store(path: &Path, width: usize, sequences: &[Vec<f32>]) -> Store {
         writer.write(at, states).unwrap();
     }
     writer.finish().unwrap()
+}
+
+/// States of a hook point: the same rows of each language to train on, to validate with and held out.
+pub fn site(folder: &Path, hook: usize, width: usize, sequences: &[Vec<f32>]) -> SiteStates {
+    let store = |name: &str| store(&folder.join(format!("{name}-{hook}")), width, sequences);
+    SiteStates {
+        width,
+        rows: Some(RowStates {
+            train: store("train"),
+            validation: store("validation"),
+            heldout: store("heldout"),
+        }),
+        keys: ["a", "b", "c", "d"].map(|key| format!("{key}{hook}")),
+        fit: BTreeMap::new(),
+        parallel: BTreeMap::new(),
+    }
 }
 
 /// Text with held-out rows alone: one column for each language.

@@ -1,14 +1,12 @@
 //! Cosines of edits that are made by hand.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::super::tests::blank;
 use super::*;
 use crate::plan::{Plan, Setting, of_text};
 use crate::role::Role;
-use crate::stages::made::{WIDTH, edited, model, store, without};
-use crate::stages::{RowStates, SiteStates};
+use crate::stages::made::{WIDTH, edited, model, site, without};
 use interlingua_edits::Matrix;
 
 const METHODS: &str = "{ name = \"sentdebias\", rank = 1, strength = [1.0, 0.5] }, \
@@ -34,21 +32,8 @@ fn captured(folder: &Path) -> Captured {
         };
         (0..300).flat_map(state).collect()
     };
-    let site = |hook: usize| {
-        let sequences = [row(false), row(true)];
-        let store = |name: &str| store(&folder.join(format!("{name}-{hook}")), WIDTH, &sequences);
-        SiteStates {
-            width: WIDTH,
-            rows: Some(RowStates {
-                train: store("train"),
-                validation: store("validation"),
-                heldout: store("heldout"),
-            }),
-            keys: ["a", "b", "c", "d"].map(|key| format!("{key}{hook}")),
-            fit: BTreeMap::new(),
-            parallel: BTreeMap::new(),
-        }
-    };
+    let sequences = [row(false), row(true)];
+    let site = |hook: usize| site(folder, hook, WIDTH, &sequences);
     vec![site(0), site(1)]
 }
 

@@ -1,13 +1,12 @@
 //! Spaces of states that are made by hand.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use interlingua_data::Language;
 use interlingua_spaces::sparse::Tier;
 
 use super::super::Timing;
-use super::super::made::{store, with_runner};
+use super::super::made::{self, with_runner};
 use super::*;
 use crate::plan::{Plan, of_text};
 
@@ -37,18 +36,7 @@ fn site(folder: &Path, hook: usize, rows: &[Vec<f32>]) -> SiteStates {
         let further = row.iter().zip(FURTHER.iter().cycle());
         further.map(|(x, more)| x + more).collect()
     }));
-    let store = |name: &str| store(&folder.join(format!("{name}-{hook}")), WIDTH, &languages);
-    SiteStates {
-        width: WIDTH,
-        rows: Some(RowStates {
-            train: store("train"),
-            validation: store("validation"),
-            heldout: store("heldout"),
-        }),
-        keys: ["a", "b", "c", "d"].map(|key| format!("{key}{hook}")),
-        fit: BTreeMap::new(),
-        parallel: BTreeMap::new(),
-    }
+    made::site(folder, hook, WIDTH, &languages)
 }
 
 fn by_hand(folder: &Path, hook: usize) -> SiteStates {
