@@ -46,7 +46,7 @@ type Named = HashMap<String, Vec<f32>>;
 /// From the normalised last state to the gradient with respect to it.
 type Top<'a> = &'a mut dyn FnMut(Tensor<2>) -> Tensor<2>;
 /// A forward and backward pass: the gradient of the embedded rows, and those of the parameters.
-type Pass = fn(&Trainer, Tensor<2>, &Device, &Tree, Top<'_>) -> (Tensor<2>, Named);
+type Pass = fn(&Trainer, &[Block], Tensor<2>, &Tree, Top<'_>) -> (Tensor<2>, Named);
 
 /// A training run between two steps.
 pub struct Trainer {
@@ -140,11 +140,8 @@ impl Trainer {
         if interlingua_backend::device::is_plain_cpu(&self.device) {
             self.sharded(batch)
         } else {
-            self.gradients_with(
-                batch,
-                &Device::autodiff(self.device.clone()),
-                Trainer::recorded,
-            )
+            let blocks = self.blocks(&Device::autodiff(self.device.clone()));
+            self.gradients_with(batch, &blocks, Trainer::recorded)
         }
     }
 
@@ -154,33 +151,23 @@ impl Trainer {
     /// passes over parts of the batch are not.
     fn sharded(&self, batch: &[&[u32]]) -> (f64, Vec<Vec<f32>>) {
         let shards: Vec<&[&[u32]]> = batch.chunks(batch.len().div_ceil(SHARDS).max(1)).collect();
+        let blocks = self.blocks(&self.device);
         let found: Vec<(f64, Vec<Vec<f32>>)> = shards
             .par_iter()
-            .map(|shard| self.gradients_with(shard, &self.device, Trainer::fused))
+            .map(|shard| self.gradients_with(shard, &blocks, Trainer::fused))
             .collect();
         let rows = |shard: &[&[u32]]| shard.iter().map(|s| s.len() - 1).sum::<usize>() as f64;
         let all = rows(batch);
-        let mut loss = 0.0;
-        let mut sums: Vec<Vec<f32>> = Vec::new();
-        for (shard, (value, gradients)) in shards.into_iter().zip(found) {
-            let share = rows(shard) / all;
-            loss += share * value;
-            if sums.is_empty() {
-                sums = gradients.iter().map(|g| vec![0.0; g.len()]).collect();
-            }
-            for (sum, gradient) in sums.iter_mut().zip(gradients) {
-                for (s, g) in sum.iter_mut().zip(gradient) {
-                    *s += share as f32 * g;
-                }
-            }
-        }
-        (loss, sums)
+        let shares: Vec<f64> = shards.iter().map(|shard| rows(shard) / all).collect();
+        let (losses, gradients): (Vec<f64>, Vec<Vec<Vec<f32>>>) = found.into_iter().unzip();
+        let loss = losses.iter().zip(&shares).map(|(l, share)| l * share);
+        (loss.sum(), weighted_sum(gradients, &shares))
     }
 
     fn gradients_with(
         &self,
         batch: &[&[u32]],
-        device: &Device,
+        blocks: &[Block],
         pass: Pass,
     ) -> (f64, Vec<Vec<f32>>) {
         let c = &self.config;
@@ -200,27 +187,22 @@ impl Trainer {
             .flat_map(|&t| &table[t as usize * d..][..d])
             .copied()
             .collect();
-        let embedded = from_rows(rows, tokens.len(), d, device);
+        let embedded = from_rows(rows, tokens.len(), d, &blocks[0].norm.device());
         let head_name = if c.tied {
             "model.embed_tokens.weight"
         } else {
             "lm_head.weight"
         };
-        let head = from_rows(
-            self.value(head_name).to_vec(),
-            c.vocab_size,
-            d,
-            &self.device,
-        );
+        let head = self.value(head_name);
         let mut head_gradient = Vec::new();
         let mut loss = 0.0;
         let mut top = |h: Tensor<2>| {
-            let (value, grad_h, grad_head) = ops::cross_entropy(h, &head, &targets, c.logit_scale);
+            let (value, grad_h, grad_head) = ops::cross_entropy(h, head, &targets, c.logit_scale);
             loss = value;
-            head_gradient = to_host(grad_head);
+            head_gradient = grad_head;
             grad_h
         };
-        let (grad_rows, mut named) = pass(self, embedded, device, &tree, &mut top);
+        let (grad_rows, mut named) = pass(self, blocks, embedded, &tree, &mut top);
         let mut embedding_gradient = if c.tied {
             head_gradient
         } else {
@@ -254,35 +236,43 @@ impl Trainer {
             .values
     }
 
-    fn block(&self, layer: usize, device: &Device) -> Block {
+    /// The blocks with the weights of now.
+    fn blocks(&self, device: &Device) -> Vec<Block> {
         let read = |name: &str| Ok::<_, std::convert::Infallible>(self.value(name).to_vec());
-        let Ok(block) = Block::load(&self.config, layer, device, read);
-        block
+        let load = |layer| {
+            let Ok(block) = Block::load(&self.config, layer, device, read);
+            block
+        };
+        (0..self.config.layers).map(load).collect()
+    }
+
+    /// The gain of the final norm.
+    fn gain(&self, device: &Device) -> Tensor<1> {
+        let gain = self.value("model.norm.weight");
+        from_rows(gain.to_vec(), 1, gain.len(), device).reshape([gain.len()])
     }
 
     /// Forward and backward by the fused CPU kernels.
     fn fused(
         &self,
+        blocks: &[Block],
         embedded: Tensor<2>,
-        device: &Device,
         tree: &Tree,
         top: Top<'_>,
     ) -> (Tensor<2>, Named) {
         let c = &self.config;
+        let gain = self.gain(&embedded.device());
         let mut h = embedded;
-        let mut blocks = Vec::with_capacity(c.layers);
-        for layer in 0..c.layers {
-            let block = self.block(layer, device);
+        let mut kept = Vec::with_capacity(c.layers);
+        for (layer, block) in blocks.iter().enumerate() {
             let (out, saved) = block.forward_saved(&c.run(layer, &self.rotary), h, tree);
-            blocks.push((block, saved));
+            kept.push((block, saved));
             h = out;
         }
-        let gain = self.value("model.norm.weight");
-        let gain = from_rows(gain.to_vec(), 1, gain.len(), device).reshape([gain.len()]);
         let grad = top(ops::layer_norm(h.clone(), &gain, None, c.norm_eps));
         let (mut grad, d_gain) = ops::backward::layer_norm(grad, h, &gain, c.norm_eps);
         let mut named = Named::from([("model.norm.weight".to_owned(), d_gain)]);
-        for (layer, (block, saved)) in blocks.into_iter().enumerate().rev() {
+        for (layer, (block, saved)) in kept.into_iter().enumerate().rev() {
             let (d_input, gradients) =
                 block.backward(&c.run(layer, &self.rotary), grad, saved, tree);
             named.extend(
@@ -299,24 +289,21 @@ impl Trainer {
     /// Forward and backward recorded by burn's autodiff, for any device.
     fn recorded(
         &self,
+        blocks: &[Block],
         embedded: Tensor<2>,
-        device: &Device,
         tree: &Tree,
         top: Top<'_>,
     ) -> (Tensor<2>, Named) {
         let c = &self.config;
+        let gain = self.gain(&embedded.device()).require_grad();
         let embedded = embedded.require_grad();
         let mut h = embedded.clone();
-        let mut blocks = Vec::with_capacity(c.layers);
-        for layer in 0..c.layers {
-            let block = self.block(layer, device).require_grad();
+        let mut recorded = Vec::with_capacity(c.layers);
+        for (layer, block) in blocks.iter().enumerate() {
+            let block = block.clone().require_grad();
             h = block.forward(&c.run(layer, &self.rotary), h, tree, &mut |_, h| h);
-            blocks.push(block);
+            recorded.push(block);
         }
-        let gain = self.value("model.norm.weight");
-        let gain = from_rows(gain.to_vec(), 1, gain.len(), device)
-            .reshape([gain.len()])
-            .require_grad();
         let h = ops::layer_norm(h, &gain, None, c.norm_eps);
         // The inner product with a constant gradient has exactly that gradient.
         let grad = top(h.clone().inner());
@@ -325,7 +312,7 @@ impl Trainer {
             "model.norm.weight".to_owned(),
             gradient_or_zeros(gain.grad_remove(&mut grads), c.hidden_size),
         )]);
-        for (layer, block) in blocks.into_iter().enumerate() {
+        for (layer, block) in recorded.into_iter().enumerate() {
             let mut add = |at: usize, gradient: Option<Vec<f32>>| {
                 let len = block_shapes(c)[at].iter().product();
                 named.insert(
@@ -435,6 +422,28 @@ impl Trainer {
             .collect();
         write_checkpoint(folder, &self.config, tokenizer_json, &tensors)
     }
+}
+
+/// Values of a gradient that are added up at a time.
+const ADDED: usize = 1 << 14;
+
+/// Adds up the gradients of the parts of a batch, each times its share.
+fn weighted_sum(parts: Vec<Vec<Vec<f32>>>, shares: &[f64]) -> Vec<Vec<f32>> {
+    let mut parts = parts.into_iter();
+    let mut sums = parts.next().expect("a batch has a part");
+    let others: Vec<Vec<Vec<f32>>> = parts.collect();
+    for (at, sum) in sums.iter_mut().enumerate() {
+        sum.par_chunks_mut(ADDED).enumerate().for_each(|(i, sum)| {
+            let range = i * ADDED..i * ADDED + sum.len();
+            sum.iter_mut().for_each(|s| *s *= shares[0] as f32);
+            for (other, &share) in others.iter().zip(&shares[1..]) {
+                for (s, g) in sum.iter_mut().zip(&other[at][range.clone()]) {
+                    *s += share as f32 * g;
+                }
+            }
+        });
+    }
+    sums
 }
 
 #[cfg(test)]

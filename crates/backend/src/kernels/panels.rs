@@ -66,6 +66,15 @@ impl<'a> View<'a> {
         [self.rows, self.columns]
     }
 
+    /// Returns the values, and how far apart in them neighbours in a column and in a row are.
+    pub(super) fn strided(&self) -> (&'a [f32], [isize; 2]) {
+        let strides = match self.transposed {
+            true => [1, self.rows as isize],
+            false => [self.columns as isize, 1],
+        };
+        (self.values, strides)
+    }
+
     /// Writes some rows side by side: `out[N · depth + lane]` is of row `first + lane`.
     ///
     /// Lanes beyond the last row are left as they are.

@@ -585,44 +585,41 @@ fn first_largest(values: &Tensor<2>, max: &Tensor<2>) -> Vec<u32> {
 /// logits, so none is kept.
 ///
 /// # Shapes
-/// `h` is `[rows, d]` and `head` is `[vocabulary, d]`; the gradients have the same shapes. The inputs must not be
-/// autodiff tensors.
+/// `h` is `[rows, d]`, with at least one row, and `head` is `[vocabulary, d]`, row-major; the gradients have the same shapes. `h` must
+/// not be an autodiff tensor.
 pub fn cross_entropy(
     h: Tensor<2>,
-    head: &Tensor<2>,
+    head: &[f32],
     targets: &[u32],
     scale: f32,
-) -> (f64, Tensor<2>, Tensor<2>) {
+) -> (f64, Tensor<2>, Vec<f32>) {
     let device = h.device();
-    let [rows, _] = h.dims();
-    let [vocabulary, _] = head.dims();
+    let [rows, d] = h.dims();
+    let vocabulary = head.len() / d;
     let chunk = rows_per_chunk(vocabulary);
     let weight = 1.0 / rows as f32;
+    if is_plain_cpu(&device) {
+        let (loss, grad_h, grad_head) = fused_cross_entropy(&Host::of(h), head, targets, scale);
+        return (loss, from_rows(grad_h, rows, d, &device), grad_head);
+    }
+    let head = from_rows(head.to_vec(), vocabulary, d, &device);
     let (mut loss, mut grad_h, mut grad_head) = (0.0, Vec::new(), None::<Tensor<2>>);
     for start in (0..rows).step_by(chunk) {
         let end = (start + chunk).min(rows);
         let part = h.clone().narrow(0, start, end - start);
-        let logits = linear(part.clone(), head);
-        let targets = &targets[start..end];
-        let grad_logits = if is_plain_cpu(&device) {
-            let mut values = Host::of(logits);
-            loss += kernels::cross_entropy_grad(&mut values, vocabulary, targets, scale, weight);
-            values.tensor(&device)
-        } else {
-            let log_probs = activation::log_softmax(logits * scale, 1);
-            let at: IntTensor<2> =
-                index(targets.iter().map(|&t| t as i32).collect(), &device).unsqueeze_dim(1);
-            let picked = log_probs.clone().gather(1, at.clone());
-            loss -= to_host(picked.clone())
-                .into_iter()
-                .map(f64::from)
-                .sum::<f64>();
-            let minus_one = picked.ones_like().neg();
+        let logits = linear(part.clone(), &head);
+        let log_probs = activation::log_softmax(logits * scale, 1);
+        let targets = targets[start..end].iter().map(|&t| t as i32).collect();
+        let at: IntTensor<2> = index(targets, &device).unsqueeze_dim(1);
+        let picked = log_probs.clone().gather(1, at.clone());
+        let sum: f64 = to_host(picked.clone()).into_iter().map(f64::from).sum();
+        loss -= sum;
+        let minus_one = picked.ones_like().neg();
+        let grad_logits =
             log_probs
                 .exp()
                 .scatter(1, at, minus_one, burn::tensor::IndexingUpdateOp::Add)
-                * (scale * weight)
-        };
+                * (scale * weight);
         grad_h.push(grad_logits.clone().matmul(head.clone()));
         let grad = grad_logits.transpose().matmul(part);
         grad_head = Some(match grad_head {
@@ -630,9 +627,36 @@ pub fn cross_entropy(
             None => grad,
         });
     }
-    (
-        loss / rows as f64,
-        Tensor::cat(grad_h, 0),
-        grad_head.expect("at least one row"),
-    )
+    let grad_head = grad_head.expect("at least one row");
+    let loss = loss / rows as f64;
+    (loss, Tensor::cat(grad_h, 0), to_host(grad_head))
+}
+
+/// [`cross_entropy`] on the CPU: products and gradients in host memory, without copies.
+fn fused_cross_entropy(
+    h: &[f32],
+    head: &[f32],
+    targets: &[u32],
+    scale: f32,
+) -> (f64, Vec<f32>, Vec<f32>) {
+    let (rows, d) = (targets.len(), h.len() / targets.len());
+    let vocabulary = head.len() / d;
+    let head = View::new(head, vocabulary, d);
+    let weight = 1.0 / rows as f32;
+    let (mut loss, mut grad_h, mut grad_head) = (0.0, Vec::new(), Vec::new());
+    let chunk = rows_per_chunk(vocabulary);
+    for (part, targets) in h.chunks(chunk * d).zip(targets.chunks(chunk)) {
+        let part = View::new(part, targets.len(), d);
+        let mut logits = kernels::dense(part, head.transpose());
+        loss += kernels::cross_entropy_grad(&mut logits, vocabulary, targets, scale, weight);
+        let gradient = View::new(&logits, targets.len(), vocabulary);
+        grad_h.append(&mut kernels::dense(gradient, head));
+        let grad = kernels::dense(gradient.transpose(), part);
+        if grad_head.is_empty() {
+            grad_head = grad;
+        } else {
+            grad_head.iter_mut().zip(grad).for_each(|(s, g)| *s += g);
+        }
+    }
+    (loss / rows as f64, grad_h, grad_head)
 }

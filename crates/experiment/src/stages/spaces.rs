@@ -327,7 +327,7 @@ enum Said {
     Trained(usize, Box<Result<Autoencoder, ExperimentError>>),
 }
 
-/// Trains some autoencoders, each on a thread of its own, and keeps each in the cache as soon as it is trained.
+/// Trains some autoencoders, each on threads of its own, and keeps each in the cache as soon as it is trained.
 fn train(
     run: &mut Runner<'_>,
     at: At<'_>,
@@ -349,6 +349,8 @@ fn train(
     let mut out: Vec<Option<Autoencoder>> = jobs.iter().map(|_| None).collect();
     let (listener, cache) = (&mut *run.listener, &run.cache);
     let mut steps = vec![0; jobs.len()];
+    // With a share of the threads for each, none waits for work that is another's.
+    let threads = (rayon::current_num_threads() / jobs.len()).max(1);
     let total = jobs.iter().map(|job| job.config.steps).sum();
     std::thread::scope(|scope| {
         let (sender, receiver) = channel();
@@ -356,9 +358,15 @@ fn train(
             let (sender, one) = (sender.clone(), &one);
             scope.spawn(move || {
                 // After an error of another thread nobody listens any more, and what is trained here is not asked for.
-                let trained = one(&job.config, &mut |p| {
+                let mut progress = |p| {
                     let _ = sender.send(Said::Progress(i, p));
-                });
+                };
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                let trained = match pool {
+                    Ok(pool) => pool.install(|| one(&job.config, &mut progress)),
+                    // Where no more threads can be had, those of all do.
+                    Err(_) => one(&job.config, &mut progress),
+                };
                 let _ = sender.send(Said::Trained(i, Box::new(trained)));
             });
         }
