@@ -11,9 +11,9 @@
 //! The states x are n×d, and the direction v has d values.
 
 use super::fitted_projection;
+use super::mean_difference::mean_differences;
 use crate::options::{Params, rank_within};
-use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Keep, Matrix, Moments, Needs};
-use interlingua_edits::{axpy, norm};
+use crate::{Debiaser, FitData, FitError, FitOptions, Fitted, Keep, Moments, Needs};
 
 /// New method; the rank is 1. Neither the neutral class nor groups beyond the second are read.
 /// The notes of a fit give the `distance` between the two means.
@@ -55,32 +55,18 @@ impl Debiaser for NewMethod {
         data.check()?;
         // Counts and means of the classes; a method that reads the rows finds them in `data.x`.
         let moments = Moments::of(data, Keep::default())?;
-        let groups = moments.require_groups(self.name())?;
         let rank = rank_within(self.name(), options, 1, 1)?;
 
-        // Starting point: the formula.
-        let first = moments.class_mean(groups[0]);
-        let mut direction = moments.class_mean(groups[1]).to_vec();
-        let rounding = 1e-12 * (norm(first) + norm(&direction));
-        axpy(-1.0, first, &mut direction);
-        let distance = norm(&direction);
-        if distance <= rounding {
-            return Err(FitError::Degenerate {
-                method: self.name(),
-                rank,
-                found: 0,
-            });
-        }
-        direction.iter_mut().for_each(|v| *v /= distance);
-
-        let basis = Matrix::from_rows(&[direction], data.dim());
-        fitted_projection(&basis, vec![("distance".to_owned(), distance)])
+        // Starting point: the formula, one direction of length 1 and the length that it had.
+        let (basis, distances) = mean_differences(self.name(), &moments, rank)?;
+        fitted_projection(&basis, vec![("distance".to_owned(), distances[0])])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Matrix;
     use proptest::prelude::*;
 
     /// Rows that belong to two groups in turn.

@@ -130,6 +130,11 @@ fn points(table: &super::Table) -> String {
             value(&row[8], Format::Ratio),
         ]
     }));
+    if table.rows.len() < 2 {
+        return "No edit of this run stays within the limit on what it may cost, so none is chosen; every setting is in\n\
+                the report.\n"
+            .to_string();
+    }
     grid(&lines, 3)
         + "chosen on one share of the pairs, judged on the rest; fit, others: mean |gap| in nats in the\n\
            language of the fit and in the others; every setting is in the report.\n"

@@ -753,4 +753,13 @@ fn an_operating_point_is_shown_beside_the_unedited_model() {
         "{text}"
     );
     assert!(lines[3].contains("| 75\u{a0}%"), "{text}");
+    assert!(!text.contains("No edit of this run"), "{text}");
+    // Where nothing is within the limit, the unedited model alone is there, and the report says why.
+    let tables = super::tables(&small_info(), &rows[..1]);
+    let table = tables.iter().find(|t| t.id == "operating-points").unwrap();
+    assert!(
+        table
+            .markdown()
+            .contains("No edit of this run stays within")
+    );
 }

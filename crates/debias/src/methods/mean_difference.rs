@@ -70,29 +70,45 @@ impl Debiaser for MeanDifference {
         let groups = moments.require_groups(self.name())?;
         let max = (groups.len() - 1).min(moments.dim());
         let rank = rank_within(self.name(), options, max, max)?;
-        let first = moments.class_mean(groups[0]);
-        // The largest component of any mean sets the scale below which a
-        // difference is rounding.
-        let mut basis = Vec::with_capacity(rank);
-        let mut notes = Vec::new();
-        for (i, &group) in groups[1..].iter().enumerate() {
-            let mean = moments.class_mean(group);
-            let rounding = 1e-12 * (norm(mean) + norm(first));
-            let mut difference = mean.to_vec();
-            axpy(-1.0, first, &mut difference);
-            let distance = norm(&difference);
-            notes.push((format!("distance_{}", i + 1), distance));
-            if basis.len() < rank && distance > rounding {
-                extend_basis(&mut basis, &difference, 1e-9);
-            }
-        }
-        if basis.len() < rank {
-            return Err(FitError::Degenerate {
-                method: self.name(),
-                rank,
-                found: basis.len(),
-            });
-        }
-        fitted_projection(&Matrix::from_rows(&basis, moments.dim()), notes)
+        let (basis, distances) = mean_differences(self.name(), moments, rank)?;
+        let notes = distances.iter().enumerate();
+        let notes = notes.map(|(i, d)| (format!("distance_{}", i + 1), *d));
+        fitted_projection(&basis, notes.collect())
     }
+}
+
+/// An orthonormal basis, `rank` × d, of the differences between the first group's mean and the others', and the length of each
+/// difference.
+///
+/// # Errors
+/// Fewer than two groups; means that span fewer directions than `rank`.
+pub(super) fn mean_differences(
+    method: &'static str,
+    moments: &Moments,
+    rank: usize,
+) -> Result<(Matrix, Vec<f64>), FitError> {
+    let groups = moments.require_groups(method)?;
+    let first = moments.class_mean(groups[0]);
+    let (mut basis, mut distances) = (Vec::with_capacity(rank), Vec::new());
+    for &group in &groups[1..] {
+        let mean = moments.class_mean(group);
+        // What is small beside the means themselves is rounding.
+        let rounding = 1e-12 * (norm(mean) + norm(first));
+        let mut difference = mean.to_vec();
+        axpy(-1.0, first, &mut difference);
+        let distance = norm(&difference);
+        distances.push(distance);
+        if basis.len() < rank && distance > rounding {
+            extend_basis(&mut basis, &difference, 1e-9);
+        }
+    }
+    let found = basis.len();
+    if found < rank {
+        return Err(FitError::Degenerate {
+            method,
+            rank,
+            found,
+        });
+    }
+    Ok((Matrix::from_rows(&basis, moments.dim()), distances))
 }

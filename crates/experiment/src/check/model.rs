@@ -260,18 +260,9 @@ pub fn memory(spec: &Spec, width: Option<usize>) -> Result<(), ExperimentError> 
     Ok(())
 }
 
-/// Returns the number of parameters of a model that the run trains.
+/// Returns the number of parameters of a model that the run trains, at most.
 pub fn parameters(train: &TrainSpec) -> u64 {
-    let [d, m, heads, kv] = [
-        train.hidden_size,
-        train.intermediate_size,
-        train.heads,
-        train.kv_heads,
-    ]
-    .map(|n| n as u64);
-    let head = d / heads.max(1);
-    let block = d * (2 * heads * head + 2 * kv * head + 3 * m) + d;
-    block * train.layers as u64 + train.vocab_size as u64 * d + d
+    train.geometry(1).parameters(train.vocab_size) as u64
 }
 
 /// Checks that run folders can be created in the output folder, without leaving anything there.

@@ -507,42 +507,17 @@ fn trained(train: &TrainSpec, data: &DataSpec) -> Result<(), ExperimentError> {
             "`train` needs the testbed's text (data.kind = \"testbed\")",
         ));
     }
-    for (key, n, least, most) in [
-        ("hidden_size", train.hidden_size, 1, 1 << 16),
-        ("intermediate_size", train.intermediate_size, 1, MOST_WIDTH),
-        ("layers", train.layers, 1, 1000),
-        ("heads", train.heads, 1, 1 << 16),
-        ("kv_heads", train.kv_heads, 1, 1 << 16),
-        // A byte-level BPE begins with a token for each byte and four of its own.
-        ("vocab_size", train.vocab_size, 260, 1 << 24),
-        ("sentences", train.sentences, 1, 100 * MOST_ROWS),
-        ("batch", train.batch, 1, 1 << 20),
-        ("steps", train.steps, 1, MOST_STEPS),
-        ("checkpoint_every", train.checkpoint_every, 1, MOST_STEPS),
+    let checked = train.geometry(1).check();
+    checked.map_err(|(key, problem)| ExperimentError::plan(format!("model.{key}"), problem))?;
+    for (key, n, most) in [
+        ("sentences", train.sentences, 100 * MOST_ROWS),
+        ("batch", train.batch, 1 << 20),
+        ("steps", train.steps, MOST_STEPS),
+        ("checkpoint_every", train.checkpoint_every, MOST_STEPS),
     ] {
-        within(&format!("model.{key}"), n as u64, least, most)?;
+        within(&format!("model.{key}"), n as u64, 1, most)?;
     }
-    positive("model.learning_rate", train.learning_rate)?;
-    positive("model.logit_scale", train.logit_scale)?;
-    if !train.hidden_size.is_multiple_of(2 * train.heads) {
-        return Err(ExperimentError::plan(
-            "model.heads",
-            format!(
-                "hidden_size {} does not divide into {} heads of an even width",
-                train.hidden_size, train.heads
-            ),
-        ));
-    }
-    if !train.heads.is_multiple_of(train.kv_heads) {
-        return Err(ExperimentError::plan(
-            "model.kv_heads",
-            format!(
-                "{} heads cannot share {} key and value heads evenly",
-                train.heads, train.kv_heads
-            ),
-        ));
-    }
-    Ok(())
+    positive("model.learning_rate", train.learning_rate)
 }
 
 /// A model whose size is typed because it is not here yet.

@@ -1,5 +1,6 @@
 //! The language model of an experiment.
 
+use interlingua_training::recipe::GeometrySpec;
 use serde::{Deserialize, Serialize};
 
 /// The language model.
@@ -89,6 +90,23 @@ pub struct TrainSpec {
     pub learning_rate: f64,
     /// The number of steps between checkpoints from which a killed run can be resumed.
     pub checkpoint_every: usize,
+}
+
+impl TrainSpec {
+    /// Returns the sizes of the model, for sentences of at most this many tokens. They lie beside the settings of the training in an
+    /// experiment file, and apart from them in a recipe.
+    pub fn geometry(&self, max_positions: usize) -> GeometrySpec {
+        GeometrySpec {
+            hidden_size: self.hidden_size,
+            intermediate_size: self.intermediate_size,
+            layers: self.layers,
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            vocab_size: self.vocab_size,
+            max_positions,
+            logit_scale: self.logit_scale,
+        }
+    }
 }
 
 impl Default for TrainSpec {

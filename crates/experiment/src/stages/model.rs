@@ -10,7 +10,7 @@ use interlingua_models::masked::mask_token;
 use interlingua_models::tokenizer::train_bpe;
 use interlingua_models::{Budget, Model, Residency};
 use interlingua_tasks::{Needs, TaskSpec};
-use interlingua_training::recipe::{BOS, GeometrySpec};
+use interlingua_training::recipe::BOS;
 use interlingua_training::{REVISION, TrainConfig, Trainer};
 
 use super::Runner;
@@ -119,17 +119,8 @@ fn train_stage(run: &mut Runner<'_>, train: &TrainSpec) -> Result<PathBuf, Exper
             corpus.push(ids);
         }
         let longest = corpus.iter().map(Vec::len).max().unwrap_or(1);
-        let config = GeometrySpec {
-            hidden_size: train.hidden_size,
-            intermediate_size: train.intermediate_size,
-            layers: train.layers,
-            heads: train.heads,
-            kv_heads: train.kv_heads,
-            vocab_size: train.vocab_size,
-            max_positions: longest.next_power_of_two().max(64),
-            logit_scale: train.logit_scale,
-        }
-        .config(tokenizer.len());
+        let geometry = train.geometry(longest.next_power_of_two().max(64));
+        let config = geometry.config(tokenizer.len());
         let optimiser = AdamWConfig {
             learning_rate: train.learning_rate,
             // A rare word's gradient is large once and tiny for hundreds of steps. A short memory of

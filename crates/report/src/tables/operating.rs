@@ -38,6 +38,9 @@ pub fn chosen_points<'a>(view: &View<'a>, metric: &str) -> BTreeMap<Point<'a>, V
     found
 }
 
+/// What is said where the rule could choose nothing.
+pub const NONE_WITHIN: &str = "No edit of this run stays within that limit.";
+
 /// Makes the table of the operating points with their effect on the pairs that were not used to choose them.
 pub fn operating(view: &View) -> Table {
     let mut table = Table::new(
@@ -75,6 +78,10 @@ pub fn operating(view: &View) -> Table {
         .iter()
         .find(|(point, _)| point.0 == Role::Unedited)
         .and_then(|(_, rows)| absolute(rows, Judged::All));
+    if !gaps.is_empty() && gaps.keys().all(|point| point.0 == Role::Unedited) {
+        table.note.push(' ');
+        table.note.push_str(NONE_WITHIN);
+    }
     // The unedited model first.
     let mut order: Vec<_> = gaps.iter().collect();
     order.sort_by_key(|(point, _)| point.0 != Role::Unedited);

@@ -2,7 +2,6 @@
 
 use interlingua_data::{Language, Manifest};
 
-use super::learn::parameters;
 use super::place::Place;
 use super::spec::PretrainSpec;
 use super::{Options, text};
@@ -31,7 +30,7 @@ pub fn dry_run(
     let _ = writeln!(out, "{} — {}", spec.name, spec.title);
     let _ = writeln!(out, "  folder      {} ({state})", place.folder.display());
     let _ = writeln!(out, "  device      {}", options.device);
-    let count = parameters(spec, m.vocab_size);
+    let count = m.parameters(m.vocab_size);
     let _ = writeln!(
         out,
         "  model       {} blocks × {}, {} heads, {} for keys and values, vocabulary ≤ {}: {:.2} million parameters",

@@ -45,15 +45,6 @@ pub(super) fn trainer(
     Trainer::new(spec.model.config(vocabulary), config, device)
 }
 
-/// Returns the number of parameters of the model with a vocabulary of this size.
-pub(super) fn parameters(spec: &PretrainSpec, vocabulary: usize) -> usize {
-    interlingua_models::architectures::cohere::tensors(&spec.model.config(vocabulary))
-        .needed()
-        .values()
-        .map(|shape| shape.iter().product::<usize>())
-        .sum()
-}
-
 /// A language model of a recipe in training, with what it writes to.
 pub(super) struct Recipe<'a> {
     pub spec: &'a PretrainSpec,

@@ -36,7 +36,7 @@ pub use card::{model_card, table};
 use corpus::tokenise;
 pub use dry_run::dry_run;
 use judge::held_out;
-use learn::{Recipe, parameters, trainer};
+use learn::{Recipe, trainer};
 use place::Place;
 use record::Log;
 pub use record::{Evaluation, HeldOut, LossPoint, Outcome, Record, TextSize};
@@ -165,7 +165,7 @@ pub fn pretrain(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: crate::git_commit(),
         device: describe(&device),
-        parameters: parameters(spec, tokenizer.len()),
+        parameters: spec.model.parameters(tokenizer.len()),
         vocabulary: tokenizer.len(),
         files,
         rows: text.rows.clone(),

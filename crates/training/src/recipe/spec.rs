@@ -123,6 +123,55 @@ impl Default for GeometrySpec {
 }
 
 impl GeometrySpec {
+    /// Checks that a model of these sizes can be made.
+    ///
+    /// # Errors
+    /// The key whose value cannot be, and what would work.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        for (key, value, least, most) in [
+            ("hidden_size", self.hidden_size, 1, 1 << 16),
+            ("intermediate_size", self.intermediate_size, 1, 1 << 20),
+            ("layers", self.layers, 1, 1000),
+            ("heads", self.heads, 1, 1 << 16),
+            ("kv_heads", self.kv_heads, 1, 1 << 16),
+            // A byte-level BPE begins with a token for each byte and four of its own.
+            ("vocab_size", self.vocab_size, 260, 1 << 24),
+            ("max_positions", self.max_positions, 1, 1 << 17),
+        ] {
+            if value < least || value > most {
+                return Err((key, format!("{value} is not from {least} to {most}")));
+            }
+        }
+        let scale = self.logit_scale;
+        if !(scale.is_finite() && scale > 0.0) {
+            return Err(("logit_scale", format!("{scale} is not a number above 0")));
+        }
+        if !self.hidden_size.is_multiple_of(2 * self.heads) {
+            let problem = format!(
+                "{} heads cannot share a width of {}: each needs the same even width",
+                self.heads, self.hidden_size
+            );
+            return Err(("heads", problem));
+        }
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            let problem = format!(
+                "{} heads cannot share {} evenly; use a divisor",
+                self.heads, self.kv_heads
+            );
+            return Err(("kv_heads", problem));
+        }
+        Ok(())
+    }
+
+    /// Returns the number of parameters of the model with a vocabulary of this size. The sizes must have been checked.
+    pub fn parameters(&self, vocabulary: usize) -> usize {
+        interlingua_models::architectures::cohere::tensors(&self.config(vocabulary))
+            .needed()
+            .values()
+            .map(|shape| shape.iter().product::<usize>())
+            .sum()
+    }
+
     /// Returns the model's configuration with a vocabulary of this size.
     pub fn config(&self, vocab_size: usize) -> Config {
         Config {
@@ -199,7 +248,6 @@ impl Default for TrainingSpec {
 }
 
 /// Special tokens and bytes, without which no text can be written.
-const LEAST_VOCABULARY: usize = 260;
 
 /// The error of a key.
 fn wrong(key: &str, problem: String) -> Result<(), TrainingError> {
@@ -280,51 +328,8 @@ impl PretrainSpec {
     }
 
     fn check_model(&self) -> Result<(), TrainingError> {
-        let m = &self.model;
-        for (key, value, most) in [
-            ("hidden_size", m.hidden_size, 1 << 15),
-            ("intermediate_size", m.intermediate_size, 1 << 17),
-            ("layers", m.layers, 1 << 8),
-            ("heads", m.heads, 1 << 10),
-            ("kv_heads", m.kv_heads, 1 << 10),
-            ("max_positions", m.max_positions, 1 << 17),
-        ] {
-            if value == 0 || value > most {
-                return wrong(
-                    &format!("model.{key}"),
-                    format!("{value} is not between 1 and {most}"),
-                );
-            }
-        }
-        if !m.hidden_size.is_multiple_of(m.heads) || !(m.hidden_size / m.heads).is_multiple_of(2) {
-            return wrong(
-                "model.heads",
-                format!(
-                    "{} heads cannot share a width of {}: each needs the same even width",
-                    m.heads, m.hidden_size
-                ),
-            );
-        }
-        if !m.heads.is_multiple_of(m.kv_heads) {
-            return wrong(
-                "model.kv_heads",
-                format!(
-                    "{} heads cannot share {} evenly; use a divisor",
-                    m.heads, m.kv_heads
-                ),
-            );
-        }
-        if !(LEAST_VOCABULARY..=1 << 20).contains(&m.vocab_size) {
-            return wrong(
-                "model.vocab_size",
-                format!(
-                    "{} is not between {LEAST_VOCABULARY} (special tokens and bytes) and {}",
-                    m.vocab_size,
-                    1 << 20
-                ),
-            );
-        }
-        Ok(())
+        let checked = self.model.check();
+        checked.or_else(|(key, problem)| wrong(&format!("model.{key}"), problem))
     }
 
     fn check_training(&self) -> Result<(), TrainingError> {

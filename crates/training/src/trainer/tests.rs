@@ -96,9 +96,12 @@ fn the_fused_backward_equals_autodiff() {
     }
     let corpus = corpus();
     let batch: Vec<&[u32]> = corpus[..7].iter().map(Vec::as_slice).collect();
-    let (loss, fused) = trainer.gradients_with(&batch, &cpu(), Trainer::fused);
-    let (expected, recorded) =
-        trainer.gradients_with(&batch, &Device::autodiff(cpu()), Trainer::recorded);
+    let (loss, fused) = trainer.gradients_with(&batch, &trainer.blocks(&cpu()), Trainer::fused);
+    let (expected, recorded) = trainer.gradients_with(
+        &batch,
+        &trainer.blocks(&Device::autodiff(cpu())),
+        Trainer::recorded,
+    );
     assert!((loss - expected).abs() < 1e-5);
     for ((p, a), b) in trainer
         .optimiser
@@ -125,7 +128,8 @@ fn shards_add_up_to_the_batch() {
     let corpus = corpus();
     for sentences in [1, 3, 7, 16] {
         let batch: Vec<&[u32]> = corpus[..sentences].iter().map(Vec::as_slice).collect();
-        let (expected, whole) = trainer.gradients_with(&batch, &cpu(), Trainer::fused);
+        let (expected, whole) =
+            trainer.gradients_with(&batch, &trainer.blocks(&cpu()), Trainer::fused);
         let (loss, sum) = trainer.sharded(&batch);
         assert!((loss - expected).abs() < 1e-5, "{loss} against {expected}");
         for ((p, a), b) in trainer.optimiser.parameters.iter().zip(&sum).zip(&whole) {
