@@ -725,6 +725,26 @@ fn the_terminal_summary_keeps_its_width() {
 }
 
 #[test]
+fn blocks_stand_in_their_own_order() {
+    let at = |hook: &str| {
+        let row = bias_row("leace", "raw", "en", "fr", 0.5);
+        let hook = Some(hook.to_string());
+        Row {
+            edit: EditAxes { hook, ..row.edit },
+            ..row
+        }
+    };
+    let rows = ["block.12.output", "block.6.output", "block.9.output"].map(at);
+    let tables = super::tables(&small_info(), &rows);
+    let summary = tables.iter().find(|t| t.id == "summary").unwrap();
+    let text = summary.markdown();
+    let found: Vec<usize> = [6, 9, 12]
+        .map(|block| text.find(&format!("block.{block}.output")).unwrap())
+        .to_vec();
+    assert!(found.is_sorted(), "{text}");
+}
+
+#[test]
 fn an_operating_point_is_shown_beside_the_unedited_model() {
     let operating = |method: &str, value: f64| {
         let is_edited = method != "none";

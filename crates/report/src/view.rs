@@ -131,6 +131,27 @@ pub const VERSUS: [(&str, &str); 3] = [
 /// have what they are a difference from, and their scope, in place of the two languages.
 type Key = (String, Lens, Variant, String, String, String);
 
+/// A key that puts block 6 before block 12: each run of digits as a number, with the words before it.
+fn natural(text: &str) -> Vec<(String, u64)> {
+    let mut parts = Vec::new();
+    let (mut words, mut digits) = (String::new(), String::new());
+    for c in text.chars().chain(['\0']) {
+        if c.is_ascii_digit() {
+            digits.push(c);
+            continue;
+        }
+        if !digits.is_empty() {
+            // A number that is too large for any count sorts last.
+            let number = digits.parse().unwrap_or(u64::MAX);
+            parts.push((std::mem::take(&mut words), number));
+            digits.clear();
+        }
+        words.push(c);
+    }
+    parts.push((words, 0));
+    parts
+}
+
 /// The rows of a run, sorted for display.
 pub struct View<'a> {
     /// The facts about the run.
@@ -231,6 +252,7 @@ impl<'a> View<'a> {
                 control,
                 place(&methods, &v.method),
                 place(&spaces, &v.space),
+                natural(&v.extra),
                 v.clone(),
             )
         });
