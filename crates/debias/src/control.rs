@@ -9,8 +9,8 @@ use crate::FitError;
 use crate::linalg::extend_basis;
 
 /// Makes a random edit that matches a fitted one. For a shift it is a shift of the same length in a random direction,
-/// for an edit of units the same change of random units, and for any other edit the projection that removes a random
-/// subspace of the same rank.
+/// for an edit of units the same change of random units, or the changes of its units dealt anew where it changes every one, and for any
+/// other edit the projection that removes a random subspace of the same rank.
 ///
 /// # Shapes
 /// An edit of dimension d gives an edit of dimension d.
@@ -27,6 +27,16 @@ pub fn random_like(edit: &Edit, seed: u64) -> Result<Edit, FitError> {
             vector.iter_mut().for_each(|v| *v *= length);
             Edit::shift(vector)
         }
+        (Factor::Units(units, weights), right) if units.len() == dim && dim > 1 => {
+            let order = derangement(dim, seed);
+            let deal = |of: &[f64]| order.iter().map(|&at| of[at]).collect::<Vec<f64>>();
+            let right = match right {
+                Factor::Units(_, weights) => Factor::Units(units.clone(), deal(weights)),
+                other => other.clone(),
+            };
+            let left = Factor::Units(units.clone(), deal(weights));
+            Edit::new(dim, left, right, deal(edit.offset()))
+        }
         (Factor::Units(units, weights), right) => {
             let drawn = random_units(dim, units.len(), seed);
             let drawn: Vec<u32> = drawn.into_iter().map(|unit| unit as u32).collect();
@@ -42,6 +52,17 @@ pub fn random_like(edit: &Edit, seed: u64) -> Result<Edit, FitError> {
     drawn.map_err(|_| FitError::Overflow {
         what: "the random control of the edit",
     })
+}
+
+/// Draws an order of 0 to n − 1 that leaves nothing in its place: a cycle through all in random order. There are at least two.
+fn derangement(n: usize, seed: u64) -> Vec<usize> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let cycle = sample(&mut rng, n, n).into_vec();
+    let mut order = vec![0; n];
+    for (at, &from) in cycle.iter().enumerate() {
+        order[from] = cycle[(at + 1) % n];
+    }
+    order
 }
 
 /// Draws distinct units, each with the same probability, and returns them in ascending order.
@@ -112,6 +133,18 @@ mod tests {
         assert_eq!(random_like(&add, 3).unwrap().kind(), Kind::Add);
         let none = Edit::identity(4);
         assert_eq!(random_like(&none, 3).unwrap(), none);
+        // An edit of every unit is no control of itself: no unit keeps its change.
+        let values = vec![1.0, 2.0, 3.0, 4.0, 5.0];
+        let all = Edit::clamp(5, vec![0, 1, 2, 3, 4], values.clone()).unwrap();
+        for seed in 0..50 {
+            let drawn = random_like(&all, seed).unwrap();
+            let mut state = Matrix::new(1, 5, vec![9.0; 5]).unwrap();
+            drawn.apply_matrix(&mut state).unwrap();
+            let mut dealt = state.data().to_vec();
+            assert!(dealt.iter().zip(&values).all(|(a, b)| a != b), "{dealt:?}");
+            dealt.sort_by(f64::total_cmp);
+            assert_eq!(dealt, values);
+        }
     }
 
     #[test]
