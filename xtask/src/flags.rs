@@ -83,7 +83,7 @@ autoencoders are not compared, since they start from different random weights.")
     /// Compare the rows of two runs by their axes; exit with 1 where they differ.
     #[command(after_help = "Examples:
   cargo xtask compare runs/testbed-6e634533 before/testbed-6e634533
-  cargo xtask compare OLD NEW --ignore tokens     where only the new rows have this axis
+  cargo xtask compare OLD NEW --ignore role,draw    where only the new rows have these axes
 
 Numbers differ when |a - b| > TOLERANCE · max(1, |a|).")]
     Compare {
@@ -95,7 +95,7 @@ Numbers differ when |a - b| > TOLERANCE · max(1, |a|).")]
         #[arg(long, default_value_t = 1e-6)]
         tolerance: f64,
         /// An axis that is left out on both sides; may be given several times.
-        #[arg(long, value_name = "AXIS")]
+        #[arg(long, value_name = "AXIS", value_delimiter = ',')]
         ignore: Vec<String>,
     },
     /// Start a debiasing method: its file, registry line, tests and page, which work at once.
