@@ -3,6 +3,9 @@
 //! These few loops are written with intrinsics: which of three nested loops becomes registers is left to nobody. What
 //! they compute, and in which order it is rounded, is that of the plain code below, with multiplication and addition
 //! as one.
+//!
+//! Registers are read from arrays and written to arrays by value, never through pointers: where debug assertions are on, as in what
+//! `cargo xtask` runs, every read through a pointer is checked, goes through the stack, and takes half as long again.
 
 use super::narrow::{Coding, Half};
 
@@ -218,21 +221,28 @@ macro_rules! with_registers {
             }
         }
 
+        /// Half of what two registers hold.
+        #[inline(always)]
+        fn half<const AT: usize, T: Copy>(from: &[T; WIDTH]) -> [T; LANES] {
+            const { assert!(AT < 2) };
+            from.as_chunks::<LANES>().0[AT]
+        }
+
         /// One register of two.
         #[inline]
         #[target_feature(enable = $features)]
         fn load<const AT: usize>(from: &[f32; WIDTH]) -> Register {
-            const { assert!(AT < 2) };
-            // SAFETY: there are as many numbers as in two registers.
-            unsafe { read(from.as_ptr().add(AT * LANES)) }
+            // SAFETY: a register is as many numbers in a row, of any bits.
+            unsafe { std::mem::transmute::<[f32; LANES], Register>(half::<AT, f32>(from)) }
         }
 
         #[inline]
         #[target_feature(enable = $features)]
         fn store<const AT: usize>(to: &mut [f32; WIDTH], register: Register) {
             const { assert!(AT < 2) };
-            // SAFETY: there is room for two registers.
-            unsafe { write(to.as_mut_ptr().add(AT * LANES), register) }
+            // SAFETY: as in `load`.
+            let values = unsafe { std::mem::transmute::<Register, [f32; LANES]>(register) };
+            to.as_chunks_mut::<LANES>().0[AT] = values;
         }
     };
 }
@@ -247,20 +257,6 @@ mod avx512 {
     const LANES: usize = 16;
 
     with_registers!("avx512f,avx2,fma,f16c");
-
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn read(from: *const f32) -> Register {
-        // SAFETY: the caller has as many numbers there.
-        unsafe { _mm512_loadu_ps(from) }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn write(to: *mut f32, register: Register) {
-        // SAFETY: the caller has room for as many numbers there.
-        unsafe { _mm512_storeu_ps(to, register) }
-    }
 
     #[inline]
     #[target_feature(enable = "avx512f")]
@@ -283,18 +279,16 @@ mod avx512 {
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn bytes<const AT: usize>(codes: &[u8; WIDTH]) -> Register {
-        const { assert!(AT < 2) };
-        // SAFETY: there are as many bytes as two registers have lanes.
-        let codes = unsafe { _mm_loadu_si128(codes.as_ptr().add(AT * LANES).cast()) };
+        // SAFETY: a register is sixteen bytes in a row, of any bits.
+        let codes = unsafe { std::mem::transmute::<[u8; LANES], __m128i>(half::<AT, u8>(codes)) };
         _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes))
     }
 
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn nibbles<const AT: usize>(codes: &[u8; WIDTH]) -> [Register; 2] {
-        const { assert!(AT < 2) };
         // SAFETY: as in `bytes`.
-        let codes = unsafe { _mm_loadu_si128(codes.as_ptr().add(AT * LANES).cast()) };
+        let codes = unsafe { std::mem::transmute::<[u8; LANES], __m128i>(half::<AT, u8>(codes)) };
         let codes = _mm512_cvtepu8_epi32(codes);
         let low = _mm512_and_si512(codes, _mm512_set1_epi32(15));
         let high = _mm512_srli_epi32::<4>(codes);
@@ -304,9 +298,8 @@ mod avx512 {
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn sixteens<const AT: usize>(bits: &[u16; WIDTH]) -> __m256i {
-        const { assert!(AT < 2) };
-        // SAFETY: there are as many numbers as two registers have lanes.
-        unsafe { _mm256_loadu_si256(bits.as_ptr().add(AT * LANES).cast()) }
+        // SAFETY: as in `bytes`.
+        unsafe { std::mem::transmute::<[u16; LANES], __m256i>(half::<AT, u16>(bits)) }
     }
 
     #[inline]
@@ -336,20 +329,6 @@ mod avx2 {
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn read(from: *const f32) -> Register {
-        // SAFETY: the caller has as many numbers there.
-        unsafe { _mm256_loadu_ps(from) }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    unsafe fn write(to: *mut f32, register: Register) {
-        // SAFETY: the caller has room for as many numbers there.
-        unsafe { _mm256_storeu_ps(to, register) }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
     fn zero() -> Register {
         _mm256_setzero_ps()
     }
@@ -369,18 +348,14 @@ mod avx2 {
     #[inline]
     #[target_feature(enable = "avx2")]
     fn bytes<const AT: usize>(codes: &[u8; WIDTH]) -> Register {
-        const { assert!(AT < 2) };
-        // SAFETY: there are as many bytes as two registers have lanes.
-        let codes = unsafe { _mm_loadl_epi64(codes.as_ptr().add(AT * LANES).cast()) };
+        let codes = _mm_cvtsi64_si128(i64::from_le_bytes(half::<AT, u8>(codes)));
         _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes))
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
     fn nibbles<const AT: usize>(codes: &[u8; WIDTH]) -> [Register; 2] {
-        const { assert!(AT < 2) };
-        // SAFETY: as in `bytes`.
-        let codes = unsafe { _mm_loadl_epi64(codes.as_ptr().add(AT * LANES).cast()) };
+        let codes = _mm_cvtsi64_si128(i64::from_le_bytes(half::<AT, u8>(codes)));
         let codes = _mm256_cvtepu8_epi32(codes);
         let low = _mm256_and_si256(codes, _mm256_set1_epi32(15));
         let high = _mm256_srli_epi32::<4>(codes);
@@ -390,9 +365,8 @@ mod avx2 {
     #[inline]
     #[target_feature(enable = "avx2")]
     fn sixteens<const AT: usize>(bits: &[u16; WIDTH]) -> __m128i {
-        const { assert!(AT < 2) };
-        // SAFETY: there are as many numbers as two registers have lanes.
-        unsafe { _mm_loadu_si128(bits.as_ptr().add(AT * LANES).cast()) }
+        // SAFETY: a register is eight numbers of two bytes in a row, of any bits.
+        unsafe { std::mem::transmute::<[u16; LANES], __m128i>(half::<AT, u16>(bits)) }
     }
 
     #[inline]
