@@ -144,7 +144,7 @@ impl GeometrySpec {
         }
         let scale = self.logit_scale;
         if !(scale.is_finite() && scale > 0.0) {
-            return Err(("logit_scale", format!("{scale} is not a number above 0")));
+            return Err(("logit_scale", format!("{scale} is not a positive number")));
         }
         if !self.hidden_size.is_multiple_of(2 * self.heads) {
             let problem = format!(
