@@ -26,8 +26,10 @@ pub fn markdown(info: &RunInfo, rows: &[Row]) -> String {
     // A sweep has more settings than a page of text can hold: its operating points stand for them, and
     // `tables/` has every one.
     let operating = tables::operating(&view);
-    let chosen = if operating.is_empty() {
+    let chosen = if operating.is_empty() || operating.rows.len() == 1 {
+        // Where nothing was chosen, the first line says so.
         vec![
+            operating,
             tables::summary(&view),
             tables::transfer(&view),
             tables::utility(&view),
@@ -107,9 +109,11 @@ pub fn headline(info: &RunInfo, rows: &[Row]) -> String {
             plain(&figure.title)
         ));
     }
-    let operating = tables::operating(&view);
-    let chosen = [operating, tables::heart(&view), tables::states(&view)];
-    let table = chosen.iter().find(|table| !table.is_empty());
+    // The unedited model alone says that nothing was chosen; the main lines of the summary say more.
+    let operating = Some(tables::operating(&view)).filter(|table| table.rows.len() > 1);
+    let others = [tables::heart(&view), tables::states(&view)];
+    let mut chosen = operating.into_iter().chain(others);
+    let table = chosen.find(|table| !table.is_empty());
     out + &table.map_or(String::new(), |table| table.pipes())
 }
 
