@@ -247,8 +247,6 @@ impl Default for TrainingSpec {
     }
 }
 
-/// Special tokens and bytes, without which no text can be written.
-
 /// The error of a key.
 fn wrong(key: &str, problem: String) -> Result<(), TrainingError> {
     Err(TrainingError::value(key, problem))
