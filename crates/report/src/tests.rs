@@ -782,4 +782,9 @@ fn an_operating_point_is_shown_beside_the_unedited_model() {
             .markdown()
             .contains("No edit of this run stays within")
     );
+    let mut rows = small_run();
+    rows.push(operating("none", 2.0));
+    let page = super::markdown(&small_info(), &rows);
+    assert!(page.contains("No edit of this run stays within"), "{page}");
+    assert!(page.contains("## Summary"), "{page}");
 }
